@@ -1,0 +1,179 @@
+"""What can go wrong, where it went wrong, and the exit code that says so.
+
+The tree, with the exit code of each::
+
+    ConvstatError
+    ├── UsageError        2   an argument or an option
+    ├── SpecError         2   a spec file, an inline layer, an override
+    ├── ConfigError       2   [tool.convstat]
+    ├── OutputError       2   a file that cannot be written
+    ├── SourceError       2   a target that cannot be loaded or run
+    └── DeviceError       2   a device that this machine does not have
+    LayerError                a layer and its input do not fit; the reader of the spec adds the place
+
+Low levels raise bare facts (:class:`LayerError`);
+whoever knows the file and the line turns them into a :class:`Diagnostic`.
+Programmer errors stay ordinary exceptions and end in exit code 3.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+
+class ExitCode(IntEnum):
+    """The exit codes of the command line; when several apply, 3 beats 2 beats 1 beats 4."""
+
+    OK = 0
+    VIOLATION = 1
+    USAGE = 2
+    INTERNAL = 3
+    INCOMPLETE = 4
+    INTERRUPTED = 130
+
+
+class SourceText:
+    """A text that marks point into: a file, standard input, or an argument.
+
+    ``name`` is what a message calls it (``configs/net.yaml``, ``argument 'groups=3'``).
+    """
+
+    def __init__(self, name: str, text: str, *, is_file: bool = True) -> None:
+        self.name = name
+        self.text = text
+        self.is_file = is_file
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of the text, without their ends."""
+        return self.text.splitlines()
+
+    def __repr__(self) -> str:
+        return f"SourceText({self.name!r}, {len(self.text)} characters)"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in a text: 1-based line and column, and how many characters it spans."""
+
+    source: SourceText
+    line: int
+    column: int
+    length: int = 1
+
+    @property
+    def file(self) -> str:
+        """The name of the text."""
+        return self.source.name
+
+    @property
+    def text(self) -> str:
+        """The whole line that the mark is in, empty where there is none."""
+        lines = self.source.lines
+        return lines[self.line - 1] if 0 < self.line <= len(lines) else ""
+
+    def __str__(self) -> str:
+        if self.source.is_file:
+            return f"{self.file}:{self.line}:{self.column}"
+        return self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem: what is wrong, where, and what would be right.
+
+    ``notes`` say where a value came from; ``help`` says what to type instead.
+    """
+
+    message: str
+    mark: Mark | None = None
+    notes: tuple[str, ...] = ()
+    help: tuple[str, ...] = ()
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        place = f"{self.mark}: " if self.mark else ""
+        lines = [f"{place}{self.severity}: {self.message}"]
+        if self.mark is not None and self.mark.text:
+            number = str(self.mark.line)
+            # Tabs are kept so that the caret stands under its character whatever the tab width.
+            lead = "".join(c if c == "\t" else " " for c in self.mark.text[: self.mark.column - 1])
+            room = max(1, len(self.mark.text) - self.mark.column + 1)
+            caret = "^" * max(1, min(self.mark.length, room))
+            lines.append(f"{number:>5} | {self.mark.text}")
+            lines.append(f"{'':>5} | {lead}{caret}")
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"help: {line}" for line in self.help]
+        return "\n".join(lines)
+
+
+class ConvstatError(Exception):
+    """Anything that ends a command with a message instead of a result."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, problem: str | Diagnostic | Sequence[Diagnostic], *, help: str | Sequence[str] = ()) -> None:
+        if isinstance(problem, str):
+            problem = Diagnostic(problem, help=(help,) if isinstance(help, str) else tuple(help))
+        self.diagnostics: tuple[Diagnostic, ...] = (problem,) if isinstance(problem, Diagnostic) else tuple(problem)
+        super().__init__("\n\n".join(str(d) for d in self.diagnostics))
+
+
+class UsageError(ConvstatError):
+    """An argument or an option that makes no sense."""
+
+
+class SpecError(ConvstatError):
+    """A spec, an inline layer or an override that cannot be read or does not fit together."""
+
+
+class ConfigError(ConvstatError):
+    """A ``[tool.convstat]`` table that cannot be read."""
+
+
+class OutputError(ConvstatError):
+    """An output that cannot be written; raised before any work starts."""
+
+
+class SourceError(ConvstatError):
+    """A target that cannot be loaded or run."""
+
+
+class DeviceError(ConvstatError):
+    """A device or a dtype that this machine cannot run."""
+
+
+class LayerError(ValueError):
+    """A layer that cannot be, or cannot take its input; carries facts and no place.
+
+    ``argument`` names the argument at fault, for the reader of the spec to find its place.
+    """
+
+    def __init__(self, message: str, *, argument: str | None = None, help: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.argument = argument
+        self.help = help
+
+
+def did_you_mean(word: str, candidates: Iterable[str], *, also: str = "") -> tuple[str, ...]:
+    """Give the help lines for a name that is not known: at most three close ones, then where to look.
+
+    >>> did_you_mean("Cnov2d", ["Conv2d", "Linear"])
+    ("did you mean 'Conv2d'?",)
+    >>> did_you_mean("xyz", ["Conv2d", "Linear"], also="convstat list layers")
+    ('see: convstat list layers',)
+    """
+    names = list(dict.fromkeys(candidates))
+    lowered = {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word.lower(), lowered, n=3, cutoff=0.6)
+    lines = []
+    if close:
+        lines.append("did you mean " + " or ".join(f"'{lowered[name]}'" for name in close) + "?")
+    if also:
+        lines.append(f"see: {also}")
+    return tuple(lines)

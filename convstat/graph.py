@@ -1,0 +1,80 @@
+"""The graph: what will be counted, with every size known.
+
+A graph is a list of nodes in the order in which they run.
+Each node is one call of one layer; its edges are names of earlier nodes or of inputs.
+Everything here is frozen, so a graph can be cached, shared and counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from convstat.errors import Mark
+
+if TYPE_CHECKING:
+    from convstat.layers.base import Cost, Layer
+
+Shape = tuple[int, ...]
+"""Sizes of a tensor, the batch first: ``(1, 3, 224, 224)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a model; ``shape`` includes the batch."""
+
+    name: str
+    shape: Shape
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One call of one layer.
+
+    ``name`` is a dotted path (``stage1.0.conv1``), stable under insertions elsewhere.
+    ``owner`` is the name of the node that holds the parameters: another node's where a layer is shared.
+    ``trainable`` is False where the spec freezes the layer's parameters.
+    """
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    cost: Cost
+    source: Mark | None = None
+    owner: str = ""
+    trainable: bool = True
+    note: str | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the parameters belong to an earlier node."""
+        return bool(self.owner) and self.owner != self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A model whose every shape is known.
+
+    ``groups`` maps the path of each block to what made it (``{"stage1.0": "separable"}``).
+    """
+
+    name: str
+    inputs: tuple[Input, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def shape_of(self, name: str) -> Shape:
+        """The shape of what a node or an input delivers."""
+        for item in self.inputs:
+            if item.name == name:
+                return item.shape
+        for node in self.nodes:
+            if node.name == name:
+                return node.output_shape
+        raise KeyError(name)

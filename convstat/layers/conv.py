@@ -1,0 +1,259 @@
+"""Convolutions and transposed convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from convstat.errors import LayerError
+from convstat.formulas import conv as formulas
+from convstat.graph import Shape
+from convstat.layers.base import (
+    Argument,
+    Cost,
+    Count,
+    Either,
+    Flag,
+    Layer,
+    PerDim,
+    Word,
+    channel_axis,
+    divisors,
+    show_shape,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class _ConvNd(Layer):
+    """What convolutions and transposed convolutions of every rank share."""
+
+    family = "convolution"
+    dims = 0
+
+    in_channels = Argument(Count(), infer=channel_axis)
+    out_channels = Argument(Count(), short="out")
+    groups: Argument[int]
+    bias: Argument[bool]
+    kernel_size: Argument[tuple[int, ...]]
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        for name in ("in_channels", "out_channels"):
+            channels = getattr(self, name)
+            if channels % self.groups:
+                common = ", ".join(map(str, divisors(self.in_channels, self.out_channels)))
+                raise LayerError(
+                    f"{name} must be divisible by groups: {name}={channels}, groups={self.groups}",
+                    argument="groups",
+                    help=f"divisors of in_channels={self.in_channels} and out_channels={self.out_channels}: {common}",
+                )
+
+    def _checked(self, spatial: tuple[int, ...], inputs: tuple[Shape, ...]) -> tuple[int, ...]:
+        if min(spatial) < 1:
+            raise LayerError(
+                f"the output would be {'x'.join(map(str, spatial))}: kernel_size={self.kernel_size[0]}"
+                f" is larger than the padded input {show_shape(inputs[0])}",
+                argument="kernel_size",
+            )
+        return spatial
+
+    def buffers(self) -> Mapping[str, tuple[Shape, str]]:
+        return {}
+
+    def parameters(self) -> Mapping[str, Shape]:
+        weight = {"weight": self._weight()}
+        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+
+    def _weight(self) -> Shape:
+        raise NotImplementedError
+
+    def _other(self, output: Shape) -> dict[str, int]:
+        return {"bias": prod(output)} if self.bias else {}
+
+    def build(self) -> torch.nn.Module:
+        from torch import nn
+
+        module: torch.nn.Module = getattr(nn, self.kind())(**dict(self.items()))
+        return module
+
+
+class _Conv(_ConvNd):
+    """A convolution (cross-correlation)."""
+
+    stride: Argument[tuple[int, ...]]
+    padding: Argument[Any]
+    dilation: Argument[tuple[int, ...]]
+    padding_mode: Argument[str]
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        if self.padding == "same" and any(step != 1 for step in self.stride):
+            raise LayerError("padding='same' is not supported for strided convolutions", argument="padding")
+        if self.padding_mode in ("reflect", "circular"):
+            for size, pad in zip(inputs[0][2:], self._sides(), strict=True):
+                # torch refuses a reflection that would need the border twice, and a wrap longer than the input.
+                if max(pad) >= size + (self.padding_mode == "circular"):
+                    raise LayerError(
+                        f"padding {max(pad)} is too large for padding_mode='{self.padding_mode}'"
+                        f" on an input of {show_shape(inputs[0])}",
+                        argument="padding",
+                    )
+
+    def _sides(self) -> tuple[tuple[int, int], ...]:
+        """The padding before and after, for each dimension."""
+        if self.padding == "valid":
+            return ((0, 0),) * self.dims
+        if self.padding == "same":
+            totals = [formulas.window(k, d) - 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+            return tuple((total // 2, total - total // 2) for total in totals)
+        return tuple((pad, pad) for pad in self.padding)
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, _, *spatial = inputs[0]
+        sizes = tuple(
+            formulas.conv_out(size, kernel, stride, sum(sides), dilation)
+            for size, kernel, stride, sides, dilation in zip(
+                spatial, self.kernel_size, self.stride, self._sides(), self.dilation, strict=True
+            )
+        )
+        return (batch, self.out_channels, *self._checked(sizes, inputs))
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        macs = formulas.conv_macs(self.in_channels, self.out_channels, output[2:], self.kernel_size, self.groups)
+        return Cost(output[0] * macs, self._other(output))
+
+    def _weight(self) -> Shape:
+        return formulas.conv_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)
+
+
+class _ConvTranspose(_ConvNd):
+    """A transposed convolution, counted at its input positions."""
+
+    stride: Argument[tuple[int, ...]]
+    padding: Argument[tuple[int, ...]]
+    output_padding: Argument[tuple[int, ...]]
+    dilation: Argument[tuple[int, ...]]
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if extra >= max(stride, dilation):
+                raise LayerError(
+                    f"output padding must be smaller than either stride or dilation: "
+                    f"output_padding={extra}, stride={stride}, dilation={dilation}",
+                    argument="output_padding",
+                )
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, _, *spatial = inputs[0]
+        sizes = tuple(
+            formulas.conv_transpose_out(size, kernel, stride, 2 * padding, dilation, extra)
+            for size, kernel, stride, padding, dilation, extra in zip(
+                spatial,
+                self.kernel_size,
+                self.stride,
+                self.padding,
+                self.dilation,
+                self.output_padding,
+                strict=True,
+            )
+        )
+        return (batch, self.out_channels, *self._checked(sizes, inputs))
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        size = inputs[0][2:]
+        macs = formulas.conv_transpose_macs(self.in_channels, self.out_channels, size, self.kernel_size, self.groups)
+        return Cost(output[0] * macs, self._other(output))
+
+    def _weight(self) -> Shape:
+        return formulas.conv_transpose_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)
+
+
+class Conv1d(_Conv):
+    """1D convolution over (C, L)."""
+
+    dims, ranks = 1, (3,)
+    kernel_size = Argument(PerDim(1), short="k")
+    stride = Argument(PerDim(1), 1, short="s")
+    padding = Argument(Either(Word("same", "valid"), PerDim(1, 0)), 0, short="p")
+    dilation = Argument(PerDim(1), 1, short="d")
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    padding_mode = Argument(Word(*PADDING_MODES), "zeros")
+
+
+class Conv2d(_Conv):
+    """2D convolution over (C, H, W)."""
+
+    aliases = ("conv",)
+    dims, ranks = 2, (4,)
+    kernel_size = Argument(PerDim(2), short="k")
+    stride = Argument(PerDim(2), 1, short="s")
+    padding = Argument(Either(Word("same", "valid"), PerDim(2, 0)), 0, short="p")
+    dilation = Argument(PerDim(2), 1, short="d")
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    padding_mode = Argument(Word(*PADDING_MODES), "zeros")
+
+
+class Conv3d(_Conv):
+    """3D convolution over (C, D, H, W)."""
+
+    dims, ranks = 3, (5,)
+    kernel_size = Argument(PerDim(3), short="k")
+    stride = Argument(PerDim(3), 1, short="s")
+    padding = Argument(Either(Word("same", "valid"), PerDim(3, 0)), 0, short="p")
+    dilation = Argument(PerDim(3), 1, short="d")
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    padding_mode = Argument(Word(*PADDING_MODES), "zeros")
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """1D transposed convolution over (C, L)."""
+
+    dims, ranks = 1, (3,)
+    kernel_size = Argument(PerDim(1), short="k")
+    stride = Argument(PerDim(1), 1, short="s")
+    padding = Argument(PerDim(1, 0), 0, short="p")
+    output_padding = Argument(PerDim(1, 0), 0)
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    dilation = Argument(PerDim(1), 1, short="d")
+    padding_mode = Argument(Word("zeros"), "zeros")
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """2D transposed convolution over (C, H, W)."""
+
+    aliases = ("deconv", "conv_transpose")
+    dims, ranks = 2, (4,)
+    kernel_size = Argument(PerDim(2), short="k")
+    stride = Argument(PerDim(2), 1, short="s")
+    padding = Argument(PerDim(2, 0), 0, short="p")
+    output_padding = Argument(PerDim(2, 0), 0)
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    dilation = Argument(PerDim(2), 1, short="d")
+    padding_mode = Argument(Word("zeros"), "zeros")
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """3D transposed convolution over (C, D, H, W)."""
+
+    dims, ranks = 3, (5,)
+    kernel_size = Argument(PerDim(3), short="k")
+    stride = Argument(PerDim(3), 1, short="s")
+    padding = Argument(PerDim(3, 0), 0, short="p")
+    output_padding = Argument(PerDim(3, 0), 0)
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    dilation = Argument(PerDim(3), 1, short="d")
+    padding_mode = Argument(Word("zeros"), "zeros")
+
+
+LAYERS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)

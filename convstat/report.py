@@ -1,0 +1,325 @@
+"""The frozen result that every command makes, saves or shows.
+
+Field names are those of the JSON document ``convstat.report/1``; see ``convstat schema report``.
+Counts are exact integers. FLOPs are always twice the MACs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from convstat.errors import SourceError
+
+SCHEMA = "convstat.report/1"
+
+
+@dataclass(frozen=True, slots=True)
+class InputInfo:
+    """One input: its shape includes the batch."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What was counted, and how it was run.
+
+    ``source`` is the file, or the argument as written; ``kind`` is ``spec``, ``inline``, ``module`` or ``report``.
+    ``device`` is where the peers ran: ``meta``, ``cpu``, ``cuda``, or ``none`` where nothing had to run.
+    """
+
+    name: str
+    source: str
+    kind: str
+    inputs: tuple[InputInfo, ...]
+    batch: int = 1
+    device: str = "none"
+    mode: str = "eval"
+    dtype: str = "float32"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The line of a spec that made a layer."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over the layers; ``pixels`` is what MACs are divided by, ``pixel_basis`` says in words what that is."""
+
+    params: int = 0
+    trainable_params: int = 0
+    buffers: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    pixels: int = 0
+    pixel_basis: str = ""
+    other: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def flops(self) -> int:
+        """Twice the MACs: one multiplication and one addition each."""
+        return 2 * self.macs
+
+    @property
+    def macs_per_pixel(self) -> Fraction | None:
+        """MACs / pixels, exactly; None where there are no pixels."""
+        return Fraction(self.macs, self.pixels) if self.pixels else None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One call of one layer.
+
+    ``params`` counts what this call owns: zero on the second call of a shared layer, whose ``shares`` names the first.
+    """
+
+    name: str
+    type: str
+    input_shapes: tuple[tuple[int, ...], ...]
+    output_shapes: tuple[tuple[int, ...], ...]
+    params: int
+    macs: int
+    trainable_params: int = 0
+    buffers: int = 0
+    weight_bytes: int = 0
+    other: Mapping[str, int] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    source: Place | None = None
+    shares: str | None = None
+    note: str | None = None
+
+    @property
+    def flops(self) -> int:
+        """Twice the MACs."""
+        return 2 * self.macs
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A pair of counts; None where a counter has no such figure."""
+
+    params: int | None = None
+    macs: int | None = None
+    memory_mib: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One named reason for a part of a difference: reported minus convstat."""
+
+    code: str
+    verdict: str
+    text: str
+    params: int = 0
+    macs: int = 0
+    calls: int = 0
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CounterRow:
+    """One counter's answer, what its convention predicts, and why it differs from convstat's.
+
+    ``difference`` = sum of ``causes`` + ``unexplained``, for params and for MACs.
+    """
+
+    name: str
+    variant: str
+    version: str | None
+    status: str
+    reported: Figures = Figures()
+    predicted: Figures | None = None
+    difference: Figures = Figures()
+    causes: tuple[Cause, ...] = ()
+    unexplained: Figures = Figures()
+    error: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """An operator without a rule: never a silent zero."""
+
+    op: str
+    calls: int
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one model costs."""
+
+    model: ModelInfo
+    totals: Totals
+    layers: tuple[LayerRow, ...]
+    counters: tuple[CounterRow, ...] = ()
+    uncounted: tuple[Uncounted, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """``complete``, or ``incomplete`` where an operator has no rule."""
+        return "incomplete" if self.uncounted else "complete"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document; see ``convstat schema report``."""
+        pixels = self.totals.pixels
+
+        def per_pixel(macs: int) -> float | None:
+            return macs / pixels if pixels else None
+
+        def counts(row: Totals | LayerRow) -> dict[str, Any]:
+            return {
+                "params": row.params,
+                "trainable_params": row.trainable_params,
+                "buffers": row.buffers,
+                "weight_bytes": row.weight_bytes,
+                "macs": row.macs,
+                "flops": row.flops,
+                "macs_per_pixel": per_pixel(row.macs),
+                "other": dict(row.other),
+            }
+
+        return {
+            "schema": SCHEMA,
+            "model": {
+                "name": self.model.name,
+                "source": self.model.source,
+                "kind": self.model.kind,
+                "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in self.model.inputs],
+                "batch": self.model.batch,
+                "device": self.model.device,
+                "mode": self.model.mode,
+                "dtype": self.model.dtype,
+                "overrides": dict(self.model.overrides),
+            },
+            "totals": {**counts(self.totals), "pixels": pixels, "pixel_basis": self.totals.pixel_basis},
+            "layers": [
+                {
+                    "name": row.name,
+                    "type": row.type,
+                    "input_shapes": [list(shape) for shape in row.input_shapes],
+                    "output_shapes": [list(shape) for shape in row.output_shapes],
+                    **counts(row),
+                    "arguments": dict(row.arguments),
+                    "shares": row.shares,
+                    "note": row.note,
+                    "source": {"file": row.source.file, "line": row.source.line} if row.source else None,
+                }
+                for row in self.layers
+            ],
+            "counters": [_counter_to_dict(counter) for counter in self.counters],
+            "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
+            "groups": dict(self.groups),
+            "status": self.status,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Read a JSON document back; ``Report.from_dict(r.to_dict()) == r``."""
+        if data.get("schema") != SCHEMA:
+            raise SourceError(f"this is not a saved report: its schema is {data.get('schema')!r}, not '{SCHEMA}'")
+        try:
+            model, totals = data["model"], data["totals"]
+            return cls(
+                model=ModelInfo(
+                    name=model["name"],
+                    source=model["source"],
+                    kind=model["kind"],
+                    inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in model["inputs"]),
+                    batch=model["batch"],
+                    device=model["device"],
+                    mode=model["mode"],
+                    dtype=model.get("dtype", "float32"),
+                    overrides=model.get("overrides", {}),
+                ),
+                totals=Totals(
+                    **_counts_from(totals),
+                    pixels=totals["pixels"],
+                    pixel_basis=totals["pixel_basis"],
+                ),
+                layers=tuple(
+                    LayerRow(
+                        name=row["name"],
+                        type=row["type"],
+                        input_shapes=tuple(map(tuple, row["input_shapes"])),
+                        output_shapes=tuple(map(tuple, row["output_shapes"])),
+                        **_counts_from(row),
+                        arguments=row.get("arguments", {}),
+                        source=Place(**row["source"]) if row["source"] else None,
+                        shares=row.get("shares"),
+                        note=row.get("note"),
+                    )
+                    for row in data["layers"]
+                ),
+                counters=tuple(_counter_from_dict(counter) for counter in data["counters"]),
+                uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in data["uncounted"]),
+                groups=data.get("groups", {}),
+            )
+        except (KeyError, TypeError) as error:
+            raise SourceError(f"this saved report is damaged: {type(error).__name__} {error}") from None
+
+
+def _counts_from(data: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("params", "trainable_params", "buffers", "weight_bytes", "macs", "other")
+    return {name: data[name] for name in names if name in data}
+
+
+def _figures(figures: Figures, *, memory: bool = False) -> dict[str, Any]:
+    result: dict[str, Any] = {"params": figures.params, "macs": figures.macs}
+    if memory:
+        result["memory_mib"] = dict(figures.memory_mib) if figures.memory_mib is not None else None
+    return result
+
+
+def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "variant": row.variant,
+        "version": row.version,
+        "status": row.status,
+        "device": row.device,
+        "reported": _figures(row.reported, memory=True),
+        "predicted": _figures(row.predicted, memory=True) if row.predicted else None,
+        "difference": _figures(row.difference),
+        "causes": [
+            {
+                "code": cause.code,
+                "verdict": cause.verdict,
+                "text": cause.text,
+                "params": cause.params,
+                "macs": cause.macs,
+                "calls": cause.calls,
+                "layers": list(cause.layers),
+            }
+            for cause in row.causes
+        ],
+        "unexplained": _figures(row.unexplained),
+        "error": row.error,
+    }
+
+
+def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
+    return CounterRow(
+        name=data["name"],
+        variant=data["variant"],
+        version=data["version"],
+        status=data["status"],
+        reported=Figures(**data["reported"]),
+        predicted=Figures(**data["predicted"]) if data["predicted"] else None,
+        difference=Figures(**data["difference"]),
+        causes=tuple(Cause(**{**cause, "layers": tuple(cause["layers"])}) for cause in data["causes"]),
+        unexplained=Figures(**data["unexplained"]),
+        error=data["error"],
+        device=data.get("device"),
+    )
