@@ -1,0 +1,136 @@
+"""One call from a target to its report; the command line does nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from convstat import analysis
+from convstat.errors import SourceError, UsageError
+from convstat.graph import Graph, Shape
+from convstat.report import Report
+from convstat.sources import Target, resolve
+
+if TYPE_CHECKING:
+    from convstat.spec import Spec
+
+DEFAULT_COUNTERS = "default"
+
+_INPUT = re.compile(
+    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:[x×]\d+)*)(?::(?P<dtype>\w+))?", re.ASCII | re.IGNORECASE
+)
+
+
+def parse_input(text: str) -> tuple[str | None, Shape, str | None]:
+    """Read one ``--input``: an optional name, the sizes without the batch, an optional dtype.
+
+    >>> parse_input("3x224x224"), parse_input("ids=128:int64")
+    ((None, (3, 224, 224), None), ('ids', (128,), 'int64'))
+    """
+    match = _INPUT.fullmatch(text.replace(" ", "").replace(",", "x"))
+    if match is None:
+        raise UsageError(
+            f"cannot read the input shape '{text}'",
+            help="write the sizes without the batch: 3x224x224, x=3x224x224 or ids=128:int64",
+        )
+    shape = tuple(int(size) for size in re.split("[x×]", match["shape"].lower()))
+    if min(shape) < 1:
+        raise UsageError(f"the input shape '{text}' has a size of 0")
+    return match["name"], shape, match["dtype"]
+
+
+def graph_of(
+    target: Target, overrides: Mapping[str, Any], *, inputs: Sequence[str] = (), batch: int = 1, spec: Spec | None = None
+) -> Graph:
+    """Expand a spec or an inline layer with its overrides, inputs and batch."""
+    spec = spec or target.load()
+    if batch < 1:
+        raise UsageError(f"the batch must be at least 1, not {batch}")
+    parsed = [parse_input(text) for text in inputs]
+    names = list(spec.input_names)
+    shapes: dict[str, Shape] = {}
+    for position, (name, shape, _) in enumerate(parsed):
+        key = name or (names[position] if position < len(names) else "")
+        if key not in names:
+            known = ", ".join(names)
+            raise UsageError(f"{target.argument} has no input '{name or position + 1}'", help=f"its inputs: {known}")
+        if key in shapes:
+            raise UsageError(f"input '{key}' is given twice")
+        shapes[key] = shape
+    graph = spec.expand(overrides, variant=target.variant, inputs=shapes, batch=batch)
+    declared = {item.name: item.dtype for item in graph.inputs}
+    for position, (name, _, dtype) in enumerate(parsed):
+        key = name or names[position]
+        if dtype is not None and dtype != declared[key]:
+            raise UsageError(f"input '{key}' is {declared[key]} in {target.argument}, not {dtype}")
+    return graph
+
+
+def analyze(
+    argument: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    inputs: Sequence[str] = (),
+    batch: int = 1,
+    device: str = "auto",
+    dtype: str = "float32",
+    counters: str = DEFAULT_COUNTERS,
+    per: str = "input",
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Count a target, ask the peers, and explain where they differ.
+
+    ``inputs`` are shapes without the batch, as ``--input`` takes them.
+    ``counters`` is ``default``, ``all``, ``none`` or names with commas.
+    ``progress`` is told in words what is going on.
+    """
+    target = resolve(argument)
+    if target.kind == "report":
+        if overrides or inputs:
+            raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
+        return load_report(target.path)
+    graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch)
+    report = analysis.count(
+        graph,
+        source=target.argument,
+        kind=target.kind,
+        batch=batch,
+        dtype=dtype,
+        per=per,
+        overrides=overrides,
+    )
+    if counters == "none":
+        return report
+
+    from convstat.counters import measure, select
+
+    chosen = select(counters)
+    if not chosen:
+        return report
+    if progress is not None:
+        progress(f"running {', '.join(counter.name for counter in chosen)}")
+    rows = measure(graph, report, chosen, device=device, dtype=dtype)
+    ran_on = dict.fromkeys(row.device for row in rows if row.device)
+    return replace(report, counters=rows, model=replace(report.model, device="+".join(ran_on) or "none"))
+
+
+def load_report(path: str) -> Report:
+    """Read a saved report."""
+    import json
+    from pathlib import Path
+
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise SourceError(f"{path} is not a JSON document: {error}") from None
+    if isinstance(data, list):
+        if len(data) != 1:
+            raise SourceError(f"{path} holds {len(data)} reports; save them one by one")
+        data = data[0]
+    if not isinstance(data, dict):
+        raise SourceError(f"{path} is not a saved report")
+    return Report.from_dict(data)
