@@ -1,0 +1,54 @@
+# Everything one does with this repository. `make help` lists it.
+# The first target that needs it makes .venv with the versions of constraints.txt; later ones reuse it.
+
+PYTHON  ?= python3
+SPEC    ?= configs/resnet50.yaml
+JOBS    ?= 2
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.installed
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST  := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench verify golden clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+run: $(STAMP) ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
+	@$(BIN)/convstat analyze $(SPEC)
+
+test: lint ## lint, types and every test
+	@$(PYTEST) -n $(JOBS) -m "not verify" --ignore=tests/benchmarks
+
+lint: $(STAMP) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(STAMP) ## speed and memory, as ratios within one run
+	@$(PYTEST) tests/benchmarks
+
+verify: $(STAMP) ## the long sweeps: many more nets and shapes, against torchvision and the live counters
+	@$(PYTEST) -n $(JOBS) -m verify --ignore=tests/benchmarks
+
+golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
+	@CONVSTAT_GOLDEN=1 $(PYTEST) tests -k golden
+
+clean: ## remove the environment, caches and builds
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so an interrupted installation is taken up again.
+# torch comes first and pinned: no later step then looks for another build of it.
+# torchvision is there for its model definitions alone, whichever torch it was built for; hence no dependencies.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("convstat needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; say which: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@echo "installing into $(VENV) (once; a few minutes)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --constraint constraints.txt --upgrade pip setuptools
+	@$(PIP) install --constraint constraints.txt torch==2.13.0
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable . --group dev
+	@$(PIP) install --constraint constraints.txt --no-deps torchvision==0.28.0
+	@touch $@
