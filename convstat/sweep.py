@@ -92,7 +92,7 @@ class ComparisonRow:
 class Comparison:
     """Some models side by side.
 
-    ``varying`` names the keys of every row's ``values``, in the order of the axes, after ``model`` if there are several.
+    ``varying`` names the keys of every row's ``values``, in the order of the axes, after ``model`` where it varies.
     ``constants`` is what is the same for all rows: to be printed once, above.
     ``default`` says which model was taken where none was named, and why.
     """
