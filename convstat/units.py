@@ -141,11 +141,9 @@ class Scale:
         self.decimals = decimals
 
     @classmethod
-    def of(
-        cls, values: Iterable[int] | Iterable[Fraction], units: Mapping[str, int] = COUNT, *, decimals: int = 2
-    ) -> Scale:
+    def of(cls, values: Iterable[int | Fraction], units: Mapping[str, int] = COUNT, *, decimals: int = 2) -> Scale:
         """Choose the scale for some values: the largest unit in which the largest value is at least 1."""
-        largest = max((abs(value) for value in values), default=0)
+        largest = max((abs(Fraction(value)) for value in values), default=Fraction(0))
         chosen = ("", 1)
         for suffix, factor in units.items():
             # In bytes only the powers of 1024 are chosen: it is memory that is meant.
