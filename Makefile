@@ -7,7 +7,7 @@ JOBS    ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
-PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST  := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help

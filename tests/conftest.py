@@ -1,0 +1,71 @@
+"""What every test stands on: a quiet environment, one way to draw examples, the long sweeps aside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# What the tests print must not depend on who runs them, and two workers share two cores.
+for name in list(os.environ):
+    if name in {"CI", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR"}:
+        del os.environ[name]
+    elif name.startswith("CONVSTAT_") and name != "CONVSTAT_GOLDEN":
+        del os.environ[name]
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TERM"] = "dumb"
+
+settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("verify", settings.get_profile("default"), max_examples=1000)
+settings.load_profile("default")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    config.addinivalue_line("markers", "verify: a long sweep, run by `make verify` and not by `make test`")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """torchvision, of which only the model definitions are needed.
+
+    Its wheel may have been built for another torch than the one that is installed.
+    Its operators then fail to load, and the import fails on their missing schemas;
+    no classification network uses any of them, so a schema without a kernel does.
+    """
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision
+
+        torchvision.library_of_the_tests = library  # kept alive: its schemas go when it is freed
+    return torchvision
+
+
+@pytest.fixture(scope="session")
+def on_meta(torchvision: ModuleType) -> Callable[[str], object]:
+    """Build a torchvision network without its weights."""
+    import torch
+
+    def build(name: str) -> object:
+        with torch.device("meta"):
+            return torchvision.models.get_model(name, weights=None).eval()
+
+    return build
