@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from convstat.axes import plain
 from convstat.errors import ExitCode
-from convstat.sweep import plain
 
 if TYPE_CHECKING:
     from convstat.report import ModelInfo, Place, Totals, Uncounted

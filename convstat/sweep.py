@@ -12,6 +12,10 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from convstat.axes import Axis, Value, plain, split
+
+__all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "split"]
+
 if TYPE_CHECKING:
     from convstat.report import CounterRow, Totals
 
@@ -20,23 +24,7 @@ SCHEMA = "convstat.comparison/1"
 METRICS = ("params", "trainable_params", "macs", "flops", "macs_per_pixel", "weight_bytes", "buffers")
 """The counts that every row has, and that it is compared by."""
 
-Value = int | Fraction | bool | str | list[Any] | None
-"""What an argument can be set to; a number with a decimal point is an exact fraction."""
-
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One parameter and the values that it takes; ``text`` is the value as it was written (``1..4``)."""
-
-    name: str
-    values: tuple[Value, ...]
-    text: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"name": self.name, "values": [plain(value) for value in self.values], "text": self.text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +131,6 @@ def ratio(value: int | Fraction | None, base: int | Fraction | None) -> Fraction
     if base == 0:
         return Fraction(1) if value == 0 else None
     return Fraction(value) / base
-
-
-def plain(value: Any) -> Any:
-    """Give a value as JSON can hold it: an exact fraction becomes an int where it is whole, else a float.
-
-    >>> plain(Fraction(1, 2)), plain(Fraction(4, 2)), plain([1, Fraction(1, 4)])
-    (0.5, 2, [1, 0.25])
-    """
-    if isinstance(value, Fraction):
-        return value.numerator if value.denominator == 1 else float(value)
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
 
 
 def totals_to_dict(totals: Totals) -> dict[str, Any]:
