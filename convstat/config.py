@@ -1,0 +1,344 @@
+"""Settings of a project: the nearest ``convstat.toml``, or ``pyproject.toml`` with a ``[tool.convstat]`` table.
+
+There is one file and no cascade: what is not written there has its default.
+Relative paths are relative to the file. An unknown key is an error, because a key that does nothing is a trap.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
+
+KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "model": "the target where none is named; a list is allowed",
+        "input": "the shapes of that model's inputs, as --input takes them; a list where there are several",
+        "batch": "the batch, an integer of at least 1",
+        "device": "where peers run: auto, cpu, cuda or meta",
+        "dtype": "float32, float16 or bfloat16",
+        "counters": "the counters that analyze runs: names with commas or a list, default, all or none",
+        "per": "what MACs/pixel divides by, as --per takes it",
+        "format": "the format of the standard output",
+        "budget": "the limits that check judges: a list of short forms ('params<=5M') or of tables",
+    }
+)
+"""Every key of the table, and what it means."""
+
+BUDGET_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "metric": "what is limited",
+        "max": "the largest value allowed",
+        "min": "the smallest value allowed",
+        "exact": "the only value allowed",
+        "on": "the layers that it is for, a pattern: * within a level, ** across",
+        "per": "total (the sum), each (every such layer) or share (their part of the whole model)",
+        "level": "error, warn or off",
+        "why": "the reason for the limit, printed when it is exceeded",
+        "model": "the models that it is for, a pattern of paths",
+    }
+)
+"""Every key of a budget's table, and what it means."""
+
+DEVICES = ("auto", "cpu", "cuda", "meta")
+DTYPES = ("float32", "float16", "bfloat16")
+
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A budget as it is written: its short form, or the keys of its table, each with its place."""
+
+    written: str | Mapping[str, object]
+    mark: Mark
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings; None or empty where nothing is set.
+
+    ``path`` is the file, as one would name it from the working directory.
+    ``models`` and the budgets' model patterns are usable from the working directory.
+    """
+
+    path: str | None = None
+    models: tuple[str, ...] = ()
+    models_mark: Mark | None = None
+    inputs: tuple[str, ...] = ()
+    batch: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    counters: str | None = None
+    per: str | None = None
+    format: str | None = None
+    budgets: tuple[Entry, ...] = ()
+
+
+def find(start: Path | None = None) -> Path | None:
+    """Give the nearest file that has settings, from a folder upward to the root of the git repository."""
+    folder = (start or Path()).resolve()
+    for current in (folder, *folder.parents):
+        own = current / "convstat.toml"
+        if own.is_file():
+            return own
+        shared = current / "pyproject.toml"
+        if shared.is_file() and _mentions_us(shared):
+            return shared
+        if (current / ".git").exists():
+            return None
+    return None
+
+
+def load(path: str | Path | None = None) -> Config:
+    """Read the settings of a file, or of the nearest one that has any; no file, no settings."""
+    found = Path(path) if path is not None else find()
+    if found is None:
+        return Config()
+    shown = _shown(found)
+    return parse(_read(found, shown), shown)
+
+
+def parse(text: str, name: str) -> Config:
+    """Read settings; raises ConfigError with every problem, each with its place.
+
+    ``name`` is the path of the file: its last part tells where the table is, and paths are relative to its folder.
+    """
+    # The import takes milliseconds that a run without settings need not pay.
+    import tomllib
+
+    source = SourceText(name, text)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message, mark = str(error), Mark(source, 1, 1)
+        if match := re.search(r" \(at line (\d+), column (\d+)\)$", message):
+            message, mark = message[: match.start()], Mark(source, int(match[1]), int(match[2]))
+        raise ConfigError(Diagnostic(f"not TOML: {message[:1].lower()}{message[1:]}", mark)) from None
+    except RecursionError:
+        raise ConfigError(Diagnostic("not TOML that can be read: it nests too deep", Mark(source, 1, 1))) from None
+    own = os.path.basename(name) != "pyproject.toml"
+    table = document if own else document.get("tool", {}).get("convstat", {})
+    places = _Places(source, "" if own else "tool.convstat")
+    if not isinstance(table, dict):
+        raise ConfigError(Diagnostic("tool.convstat must be a table", places.of("convstat")))
+    return _Reader(table, places, os.path.dirname(name)).config(name)
+
+
+class _Reader:
+    """One pass over the table that collects problems instead of stopping at the first."""
+
+    def __init__(self, table: Mapping[str, Any], places: _Places, folder: str) -> None:
+        self.table = table
+        self.places = places
+        self.folder = folder
+        self.problems: list[Diagnostic] = []
+
+    def config(self, name: str) -> Config:
+        for key in self.table:
+            if key not in KEYS:
+                help = did_you_mean(key, KEYS) or (f"keys: {', '.join(KEYS)}",)
+                if key == "tool":
+                    help = ("in convstat.toml the keys stand at the top, without [tool.convstat]",)
+                self.problems.append(Diagnostic(f"unknown key '{key}'", self.places.of(key), help=help))
+        config = Config(
+            path=name,
+            models=tuple(self.path(model, self.places.of("model")) for model in self.words("model")),
+            models_mark=self.places.of("model") if "model" in self.table else None,
+            inputs=self.words("input"),
+            batch=self.take("batch", lambda v: type(v) is int and v >= 1, "an integer of at least 1"),
+            device=self.choice("device", DEVICES),
+            dtype=self.choice("dtype", DTYPES),
+            counters=",".join(self.words("counters")) or None,
+            per=self.take("per", lambda v: isinstance(v, str) and v, "a text"),
+            format=self.take("format", lambda v: isinstance(v, str) and v, "a text"),
+            budgets=self.budgets(),
+        )
+        if self.problems:
+            raise ConfigError(self.problems)
+        return config
+
+    def take(self, key: str, fits: Callable[[Any], object], wanted: str) -> Any:
+        value = self.table.get(key)
+        if value is None or fits(value):
+            return value
+        self.problems.append(Diagnostic(f"{key} must be {wanted}, not {_toml(value)}", self.places.of(key)))
+        return None
+
+    def choice(self, key: str, words: tuple[str, ...]) -> str | None:
+        value: str | None = self.take(key, lambda v: isinstance(v, str), "a text")
+        if value is None or value in words:
+            return value
+        help = (*did_you_mean(value, words), f"it is one of {', '.join(words)}")
+        self.problems.append(Diagnostic(f"unknown {key} '{value}'", self.places.of(key), help=help))
+        return None
+
+    def words(self, key: str) -> tuple[str, ...]:
+        value = self.take(key, _is_text_or_texts, "a text or a list of texts")
+        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+    def path(self, target: str, mark: Mark) -> str:
+        """Give a path of the file as one from the working directory; leave what is no path alone."""
+        from convstat.sources import resolve
+
+        try:
+            found = resolve(target)
+        except UsageError as error:
+            self.problems += [Diagnostic(d.message, mark, help=d.help) for d in error.diagnostics]
+            return target
+        if found.kind not in ("spec", "report") or found.path == "-":
+            return target
+        return os.path.normpath(os.path.join(self.folder, target))
+
+    def budgets(self) -> tuple[Entry, ...]:
+        value = self.table.get("budget")
+        if value is None:
+            return ()
+        if isinstance(value, str) or not isinstance(value, list):
+            self.take("budget", lambda _: False, "a list of texts or of tables")
+            return ()
+        if not value:
+            self.problems.append(
+                Diagnostic(
+                    "budget is an empty list", self.places.of("budget"), help=("leave the key away, or add a limit",)
+                )
+            )
+        entries = []
+        for index, item in enumerate(value):
+            mark = self.places.budget(index, item)
+            if isinstance(item, str):
+                entries.append(Entry(item, mark))
+            elif isinstance(item, dict):
+                marks = {key: self.places.budget_key(index, key, mark) for key in item}
+                for key in item:
+                    if key not in BUDGET_KEYS:
+                        help = did_you_mean(key, BUDGET_KEYS) or (f"keys: {', '.join(BUDGET_KEYS)}",)
+                        self.problems.append(Diagnostic(f"unknown key '{key}' of a budget", marks[key], help=help))
+                if isinstance(item.get("model"), str):
+                    item = {**item, "model": self.path(item["model"], marks["model"])}
+                entries.append(Entry(item, mark, marks))
+            else:
+                self.problems.append(Diagnostic(f"a budget is a text or a table, not {_toml(item)}", mark))
+        return tuple(entries)
+
+
+class _Places:
+    """Finds the lines of keys, because tomllib keeps no marks.
+
+    The n-th ``[[tool.convstat.budget]]`` header is the n-th budget, and a key is found below its header.
+    Where the text is written in another way, the place is the first line of the table.
+    """
+
+    def __init__(self, source: SourceText, table: str) -> None:
+        self.source = source
+        self.table = table
+        self.sections: list[tuple[str, int, int]] = []
+        lines = source.lines
+        starts: list[tuple[str, int]] = [("", 0)]
+        for number, line in enumerate(lines):
+            if match := re.match(r"\s*\[\[?\s*([\w\"'.\- ]+?)\s*\]\]?\s*(#.*)?$", line):
+                starts.append((re.sub(r"[\"' ]", "", match[1]), number))
+        ends = [number for _, number in starts[1:]] + [len(lines)]
+        self.sections = [(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
+        self.headers = [s for s in self.sections if s[0] == self._name("budget")]
+
+    def _name(self, key: str) -> str:
+        return f"{self.table}.{key}" if self.table else key
+
+    def of(self, key: str) -> Mark:
+        """The place of a key of the table."""
+        for name, start, end in self.sections:
+            if name == self.table and (mark := self._key(key, start, end)):
+                return mark
+            if name == self._name(key) or name.startswith(f"{self._name(key)}."):
+                return self._line(start)
+        return self._line(next((start for name, start, _ in self.sections if name == self.table), 0))
+
+    def budget(self, index: int, item: object) -> Mark:
+        """The place of the n-th budget."""
+        if index < len(self.headers):
+            return self._line(self.headers[index][1])
+        mark = self.of("budget")
+        if isinstance(item, str):
+            for number in range(mark.line - 1, len(self.source.lines)):
+                column = self.source.lines[number].find(item)
+                if column >= 0 and not self.source.lines[number].lstrip().startswith("#"):
+                    return Mark(self.source, number + 1, column + 1, len(item))
+        return mark
+
+    def budget_key(self, index: int, key: str, default: Mark) -> Mark:
+        """The place of a key of the n-th budget."""
+        if index < len(self.headers):
+            _, start, end = self.headers[index]
+            return self._key(key, start, end) or default
+        return default
+
+    def _key(self, key: str, start: int, end: int) -> Mark | None:
+        pattern = re.compile(rf"\s*([\"']?){re.escape(key)}\1\s*[=.]")
+        for number in range(start, end):
+            line = self.source.lines[number]
+            if pattern.match(line):
+                return Mark(self.source, number + 1, len(line) - len(line.lstrip()) + 1, len(key))
+        return None
+
+    def _line(self, number: int) -> Mark:
+        lines = self.source.lines
+        text = lines[number] if number < len(lines) else ""
+        return Mark(self.source, number + 1, len(text) - len(text.lstrip()) + 1, max(1, len(text.strip())))
+
+
+def _is_text_or_texts(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) and item for item in value)
+    return isinstance(value, str) and bool(value)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, dict):
+        return "a table"
+    return "a list" if isinstance(value, list) else str(value)
+
+
+def _mentions_us(path: Path) -> bool:
+    text = _read(path, str(path))
+    return re.search(r"tool\s*\.\s*[\"']?convstat\b(?!-)|^\s*\[\s*tool\s*\]", text, re.MULTILINE) is not None and (
+        _has_table(text, path)
+    )
+
+
+def _has_table(text: str, path: Path) -> bool:
+    import tomllib
+
+    try:
+        tool = tomllib.loads(text).get("tool")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        # It names the table but is damaged: reading it will say how.
+        return True
+    return isinstance(tool, dict) and "convstat" in tool
+
+
+def _shown(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _read(path: Path, shown: str) -> str:
+    try:
+        if path.stat().st_size > _LONGEST:
+            raise ConfigError(f"{shown} is larger than {_LONGEST:,} bytes")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read {shown}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{shown} is not UTF-8 text") from None
