@@ -1,0 +1,205 @@
+"""The shape of the code: imports go down only, heavy packages come late, nothing stray lies about."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "convstat"
+
+LEVELS = (
+    ("errors", "units", "docs"),
+    ("formulas",),
+    ("graph",),
+    ("layers",),
+    ("report", "spec"),
+    ("analysis", "pixels", "sources"),
+    ("build", "trace"),
+    ("counters", "reconcile"),
+    ("api", "sweep", "budget", "config"),
+    ("render",),
+    ("cli",),
+    ("__main__",),
+)
+"""The packages and modules of convstat, the lowest first; one may use those below it and those beside it."""
+
+LATE = {
+    "torch": ("build", "trace", "counters"),
+    "ptflops": (),
+    "torchsummary": (),
+    "torchvision": (),
+    "numpy": (),
+    "rich": (),
+    "typer": ("cli",),
+    "yaml": ("spec", "sources"),
+}
+"""Packages that cost time to import, and the parts of convstat that may import them as they are imported themselves."""
+
+TOP = {"LICENSE", "Makefile", "README.md", "configs", "constraints.txt", "convstat", "pyproject.toml", "tests"}
+"""All that may lie at the top of the repository, besides files whose name starts with a dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import: what it imports, its line, and whether it happens on import, in a function, or never (for types)."""
+
+    module: str
+    line: int
+    when: str
+
+
+def imports(source: str, package: str = "convstat") -> list[Import]:
+    """Every import of a module, those in functions and those for type checkers included."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, when: str) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, when) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
+            found.append(Import(base, node.lineno, when))
+            # `from convstat import analysis` imports a module as well.
+            found.extend(
+                Import(f"{base}.{alias.name}", node.lineno, when) for alias in node.names if base == "convstat"
+            )
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.body:
+                visit(child, "typing")
+            for child in node.orelse:
+                visit(child, when)
+        else:
+            inner = "call" if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) else when
+            for child in ast.iter_child_nodes(node):
+                visit(child, inner if when != "typing" else when)
+
+    visit(ast.parse(source), "import")
+    return found
+
+
+def level(part: str) -> int:
+    """The level of a part of convstat."""
+    for number, parts in enumerate(LEVELS):
+        if part in parts:
+            return number
+    raise KeyError(f"{part} has no level in LEVELS")
+
+
+def part_of(module: str) -> str:
+    """The part of convstat that a module belongs to: `convstat.layers.conv` is in `layers`."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def upward(module: str, source: str) -> list[str]:
+    """The imports of a module that go up."""
+    own = part_of(module)
+    return [
+        f"{module}:{item.line} imports {item.module}"
+        for item in imports(source, module.rpartition(".")[0])
+        if item.when != "typing"
+        and item.module.startswith("convstat.")
+        and not item.module.startswith("convstat.__")
+        and level(part_of(item.module)) > level(own)
+    ]
+
+
+def early(module: str, source: str) -> list[str]:
+    """The imports of heavy packages that happen when a module is imported and should not."""
+    own = part_of(module)
+    return [
+        f"{module}:{item.line} imports {item.module} at its top"
+        for item in imports(source)
+        if item.when == "import"
+        and (allowed := LATE.get(item.module.partition(".")[0])) is not None
+        and own not in allowed
+    ]
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Every module of convstat, by its dotted name."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return [(name, path) for name, path in found if name != "convstat"]
+
+
+def tracked() -> list[str]:
+    """The files of the repository, as git sees them."""
+    answer = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in answer.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])
+def test_imports_go_down_only(module: str, path: Path) -> None:
+    """A module imports from its own level and those below it, in functions too."""
+    assert [] == upward(module, path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])
+def test_heavy_packages_are_imported_where_they_are_used(module: str, path: Path) -> None:
+    """Importing a module of the YAML path imports neither torch nor a peer nor rich."""
+    assert [] == early(module, path.read_text(encoding="utf-8"))
+
+
+def test_an_import_that_goes_up_is_found() -> None:
+    """The two checks above can fail: on a plain, a relative, a lazy and a conditional import."""
+    assert 1 == len(upward("convstat.formulas.conv", "from convstat.layers import Conv2d"))
+    assert 1 == len(upward("convstat.formulas.conv", "from convstat import layers"))
+    assert 1 == len(upward("convstat.formulas.conv", "from ..layers import base"))
+    assert 1 == len(upward("convstat.formulas.conv", "def f():\n    import convstat.layers.conv"))
+    assert 0 == len(upward("convstat.formulas.conv", "if TYPE_CHECKING:\n    from convstat.layers import Conv2d"))
+    assert 0 == len(upward("convstat.layers.conv", "from convstat.formulas import conv"))
+    assert 1 == len(early("convstat.layers.conv", "try:\n    import torch.nn as nn\nexcept ImportError:\n    pass"))
+    assert 0 == len(early("convstat.layers.conv", "def build():\n    from torch import nn"))
+
+
+def test_counters_do_not_use_the_formulas() -> None:
+    """The reconciliation compares two things that know nothing of each other."""
+    for module, path in modules():
+        if part_of(module) == "counters":
+            used = {item.module for item in imports(path.read_text(encoding="utf-8")) if item.when != "typing"}
+            assert not {name for name in used if name.startswith("convstat.formulas")}, module
+
+
+def test_every_level_names_something_that_exists() -> None:
+    """The table of levels has no entry left over from a module that is gone."""
+    existing = {part_of(name) for name, _ in modules()} | {"docs"}
+    assert set() == {part for parts in LEVELS for part in parts} - existing
+
+
+def test_only_what_belongs_there_lies_at_the_top() -> None:
+    """The top of the repository is the same few entries for good."""
+    assert set() == {name.split("/")[0] for name in tracked() if not name.startswith(".")} - TOP
+
+
+def test_no_file_mentions_what_is_only_true_here() -> None:
+    """No path of one machine, no address of a package registry and no unfinished work is in any file."""
+    words = ("/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "py" + "pi.org", "TO" + "DO", "FIX" + "ME", "X" + "XX ")
+    pattern = re.compile("|".join(map(re.escape, words)))
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name in tracked()
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert [] == found
+
+
+def test_every_test_says_what_it_holds_true() -> None:
+    """Each test function has a docstring: the property in one line."""
+    assert [] == [
+        f"{path.name}:{node.lineno} {node.name}"
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
