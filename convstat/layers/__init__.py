@@ -1,17 +1,19 @@
 """The vocabulary: one class per layer kind, one file per family.
 
 ``KINDS`` is the one table that the spec, the schema, ``convstat list layers``, the documentation and the tests read.
+A layer kind is an attribute of this package too: ``layers.Conv2d``.
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
-from convstat.layers import conv
+from convstat.layers import activation, conv, linear, merge, norm, pool, reshape
 from convstat.layers.base import Cost, Layer
-from convstat.layers.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
-FAMILIES = (conv,)
+FAMILIES = (conv, linear, norm, activation, pool, reshape, merge)
+"""The families in the order in which they are listed."""
 
 
 def _table() -> dict[str, type[Layer]]:
@@ -31,16 +33,13 @@ NAMES = MappingProxyType(_table())
 KINDS = MappingProxyType({name: kind for name, kind in NAMES.items() if name == kind.kind()})
 """Every layer kind by its own name."""
 
-__all__ = [
-    "FAMILIES",
-    "KINDS",
-    "NAMES",
-    "Conv1d",
-    "Conv2d",
-    "Conv3d",
-    "ConvTranspose1d",
-    "ConvTranspose2d",
-    "ConvTranspose3d",
-    "Cost",
-    "Layer",
-]
+
+def __getattr__(name: str) -> Any:
+    """Find a layer kind by the name of its class."""
+    try:
+        return KINDS[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+__all__ = ["FAMILIES", "KINDS", "NAMES", "Cost", "Layer"]

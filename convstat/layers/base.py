@@ -17,6 +17,7 @@ Nothing here imports torch, except inside ``build``.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -136,6 +137,19 @@ class Count(Kind[int]):
         return "int" if self.minimum < 1 else "int >= 1"
 
 
+class Integer(Kind[int]):
+    """Any integer: a dimension or an index that may count from the end."""
+
+    def parse(self, value: object, name: str) -> int:
+        return integer(value, name, -sys.maxsize)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer"}
+
+    def describe(self) -> str:
+        return "int"
+
+
 class Flag(Kind[bool]):
     """True or false."""
 
@@ -211,6 +225,71 @@ class PerDim(Kind[tuple[int, ...]]):
         return "int" if self.dims == 1 else f"int or [{', '.join(['int'] * self.dims)}]"
 
 
+class Sizes(Kind["int | tuple[int, ...]"]):
+    """An integer, or a list of integers whose length depends on the input; kept as written, a list as a tuple.
+
+    ``minimum`` is the least that an item may be; None allows any.
+    """
+
+    def __init__(self, minimum: int | None = 1, *, scalar: bool = True) -> None:
+        self.minimum = minimum
+        self.scalar = scalar
+
+    def parse(self, value: object, name: str) -> int | tuple[int, ...]:
+        minimum = -sys.maxsize if self.minimum is None else self.minimum
+        if isinstance(value, (list, tuple)):
+            if not value:
+                raise LayerError(f"{name} must not be empty", argument=name)
+            return tuple(integer(item, name, minimum) for item in value)
+        if not self.scalar:
+            raise LayerError(f"{name} must be a list of integers, not {show(value)}", argument=name)
+        return integer(value, name, minimum)
+
+    def schema(self) -> dict[str, Any]:
+        item: dict[str, Any] = {"type": "integer"}
+        if self.minimum is not None:
+            item["minimum"] = self.minimum
+        several = {"type": "array", "items": item, "minItems": 1}
+        return {"anyOf": [item, several]} if self.scalar else several
+
+    def describe(self) -> str:
+        return "int or [int, ...]" if self.scalar else "[int, ...]"
+
+
+class Reals(Kind["float | tuple[float, ...]"]):
+    """A number, or a list of numbers whose length depends on the input."""
+
+    def parse(self, value: object, name: str) -> float | tuple[float, ...]:
+        if isinstance(value, (list, tuple)):
+            return tuple(Real().parse(item, name) for item in value)
+        return Real().parse(value, name)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "number"}, {"type": "array", "items": {"type": "number"}, "minItems": 1}]}
+
+    def describe(self) -> str:
+        return "number or [number, ...]"
+
+
+class Fixed(Kind[bool]):
+    """An argument that torch has and that convstat can count with one value only; ``why`` says so to who asks."""
+
+    def __init__(self, value: bool, why: str) -> None:
+        self.value = value
+        self.why = why
+
+    def parse(self, value: object, name: str) -> bool:
+        if value is self.value:
+            return self.value
+        raise LayerError(f"{name} must be {show(self.value)}: {self.why}", argument=name)
+
+    def schema(self) -> dict[str, Any]:
+        return {"const": self.value}
+
+    def describe(self) -> str:
+        return show(self.value)
+
+
 class Optional(Kind["T | None"], Generic[T]):
     """Another kind, or null."""
 
@@ -259,7 +338,9 @@ class Argument(Generic[T]):
     """One argument of a layer: its kind, its default, and how it follows from the input if it may be left out.
 
     It is a descriptor: on a layer, ``layer.stride`` is the value; on the class, ``Conv2d.stride`` is this object.
-    ``infer`` takes the shape of the first input and gives the value; what the user writes is then only checked.
+    ``infer`` takes the shape of an input (the first, unless ``source`` names another by its index) and gives the value.
+    What the user writes is then only checked against it;
+    where ``strict`` is False, it is the default instead, and the layer's own ``check`` decides what may be written.
     """
 
     name: str = ""
@@ -269,12 +350,16 @@ class Argument(Generic[T]):
         kind: Kind[T],
         default: object = REQUIRED,
         *,
-        infer: Callable[[Shape], int] | None = None,
+        infer: Callable[[Shape], Any] | None = None,
+        source: int = 0,
+        strict: bool = True,
         short: str | None = None,
     ) -> None:
         self.kind = kind
         self.default = default
         self.infer = infer
+        self.source = source
+        self.strict = strict
         self.short = short
 
     @property
@@ -284,6 +369,7 @@ class Argument(Generic[T]):
 
     def __set_name__(self, owner: type[Layer], name: str) -> None:
         self.name = name
+        self.default_value = None if self.default in (None, REQUIRED) else self.kind.parse(self.default, name)
 
     @overload
     def __get__(self, instance: None, owner: type[Layer]) -> Argument[T]: ...
@@ -320,6 +406,8 @@ class Layer(ABC):
     """How many inputs it takes: at least, at most (None: any number)."""
     ranks: ClassVar[tuple[int, ...]] = ()
     """The numbers of dimensions, batch included, that the first input may have; empty: any."""
+    min_rank: ClassVar[int] = 1
+    """The least number of dimensions, batch included, where ``ranks`` is empty."""
     input_dtype: ClassVar[str] = "float32"
     """``int64`` where the input must be indices."""
     functional: ClassVar[bool] = False
@@ -340,6 +428,16 @@ class Layer(ABC):
         return cls.__name__
 
     @classmethod
+    def scalar_argument(cls) -> str | None:
+        """The argument that a bare value stands for (``Linear: 1000``): the first that does not follow from the input.
+
+        >>> from convstat.layers import Conv2d
+        >>> Conv2d.scalar_argument()
+        'out_channels'
+        """
+        return next((name for name, a in cls.arguments.items() if a.infer is None or not a.strict), None)
+
+    @classmethod
     def create(cls, written: Mapping[str, object], inputs: tuple[Shape, ...]) -> Layer:
         """Make the layer from what was written and the shapes of its inputs.
 
@@ -354,19 +452,19 @@ class Layer(ABC):
         for name, argument in cls.arguments.items():
             value = written.get(name, REQUIRED)
             if argument.infer is not None and (value is REQUIRED or value is None):
-                values[name] = argument.infer(inputs[0])
+                values[name] = argument.infer(inputs[argument.source])
             elif value is not REQUIRED:
                 values[name] = argument.kind.parse(value, name)
-                if argument.infer is not None and values[name] != (actual := argument.infer(inputs[0])):
-                    raise LayerError(
-                        f"{name}={values[name]}, but the input {show_shape(inputs[0])} has {actual}", argument=name
-                    )
+                if argument.infer is not None and argument.strict:
+                    shape = inputs[argument.source]
+                    if values[name] != (actual := argument.infer(shape)):
+                        raise LayerError(
+                            f"{name}={values[name]}, but the input {show_shape(shape)} has {actual}", argument=name
+                        )
             elif argument.default is REQUIRED:
                 raise LayerError(f"{cls.kind()} needs {name}", argument=name)
-            elif argument.default is None:
-                values[name] = None
             else:
-                values[name] = argument.kind.parse(argument.default, name)
+                values[name] = argument.default_value
         layer = object.__new__(cls)
         layer.__dict__.update(values)
         layer.check(inputs)
@@ -383,6 +481,12 @@ class Layer(ABC):
             wanted = " or ".join(str(rank - 1) for rank in cls.ranks)
             raise LayerError(
                 f"{cls.kind()} takes an input of {wanted} dimensions (without the batch), not {show_shape(inputs[0])}"
+            )
+        if not cls.ranks and len(inputs[0]) < cls.min_rank:
+            wanted = str(cls.min_rank - 1)
+            raise LayerError(
+                f"{cls.kind()} takes an input of at least {wanted} dimensions (without the batch),"
+                f" not {show_shape(inputs[0])}"
             )
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
@@ -404,9 +508,19 @@ class Layer(ABC):
         """The shapes and dtypes of the other stored tensors; the dtype ``"float"`` follows the model's."""
         return {}
 
-    @abstractmethod
     def build(self) -> torch.nn.Module:
-        """Make the torch twin."""
+        """Make the torch twin: the class of the same name in ``torch.nn``, unless a layer says otherwise.
+
+        An operator has a twin too: a module whose forward is that operator and nothing else.
+        """
+        from torch import nn
+
+        module: torch.nn.Module = getattr(nn, self.kind())(**self.torch_arguments())
+        return module
+
+    def torch_arguments(self) -> dict[str, Any]:
+        """The arguments for the torch twin; those at their default are left to torch, which may be too old for them."""
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in self.written().items()}
 
     def call(self, module: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         """Run the torch twin."""
@@ -432,12 +546,12 @@ class Layer(ABC):
         result: dict[str, Any] = {}
         for name, value in self.items():
             argument = self.arguments[name]
-            if not defaults and argument.default is not REQUIRED:
-                default = argument.default
-                if value == (None if default is None else argument.kind.parse(default, name)):
-                    continue
+            if not defaults and argument.default is not REQUIRED and value == argument.default_value:
+                continue
             if isinstance(value, tuple):
-                value = value[0] if argument.kind.dims and len(set(value)) == 1 else list(value)
+                # Sizes that are all null have no short form: torch refuses a bare null.
+                same = argument.kind.dims and len(set(value)) == 1 and value[0] is not None
+                value = value[0] if same else list(value)
             result[name] = value
         return result
 
@@ -461,6 +575,20 @@ def show_shape(shape: Shape) -> str:
     '3x224x224'
     """
     return "x".join(map(str, shape[1:]))
+
+
+def axis(dim: int, shape: Shape, name: str = "dim") -> int:
+    """Turn a dimension that may count from the end into an index; ``name`` is the argument that it stands in.
+
+    >>> axis(-1, (1, 3, 224, 224))
+    3
+    """
+    rank = len(shape)
+    if not -rank <= dim < rank:
+        raise LayerError(
+            f"dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim})", argument=name
+        )
+    return dim % rank
 
 
 def divisors(*numbers: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convstat.errors import LayerError
 from convstat.formulas import conv as formulas
@@ -22,9 +22,6 @@ from convstat.layers.base import (
     divisors,
     show_shape,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -61,9 +58,6 @@ class _ConvNd(Layer):
             )
         return spatial
 
-    def buffers(self) -> Mapping[str, tuple[Shape, str]]:
-        return {}
-
     def parameters(self) -> Mapping[str, Shape]:
         weight = {"weight": self._weight()}
         return {**weight, "bias": (self.out_channels,)} if self.bias else weight
@@ -73,12 +67,6 @@ class _ConvNd(Layer):
 
     def _other(self, output: Shape) -> dict[str, int]:
         return {"bias": prod(output)} if self.bias else {}
-
-    def build(self) -> torch.nn.Module:
-        from torch import nn
-
-        module: torch.nn.Module = getattr(nn, self.kind())(**dict(self.items()))
-        return module
 
 
 class _Conv(_ConvNd):

@@ -1,0 +1,109 @@
+"""Operators that join several inputs: named in lower case, as one writes them."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from convstat.errors import LayerError
+from convstat.graph import Shape
+from convstat.layers.base import FREE, Argument, Cost, Integer, Layer, axis, show_shape
+
+if TYPE_CHECKING:
+    import torch
+
+
+def broadcast(first: Shape, second: Shape) -> Shape | None:
+    """The shape of an element-wise operation on two shapes, None where they do not go together.
+
+    The shapes are aligned at their ends; a size of 1, or none, is repeated.
+
+    >>> broadcast((1, 64, 1, 1), (1, 64, 56, 56))
+    (1, 64, 56, 56)
+    >>> broadcast((1, 64, 56, 56), (1, 32, 56, 56)) is None
+    True
+    """
+    rank = max(len(first), len(second))
+    first, second = (1,) * (rank - len(first)) + first, (1,) * (rank - len(second)) + second
+    if any(a != b and 1 not in (a, b) for a, b in zip(first, second, strict=True)):
+        return None
+    return tuple(b if a == 1 else a for a, b in zip(first, second, strict=True))
+
+
+class _Merge(Layer):
+    family = "merge"
+    arity = (1, None)
+    functional = True
+
+    @classmethod
+    def kind(cls) -> str:
+        return cls.__name__.lower()
+
+
+class _Elementwise(_Merge):
+    """An operator on matching elements, applied from left to right."""
+
+    def _steps(self, inputs: tuple[Shape, ...]) -> list[Shape]:
+        """The result after each operator."""
+        result = inputs[0]
+        steps = []
+        for shape in inputs[1:]:
+            joined = broadcast(result, shape)
+            if joined is None:
+                raise LayerError(
+                    f"{self.kind()}: the shapes {show_shape(result)} and {show_shape(shape)} do not match",
+                    help="the sizes must be equal, or one of them 1",
+                )
+            result = joined
+            steps.append(result)
+        return steps
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return (inputs[0], *self._steps(inputs))[-1]
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        operations = sum(map(prod, self._steps(inputs)))
+        return Cost(0, {"elementwise": operations}) if operations else FREE
+
+    def build(self) -> torch.nn.Module:
+        from convstat.layers import twins
+
+        module: torch.nn.Module = getattr(twins, type(self).__name__)()
+        return module
+
+
+class Add(_Elementwise):
+    """Sum of several inputs, broadcast as torch does; one ``elementwise`` per sum."""
+
+
+class Mul(_Elementwise):
+    """Product of several inputs, broadcast as torch does; one ``elementwise`` per product."""
+
+
+class Concat(_Merge):
+    """Several inputs one after the other along a dimension; free: nothing is computed."""
+
+    dim = Argument(Integer(), 1)
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        first = inputs[0]
+        place = axis(self.dim, first)
+        for shape in inputs[1:]:
+            if (len(shape), shape[:place], shape[place + 1 :]) != (len(first), first[:place], first[place + 1 :]):
+                raise LayerError(
+                    f"concat: sizes must match except in dimension {self.dim},"
+                    f" not {show_shape(first)} and {show_shape(shape)}",
+                    argument="dim",
+                )
+        return (*first[:place], sum(shape[place] for shape in inputs), *first[place + 1 :])
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        return FREE
+
+    def build(self) -> torch.nn.Module:
+        from convstat.layers import twins
+
+        return twins.Concat(self.dim)
+
+
+LAYERS = (Add, Mul, Concat)

@@ -1,0 +1,252 @@
+"""Normalisations: one ``norm`` per element, and no MACs.
+
+Mean and variance are read from buffers or computed; either way every element is shifted and scaled once,
+and a batch normalisation is even folded into the convolution before it when a model is deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from convstat.errors import LayerError
+from convstat.graph import Shape
+from convstat.layers.base import (
+    Argument,
+    Cost,
+    Count,
+    Flag,
+    Layer,
+    Optional,
+    Real,
+    Sizes,
+    channel_axis,
+    divisors,
+    show,
+    show_shape,
+)
+
+
+class _Norm(Layer):
+    """A layer that shifts and scales every element once."""
+
+    family = "normalisation"
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        return Cost(0, {"norm": prod(output)})
+
+
+class _ChannelNorm(_Norm):
+    """A normalisation with one mean and one variance per channel, which may be kept as running statistics."""
+
+    num_features = Argument(Count(), infer=channel_axis)
+    eps = Argument(Real(), 1e-5)
+    momentum: Argument[float | None]
+    affine: Argument[bool]
+    track_running_stats: Argument[bool]
+    bias: Argument[bool]
+
+    @classmethod
+    def scalar_argument(cls) -> str | None:
+        return "num_features"
+
+    def parameters(self) -> Mapping[str, Shape]:
+        if not self.affine:
+            return {}
+        weight = {"weight": (self.num_features,)}
+        return {**weight, "bias": (self.num_features,)} if self.bias else weight
+
+    def buffers(self) -> Mapping[str, tuple[Shape, str]]:
+        if not self.track_running_stats:
+            return {}
+        return {
+            "running_mean": ((self.num_features,), "float"),
+            "running_var": ((self.num_features,), "float"),
+            "num_batches_tracked": ((), "int64"),
+        }
+
+
+class _BatchNorm(_ChannelNorm):
+    momentum = Argument(Optional(Real()), 0.1)
+    affine = Argument(Flag(), True)
+    track_running_stats = Argument(Flag(), True)
+    bias = Argument(Flag(), True)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        batch, _, *spatial = inputs[0]
+        if not self.track_running_stats and batch * prod(spatial) == 1:
+            raise LayerError(
+                f"expected more than 1 value per channel without running statistics,"
+                f" not an input of {show_shape(inputs[0])} in a batch of 1",
+                argument="track_running_stats",
+            )
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalisation over (C) or (C, L); one ``norm`` per element."""
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalisation over (C, H, W); one ``norm`` per element."""
+
+    aliases = ("bn", "batch_norm")
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalisation over (C, D, H, W); one ``norm`` per element."""
+
+    ranks = (5,)
+
+
+class _InstanceNorm(_ChannelNorm):
+    momentum = Argument(Real(), 0.1)
+    affine = Argument(Flag(), False)
+    track_running_stats = Argument(Flag(), False)
+    bias = Argument(Flag(), True)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        if not self.track_running_stats and prod(inputs[0][2:]) == 1:
+            raise LayerError(
+                f"expected more than 1 spatial element without running statistics, not {show_shape(inputs[0])}",
+                argument="track_running_stats",
+            )
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Instance normalisation over (C, L); one ``norm`` per element."""
+
+    ranks = (3,)
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Instance normalisation over (C, H, W); one ``norm`` per element."""
+
+    aliases = ("instance_norm",)
+    ranks = (4,)
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Instance normalisation over (C, D, H, W); one ``norm`` per element."""
+
+    ranks = (5,)
+
+
+class GroupNorm(_Norm):
+    """Group normalisation over (C, ...); one ``norm`` per element."""
+
+    aliases = ("gn", "group_norm")
+    min_rank = 2
+
+    num_groups = Argument(Count())
+    num_channels = Argument(Count(), infer=channel_axis)
+    eps = Argument(Real(), 1e-5)
+    affine = Argument(Flag(), True)
+    bias = Argument(Flag(), True)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        channels, groups = self.num_channels, self.num_groups
+        if channels % groups:
+            raise LayerError(
+                f"num_channels must be divisible by num_groups: num_channels={channels}, num_groups={groups}",
+                argument="num_groups",
+                help=f"divisors of num_channels={channels}: {', '.join(map(str, divisors(channels)))}",
+            )
+        batch, _, *spatial = inputs[0]
+        if batch * (channels // groups) * prod(spatial) == 1:
+            raise LayerError(
+                f"expected more than 1 value per group: an input of {show_shape(inputs[0])} in a batch of 1"
+                f" and num_groups={groups}",
+                argument="num_groups",
+            )
+
+    def parameters(self) -> Mapping[str, Shape]:
+        if not self.affine:
+            return {}
+        weight = {"weight": (self.num_channels,)}
+        return {**weight, "bias": (self.num_channels,)} if self.bias else weight
+
+
+def _last_sizes(shape: Shape) -> tuple[int, ...]:
+    return shape[-1:]
+
+
+class _LastNorm(_Norm):
+    """A normalisation over the last axes."""
+
+    min_rank = 2
+    normalized_shape: Argument[int | tuple[int, ...]]
+    elementwise_affine: Argument[bool]
+
+    def _shape(self) -> Shape:
+        wanted = self.normalized_shape
+        return (wanted,) if isinstance(wanted, int) else wanted
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        wanted = self._shape()
+        if inputs[0][-len(wanted) :] != wanted:
+            raise LayerError(
+                f"given normalized_shape={show(wanted)}, expected an input that ends in it,"
+                f" not {show_shape(inputs[0])}",
+                argument="normalized_shape",
+                help="leave it out to normalise over the last axis",
+            )
+
+    def parameters(self) -> Mapping[str, Shape]:
+        return {"weight": self._shape()} if self.elementwise_affine else {}
+
+
+class LayerNorm(_LastNorm):
+    """Layer normalisation over the last axes; one ``norm`` per element."""
+
+    aliases = ("ln", "layer_norm")
+
+    normalized_shape = Argument(Sizes(), infer=_last_sizes, strict=False)
+    eps = Argument(Real(), 1e-5)
+    elementwise_affine = Argument(Flag(), True)
+    bias = Argument(Flag(), True)
+
+    def parameters(self) -> Mapping[str, Shape]:
+        weight = super().parameters()
+        return {**weight, "bias": self._shape()} if weight and self.bias else weight
+
+
+class RMSNorm(_LastNorm):
+    """Root mean square normalisation over the last axes; one ``norm`` per element."""
+
+    aliases = ("rms_norm",)
+
+    normalized_shape = Argument(Sizes(), infer=_last_sizes, strict=False)
+    eps = Argument(Optional(Real()), None)
+    elementwise_affine = Argument(Flag(), True)
+
+
+class LocalResponseNorm(_Norm):
+    """Local response normalisation across neighbouring channels; one ``norm`` per element."""
+
+    aliases = ("lrn",)
+    min_rank = 3
+
+    size = Argument(Count())
+    alpha = Argument(Real(), 1e-4)
+    beta = Argument(Real(), 0.75)
+    k = Argument(Real(), 1.0)
+
+
+LAYERS = (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    LayerNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    RMSNorm,
+    LocalResponseNorm,
+)

@@ -1,0 +1,300 @@
+"""Pooling: the elements that its windows read, under ``pool``, and no MACs.
+
+Taps on padding count, as they do for convolutions.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from convstat.errors import LayerError
+from convstat.formulas import conv, pool
+from convstat.graph import Shape
+from convstat.layers.base import (
+    Argument,
+    Cost,
+    Fixed,
+    Flag,
+    Integer,
+    Kind,
+    Layer,
+    Optional,
+    PerDim,
+    Real,
+    integer,
+    show,
+    show_shape,
+)
+
+_ONE_OUTPUT = "a layer has one output"
+
+
+class _Pool(Layer):
+    """A window that slides over the input."""
+
+    family = "pooling"
+    dims = 0
+
+    kernel_size: Argument[tuple[int, ...]]
+    stride: Argument[tuple[int, ...] | None]
+    padding: Argument[tuple[int, ...]]
+    dilation: Argument[tuple[int, ...]]
+    ceil_mode: Argument[bool]
+
+    def _steps(self) -> tuple[tuple[int, int, int, int], ...]:
+        """Kernel, stride, padding and dilation for each dimension; torch's stride is the kernel unless it is given."""
+        none, one = (0,) * self.dims, (1,) * self.dims
+        values = vars(self)
+        steps = (self.kernel_size, self.stride or self.kernel_size, values.get("padding", none))
+        return tuple(zip(*steps, values.get("dilation", one), strict=True))
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        for kernel, _, padding, dilation in self._steps():
+            if padding > conv.window(kernel, dilation) // 2:
+                raise LayerError(
+                    f"pad should be at most half of effective kernel size, but got"
+                    f" pad={padding}, kernel_size={kernel} and dilation={dilation}",
+                    argument="padding",
+                )
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, channels, *spatial = inputs[0]
+        sizes = tuple(
+            pool.pool_out(size, *step, self.ceil_mode) for size, step in zip(spatial, self._steps(), strict=True)
+        )
+        if min(sizes) < 1:
+            raise LayerError(
+                f"the output would be {'x'.join(map(str, sizes))}: kernel_size={show(self.kernel_size)}"
+                f" is larger than the padded input {show_shape(inputs[0])}",
+                argument="kernel_size",
+            )
+        return (batch, channels, *sizes)
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        return Cost(0, {"pool": pool.pool_reads(prod(output), self.kernel_size)})
+
+
+class MaxPool1d(_Pool):
+    """Largest value of each window over (C, L)."""
+
+    dims, ranks = 1, (3,)
+    kernel_size = Argument(PerDim(1), short="k")
+    stride = Argument(Optional(PerDim(1)), None, short="s")
+    padding = Argument(PerDim(1, 0), 0, short="p")
+    dilation = Argument(PerDim(1), 1, short="d")
+    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+    ceil_mode = Argument(Flag(), False)
+
+
+class MaxPool2d(_Pool):
+    """Largest value of each window over (C, H, W)."""
+
+    aliases = ("maxpool", "max_pool")
+    dims, ranks = 2, (4,)
+    kernel_size = Argument(PerDim(2), short="k")
+    stride = Argument(Optional(PerDim(2)), None, short="s")
+    padding = Argument(PerDim(2, 0), 0, short="p")
+    dilation = Argument(PerDim(2), 1, short="d")
+    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+    ceil_mode = Argument(Flag(), False)
+
+
+class MaxPool3d(_Pool):
+    """Largest value of each window over (C, D, H, W)."""
+
+    dims, ranks = 3, (5,)
+    kernel_size = Argument(PerDim(3), short="k")
+    stride = Argument(Optional(PerDim(3)), None, short="s")
+    padding = Argument(PerDim(3, 0), 0, short="p")
+    dilation = Argument(PerDim(3), 1, short="d")
+    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+    ceil_mode = Argument(Flag(), False)
+
+
+class _AvgPool(_Pool):
+    divisor_override: Argument[int | None]
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        if vars(self).get("divisor_override") == 0:
+            raise LayerError("divisor must be not zero", argument="divisor_override")
+
+
+class AvgPool1d(_AvgPool):
+    """Mean of each window over (C, L)."""
+
+    dims, ranks = 1, (3,)
+    kernel_size = Argument(PerDim(1), short="k")
+    stride = Argument(Optional(PerDim(1)), None, short="s")
+    padding = Argument(PerDim(1, 0), 0, short="p")
+    ceil_mode = Argument(Flag(), False)
+    count_include_pad = Argument(Flag(), True)
+
+
+class AvgPool2d(_AvgPool):
+    """Mean of each window over (C, H, W)."""
+
+    aliases = ("avgpool", "avg_pool")
+    dims, ranks = 2, (4,)
+    kernel_size = Argument(PerDim(2), short="k")
+    stride = Argument(Optional(PerDim(2)), None, short="s")
+    padding = Argument(PerDim(2, 0), 0, short="p")
+    ceil_mode = Argument(Flag(), False)
+    count_include_pad = Argument(Flag(), True)
+    divisor_override = Argument(Optional(Integer()), None)
+
+
+class AvgPool3d(_AvgPool):
+    """Mean of each window over (C, D, H, W)."""
+
+    dims, ranks = 3, (5,)
+    kernel_size = Argument(PerDim(3), short="k")
+    stride = Argument(Optional(PerDim(3)), None, short="s")
+    padding = Argument(PerDim(3, 0), 0, short="p")
+    ceil_mode = Argument(Flag(), False)
+    count_include_pad = Argument(Flag(), True)
+    divisor_override = Argument(Optional(Integer()), None)
+
+
+class _LPPool(_Pool):
+    norm_type: Argument[float]
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        if self.norm_type == 0:
+            raise LayerError("norm_type must not be 0: its root would be the power 1/0", argument="norm_type")
+
+
+class LPPool1d(_LPPool):
+    """Power mean of each window over (C, L)."""
+
+    dims, ranks = 1, (3,)
+    norm_type = Argument(Real())
+    kernel_size = Argument(PerDim(1), short="k")
+    stride = Argument(Optional(PerDim(1)), None, short="s")
+    ceil_mode = Argument(Flag(), False)
+
+
+class LPPool2d(_LPPool):
+    """Power mean of each window over (C, H, W)."""
+
+    dims, ranks = 2, (4,)
+    norm_type = Argument(Real())
+    kernel_size = Argument(PerDim(2), short="k")
+    stride = Argument(Optional(PerDim(2)), None, short="s")
+    ceil_mode = Argument(Flag(), False)
+
+
+class LPPool3d(_LPPool):
+    """Power mean of each window over (C, D, H, W)."""
+
+    dims, ranks = 3, (5,)
+    norm_type = Argument(Real())
+    kernel_size = Argument(PerDim(3), short="k")
+    stride = Argument(Optional(PerDim(3)), None, short="s")
+    ceil_mode = Argument(Flag(), False)
+
+
+class OutputSize(Kind["tuple[int | None, ...]"]):
+    """The output size of an adaptive pooling; null in a list keeps the input's size."""
+
+    def __init__(self, dims: int) -> None:
+        self.dims = dims
+
+    def parse(self, value: object, name: str) -> tuple[int | None, ...]:
+        if not isinstance(value, (list, tuple)):
+            return (integer(value, name, 1),) * self.dims
+        if len(value) != self.dims:
+            raise LayerError(f"{name} takes one integer or {self.dims}, not {len(value)}: {show(value)}", argument=name)
+        # torch's one-dimensional pools refuse the null.
+        return tuple(None if v is None and self.dims > 1 else integer(v, name, 1) for v in value)
+
+    def schema(self) -> dict[str, Any]:
+        size: dict[str, Any] = {"type": "integer", "minimum": 1}
+        item = size if self.dims == 1 else {"anyOf": [size, {"type": "null"}]}
+        return {"anyOf": [size, {"type": "array", "items": item, "minItems": self.dims, "maxItems": self.dims}]}
+
+    def describe(self) -> str:
+        return "int" if self.dims == 1 else f"int or [{', '.join(['int or null'] * self.dims)}]"
+
+
+class _AdaptivePool(Layer):
+    """Windows that share out the input."""
+
+    family = "pooling"
+    output_size: Argument[tuple[int | None, ...]]
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, channels, *spatial = inputs[0]
+        wanted = zip(spatial, self.output_size, strict=True)
+        return (batch, channels, *(size if out is None else out for size, out in wanted))
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        return Cost(0, {"pool": pool.adaptive_reads(output[0] * output[1], inputs[0][2:], output[2:])})
+
+
+class AdaptiveAvgPool1d(_AdaptivePool):
+    """Mean of windows that share out (C, L)."""
+
+    ranks = (3,)
+    output_size = Argument(OutputSize(1))
+
+
+class AdaptiveAvgPool2d(_AdaptivePool):
+    """Mean of windows that share out (C, H, W)."""
+
+    aliases = ("adaptive_avg_pool", "gap")
+    ranks = (4,)
+    output_size = Argument(OutputSize(2))
+
+
+class AdaptiveAvgPool3d(_AdaptivePool):
+    """Mean of windows that share out (C, D, H, W)."""
+
+    ranks = (5,)
+    output_size = Argument(OutputSize(3))
+
+
+class AdaptiveMaxPool1d(_AdaptivePool):
+    """Largest value of windows that share out (C, L)."""
+
+    ranks = (3,)
+    output_size = Argument(OutputSize(1))
+    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+
+
+class AdaptiveMaxPool2d(_AdaptivePool):
+    """Largest value of windows that share out (C, H, W)."""
+
+    aliases = ("adaptive_max_pool",)
+    ranks = (4,)
+    output_size = Argument(OutputSize(2))
+    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+
+
+class AdaptiveMaxPool3d(_AdaptivePool):
+    """Largest value of windows that share out (C, D, H, W)."""
+
+    ranks = (5,)
+    output_size = Argument(OutputSize(3))
+    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+
+
+LAYERS = (
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+)
