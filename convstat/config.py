@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -116,7 +117,7 @@ def parse(text: str, name: str) -> Config:
 
     source = SourceText(name, text)
     try:
-        document = tomllib.loads(text)
+        document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         message, mark = str(error), Mark(source, 1, 1)
         if match := re.search(r" \(at line (\d+), column (\d+)\)$", message):

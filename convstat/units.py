@@ -49,12 +49,7 @@ def parse(text: str, units: Mapping[str, int] = COUNT) -> Fraction:
     match = _AMOUNT.fullmatch(cleaned) if len(cleaned) <= _LONGEST else None
     if match is None:
         shown = cleaned if len(cleaned) <= _LONGEST else f"{cleaned[:20]}..."
-        raise UnitError(
-            f"'{shown}' is not an amount",
-            help=f"write a number and, if you like, {_or(units)}: 1.5M, 2515816"
-            if units is COUNT
-            else f"write a number and one of {_or(units)}: 2MiB, 500kB",
-        )
+        raise UnitError(f"'{shown}' is not an amount", help=_forms(units))
     suffix = match["suffix"]
     if suffix and suffix not in units:
         raise UnitError(f"unknown unit '{suffix}' in '{cleaned}'", help=_suffix_help(suffix, units))
@@ -77,6 +72,11 @@ def parse_whole(text: str, units: Mapping[str, int] = COUNT) -> int:
     return amount.numerator
 
 
+def _forms(units: Mapping[str, int]) -> str:
+    example = "2MiB" if units is BYTES else "1.5M"
+    return f"write a number, with {_or(units)} if you like: {example}, 2515816" if units else "write a number: 20, 12.5"
+
+
 def _or(units: Mapping[str, int]) -> str:
     *most, last = units
     return f"{', '.join(most)} or {last}"
@@ -84,6 +84,8 @@ def _or(units: Mapping[str, int]) -> str:
 
 def _suffix_help(suffix: str, units: Mapping[str, int]) -> str:
     """Say which unit was meant, by the mistakes that people make."""
+    if not units:
+        return "write the number without a unit"
     if units is COUNT:
         if suffix in ("B", "b", "bn", "Bn"):
             return "B is bytes; for billions write G"
