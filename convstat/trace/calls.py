@@ -1,0 +1,201 @@
+"""The call tree of one forward pass: what ran, inside what, on which shapes.
+
+Three kinds of calls nest in each other::
+
+    ModuleCall      a torch.nn.Module was called            layer1.0.conv1
+      FunctionCall  a function that peers replace was called  torch.nn.functional.conv2d
+        KernelCall  an operator reached its kernel            aten.convolution
+
+Each counter sees some of them: torchsummary and thop the modules, ptflops the modules and some functions,
+FlopCounterMode and ptflops' aten backend the kernels.
+So what a counter will say is a walk over this tree, and two counters differ where their walks price a call differently.
+
+Everything here is plain frozen data: no tensor, no module and no class of torch is kept,
+so a trace can be stored, compared and walked without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from types import MappingProxyType
+from typing import TypeAlias
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor that went into a call or came out of it."""
+
+    shape: Shape
+    dtype: str = "float32"
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class ListInfo:
+    """A list; tuples stay tuples, because peers tell them apart."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DictInfo:
+    """A dict, or another mapping."""
+
+    items: tuple[tuple[Value, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """Anything else, by the full name of its type."""
+
+    type: str
+
+
+Value: TypeAlias = (
+    "TensorInfo | ListInfo | DictInfo | ObjectInfo | tuple[Value, ...] | bool | int | float | complex | str | None"
+)
+"""What is remembered of an argument or a result."""
+
+_NO_VALUES: Mapping[str, Value] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """An operator that reached its kernel: ``op`` is ``aten.convolution``, ``overload`` is ``default``.
+
+    ``children`` are the functions that the kernel itself called: torch's meta kernels are written in Python.
+    """
+
+    op: str
+    overload: str
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value] = field(default_factory=lambda: _NO_VALUES)
+    output: Value = None
+    children: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A call through an attribute that monkey-patching peers replace.
+
+    ``name`` is where it was looked up: ``torch.nn.functional.relu``, ``torch.matmul``, ``torch.Tensor.add``.
+    A function that was stored elsewhere before does not come through the attribute, and is not seen by peers either.
+    """
+
+    name: str
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value] = field(default_factory=lambda: _NO_VALUES)
+    output: Value = None
+    children: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCall:
+    """A call of a module; ``module`` is its place in :attr:`Trace.modules`."""
+
+    module: int
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value] = field(default_factory=lambda: _NO_VALUES)
+    output: Value = None
+    children: tuple[Call, ...] = ()
+
+
+Call: TypeAlias = ModuleCall | FunctionCall | KernelCall
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterInfo:
+    """A parameter that a module holds itself; equal ``key`` means the same tensor, tied or shared."""
+
+    name: str
+    shape: Shape
+    dtype: str
+    requires_grad: bool
+    key: int
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """A module: its exact type, what it holds, and its plain attributes.
+
+    ``paths`` are the dotted names under which it hangs, the first one first; none where it was called without being
+    registered. ``type`` is the full name of the exact class and ``bases`` those of all its ancestors: a counter that
+    looks at ``type(module)`` misses subclasses, one that asks ``isinstance`` does not.
+    ``attributes`` holds the numbers, flags, words and tensors among the module's attributes.
+    ``children`` are indices of registered modules, each once.
+    """
+
+    index: int
+    paths: tuple[str, ...]
+    type: str
+    bases: tuple[str, ...]
+    parameters: tuple[ParameterInfo, ...]
+    attributes: Mapping[str, Value]
+    children: tuple[int, ...]
+
+    @property
+    def path(self) -> str:
+        """The first dotted name, empty for the root."""
+        return self.paths[0] if self.paths else ""
+
+    @property
+    def registered(self) -> bool:
+        """Whether it hangs in the model; a module made during the forward pass does not."""
+        return bool(self.paths)
+
+    def parameter(self, name: str) -> ParameterInfo | None:
+        """The parameter of that name, if the module holds it itself."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One forward pass: the tree of its calls, and the table of the modules; index 0 is the root."""
+
+    root: ModuleCall
+    modules: tuple[ModuleInfo, ...]
+    device: str
+    grad: bool = True
+    notes: tuple[str, ...] = ()
+
+    def module_of(self, call: ModuleCall) -> ModuleInfo:
+        """The module that was called."""
+        return self.modules[call.module]
+
+    def module_calls(self) -> Iterator[ModuleCall]:
+        """All calls of modules, in the order in which they *returned*: children before parents."""
+        stack: list[tuple[Call, bool]] = [(self.root, False)]
+        while stack:
+            call, done = stack.pop()
+            if isinstance(call, ModuleCall) and done:
+                yield call
+                continue
+            if isinstance(call, ModuleCall):
+                stack.append((call, True))
+            if not isinstance(call, KernelCall):
+                stack.extend((child, False) for child in reversed(call.children))
+
+    def kernels(self) -> Iterator[tuple[KernelCall, ModuleInfo]]:
+        """All kernels in order, each with the innermost registered module that ran it."""
+        stack: list[tuple[Call, ModuleInfo]] = [(self.root, self.modules[0])]
+        while stack:
+            call, owner = stack.pop()
+            if isinstance(call, KernelCall):
+                yield call, owner
+                continue
+            if isinstance(call, ModuleCall) and self.modules[call.module].registered:
+                owner = self.modules[call.module]
+            stack.extend((child, owner) for child in reversed(call.children))

@@ -1,0 +1,134 @@
+"""Turn live objects into what a trace remembers of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from convstat.trace.calls import DictInfo, ListInfo, ModuleInfo, ObjectInfo, ParameterInfo, TensorInfo, Value
+
+_PLAIN = frozenset({bool, int, float, complex, str, type(None)})
+_DTYPES: dict[torch.dtype, str] = {}
+
+
+def describe(value: Any) -> Value:
+    """Describe an argument or a result.
+
+    >>> describe((torch.zeros(2, 3), None, [1]))
+    (TensorInfo(shape=(2, 3), dtype='float32'), None, ListInfo(items=(1,)))
+    """
+    if isinstance(value, torch.Tensor):
+        return TensorInfo(tuple(value.shape), dtype_name(value.dtype))
+    if type(value) in _PLAIN:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, tuple):
+        return tuple([describe(item) for item in value])
+    if isinstance(value, list):
+        return ListInfo(tuple([describe(item) for item in value]))
+    if isinstance(value, Mapping):
+        return DictInfo(tuple([(describe(key), describe(item)) for key, item in value.items()]))
+    return ObjectInfo(type_name(type(value)))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    name = _DTYPES.get(dtype)
+    if name is None:
+        name = _DTYPES[dtype] = str(dtype).removeprefix("torch.")
+    return name
+
+
+def type_name(kind: type) -> str:
+    """The full name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class ModuleTable:
+    """The modules of a model, by place; a module that is called without being registered is added at the end."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules: list[nn.Module] = []
+        self.paths: list[list[str]] = []
+        self.places: dict[int, int] = {}
+        # Depth first, as nn.Module.modules(); a module that hangs in two places gets two paths and one visit.
+        stack = [("", model)]
+        while stack:
+            path, module = stack.pop()
+            place = self.places.get(id(module))
+            if place is not None:
+                self.paths[place].append(path)
+                continue
+            self._add(module, [path])
+            stack.extend(
+                (f"{path}.{name}" if path else name, child)
+                for name, child in reversed(module._modules.items())
+                if child is not None
+            )
+        self.registered = len(self.modules)
+
+    def _add(self, module: nn.Module, paths: list[str]) -> int:
+        place = self.places[id(module)] = len(self.modules)
+        self.modules.append(module)
+        self.paths.append(paths)
+        return place
+
+    def index(self, module: nn.Module) -> int:
+        """The place of a module."""
+        place = self.places.get(id(module))
+        return self._add(module, []) if place is None else place
+
+    def infos(self) -> tuple[ModuleInfo, ...]:
+        """Describe all modules; done after the run, when lazy ones know their sizes."""
+        keys: dict[int, int] = {}
+        return tuple(self._info(place, keys) for place in range(len(self.modules)))
+
+    def _info(self, place: int, keys: dict[int, int]) -> ModuleInfo:
+        module = self.modules[place]
+        kind = type(module)
+        children = dict.fromkeys(
+            self.places[id(child)]
+            for child in module._modules.values()
+            if child is not None and id(child) in self.places
+        )
+        return ModuleInfo(
+            index=place,
+            paths=tuple(self.paths[place]),
+            type=type_name(kind),
+            bases=tuple(type_name(base) for base in kind.__mro__[1:] if issubclass(base, nn.Module)),
+            parameters=tuple(
+                ParameterInfo(
+                    name,
+                    tuple(parameter.shape),
+                    dtype_name(parameter.dtype),
+                    parameter.requires_grad,
+                    keys.setdefault(id(parameter), len(keys)),
+                )
+                for name, parameter in module._parameters.items()
+                if parameter is not None and not isinstance(parameter, nn.UninitializedParameter)
+            ),
+            attributes=_attributes(module),
+            children=tuple(children),
+        )
+
+
+def _attributes(module: nn.Module) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for name, value in vars(module).items():
+        if name[0] == "_":
+            continue
+        items = value if isinstance(value, (tuple, list)) else (value,)
+        if all(type(item) in _PLAIN or isinstance(item, torch.Tensor) for item in items):
+            found[name] = describe(value)
+    for name in ("weight", "bias"):
+        # Asked for, and not looked up: parametrized weights are properties, and peers read them as attributes.
+        if name not in found:
+            value = getattr(module, name, None)
+            if isinstance(value, torch.Tensor):
+                found[name] = describe(value)
+    for name, value in module._parameters.items():
+        if value is None:
+            found[name] = None
+    return found

@@ -1,0 +1,142 @@
+"""Record the call tree of one forward pass.
+
+Three watchers work together:
+``nn.Module.__call__`` is replaced, which brackets module calls;
+spies stand on the functions that peers patch (:mod:`convstat.trace.spies`);
+a ``TorchDispatchMode`` sees the kernels.
+A function that is called while a kernel runs becomes the kernel's child:
+on the meta device kernels are Python and call ``torch.mm`` and friends themselves, which no peer should count.
+
+``TorchFunctionMode`` would not do: it cannot see the calls that are nested in Python functions of
+``torch.nn.functional`` without recursing for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
+from convstat.trace.describe import ModuleTable, describe
+from convstat.trace.preserve import preserved
+from convstat.trace.spies import spying
+
+
+def record(
+    model: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    kwargs: Mapping[str, torch.Tensor] | None = None,
+    *,
+    hooked: Iterable[nn.Module] | None = None,
+) -> Trace:
+    """Run the model once, in eval mode with grad enabled, and return the tree of its calls.
+
+    Grad is on because peers leave it on: without it, attention takes a fused kernel that they do not price.
+    ``hooked`` are the modules that carry a forward hook during the run, as they do under the peer that is to be
+    predicted (default: all): torch's transformer layers choose their kernels by whether there are hooks.
+    The model and the process are left as found, also when the forward pass raises.
+    """
+    table = ModuleTable(model)
+    recorder = _Recorder(table)
+    with ExitStack() as stack:
+        stack.enter_context(preserved(model))
+        model.eval()
+        for module in table.modules if hooked is None else hooked:
+            module.register_forward_hook(_no_hook)
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(recorder.watching_modules())
+        stack.enter_context(spying(recorder.function))
+        stack.enter_context(recorder)
+        model(*inputs, **(kwargs or {}))
+    device = next((t.device.type for t in (*inputs, *(kwargs or {}).values(), *model.parameters())), "cpu")
+    (root,) = recorder.top
+    assert isinstance(root, ModuleCall)
+    return Trace(root, table.infos(), device)
+
+
+def _no_hook(module: nn.Module, args: object, output: object) -> None:
+    pass
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Builds the tree: ``top`` is the list that the next finished call is appended to."""
+
+    def __init__(self, table: ModuleTable) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.table = table
+        self.top: list[Call] = []
+
+    def _nested(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Call, ...]]:
+        """Call the function and collect the calls that it makes."""
+        outer, self.top = self.top, []
+        try:
+            result = function(*args, **kwargs)
+            return result, tuple(self.top)
+        finally:
+            # Also on an exception: a model may catch it and go on, and what failed did not happen.
+            self.top = outer
+
+    def watching_modules(self) -> _Replaced:
+        """Record calls of modules for as long as this is entered."""
+        original = nn.Module.__call__
+
+        def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            index = self.table.index(module)
+            before = _describe_all(args), _describe_kwargs(kwargs)
+            result, children = self._nested(original, (module, *args), kwargs)
+            self.top.append(ModuleCall(index, *before, describe(result), children))
+            return result
+
+        return _Replaced(nn.Module, "__call__", call)
+
+    def function(self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record a call of a function that peers patch."""
+        before = _describe_all(args), _describe_kwargs(kwargs)
+        result, children = self._nested(function, args, kwargs)
+        self.top.append(FunctionCall(name, *before, describe(result), children))
+        return result
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = _describe_all(args), _describe_kwargs(kwargs or {})
+        result, children = self._nested(func, args, kwargs or {})
+        op, overload = _op_name(func)
+        self.top.append(KernelCall(op, overload, *before, describe(result), children))
+        return result
+
+
+_NO_KWARGS: dict[str, Value] = {}
+_OP_NAMES: dict[Any, tuple[str, str]] = {}
+
+
+def _op_name(func: Any) -> tuple[str, str]:
+    name = _OP_NAMES.get(func)
+    if name is None:
+        name = _OP_NAMES[func] = (str(func._overloadpacket), func._overloadname)
+    return name
+
+
+def _describe_all(values: Iterable[Any]) -> tuple[Value, ...]:
+    return tuple([describe(value) for value in values])
+
+
+def _describe_kwargs(kwargs: dict[str, Any]) -> Mapping[str, Value]:
+    return {name: describe(value) for name, value in kwargs.items()} if kwargs else _NO_KWARGS
+
+
+class _Replaced:
+    """An attribute of a class that is another one for a while."""
+
+    def __init__(self, owner: Any, name: str, value: Any) -> None:
+        self.owner, self.name, self.value = owner, name, value
+
+    def __enter__(self) -> None:
+        self.before = vars(self.owner)[self.name]
+        setattr(self.owner, self.name, self.value)
+
+    def __exit__(self, *_: object) -> None:
+        setattr(self.owner, self.name, self.before)
