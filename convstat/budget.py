@@ -6,95 +6,25 @@ Nothing is silently inert: a metric, a layer or a key that does not exist is an 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from convstat.axes import plain
-from convstat.errors import ExitCode
+from convstat import analysis, api, limits
+from convstat.axes import Value, plain
+from convstat.config import Config, Entry
+from convstat.errors import ConvstatError, Diagnostic, ExitCode, UsageError
+from convstat.judge import BudgetResult, Offender, judge, pattern, skipped
+from convstat.limits import Limit
+from convstat.report import ModelInfo, Report, Totals, Uncounted
+from convstat.sources import Target, resolve
+from convstat.sweep import totals_to_dict
 
-if TYPE_CHECKING:
-    from convstat.report import ModelInfo, Place, Totals, Uncounted
+__all__ = ["SCHEMA", "BudgetResult", "Check", "CheckedModel", "Offender", "check", "judge"]
 
 SCHEMA = "convstat.check/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Offender:
-    """A layer and its part of a budget that is exceeded; ``value`` is in the budget's metric."""
-
-    layer: str
-    type: str
-    value: int | Fraction
-    share: Fraction | None = None
-    source: Place | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "layer": self.layer,
-            "type": self.type,
-            "value": plain(self.value),
-            "share": plain(self.share),
-            "source": {"file": self.source.file, "line": self.source.line} if self.source else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetResult:
-    """One budget, judged on one model.
-
-    ``comparison`` is ``<=``, ``>=`` or ``==``.
-    ``scope`` is ``total``, ``each`` (every layer that ``on`` matches) or ``share`` (their part of the total).
-    ``actual`` is the worst value where there are several; None where nothing could be judged.
-    ``headroom`` is what is left, negative where the limit is exceeded.
-    ``status`` is ``pass``, ``fail``, ``warn`` or ``skip``; ``reason`` says why a verdict was not possible.
-    ``text`` is the budget in its short form, ``limit_text`` the limit as it was written, ``where`` its place.
-    """
-
-    model: str
-    metric: str
-    scope: str
-    comparison: str
-    limit: int | Fraction
-    actual: int | Fraction | None
-    headroom: int | Fraction | None
-    status: str
-    where: str
-    text: str
-    limit_text: str
-    on: str | None = None
-    why: str | None = None
-    reason: str | None = None
-    violations: int = 0
-    offenders: tuple[Offender, ...] = ()
-    incomplete: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``exact`` holds the three numbers as integers or as quotients of integers."""
-        return {
-            "model": self.model,
-            "metric": self.metric,
-            "scope": self.scope,
-            "on": self.on,
-            "comparison": self.comparison,
-            "limit": plain(self.limit),
-            "actual": plain(self.actual),
-            "headroom": plain(self.headroom),
-            "exact": {
-                "limit": str(self.limit),
-                "actual": None if self.actual is None else str(self.actual),
-                "headroom": None if self.headroom is None else str(self.headroom),
-            },
-            "limit_text": self.limit_text,
-            "text": self.text,
-            "status": self.status,
-            "reason": self.reason,
-            "where": self.where,
-            "why": self.why,
-            "violations": self.violations,
-            "offenders": [offender.to_dict() for offender in self.offenders],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +37,6 @@ class CheckedModel:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        from convstat.sweep import totals_to_dict
-
         return {
             "name": self.model.name,
             "source": self.model.source,
@@ -151,3 +79,136 @@ class Check:
             "notes": list(self.notes),
             "exit_code": int(self.exit_code),
         }
+
+
+def check(
+    targets: Sequence[str],
+    overrides: Mapping[str, Value] | None = None,
+    *,
+    max: Sequence[str] = (),
+    min: Sequence[str] = (),
+    exact: Sequence[str] = (),
+    inputs: Sequence[str] = (),
+    batch: int = 1,
+    dtype: str = "float32",
+    per: str = "input",
+    config: Config | None = None,
+) -> Check:
+    """Judge every budget of the options, the specs and the settings on every target.
+
+    ``max``, ``min`` and ``exact`` are of the form ``params=5M``.
+    Without a target, those of the settings are checked, with the settings' input.
+    Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
+    """
+    config = config or Config()
+    if not targets:
+        if not config.models:
+            raise UsageError(
+                "no target to check",
+                help=(
+                    "name one: convstat check configs/net.yaml",
+                    'or set model = "configs/net.yaml" in [tool.convstat]',
+                ),
+            )
+        targets = config.models
+        inputs = inputs or config.inputs
+    shared = _read(
+        *(partial(limits.read_option, "max", text) for text in max),
+        *(partial(limits.read_option, "min", text) for text in min),
+        *(partial(limits.read_option, "exact", text) for text in exact),
+        *(partial(_entry, entry) for entry in config.budgets),
+    )
+    checked: list[CheckedModel] = []
+    results: list[BudgetResult] = []
+    notes: list[str] = []
+    idle = {id(limit): limit for limit in shared}
+    for argument in targets:
+        report, own = _count(resolve(argument), overrides or {}, inputs=inputs, batch=batch, dtype=dtype, per=per)
+        applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
+        checked.append(CheckedModel(report.model, report.totals, report.uncounted))
+        results += _judge_all(report, argument, applying)
+        for limit in applying:
+            idle.pop(id(limit), None)
+        if not applying and len(targets) > 1:
+            notes.append(f"{argument} has no budget")
+    if not results:
+        raise UsageError(_no_budget(checked, targets))
+    results += [skipped(limit, limit.model or "", f"for {limit.model} only") for limit in idle.values()]
+    return Check(tuple(checked), tuple(results), tuple(notes))
+
+
+def _entry(entry: Entry) -> list[Limit]:
+    if isinstance(entry.written, str):
+        return [limits.read_short(entry.written, entry.mark)]
+    return limits.read_table(entry.written, entry.mark, entry.marks)
+
+
+def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
+    """Read budgets, and report the problems of all of them at once."""
+    found: list[Limit] = []
+    problems: list[ConvstatError] = []
+    for reader in readers:
+        try:
+            read = reader()
+        except ConvstatError as error:
+            problems.append(error)
+        else:
+            found += read if isinstance(read, list) else [read]
+    if problems:
+        raise limits.collect(problems)
+    return found
+
+
+def _count(
+    target: Target, overrides: Mapping[str, Value], *, inputs: Sequence[str], batch: int, dtype: str, per: str
+) -> tuple[Report, list[Limit]]:
+    """Count a target; give its report and the budgets that its spec holds."""
+    if target.kind == "report":
+        return api.analyze(target.argument, overrides, inputs=inputs), []
+    spec = target.load()
+    own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget))
+    graph = api.graph_of(target, overrides, inputs=inputs, batch=batch, spec=spec)
+    report = analysis.count(
+        graph, source=target.argument, kind=target.kind, batch=batch, dtype=dtype, per=per, overrides=overrides
+    )
+    return report, own
+
+
+def _is_for(limit: Limit, argument: str) -> bool:
+    if limit.model is None:
+        return True
+    path = os.path.normpath(argument)
+    # A budget for a file is one for its variants too, unless it names one.
+    names = {path, argument} | ({path.partition("#")[0]} if "#" not in limit.model else set())
+    return any(pattern(limit.model, "/").fullmatch(name) for name in names)
+
+
+def _judge_all(report: Report, argument: str, applying: Sequence[Limit]) -> list[BudgetResult]:
+    results = []
+    problems = []
+    for limit in applying:
+        if limit.level == "off":
+            results.append(skipped(limit, argument, "its level is off"))
+            continue
+        try:
+            results.append(judge(report, limit, argument))
+        except UsageError as error:
+            problems.append(error)
+    if problems:
+        raise limits.collect(problems)
+    return results
+
+
+def _no_budget(checked: Sequence[CheckedModel], targets: Sequence[str]) -> Diagnostic:
+    """Say that there is nothing to check, and give today's numbers to start from."""
+    totals = checked[0].totals
+    tables = "\n\n".join(
+        f'[[tool.convstat.budget]]\nmodel = "{argument}"\nmetric = "{metric}"\nmax = {getattr(item.totals, metric)}'
+        for argument, item in zip(targets, checked, strict=True)
+        for metric in ("params", "macs")
+    )
+    help = [f"today's numbers, to paste into pyproject.toml:\n\n{tables}\n"]
+    if len(checked) == 1 and checked[0].model.kind == "spec":
+        help.append(f'or into the spec:\n\nbudget: ["params<={totals.params}", "macs<={totals.macs}"]\n')
+    help.append(f"or once: convstat check {targets[0]} --max params={totals.params} --max macs={totals.macs}")
+    return Diagnostic(f"{', '.join(targets)} has no budget to check", help=tuple(help))

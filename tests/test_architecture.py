@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "docs"),
+    ("errors", "units", "axes", "docs"),
     ("formulas",),
     ("graph",),
     ("layers",),
@@ -22,7 +22,7 @@ LEVELS = (
     ("analysis", "pixels", "sources"),
     ("build", "trace"),
     ("counters", "reconcile"),
-    ("api", "sweep", "budget", "config"),
+    ("api", "config", "sweep", "limits", "judge", "budget"),
     ("render",),
     ("cli",),
     ("__main__",),
