@@ -9,10 +9,23 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from convstat.layers import activation, conv, linear, merge, norm, pool, reshape
+from convstat.layers import (
+    activation,
+    attention,
+    conv,
+    learned,
+    linear,
+    merge,
+    norm,
+    pad,
+    pool,
+    recurrent,
+    reshape,
+    resize,
+)
 from convstat.layers.base import Cost, Layer
 
-FAMILIES = (conv, linear, norm, activation, pool, reshape, merge)
+FAMILIES = (conv, linear, norm, activation, pool, resize, pad, reshape, attention, recurrent, learned, merge)
 """The families in the order in which they are listed."""
 
 

@@ -17,7 +17,6 @@ Nothing here imports torch, except inside ``build``.
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,7 +85,7 @@ class Kind(ABC, Generic[T]):
         """A few words for ``convstat list layers``."""
 
 
-def integer(value: object, name: str, minimum: int) -> int:
+def integer(value: object, name: str, minimum: int | None = None) -> int:
     """Read an exact integer; a fraction must come out whole."""
     if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
         raise LayerError(f"{name} must be an integer, not {show(value)}", argument=name)
@@ -97,9 +96,13 @@ def integer(value: object, name: str, minimum: int) -> int:
             argument=name,
             help="use // for whole division, or floor(), ceil() or round8()",
         )
-    if whole < minimum:
+    if minimum is not None and whole < minimum:
         raise LayerError(f"{name} must be at least {minimum}, not {whole}", argument=name)
     return whole
+
+
+def _integer_schema(minimum: int | None) -> dict[str, Any]:
+    return {"type": "integer"} if minimum is None else {"type": "integer", "minimum": minimum}
 
 
 def show(value: object) -> str:
@@ -141,7 +144,7 @@ class Integer(Kind[int]):
     """Any integer: a dimension or an index that may count from the end."""
 
     def parse(self, value: object, name: str) -> int:
-        return integer(value, name, -sys.maxsize)
+        return integer(value, name)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "integer"}
@@ -200,14 +203,14 @@ class Word(Kind[str]):
 
 
 class PerDim(Kind[tuple[int, ...]]):
-    """An integer for all spatial dimensions, or a list with one for each; read as a tuple."""
+    """An integer for all spatial dimensions (or sides), or a list with one for each; read as a tuple."""
 
-    def __init__(self, dims: int, minimum: int = 1) -> None:
+    def __init__(self, dims: int, minimum: int | None = 1) -> None:
         self.dims = dims
         self.minimum = minimum
 
     def parse(self, value: object, name: str) -> tuple[int, ...]:
-        if type(value) is int and value >= self.minimum:
+        if type(value) is int and (self.minimum is None or value >= self.minimum):
             return (value,) * self.dims
         if isinstance(value, (list, tuple)):
             if len(value) != self.dims:
@@ -218,7 +221,7 @@ class PerDim(Kind[tuple[int, ...]]):
         return (integer(value, name, self.minimum),) * self.dims
 
     def schema(self) -> dict[str, Any]:
-        item = {"type": "integer", "minimum": self.minimum}
+        item = _integer_schema(self.minimum)
         return {"anyOf": [item, {"type": "array", "items": item, "minItems": self.dims, "maxItems": self.dims}]}
 
     def describe(self) -> str:
@@ -236,19 +239,16 @@ class Sizes(Kind["int | tuple[int, ...]"]):
         self.scalar = scalar
 
     def parse(self, value: object, name: str) -> int | tuple[int, ...]:
-        minimum = -sys.maxsize if self.minimum is None else self.minimum
         if isinstance(value, (list, tuple)):
             if not value:
                 raise LayerError(f"{name} must not be empty", argument=name)
-            return tuple(integer(item, name, minimum) for item in value)
+            return tuple(integer(item, name, self.minimum) for item in value)
         if not self.scalar:
             raise LayerError(f"{name} must be a list of integers, not {show(value)}", argument=name)
-        return integer(value, name, minimum)
+        return integer(value, name, self.minimum)
 
     def schema(self) -> dict[str, Any]:
-        item: dict[str, Any] = {"type": "integer"}
-        if self.minimum is not None:
-            item["minimum"] = self.minimum
+        item = _integer_schema(self.minimum)
         several = {"type": "array", "items": item, "minItems": 1}
         return {"anyOf": [item, several]} if self.scalar else several
 
@@ -429,13 +429,14 @@ class Layer(ABC):
 
     @classmethod
     def scalar_argument(cls) -> str | None:
-        """The argument that a bare value stands for (``Linear: 1000``): the first that does not follow from the input.
+        """The argument that a bare value stands for (``Linear: 1000``): the first that must be written, else the first.
 
-        >>> from convstat.layers import Conv2d
-        >>> Conv2d.scalar_argument()
-        'out_channels'
+        >>> from convstat.layers import BatchNorm2d, Conv2d
+        >>> Conv2d.scalar_argument(), BatchNorm2d.scalar_argument()
+        ('out_channels', 'num_features')
         """
-        return next((name for name, a in cls.arguments.items() if a.infer is None or not a.strict), None)
+        required = (name for name, argument in cls.arguments.items() if argument.required)
+        return next(required, next(iter(cls.arguments), None))
 
     @classmethod
     def create(cls, written: Mapping[str, object], inputs: tuple[Shape, ...]) -> Layer:

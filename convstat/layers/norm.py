@@ -49,10 +49,6 @@ class _ChannelNorm(_Norm):
     track_running_stats: Argument[bool]
     bias: Argument[bool]
 
-    @classmethod
-    def scalar_argument(cls) -> str | None:
-        return "num_features"
-
     def parameters(self) -> Mapping[str, Shape]:
         if not self.affine:
             return {}

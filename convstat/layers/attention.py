@@ -1,0 +1,196 @@
+"""Attention, and the transformer layer made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from math import prod
+from typing import TYPE_CHECKING
+
+from convstat.errors import LayerError
+from convstat.formulas.attention import attention_macs
+from convstat.graph import Shape
+from convstat.layers.activation import LAYERS as _ACTIVATIONS
+from convstat.layers.base import (
+    Argument,
+    Cost,
+    Count,
+    Flag,
+    Layer,
+    Optional,
+    Real,
+    Word,
+    divisors,
+    last_axis,
+    show_shape,
+)
+from convstat.layers.linear import Linear
+from convstat.layers.norm import LayerNorm
+
+if TYPE_CHECKING:
+    import torch
+
+
+def _split(shape: Shape, batch_first: bool) -> tuple[int, int]:
+    """The batch and the length of a sequence."""
+    return (shape[0], shape[1]) if batch_first else (shape[1], shape[0])
+
+
+class MultiheadAttention(Layer):
+    """Multi-head attention: of one input to itself, or of a query to keys and values.
+
+    MACs are the projections and both products; scaling the queries is ``elementwise``.
+    Inputs: one (self-attention), two (query; key and value), or three. The output is the sequence, without the weights.
+    As in torch, ``batch_first`` is false unless set: the first dimension, which is the batch elsewhere, is then the
+    sequence and the second the batch.
+    """
+
+    family = "attention"
+    aliases = ("mha",)
+    arity = (1, 3)
+    ranks = (3,)
+
+    embed_dim = Argument(Count(), infer=last_axis)
+    num_heads = Argument(Count())
+    dropout = Argument(Real(), 0.0)
+    bias = Argument(Flag(), True)
+    add_bias_kv = Argument(Flag(), False)
+    add_zero_attn = Argument(Flag(), False)
+    kdim = Argument(Optional(Count()), None)
+    vdim = Argument(Optional(Count()), None)
+    batch_first = Argument(Flag(), False)
+
+    def _three(self, inputs: tuple[Shape, ...]) -> tuple[Shape, Shape, Shape]:
+        """The shapes of query, key and value."""
+        return inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        if self.embed_dim % self.num_heads:
+            raise LayerError(
+                f"embed_dim must be divisible by num_heads: embed_dim={self.embed_dim}, num_heads={self.num_heads}",
+                argument="num_heads",
+                help=f"divisors of embed_dim={self.embed_dim}: {', '.join(map(str, divisors(self.embed_dim)))}",
+            )
+        query, key, value = self._three(inputs)
+        for name, shape, size in (("kdim", key, self.kdim), ("vdim", value, self.vdim)):
+            wanted = self.embed_dim if size is None else size
+            if len(shape) != 3 or shape[-1] != wanted:
+                what = f"{name}={size}" if size is not None else f"embed_dim={wanted}"
+                raise LayerError(
+                    f"{what}, but the {'key' if name == 'kdim' else 'value'} is {show_shape(shape)}",
+                    argument=name,
+                    help=f"{name}: {shape[-1]}",
+                )
+        batches = [_split(shape, self.batch_first)[0] for shape in (query, key, value)]
+        lengths = [_split(shape, self.batch_first)[1] for shape in (key, value)]
+        if len(set(batches)) > 1 or len(set(lengths)) > 1:
+            raise LayerError(
+                f"query {query}, key {key} and value {value} must have one batch size,"
+                f" key and value one length (batch_first={str(self.batch_first).lower()})"
+            )
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        query, key, _ = self._three(inputs)
+        batch, queries = _split(query, self.batch_first)
+        keys = _split(key, self.batch_first)[1]
+        attended = keys + self.add_bias_kv + self.add_zero_attn
+        macs = attention_macs(self.embed_dim, queries, keys, kdim=self.kdim, vdim=self.vdim, attended=attended)
+        other = {
+            "elementwise": batch * queries * self.embed_dim,
+            "softmax": batch * self.num_heads * queries * attended,
+        }
+        if self.bias:
+            # The queries, the keys, the values, and the output.
+            other["bias"] = batch * (2 * queries + 2 * keys) * self.embed_dim
+        return Cost(batch * macs, other)
+
+    def parameters(self) -> Mapping[str, Shape]:
+        size = self.embed_dim
+        shapes: dict[str, Shape] = {}
+        if (self.kdim or size) == size == (self.vdim or size):
+            shapes["in_proj_weight"] = (3 * size, size)
+        else:
+            shapes["q_proj_weight"] = (size, size)
+            shapes["k_proj_weight"] = (size, self.kdim or size)
+            shapes["v_proj_weight"] = (size, self.vdim or size)
+        if self.bias:
+            shapes["in_proj_bias"] = (3 * size,)
+        if self.add_bias_kv:
+            shapes["bias_k"] = shapes["bias_v"] = (1, 1, size)
+        shapes["out_proj.weight"] = (size, size)
+        if self.bias:
+            shapes["out_proj.bias"] = (size,)
+        return shapes
+
+    def call(self, module: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+        query, key, value = inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]
+        output: torch.Tensor = module(query, key, value, need_weights=False)[0]
+        return output
+
+
+_ACTIVATION = {kind.kind().lower(): kind for kind in _ACTIVATIONS if kind.kind() in ("ReLU", "GELU")}
+
+
+class TransformerEncoderLayer(Layer):
+    """Self-attention and two linear maps, each with a norm and an addition.
+
+    The cost is the sum of its parts; the two additions are ``elementwise``.
+    As in torch, ``batch_first`` is false unless set: the first dimension is then the sequence.
+    """
+
+    family = "attention"
+    ranks = (3,)
+
+    d_model = Argument(Count(), infer=last_axis)
+    nhead = Argument(Count())
+    dim_feedforward = Argument(Count(), 2048)
+    dropout = Argument(Real(), 0.1)
+    activation = Argument(Word("relu", "gelu"), "relu")
+    layer_norm_eps = Argument(Real(), 1e-5)
+    batch_first = Argument(Flag(), False)
+    norm_first = Argument(Flag(), False)
+    bias = Argument(Flag(), True)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        if self.d_model % self.nhead:
+            raise LayerError(
+                f"embed_dim must be divisible by num_heads: d_model={self.d_model}, nhead={self.nhead}",
+                argument="nhead",
+                help=f"divisors of d_model={self.d_model}: {', '.join(map(str, divisors(self.d_model)))}",
+            )
+        if not 0 <= self.dropout <= 1:
+            raise LayerError(
+                f"dropout probability has to be between 0 and 1, but got {self.dropout}", argument="dropout"
+            )
+
+    def _parts(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
+        """Each part with the shape of its input."""
+        wide = (*shape[:-1], self.dim_feedforward)
+        attention = {"num_heads": self.nhead, "bias": self.bias, "batch_first": self.batch_first}
+        norm = LayerNorm.create({"bias": self.bias}, (shape,))
+        return {
+            "self_attn": (MultiheadAttention.create(attention, (shape,)), shape),
+            "linear1": (Linear.create({"out_features": self.dim_feedforward, "bias": self.bias}, (shape,)), shape),
+            "activation": (_ACTIVATION[self.activation].create({}, (wide,)), wide),
+            "linear2": (Linear.create({"out_features": self.d_model, "bias": self.bias}, (wide,)), wide),
+            "norm1": (norm, shape),
+            "norm2": (norm, shape),
+        }
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        parts = self._parts(inputs[0]).values()
+        costs = (part.cost((shape,), part.output_shape((shape,))) for part, shape in parts)
+        return reduce(Cost.__add__, costs, Cost(0, {"elementwise": 2 * prod(output)}))
+
+    def parameters(self) -> Mapping[str, Shape]:
+        parts = self._parts((1, 1, self.d_model))
+        return {f"{path}.{name}": s for path, (part, _) in parts.items() for name, s in part.parameters().items()}
+
+
+LAYERS = (MultiheadAttention, TransformerEncoderLayer)

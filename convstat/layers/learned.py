@@ -1,0 +1,88 @@
+"""Learned tensors that models add to or multiply with their data, and that no class of torch.nn holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING
+
+from convstat.graph import Shape
+from convstat.layers.base import FREE, Argument, Cost, Count, Layer, Real, last_axis
+
+if TYPE_CHECKING:
+    import torch
+
+
+class _Learned(Layer):
+    """A layer around one learned tensor."""
+
+    family = "learned"
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        return Cost(0, {"elementwise": prod(output)})
+
+    def build(self) -> torch.nn.Module:
+        from convstat.layers import twins
+
+        module: torch.nn.Module = getattr(twins, self.kind())(**self.torch_arguments())
+        return module
+
+
+class ClassToken(_Learned):
+    """One learned token put before the sequence (L, D); free: nothing is computed."""
+
+    aliases = ("class_token",)
+    ranks = (3,)
+
+    embed_dim = Argument(Count(), infer=last_axis)
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        batch, length, size = inputs[0]
+        return (batch, length + 1, size)
+
+    def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
+        return FREE
+
+    def parameters(self) -> Mapping[str, Shape]:
+        return {"class_token": (1, 1, self.embed_dim)}
+
+
+def _length(shape: Shape) -> int:
+    return shape[1]
+
+
+class PositionalEmbedding(_Learned):
+    """A learned vector added at each position of (L, D); one ``elementwise`` per element."""
+
+    aliases = ("pos_embedding",)
+    ranks = (3,)
+
+    num_positions = Argument(Count(), infer=_length)
+    embed_dim = Argument(Count(), infer=last_axis)
+
+    def parameters(self) -> Mapping[str, Shape]:
+        return {"pos_embedding": (1, self.num_positions, self.embed_dim)}
+
+
+def _channels(shape: Shape) -> int:
+    """The channels of an image (C, H, W) or a volume, else the features of a sequence (L, C) or a vector (C)."""
+    return shape[1] if len(shape) > 3 else shape[-1]
+
+
+class LayerScale(_Learned):
+    """A learned factor for each channel of (C), (L, C), (C, H, W) or (C, D, H, W); one ``elementwise`` per element."""
+
+    aliases = ("layer_scale",)
+    ranks = (2, 3, 4, 5)
+
+    num_channels = Argument(Count(), infer=_channels)
+    init_value = Argument(Real(), 1e-5)
+
+    def parameters(self) -> Mapping[str, Shape]:
+        return {"gamma": (self.num_channels,)}
+
+
+LAYERS = (ClassToken, PositionalEmbedding, LayerScale)
