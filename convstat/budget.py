@@ -208,7 +208,7 @@ def _no_budget(checked: Sequence[CheckedModel], targets: Sequence[str]) -> Diagn
         for metric in ("params", "macs")
     )
     help = [f"today's numbers, to paste into pyproject.toml:\n\n{tables}\n"]
-    if len(checked) == 1 and checked[0].model.kind == "spec":
+    if len(targets) == 1 and resolve(targets[0]).kind == "spec":
         help.append(f'or into the spec:\n\nbudget: ["params<={totals.params}", "macs<={totals.macs}"]\n')
     help.append(f"or once: convstat check {targets[0]} --max params={totals.params} --max macs={totals.macs}")
     return Diagnostic(f"{', '.join(targets)} has no budget to check", help=tuple(help))

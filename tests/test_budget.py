@@ -1,0 +1,498 @@
+"""Budgets are read strictly and judged exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convstat import budget, config, limits
+from convstat.budget import Check, judge
+from convstat.config import Config
+from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
+from convstat.judge import BudgetResult, pattern
+from convstat.limits import Limit
+from convstat.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
+
+PIXELS = 8 * 8
+LAYERS = (
+    # name, type, params, MACs
+    ("stem", "Conv2d", 3 * 16 * 9, 3 * 16 * 9 * PIXELS),
+    ("backbone.0.dw", "Conv2d", 16 * 9, 16 * 9 * PIXELS),
+    ("backbone.0.pw", "Conv2d", 16 * 32, 16 * 32 * PIXELS),
+    ("backbone.1.dw", "Conv2d", 32 * 9, 32 * 9 * PIXELS),
+    ("backbone.1.pw", "Conv2d", 32 * 64, 32 * 64 * PIXELS),
+    ("backbone.1.act", "ReLU", 0, 0),
+    ("head.fc", "Linear", 64 * 10 + 10, 64 * 10),
+)
+PARAMS = sum(params for *_, params, _ in LAYERS)
+MACS = sum(macs for *_, macs in LAYERS)
+NAMES = [name for name, *_ in LAYERS]
+
+
+def report(*, uncounted: tuple[Uncounted, ...] = (), pixels: int = PIXELS, name: str = "net") -> Report:
+    """A small network whose figures are written out above."""
+    rows = tuple(
+        LayerRow(
+            name=layer,
+            type=kind,
+            input_shapes=((1, 3, 8, 8),),
+            output_shapes=((1, 16, 8, 8),),
+            params=params,
+            macs=macs,
+            trainable_params=params,
+            buffers=2 if kind == "Conv2d" else 0,
+            weight_bytes=4 * params,
+            source=Place("net.yaml", line),
+        )
+        for line, (layer, kind, params, macs) in enumerate(LAYERS, start=10)
+    )
+    return Report(
+        model=ModelInfo(name, f"{name}.yaml", "spec", (InputInfo("x", (1, 3, 8, 8)),)),
+        totals=Totals(PARAMS, PARAMS, 2 * 5, MACS, 4 * PARAMS, pixels, "input 8x8"),
+        layers=rows,
+        uncounted=uncounted,
+        groups={"backbone.0": "separable", "backbone.1": "separable", "backbone": "sequence"},
+    )
+
+
+def limit(text: str, level: str = "error") -> Limit:
+    """Read a short form, as from line 3 of a file."""
+    source = SourceText("net.yaml", f"convstat: 1\nbudget:\n  - {text}\n")
+    read = limits.read_short(text, Mark(source, 3, 5, len(text)))
+    return Limit(
+        *(getattr(read, name) for name in ("metric", "scope", "on", "comparison", "limit", "amount", "mark")), level
+    )
+
+
+def verdict(text: str, level: str = "error", **kwargs: object) -> BudgetResult:
+    """Judge the small network."""
+    return judge(report(**kwargs), limit(text, level))  # type: ignore[arg-type]
+
+
+def refused(read: Callable[[], object], kind: type[ConvstatError] = SpecError) -> str:
+    """Give the text of the error that must come, which is one that exits with 2."""
+    with pytest.raises(kind) as caught:
+        read()
+    assert ExitCode.USAGE == caught.value.exit_code
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "actual"),
+    [
+        ("params", PARAMS),
+        ("trainable_params", PARAMS),
+        ("macs", MACS),
+        ("flops", 2 * MACS),
+        ("weight_bytes", 4 * PARAMS),
+        ("layers", 7),
+        ("buffers", 2 * 5),
+        ("params@backbone.**", (16 + 32) * 9 + 16 * 32 + 32 * 64),
+        ("params@backbone.*.dw", (16 + 32) * 9),
+        ("layers@backbone.1.*", 3),
+    ],
+)
+@pytest.mark.parametrize(
+    ("comparison", "statuses"),
+    [("<=", ("fail", "pass", "pass")), (">=", ("pass", "pass", "fail")), ("==", ("fail", "pass", "fail"))],
+)
+def test_a_limit_is_inclusive(metric: str, actual: int, comparison: str, statuses: tuple[str, ...]) -> None:
+    """One less, the same and one more, in integers, for every metric and comparison."""
+    results = [verdict(f"{metric}{comparison}{bound}") for bound in (actual - 1, actual, actual + 1)]
+    assert statuses == tuple(result.status for result in results)
+    assert [actual] * 3 == [result.actual for result in results]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 10**30), st.integers(-2, 2))
+def test_no_float_takes_part(actual: int, offset: int) -> None:
+    """The verdict is right for numbers that no float can tell apart."""
+    row = LayerRow("a", "Linear", ((1, 1),), ((1, 1),), actual, actual)
+    huge = Report(ModelInfo("m", "m", "spec", ()), Totals(actual, macs=actual), (row,))
+    mark = Mark(SourceText("x", ""), 1, 1)
+    bound = Limit("params", "total", None, "<=", actual + offset, "", mark)
+    result = judge(huge, bound)
+    assert ("pass" if offset >= 0 else "fail") == result.status
+    assert offset == result.headroom
+
+
+def test_a_result_says_what_is_left() -> None:
+    """Headroom is positive below a maximum and above a minimum, negative by what is missed, and exact."""
+    assert 100 == verdict(f"params<={PARAMS + 100}").headroom
+    assert -1 == verdict(f"params<={PARAMS - 1}").headroom
+    assert 1 == verdict(f"params>={PARAMS - 1}").headroom
+    assert -5 == verdict(f"params>={PARAMS + 5}").headroom
+    assert 0 == verdict(f"params=={PARAMS}").headroom
+    assert [-3, -3] == [verdict(f"params=={PARAMS + off}").headroom for off in (3, -3)]
+
+
+def test_every_result_carries_its_place_and_exact_numbers() -> None:
+    """What a report, an annotation or a script needs stands in the document."""
+    result = verdict("macs<=100k")
+    assert ("net.yaml:3", "macs<=100k", "100k") == (result.where, result.text, result.limit_text)
+    document = result.to_dict()
+    assert (100_000, MACS, 100_000 - MACS) == tuple(document[key] for key in ("limit", "actual", "headroom"))
+    assert {"limit": "100000", "actual": str(MACS), "headroom": str(100_000 - MACS)} == document["exact"]
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_an_exceeded_total_names_the_layers_that_cost_most() -> None:
+    """Dearest first, each with its line and its part of the whole; layers that cost nothing are not named."""
+    result = verdict("macs<=1k")
+    assert ["backbone.1.pw", "backbone.0.pw", "stem", "backbone.1.dw", "backbone.0.dw"] == [
+        offender.layer for offender in result.offenders
+    ]
+    first = result.offenders[0]
+    assert (32 * 64 * PIXELS, Fraction(32 * 64 * PIXELS, MACS)) == (first.value, first.share)
+    assert Place("net.yaml", 14) == first.source
+    assert () == verdict(f"macs<={MACS}").offenders
+    assert () == verdict(f"macs>={MACS + 1}").offenders
+
+
+def test_each_layer_is_judged_by_itself() -> None:
+    """The number of layers over the limit, and only those, are reported."""
+    result = verdict("params(each)@backbone.**<=500")
+    assert ("fail", 2, 32 * 64) == (result.status, result.violations, result.actual)
+    assert ["backbone.1.pw", "backbone.0.pw"] == [offender.layer for offender in result.offenders]
+    assert "pass" == verdict("params(each)@backbone.*.dw<=288").status
+    too_few = verdict("params(each)@backbone.*.dw>=145")
+    assert (16 * 9, ["backbone.0.dw"]) == (too_few.actual, [offender.layer for offender in too_few.offenders])
+
+
+@pytest.mark.parametrize("layers", ["head.**", "backbone.*.pw", "stem"])
+def test_a_share_is_compared_by_cross_multiplication(layers: str) -> None:
+    """A share that is no finite decimal is still compared exactly."""
+    part = sum(macs for name, _, _, macs in LAYERS if pattern(layers, ".").fullmatch(name))
+    share = Fraction(part, MACS)
+    above = f"{float(share) * 100 + 1e-9:.12f}%"
+    below = f"{float(share) * 100 - 1e-9:.12f}%"
+    assert ["pass", "fail"] == [verdict(f"macs(share)@{layers}<={bound}").status for bound in (above, below)]
+    assert share == verdict(f"macs(share)@{layers}<={above}").actual
+
+
+def test_macs_per_pixel_is_compared_exactly() -> None:
+    """MACs / 64 has six binary places; its limit may have decimals."""
+    exact = Fraction(MACS, PIXELS)
+    assert 3 * 16 * 9 + (16 + 32) * 9 + 16 * 32 + 32 * 64 + 10 == exact
+    assert ["fail", "pass"] == [verdict(f"macs_per_pixel<={bound}").status for bound in ("3433.999", "3434.0")]
+    third = judge(report(pixels=3 * PIXELS), limit("macs_per_pixel<=1144.6667"))
+    assert ("pass", Fraction(3434, 3)) == (third.status, third.actual)
+    assert "3434/3" == third.to_dict()["exact"]["actual"]
+
+
+def test_pixels_that_are_not_there_cannot_be_limited() -> None:
+    """A network on vectors has no MACs/pixel."""
+    assert "net has no pixels" in refused(lambda: verdict("macs_per_pixel<=1", pixels=0), UsageError)
+
+
+def test_levels() -> None:
+    """A warning does not fail, and what is off is not judged."""
+    assert ("warn", "pass") == (verdict("params<=1", "warn").status, verdict("params<=1G", "warn").status)
+    off = budget._judge_all(report(), "net.yaml", [limit("params<=1", "off")])
+    assert [("skip", "its level is off", None)] == [(r.status, r.reason, r.actual) for r in off]
+
+
+# --- patterns -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("**", NAMES),
+        ("*", ["stem"]),
+        ("backbone.**", [n for n in NAMES if n.startswith("backbone.")]),
+        ("backbone.*", []),
+        ("backbone.*.pw", ["backbone.0.pw", "backbone.1.pw"]),
+        ("**.pw", ["backbone.0.pw", "backbone.1.pw"]),
+        ("**.stem", ["stem"]),
+        ("stem.**", ["stem"]),
+        ("backbone.**.act", ["backbone.1.act"]),
+        ("backbone.?.?w", [n for n in NAMES if n.endswith("w")]),
+        ("stem", ["stem"]),
+        ("ste", []),
+        ("[s]tem", []),
+    ],
+)
+def test_a_star_stays_within_a_level_and_two_go_across(text: str, expected: list[str]) -> None:
+    """``**`` stands for any number of levels, also for none; other characters are themselves."""
+    compiled = pattern(text, ".")
+    assert expected == [name for name in NAMES if compiled.fullmatch(name)]
+
+
+def test_a_pattern_without_a_match_names_the_three_nearest() -> None:
+    """A limit on nothing would always pass."""
+    text = refused(lambda: verdict("params@backbone.3.pw<=1"), UsageError)
+    assert "net.yaml:3:5: error: params@backbone.3.pw<=1: 'backbone.3.pw' matches no layer of net" in text
+    assert "help: the nearest names: backbone.1.pw, backbone.0.pw, backbone.1.dw" in text
+    assert "it is a block: for the layers in it write backbone.1.**" in refused(
+        lambda: verdict("params@backbone.1<=1"), UsageError
+    )
+
+
+# --- incomplete counts --------------------------------------------------------------------------------------------
+
+MISSING = (Uncounted("aten::fancy", 3, ("stem",)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [
+        ("macs<=1G", "skip", ExitCode.INCOMPLETE),
+        ("macs<=1k", "fail", ExitCode.VIOLATION),
+        ("macs>=1k", "pass", ExitCode.OK),
+        ("macs>=1G", "skip", ExitCode.INCOMPLETE),
+        (f"macs=={MACS}", "skip", ExitCode.INCOMPLETE),
+        (f"macs=={MACS + 1}", "skip", ExitCode.INCOMPLETE),
+        (f"macs=={MACS - 1}", "fail", ExitCode.VIOLATION),
+        ("macs(share)@stem<=99%", "skip", ExitCode.INCOMPLETE),
+        ("macs_per_pixel<=1G", "skip", ExitCode.INCOMPLETE),
+        ("params<=1G", "pass", ExitCode.OK),
+        ("params<=1k", "fail", ExitCode.VIOLATION),
+    ],
+)
+def test_an_incomplete_count_never_keeps_a_maximum(text: str, status: str, code: ExitCode) -> None:
+    """What is not counted can only add: over is over, and enough is enough, but the rest is not known."""
+    result = verdict(text, uncounted=MISSING)
+    assert (status, code) == (result.status, Check((), (result,)).exit_code)
+    assert (status == "skip") == (result.reason == "the count is incomplete: aten::fancy (3 calls)")
+
+
+def test_a_warning_on_an_incomplete_count_stops_nothing() -> None:
+    """The level decides what stops a build."""
+    result = verdict("macs<=1G", "warn", uncounted=MISSING)
+    assert ("warn", ExitCode.OK) == (result.status, Check((), (result,)).exit_code)
+
+
+def test_exceeded_beats_incomplete() -> None:
+    """Exit code 1 before 4."""
+    results = tuple(verdict(text, uncounted=MISSING) for text in ("macs<=1G", "params<=1"))
+    assert ExitCode.VIOLATION == Check((), results).exit_code
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message", "help"),
+    [
+        ("parms<=5M", 5, "unknown metric 'parms'", "did you mean 'params'?"),
+        ("weights<=5M", 5, "unknown metric 'weights'", "did you mean 'weight_bytes'?"),
+        ("params<=5m", 13, "unknown unit 'm' in '5m'", "did you mean M?"),
+        ("params<=5mb", 13, "unknown unit 'mb' in '5mb'", "did you mean M?"),
+        ("params<=5K", 13, "unknown unit 'K' in '5K'", "did you mean k?"),
+        ("params<=5B", 13, "unknown unit 'B' in '5B'", "B is bytes; for billions write G"),
+        ("weight_bytes<=5M", 19, "unknown unit 'M' in '5M'", "did you mean MB"),
+        ("params<=1.0005k", 13, "'1.0005k' is 1,000.5, which is not a whole number", "the nearest are 1000 and 1001"),
+        ("params<=+2%", 13, "'+2%' is relative to a base, and there is no base", "write the limit itself"),
+        ("params<=+0", 13, "'+0' is relative to a base, and there is no base", "write the limit itself"),
+        ("params<=5%", 13, "'5%' is a percentage, but of what is not said", "params(share)@LAYERS<=5%"),
+        ("params<5M", 11, "a budget compares with <=, >= or ==, not <", "write params<=5M"),
+        ("params=5M", 11, "a budget compares with <=, >= or ==, not =", "write params==5M"),
+        ("params<=", 5, "the limit is missing", "for example params<=5M"),
+        ("params", 5, "'params' is not a budget", "write METRIC<=AMOUNT"),
+        ("macs(any)@a<=1", 10, "unknown scope 'any'", "it is one of total, each, share"),
+        ("macs(share)<=20%", 10, "a share is a part of the whole model", "macs(share)@head.**<=20%"),
+        ("macs(share)@a<=20", 20, "a share is a percentage, and '20' has no %", "macs(share)@head.**<=20%"),
+        ("layers(each)@a<=2", 12, "each layer is one layer", ""),
+        ("macs@<=2", 5, "a pattern of layer names is missing after @", "for example @backbone.**"),
+    ],
+)
+def test_a_mistake_in_a_budget_is_shown_in_its_place(text: str, column: int, message: str, help: str) -> None:
+    """The caret stands under the part at fault, and the help can be typed."""
+    shown = refused(lambda: limit(text))
+    assert shown.startswith(f"net.yaml:3:{column}: error: {message}")
+    assert help in shown
+
+
+def test_the_options_and_the_table_and_the_short_form_are_one_grammar() -> None:
+    """``--max macs=300M``, a table and ``macs<=300M`` give the same limit."""
+    expected = limit("macs<=300M")
+    source = SourceText("pyproject.toml", "[[tool.convstat.budget]]")
+    table = limits.read_table({"metric": "macs", "max": "300M"}, Mark(source, 1, 1), {})
+    for read in (limits.read_option("max", "macs=300M"), *table):
+        assert (str(expected), expected.limit) == (str(read), read.limit)
+    assert limit("macs(each)@a.**>=2k").limit == limits.read_option("min", "macs(each)@a.**=2k").limit
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "help"),
+    [
+        ("max", "macs<=300M", "write --max macs=300M"),
+        ("min", "macs<300M", "write --max macs=300M"),
+        ("max", "macs(each)@a.** >= 3k", "write --min macs(each)@a.**=3k"),
+        ("exact", "params==3", "write --exact params=3"),
+        ("max", "params", "for example --max params=5M"),
+        ("max", "parms=5M", "did you mean 'params'?"),
+        ("max", "macs(share)@head.**=20", "for example macs(share)@head.**=20%"),
+    ],
+)
+def test_a_mistake_in_an_option_says_what_to_type(option: str, text: str, help: str) -> None:
+    """A comparison sign on the command line would be a redirection, if it were not quoted."""
+    shown = refused(lambda: limits.read_option(option, text), UsageError)
+    assert shown.startswith(f"--{option} {text}: error: ")
+    assert help in shown
+
+
+def test_a_table_may_hold_several_bounds() -> None:
+    """max and min are two limits, both at their own lines; numbers are read as they are written."""
+    keys = [
+        'metric = "macs_per_pixel"',
+        "max = 0.1",
+        "min = 0",
+        'on = "a.**"',
+        'per = "each"',
+        'level = "warn"',
+        'why = "x"',
+    ]
+    entry = config.parse("\n".join(["[[budget]]", *keys]), "convstat.toml").budgets[0]
+    assert isinstance(entry.written, dict)
+    high, low = limits.read_table(entry.written, entry.mark, entry.marks)
+    assert ("macs_per_pixel(each)@a.**<=0.1", Fraction(1, 10), "warn", "x") == (
+        str(high),
+        high.limit,
+        high.level,
+        high.why,
+    )
+    assert (">=", 0, "convstat.toml:4") == (low.comparison, low.limit, low.where)
+
+
+@pytest.mark.parametrize(
+    ("lines", "place", "message"),
+    [
+        ("max = 5", 1, "a budget needs a metric"),
+        ('metric = "params"', 1, "a budget needs max, min or exact"),
+        ('metric = "parms"\nmax = 5\nmin = 3', 2, "unknown metric 'parms'"),
+        ('metric = "params"\nmax = 5.5', 3, "'5.5' is 5.5, which is not a whole number"),
+        ('metric = "params"\nmax = true', 3, "max of a budget must be a number or a text such as '5M'"),
+        ('metric = "params"\nmax = "5m"', 3, "unknown unit 'm' in '5m'"),
+        ('metric = "params"\nmax = 5\nlevel = "warning"', 4, "level of a budget cannot be 'warning'"),
+        ('metric = "params"\nmax = 5\nper = "layer"', 4, "per of a budget cannot be 'layer'"),
+        ("metric = 3\nmax = 5", 2, "metric of a budget cannot be '3'"),
+    ],
+)
+def test_a_mistake_in_a_table_is_shown_at_its_line(lines: str, place: int, message: str) -> None:
+    """Once, even where the table holds several bounds."""
+    entry = config.parse(f"[[budget]]\n{lines}\n", "convstat.toml").budgets[0]
+    assert isinstance(entry.written, dict)
+    with pytest.raises(ConfigError) as caught:
+        limits.read_table(entry.written, entry.mark, entry.marks)
+    assert [(place, message)] == [(d.mark.line if d.mark else 0, d.message) for d in caught.value.diagnostics]
+
+
+# --- check --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two saved reports, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(report(name=name).to_dict()))
+    return tmp_path
+
+
+def settings_of(text: str) -> Config:
+    """Read settings from a text."""
+    return config.parse(text, "convstat.toml")
+
+
+def test_check_passes_at_the_limit_and_fails_one_below(saved: Path) -> None:
+    """Exit codes 0 and 1, and both results show all digits."""
+    at = budget.check(["a.json"], max=[f"params={PARAMS}"])
+    below = budget.check(["a.json"], max=[f"params={PARAMS - 1}"])
+    assert (ExitCode.OK, ExitCode.VIOLATION) == (at.exit_code, below.exit_code)
+    assert f"--max params={PARAMS}" == at.results[0].where
+    assert (0, 1) == (at.to_dict()["exit_code"], below.to_dict()["exit_code"])
+    assert ("convstat.check/1", "exceeded") == (below.to_dict()["schema"], below.to_dict()["status"])
+
+
+def test_the_table_and_the_option_give_the_same_verdict(saved: Path) -> None:
+    """They differ in their place only."""
+    option = budget.check(["a.json"], max=["macs=300k"]).results[0].to_dict()
+    table = (
+        budget.check(["a.json"], config=settings_of('[[budget]]\nmetric = "macs"\nmax = "300k"\n')).results[0].to_dict()
+    )
+    assert "convstat.toml:3" == table.pop("where")
+    assert "--max macs=300k" == option.pop("where")
+    assert option == table
+
+
+def test_budgets_add_up(saved: Path) -> None:
+    """Options and settings all apply, twice the same metric too, on every target."""
+    check = budget.check(
+        ["a.json", "b.json"],
+        max=["params=1G", "params=1k"],
+        min=["macs=1"],
+        config=settings_of('budget = ["layers==7"]'),
+    )
+    assert ["params<=1G", "params<=1k", "macs>=1", "layers==7"] * 2 == [result.text for result in check.results]
+    assert (2, 6) == (check.count("fail"), check.count("pass"))
+    assert ["a.json"] * 4 + ["b.json"] * 4 == [result.model for result in check.results]
+
+
+def test_a_budget_for_one_model_is_not_for_another(saved: Path) -> None:
+    """A pattern of paths chooses; a budget for no checked model is listed as skipped."""
+    text = '[[budget]]\nmodel = "b*.json"\nmetric = "params"\nmax = 1\n[[budget]]\nmetric = "params"\nmax = "1G"\n'
+    both = budget.check(["a.json", "b.json"], config=settings_of(text))
+    assert [("a.json", "pass"), ("b.json", "fail"), ("b.json", "pass")] == [(r.model, r.status) for r in both.results]
+    one = budget.check(["a.json"], config=settings_of(text))
+    assert [("a.json", "pass", None), ("b*.json", "skip", "for b*.json only")] == [
+        (r.model, r.status, r.reason) for r in one.results
+    ]
+    assert ExitCode.OK == one.exit_code
+
+
+def test_a_pattern_of_models_stays_within_a_folder() -> None:
+    """``*`` does not cross a slash; a file's budget is its variants' too."""
+    assert pattern("configs/*.yaml", "/").fullmatch("configs/net.yaml")
+    assert not pattern("configs/*.yaml", "/").fullmatch("configs/mobile/net.yaml")
+    assert pattern("configs/**", "/").fullmatch("configs/mobile/net.yaml")
+    [for_all] = limits.read_table(
+        {"metric": "params", "max": 1, "model": "net.yaml"}, Mark(SourceText("c.toml", ""), 1, 1), {}
+    )
+    [for_small] = limits.read_table(
+        {"metric": "params", "max": 1, "model": "net.yaml#small"}, Mark(SourceText("c.toml", ""), 1, 1), {}
+    )
+    assert (True, True) == tuple(budget._is_for(for_all, name) for name in ("net.yaml", "./net.yaml#small"))
+    assert (False, True) == tuple(budget._is_for(for_small, name) for name in ("net.yaml", "net.yaml#small"))
+
+
+def test_no_budget_is_an_error_that_can_be_pasted(saved: Path) -> None:
+    """A check that cannot fail is a mistake; the block holds today's numbers and then passes."""
+    text = refused(lambda: budget.check(["a.json"]), UsageError)
+    assert "error: a.json has no budget to check" in text
+    start = text.index("[[tool.convstat.budget]]")
+    block = text[start : text.index("help: or once")]
+    pasted = config.parse(block, "pyproject.toml")
+    check = budget.check(["a.json"], config=pasted)
+    assert [("params", PARAMS, 0), ("macs", MACS, 0)] == [(r.metric, r.actual, r.headroom) for r in check.results]
+
+
+def test_one_target_without_a_budget_is_noted(saved: Path) -> None:
+    """Among several, it does not stop the others."""
+    text = '[[budget]]\nmodel = "a.json"\nmetric = "params"\nmax = "1G"\n'
+    assert ("b.json has no budget",) == budget.check(["a.json", "b.json"], config=settings_of(text)).notes
+
+
+def test_without_a_target_those_of_the_settings_are_checked(saved: Path) -> None:
+    """A list is allowed; with none, the error says what to do."""
+    check = budget.check([], config=settings_of('model = ["a.json", "b.json"]\nbudget = ["params<=1G"]'))
+    assert ["a.json", "b.json"] == [result.model for result in check.results]
+    assert "no target to check" in refused(lambda: budget.check([]), UsageError)
+
+
+def test_the_mistakes_of_all_budgets_are_reported_at_once(saved: Path) -> None:
+    """Options, settings and patterns: nobody wants to learn of them one by one."""
+    text = refused(
+        lambda: budget.check(["a.json"], max=["parms=1", "macs=1m"], config=settings_of('budget = ["layer<=1"]')),
+        UsageError,
+    )
+    assert 3 == text.count(": error: ")
+    text = refused(lambda: budget.check(["a.json"], max=["params@x=1", "params@y=1"]), UsageError)
+    assert 2 == text.count("matches no layer of a")
