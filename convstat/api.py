@@ -41,13 +41,8 @@ def parse_input(text: str) -> tuple[str | None, Shape, str | None]:
     return match["name"], shape, match["dtype"]
 
 
-def graph_of(
-    target: Target, overrides: Mapping[str, Any], *, inputs: Sequence[str] = (), batch: int = 1, spec: Spec | None = None
-) -> Graph:
-    """Expand a spec or an inline layer with its overrides, inputs and batch."""
-    spec = spec or target.load()
-    if batch < 1:
-        raise UsageError(f"the batch must be at least 1, not {batch}")
+def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, Shape]:
+    """Give the shapes, without the batch, of the inputs that ``inputs`` names or lists in order."""
     parsed = [parse_input(text) for text in inputs]
     names = list(spec.input_names)
     shapes: dict[str, Shape] = {}
@@ -55,13 +50,30 @@ def graph_of(
         key = name or (names[position] if position < len(names) else "")
         if key not in names:
             known = ", ".join(names)
-            raise UsageError(f"{target.argument} has no input '{name or position + 1}'", help=f"its inputs: {known}")
+            raise UsageError(f"{argument} has no input '{name or position + 1}'", help=f"its inputs: {known}")
         if key in shapes:
             raise UsageError(f"input '{key}' is given twice")
         shapes[key] = shape
+    return shapes
+
+
+def graph_of(
+    target: Target,
+    overrides: Mapping[str, Any],
+    *,
+    inputs: Sequence[str] = (),
+    batch: int = 1,
+    spec: Spec | None = None,
+) -> Graph:
+    """Expand a spec or an inline layer with its overrides, inputs and batch."""
+    spec = spec or target.load()
+    if batch < 1:
+        raise UsageError(f"the batch must be at least 1, not {batch}")
+    shapes = input_shapes(spec, inputs, target.argument)
     graph = spec.expand(overrides, variant=target.variant, inputs=shapes, batch=batch)
     declared = {item.name: item.dtype for item in graph.inputs}
-    for position, (name, _, dtype) in enumerate(parsed):
+    names = list(spec.input_names)
+    for position, (name, _, dtype) in enumerate(map(parse_input, inputs)):
         key = name or names[position]
         if dtype is not None and dtype != declared[key]:
             raise UsageError(f"input '{key}' is {declared[key]} in {target.argument}, not {dtype}")
