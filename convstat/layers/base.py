@@ -42,6 +42,8 @@ OTHER_ENTRIES: Mapping[str, str] = MappingProxyType(
         "pool": "elements read by pooling windows, padding included",
         "resize": "elements read to interpolate",
         "elementwise": "element-wise additions, multiplications and the like, one per output element",
+        "reduction": "elements read by sums, means, maxima and the like over a dimension",
+        "fft": "elements that a Fourier transform delivers",
     }
 )
 """The names under which work that is not MACs is reported, and the unit of each."""
@@ -416,10 +418,15 @@ class Layer(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         found: dict[str, Argument[Any]] = {}
-        for base in reversed(cls.__mro__):
-            found.update((name, value) for name, value in vars(base).items() if isinstance(value, Argument))
-        # A subclass may set an inherited argument to None: torch's twin does not have it.
-        cls.arguments = MappingProxyType({n: a for n, a in found.items() if getattr(cls, n) is a})
+        for base in reversed(cls.__bases__):
+            found.update(getattr(base, "arguments", {}))
+        for name, value in vars(cls).items():
+            if isinstance(value, Argument):
+                found[name] = value
+            elif value is None:
+                # A subclass may set an inherited argument to None: torch's twin does not have it.
+                found.pop(name, None)
+        cls.arguments = MappingProxyType(found)
         cls.shorts = MappingProxyType({a.short: n for n, a in cls.arguments.items() if a.short})
 
     @classmethod

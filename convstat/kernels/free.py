@@ -1,0 +1,68 @@
+"""Kernels that cost nothing that convstat counts, each with its reason.
+
+The list is explicit: a kernel that stands neither here nor among the rules is *uncounted*, and said to be.
+"""
+
+from __future__ import annotations
+
+VIEW = "only renames elements: a view"
+MOVE = "only moves elements"
+MAKE = "makes constants or empty memory"
+LOOK_UP = "looks rows up"
+SELECT = "selects or orders elements by comparing them"
+CONVERT = "changes the dtype or the memory format"
+CHECK = "asks or asserts something"
+
+_BY_REASON = {
+    VIEW: """
+        view _unsafe_view reshape _reshape_alias transpose t permute expand squeeze unsqueeze select slice narrow split
+        split_with_sizes unbind chunk alias detach as_strided diagonal unfold view_as_real view_as_complex movedim
+        flatten unflatten lift_fresh lift _conj _neg_view resolve_conj resolve_neg view_as expand_as swapaxes adjoint
+        tensor_split hsplit vsplit dsplit mT H _fw_primal _make_dual values indices view_copy
+    """,
+    MOVE: """
+        cat stack clone copy contiguous constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d
+        replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col
+        col2im roll flip rot90 repeat repeat_interleave index_select gather scatter index_copy index_fill slice_scatter
+        select_scatter diagonal_scatter as_strided_scatter tile hstack vstack pad index index_put _index_put_impl take
+        take_along_dim masked_select fill zero resize set swap block_diag diag diag_embed diagonal_copy unfold_backward
+        constant_pad_nd_backward slice_backward select_backward reflection_pad2d_backward expand_copy split_copy
+        replication_pad2d_backward native_channel_shuffle _pad_packed_sequence _pack_padded_sequence combinations
+        cartesian_prod meshgrid _chunk_cat unfold_copy put embedding_dense_backward
+    """,
+    MAKE: """
+        empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like new_zeros ones
+        ones_like new_ones full full_like new_full arange linspace logspace eye scalar_tensor rand randn rand_like
+        randn_like randint randint_like randperm normal uniform random exponential tril_indices triu_indices
+        _efficientzerotensor quantize_per_tensor _empty_affine_quantized bernoulli_ hann_window
+    """,
+    LOOK_UP: "embedding one_hot bucketize searchsorted",
+    SELECT: """
+        topk sort argsort msort kthvalue nonzero nonzero_numpy unique _unique _unique2 unique_consecutive unique_dim
+        bincount histc isin
+    """,
+    CONVERT: """
+        _to_copy to type_as contiguous dequantize quantize_per_channel int_repr q_scale q_zero_point _to_dense
+        to_dense to_mkldnn _weight_int8pack_mm _nested_tensor_from_mask fake_quantize_per_tensor_affine
+    """,
+    CHECK: """
+        _local_scalar_dense item equal is_same_size size stride numel dim sym_size sym_stride sym_numel
+        sym_storage_offset is_pinned _assert_async _assert_tensor_metadata _has_compatible_shallow_copy_type
+        _nested_tensor_size is_nonzero _is_zerotensor prim_layout _version sym_constrain_range_for_size
+        _nested_tensor_from_mask_left_aligned
+    """,
+}
+
+FREE: dict[str, str] = {f"aten.{name}": reason for reason, names in _BY_REASON.items() for name in names.split()}
+FREE.update(
+    {
+        "prim.device": CHECK,
+        "prim.layout": CHECK,
+        "profiler._record_function_enter_new": CHECK,
+        "profiler._record_function_exit": CHECK,
+        "torchvision.nms": SELECT,
+        "quantized.cat": MOVE,
+        "inductor.accumulate_grad_": MOVE,
+    }
+)
+"""Every kernel that costs nothing, and why."""
