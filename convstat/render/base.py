@@ -1,0 +1,120 @@
+"""What a renderer is, and the table of those there are.
+
+Others can add a format through the entry-point group ``convstat.renderers``:
+a name, and a subclass of :class:`Renderer`. They are only looked for when a format is not one of ours.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from convstat.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from convstat.budget import Check
+    from convstat.render.console import Terminal
+    from convstat.report import Report
+    from convstat.sweep import Comparison
+
+    Result = Report | Comparison | Check
+
+ENTRY_POINTS = "convstat.renderers"
+
+DEFAULT_WIDTH = 120
+"""The width where nobody says one: in a pipe or a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to show a result: nothing here changes what was counted.
+
+    ``depth`` folds blocks below that many levels, ``flat`` shows layers without their blocks,
+    ``sort`` is a column and ``top`` how many layers are shown; the others are folded into one row.
+    """
+
+    width: int = DEFAULT_WIDTH
+    ascii: bool = False
+    depth: int | None = None
+    flat: bool = False
+    sort: str | None = None
+    top: int | None = None
+
+
+class Renderer(ABC):
+    """One output format."""
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    """The file names that mean this format, with the dot."""
+    about: ClassVar[str]
+    """One line for ``convstat list formats``."""
+
+    @abstractmethod
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write results as text that ends with a newline; several are one document where the format has such."""
+
+    def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
+        """Write results to a terminal or to standard output."""
+        terminal.write(self.render(results, options))
+
+
+class Renderers(Mapping[str, type[Renderer]]):
+    """The formats by name; refuses two of one name or one suffix."""
+
+    def __init__(self, builtin: Iterable[type[Renderer]]) -> None:
+        self._table: dict[str, type[Renderer]] = {}
+        self._complete = False
+        for renderer in builtin:
+            self.add(renderer)
+
+    def add(self, renderer: type[Renderer]) -> None:
+        """Add a format."""
+        if renderer.name in self._table:
+            raise RuntimeError(f"two formats are called '{renderer.name}': {self._table[renderer.name]} and {renderer}")
+        for other in self._table.values():
+            if common := set(other.suffixes) & set(renderer.suffixes):
+                raise RuntimeError(f"formats '{other.name}' and '{renderer.name}' both claim {sorted(common)[0]}")
+        self._table[renderer.name] = renderer
+
+    def __getitem__(self, name: str) -> type[Renderer]:
+        return self._table[name]
+
+    def __iter__(self) -> Iterable[str]:  # type: ignore[override]
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def load_plugins(self) -> None:
+        """Add the formats of installed plugins, once."""
+        if self._complete:
+            return
+        self._complete = True
+        from importlib.metadata import entry_points
+
+        for point in entry_points(group=ENTRY_POINTS):
+            self.add(point.load())
+
+    def named(self, name: str) -> Renderer:
+        """Make the renderer of a format; raises UsageError for one that does not exist."""
+        if name not in self._table:
+            self.load_plugins()
+        if name not in self._table:
+            raise UsageError(
+                f"unknown format '{name}'",
+                help=(*did_you_mean(name, self._table), f"formats: {', '.join(self._table)}"),
+            )
+        return self._table[name]()
+
+    def for_path(self, path: str) -> Renderer | None:
+        """Make the renderer that a file name asks for, None where its suffix says nothing."""
+        for attempt in (0, 1):
+            for renderer in self._table.values():
+                if path.lower().endswith(renderer.suffixes):
+                    return renderer()
+            if attempt == 0:
+                self.load_plugins()
+        return None

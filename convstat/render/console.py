@@ -1,0 +1,181 @@
+"""Where text goes: the only place that knows about terminals, widths, colours and encodings.
+
+Colour is used on a terminal, and nowhere else unless FORCE_COLOR or CLICOLOR_FORCE asks for it.
+NO_COLOR and TERM=dumb win over both: then the output has no escape byte at all, not even for bold.
+Without colour, rich is not even imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from convstat.errors import OutputError
+from convstat.render.base import DEFAULT_WIDTH
+from convstat.render.page import Tone
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES: Mapping[Tone, str] = {
+    "": "",
+    "strong": "bold",
+    "quiet": "dim",
+    "good": "green",
+    "bad": "bold red",
+    "warn": "yellow",
+}
+
+Span = tuple[str, Tone]
+
+
+def may_colour(environment: Mapping[str, str]) -> bool:
+    """Whether escape sequences are allowed at all."""
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def wants_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether to use colour on a stream."""
+    if not may_colour(environment):
+        return False
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+        if environment.get(name, "0") not in ("", "0"):
+            return True
+    return _is_terminal(stream)
+
+
+def width_for(stream: TextIO, environment: Mapping[str, str], asked: int | None = None) -> int:
+    """The width to lay out for: ``--width``, the terminal's, COLUMNS, else 120."""
+    if asked is not None:
+        return asked
+    if _is_terminal(stream):
+        try:
+            columns = os.get_terminal_size(stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        if columns:
+            return columns
+    given = environment.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and 0 < int(given[:6]) < 100_000 else DEFAULT_WIDTH
+
+
+def needs_ascii(stream: TextIO) -> bool:
+    """Whether a stream cannot take the characters that bars are drawn with."""
+    try:
+        "█▏…".encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except (ValueError, AttributeError):
+        return False
+
+
+class Terminal:
+    """A stream with its width, its colours and its encoding.
+
+    Writing raises OutputError where the stream is closed or full;
+    a reader that went away (``| head``) is no error: the rest is dropped.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None,
+        name: str,
+        *,
+        width: int | None = None,
+        ascii: bool = False,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        if stream is None:
+            raise OutputError(f"cannot write to {name}: it is closed")
+        self.stream = stream
+        self.name = name
+        self.width = width_for(stream, environment, width)
+        self.ascii = ascii or needs_ascii(stream)
+        self.colour = wants_colour(stream, environment)
+        self.is_terminal = _is_terminal(stream)
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """The rich console of this stream, made when it is first needed."""
+        if self._console is None:
+            from rich.console import Console
+
+            # A height must be given too: otherwise rich ignores the width where TERM is not known.
+            self._console = Console(
+                file=self.stream,
+                width=self.width,
+                height=100,
+                force_terminal=self.colour,
+                no_color=not self.colour,
+                color_system="standard" if self.colour else None,
+                markup=False,
+                emoji=False,
+                highlight=False,
+                legacy_windows=False,
+            )
+        return self._console
+
+    def write(self, text: str) -> None:
+        """Write text as it is."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        if not text.isascii():
+            text = text.encode("ascii" if self.ascii else encoding, "backslashreplace").decode(encoding)
+        self._guard(lambda: self.stream.write(text))
+
+    def write_lines(self, lines: Sequence[Sequence[Span]]) -> None:
+        """Write lines of spans, in colour where the stream has it."""
+        if not self.colour:
+            self.write("".join("".join(text for text, _ in line) + "\n" for line in lines))
+            return
+        from rich.text import Text
+
+        block = Text(end="")
+        for line in lines:
+            for text, tone in line:
+                if self.ascii and not text.isascii():
+                    text = text.encode("ascii", "backslashreplace").decode("ascii")
+                block.append(text, STYLES[tone] or None)
+            block.append("\n")
+        self._guard(lambda: self.console.print(block, soft_wrap=True, end=""))
+
+    def _guard(self, action: object) -> None:
+        try:
+            action()  # type: ignore[operator]
+            self.stream.flush()
+        except BrokenPipeError:
+            _discard(self.stream)
+        except OSError as error:
+            _discard(self.stream)
+            raise OutputError(f"cannot write to {self.name}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise OutputError(f"cannot write to {self.name}: {error}") from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Send whatever is still to come nowhere, so that leaving the process does not fail a second time."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def standard_output(*, width: int | None = None, ascii: bool = False) -> Terminal:
+    """Standard output: the result and nothing else."""
+    return Terminal(sys.stdout, "standard output", width=width, ascii=ascii)
+
+
+def standard_error() -> Terminal:
+    """Standard error: progress, notes, warnings and errors."""
+    return Terminal(sys.stderr, "standard error")

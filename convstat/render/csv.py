@@ -1,0 +1,181 @@
+"""The format for spreadsheets: rectangular, raw integers, one heading.
+
+The column ``row`` says what a row is: ``layer``, ``total``, ``counter``, ``variant`` or ``budget``.
+Sum the rows of one kind; the layers add up to the total.
+A text that a spreadsheet would take for a formula is led by an apostrophe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from convstat.render.base import Options, Renderer
+from convstat.render.text import printable
+from convstat.report import LayerRow, Report, Totals
+
+if TYPE_CHECKING:
+    from convstat.budget import Check
+    from convstat.render.base import Result
+    from convstat.sweep import Comparison
+
+Record = dict[str, Any]
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "|", "%")
+
+
+class CsvRenderer(Renderer):
+    """One row per layer and one for the total; per variant for compare; per budget for check."""
+
+    name: ClassVar[str] = "csv"
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    about: ClassVar[str] = "for spreadsheets: one row per layer and a total, raw integers"
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write all results under one heading; a cell is empty where a row has no such figure."""
+        records = [record for result in results for record in records_of(result)]
+        return write(records)
+
+
+def records_of(result: Result) -> list[Record]:
+    """Turn a result into records; every one names its model."""
+    if isinstance(result, Report):
+        return list(_report_records(result))
+    from convstat.sweep import Comparison
+
+    if isinstance(result, Comparison):
+        return list(_comparison_records(result))
+    return list(_check_records(result))
+
+
+def write(records: Sequence[Mapping[str, Any]]) -> str:
+    """Write records as CSV; the heading is the union of their keys, in the order in which they come up."""
+    import csv
+    import io
+
+    heading = list(dict.fromkeys(key for record in records for key in record))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([text_cell(name) for name in heading])
+    writer.writerows([cell(record.get(name)) for name in heading] for record in records)
+    return stream.getvalue()
+
+
+def cell(value: object) -> str:
+    """Write one cell.
+
+    >>> cell(1234567), cell(None), cell(True), cell("=1+1"), cell(Fraction(1, 2)), cell(-3)
+    ('1234567', '', 'true', "'=1+1", '0.5', '-3')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Fraction):
+        return str(value.numerator) if value.denominator == 1 else repr(float(value))
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        from convstat.render.views.report import show_value
+
+        return text_cell(show_value(value))
+    return text_cell(str(value))
+
+
+def text_cell(text: str) -> str:
+    """Make a text safe: no control characters, and nothing that a spreadsheet would run."""
+    safe = printable(text)
+    return f"'{safe}" if text.lstrip().startswith(FORMULA_STARTS) or text.startswith(("\t", "\r")) else safe
+
+
+def _counts(counts: Totals | LayerRow, pixels: int) -> Record:
+    return {
+        "params": counts.params,
+        "trainable_params": counts.trainable_params,
+        "buffers": counts.buffers,
+        "weight_bytes": counts.weight_bytes,
+        "macs": counts.macs,
+        "flops": counts.flops,
+        "macs_per_pixel": Fraction(counts.macs, pixels) if pixels else None,
+    }
+
+
+def _shapes(shapes: Iterable[Sequence[int]]) -> str:
+    return " ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _report_records(report: Report) -> Iterable[Record]:
+    totals, pixels = report.totals, report.totals.pixels
+    lead = {"model": report.model.name, "source": report.model.source}
+    names = list(totals.other)
+
+    def other(counts: Totals | LayerRow) -> Record:
+        return {f"other_{name}": counts.other.get(name, 0) for name in names}
+
+    for row in report.layers:
+        yield {
+            "row": "layer",
+            **lead,
+            "name": row.name,
+            "type": row.type,
+            "input_shapes": _shapes(row.input_shapes),
+            "output_shapes": _shapes(row.output_shapes),
+            **_counts(row, pixels),
+            **other(row),
+            "source_file": row.source.file if row.source else None,
+            "source_line": row.source.line if row.source else None,
+            "status": None,
+        }
+    for uncounted in report.uncounted:
+        yield {"row": "uncounted", **lead, "name": uncounted.op, "type": f"{uncounted.calls} calls"}
+    yield {"row": "total", **lead, **_counts(totals, pixels), **other(totals), "status": report.status}
+    for counter in report.counters:
+        macs = counter.reported.macs
+        yield {
+            "row": "counter",
+            **lead,
+            "name": counter.name,
+            "type": counter.variant,
+            "params": counter.reported.params,
+            "macs": macs,
+            "flops": None if macs is None else 2 * macs,
+            "macs_per_pixel": Fraction(macs, pixels) if pixels and macs is not None else None,
+            "status": counter.status,
+        }
+
+
+def _comparison_records(comparison: Comparison) -> Iterable[Record]:
+    # A parameter may be called as one of our columns is.
+    keys = [key for key in comparison.varying if key != "model"]
+    for row in comparison.rows:
+        record: Record = {"row": "variant", "model": row.model}
+        record |= {f"set_{key}": row.values.get(key) for key in keys}
+        record |= {"status": row.status, "reason": row.reason}
+        if row.totals is not None:
+            record |= _counts(row.totals, row.totals.pixels)
+            record |= {f"{name}_vs_base": value for name, value in (row.vs_base or {}).items()}
+        for counter in row.counters:
+            record |= {
+                f"{counter.name}_{counter.variant}_params": counter.reported.params,
+                f"{counter.name}_{counter.variant}_macs": counter.reported.macs,
+            }
+        yield record
+
+
+def _check_records(check: Check) -> Iterable[Record]:
+    for result in check.results:
+        yield {
+            "row": "budget",
+            "model": result.model,
+            "metric": result.metric,
+            "scope": result.scope,
+            "on": result.on,
+            "comparison": result.comparison,
+            "limit": result.limit,
+            "actual": result.actual,
+            "headroom": result.headroom,
+            "status": result.status,
+            "reason": result.reason,
+            "where": result.where,
+        }

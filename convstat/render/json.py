@@ -1,0 +1,39 @@
+"""The format for programs: one object for one result, a list for several; counts are exact integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from convstat.render.base import Options, Renderer
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
+
+
+class JsonRenderer(Renderer):
+    """The documents of ``convstat schema report``; keys keep their order."""
+
+    name: ClassVar[str] = "json"
+    suffixes: ClassVar[tuple[str, ...]] = (".json",)
+    about: ClassVar[str] = "for programs: exact integers, every layer; see convstat schema report"
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write the documents; whatever options of display were given, nothing is left out."""
+        documents = [result.to_dict() for result in results]
+        return to_json(documents[0] if len(documents) == 1 else documents)
+
+
+def to_json(document: Any) -> str:
+    """Write any document of ours as JSON that every parser takes: ASCII, no NaN, a newline at the end."""
+    import json
+
+    return json.dumps(document, indent=2, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(value: object) -> object:
+    """Give what JSON does not have: an exact fraction becomes an int where it is whole, else a float."""
+    if isinstance(value, Fraction):
+        return value.numerator if value.denominator == 1 else float(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

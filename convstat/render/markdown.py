@@ -1,0 +1,89 @@
+"""The format for comments and notes: the same page as in a terminal, as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from convstat.render.base import Options, Renderer
+from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
+
+_SPECIAL = re.compile(r"([\\`*_\[\]{}<>|~#$@&]|:(?=[\w+-]+:))")
+_AT_START = re.compile(r"^(\s*)(?=[-+=]|\d+[.)]\s)")
+
+
+class MarkdownRenderer(Renderer):
+    """Tables, with everything in them escaped."""
+
+    name: ClassVar[str] = "markdown"
+    suffixes: ClassVar[tuple[str, ...]] = (".md", ".markdown")
+    about: ClassVar[str] = "for comments and notes: GitHub-flavoured Markdown"
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write the page of each result, one after the other."""
+        from convstat.render.views import view
+
+        return "\n".join(line for result in results for line in write_page(view(result, options)))
+
+
+def escape(text: str) -> str:
+    r"""Make a text stand for itself: no markup, no HTML, no mention, no end of a table cell.
+
+    >>> escape("x[/b]:x:|=<script>")
+    'x\\[/b\\]\\:x:\\|=\\<script\\>'
+    """
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def write_page(page: Page) -> Iterator[str]:
+    """Write the blocks, a blank line after each."""
+    for block in page.blocks:
+        yield from _write_block(block)
+        yield ""
+
+
+def _write_block(block: Block) -> Iterator[str]:
+    match block:
+        case Heading():
+            yield f"{'#' * (block.level + 2)} {escape(block.text)}"
+        case Line():
+            yield _toned(_statement(block.text.strip()), block.tone)
+        case Pairs():
+            yield from (f"- **{escape(name)}**: {escape(text)}" for name, text in block.items)
+        case Items():
+            yield from (f"- {_toned('**' + escape(i.lead) + '**', '')} {escape(i.text)}" for i in block.items)
+        case Table():
+            yield from _write_table(block)
+
+
+def _write_table(table: Table) -> Iterator[str]:
+    columns = [p for p, column in enumerate(table.columns) if not column.graphic]
+    yield _cells([escape(table.columns[p].title) for p in columns])
+    yield _cells(["--:" if table.columns[p].align == "right" else ":--" for p in columns])
+
+    def write(row: Row) -> str:
+        texts = [escape(row.cells[p]) for p in columns]
+        if row.indent:
+            # A blank at the start of a cell is dropped, a no-break space is not.
+            texts[0] = "&nbsp;&nbsp;" * row.indent + texts[0]
+        return _cells([_toned(text, row.tone) for text in texts])
+
+    yield from (write(row) for row in table.rows)
+    yield from (write(row) for row in table.totals)
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _statement(text: str) -> str:
+    """Escape a line so that it starts no list and no heading."""
+    return _AT_START.sub(r"\1\\", escape(text))
+
+
+def _toned(text: str, tone: Tone) -> str:
+    return f"**{text}**" if tone in ("strong", "bad") and text else text

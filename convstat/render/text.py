@@ -1,0 +1,211 @@
+"""Numbers and names as text: exact, whole, and safe to print.
+
+A count is printed with all its digits.
+A quotient is printed with enough digits that two different values never look equal to their reference.
+A name comes from a file or from somebody's code, so nothing in it may act on a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from convstat.units import decimal
+
+UNICODE_ELLIPSIS = "…"
+ASCII_ELLIPSIS = "..."
+
+
+def printable(text: str) -> str:
+    r"""Write control characters as escapes, so that a name cannot move the cursor or end a line.
+
+    >>> printable("x[/b]:x:|=<script>"), printable("a\x1b[31m\n")
+    ('x[/b]:x:|=<script>', 'a\\x1b[31m\\n')
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def cells(text: str) -> int:
+    """Give the number of terminal cells that a text takes; wide characters take two."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def shorten(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:
+    """Shorten a name in its middle: both the outermost block and the layer itself stay readable.
+
+    >>> shorten("backbone.stage3.pointwise", 14, "...")
+    'backb...ntwise'
+    >>> shorten("conv1", 14)
+    'conv1'
+    """
+    if cells(text) <= width:
+        return text
+    room = width - len(ellipsis)
+    if room < 2:
+        return ellipsis[:width]
+    head, tail = text, ""
+    while cells(head) > room // 2:
+        head = head[:-1]
+    rest = text[len(head) :]
+    tail = rest
+    while cells(tail) > room - cells(head):
+        tail = tail[1:]
+    return head + ellipsis + tail
+
+
+def exact(number: int | None) -> str:
+    """Write a count with all its digits, in groups of three; a dash where there is none.
+
+    >>> exact(4089184256), exact(None)
+    ('4,089,184,256', '-')
+    """
+    return "-" if number is None else f"{number:,}"
+
+
+def signed(number: int | None) -> str:
+    """Write a difference with its sign; ``=`` where there is none.
+
+    >>> signed(43252712), signed(-1), signed(0), signed(None)
+    ('+43,252,712', '-1', '=', '-')
+    """
+    if number is None:
+        return "-"
+    return f"{number:+,}" if number else "="
+
+
+def significant(value: Fraction | int, decimals: int, *, least: int = 2) -> str:
+    """Write a quotient with some decimals, or with more where fewer than ``least`` digits of it would be seen.
+
+    >>> significant(Fraction(1, 3), 2), significant(Fraction(1, 30000), 2), significant(0, 2)
+    ('0.33', '0.000033', '0')
+    """
+    if not value:
+        return "0"
+    while decimals < 30 and abs(value) * 10**decimals < 10 ** (least - 1):
+        decimals += 1
+    return decimal(value, decimals)
+
+
+def change(ratio: Fraction | None) -> str:
+    """Write a ratio as a change in percent; ``=`` only where nothing changed at all.
+
+    >>> change(Fraction(1, 2)), change(Fraction(10001, 10000)), change(Fraction(1)), change(Fraction(0))
+    ('-50.0%', '+0.010%', '=', '-100%')
+    >>> change(Fraction(1, 1000000)), change(None)
+    ('-99.9999%', '-')
+    """
+    if ratio is None:
+        return "-"
+    if ratio == 1:
+        return "="
+    if ratio == 0:
+        return "-100%"
+    percent = (ratio - 1) * 100
+    decimals = 1 if abs(percent) >= 10 else 2
+    sign = "+" if percent > 0 else "-"
+    text = significant(abs(percent), decimals)
+    # -99.99995 % is not -100 %: something is left.
+    while percent > -100 and sign == "-" and text.startswith("100") and decimals < 30:
+        decimals += 1
+        text = significant(abs(percent), decimals)
+    return f"{sign}{text}%"
+
+
+def factor(ratio: Fraction | None) -> str:
+    """Write a ratio as a factor; ``=`` only where it is exactly one.
+
+    >>> factor(Fraction(1, 2)), factor(Fraction(1)), factor(Fraction(100001, 100000)), factor(Fraction(1, 900))
+    ('x0.50', '=', 'x1.00001', 'x0.0011')
+    """
+    if ratio is None:
+        return "-"
+    if ratio == 1:
+        return "="
+    decimals = 2
+    while decimals < 30 and round(ratio * 10**decimals) == 10**decimals:
+        decimals += 1
+    return f"x{significant(ratio, decimals)}"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole in percent; something never looks like nothing, nor like everything.
+
+    >>> share(1, 3), share(0, 3), share(3, 3), share(1, 1000000), share(999999, 1000000)
+    ('33.3%', '0%', '100%', '<0.1%', '>99.9%')
+    """
+    if not part or not whole:
+        return "0%"
+    if part == whole:
+        return "100%"
+    text = decimal(Fraction(100 * part, whole), 1)
+    return {"0.0": "<0.1", "100.0": ">99.9"}.get(text, text) + "%"
+
+
+def apart(value: Fraction | int, other: Fraction | int) -> str:
+    """Write a value so that it never reads the same as another one that it differs from.
+
+    >>> apart(Fraction(100000001, 1000), 100000), apart(5, 5)
+    ('100,000.001', '5')
+    """
+    if value == int(value):
+        return exact(int(value))
+    decimals = 2
+    while decimals < 30 and value != other and round(value * 10**decimals) == round(other * 10**decimals):
+        decimals += 1
+    return significant(value, decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The one unit of a column of quotients: its name, what it divides by, and its decimals."""
+
+    title: str
+    divisor: int
+    decimals: int
+
+    def write(self, value: Fraction | None) -> str:
+        """Write one value of the column."""
+        return "-" if value is None else significant(value / self.divisor, self.decimals)
+
+
+def per_pixel_scale(values: Sequence[Fraction | None]) -> Scale:
+    """Choose one unit for a column of MACs/pixel: the largest value shows about six digits.
+
+    >>> scale = per_pixel_scale([Fraction(568740352, 50176), Fraction(32, 10)])
+    >>> scale.title, scale.write(Fraction(568740352, 50176)), scale.write(Fraction(32, 10))
+    ('kMACs/pixel', '11.3349', '0.0032')
+    """
+    largest = max((value for value in values if value is not None), default=Fraction(0))
+    prefix, divisor = "", 1
+    for name, size in (("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12)):
+        if largest >= 10 * size:
+            prefix, divisor = name, size
+    if divisor == 1 and all(value is None or value.denominator == 1 for value in values):
+        return Scale("MACs/pixel", 1, 0)
+    digits = len(str(int(largest / divisor)))
+    return Scale(f"{prefix}MACs/pixel", divisor, max(2, 6 - digits))
+
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def bar(part: int, whole: int, width: int, *, ascii: bool = False) -> str:
+    """Draw a part of a whole; something is never drawn as nothing.
+
+    >>> bar(1, 2, 8), bar(1, 2, 8, ascii=True), bar(1, 1000, 8), bar(0, 1, 8)
+    ('████', '####', '▏', '')
+    """
+    if part <= 0 or whole <= 0:
+        return ""
+    if ascii:
+        return "#" * max(1, round(Fraction(part * width, whole)))
+    eighths = max(1, round(Fraction(8 * part * width, whole)))
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")

@@ -1,0 +1,28 @@
+"""One file per kind of result: what its page says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convstat.report import Report
+
+if TYPE_CHECKING:
+    from convstat.render.base import Options, Result
+    from convstat.render.page import Page
+
+
+def view(result: Result, options: Options) -> Page:
+    """Turn any result into its page."""
+    if isinstance(result, Report):
+        from convstat.render.views.report import report_page
+
+        return report_page(result, options)
+    from convstat.sweep import Comparison
+
+    if isinstance(result, Comparison):
+        from convstat.render.views.comparison import comparison_page
+
+        return comparison_page(result)
+    from convstat.render.views.check import check_page
+
+    return check_page(result)

@@ -1,0 +1,174 @@
+"""What ``convstat check`` says: each budget with its verdict, what costs most, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil, floor
+from typing import TYPE_CHECKING
+
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.text import apart, exact, printable
+from convstat.render.views.layers import show_shapes
+from convstat.render.views.report import show_value, title
+
+if TYPE_CHECKING:
+    from convstat.budget import Check
+    from convstat.judge import BudgetResult
+
+WORDS: dict[str, tuple[str, Tone]] = {
+    "pass": ("ok", "good"),
+    "fail": ("FAIL", "bad"),
+    "warn": ("warn", "warn"),
+    "skip": ("skip", "warn"),
+}
+
+SIGNS = {"<=": "<=", ">=": ">=", "==": "=="}
+
+
+def check_page(check: Check) -> Page:
+    """Make the page of one check."""
+    return Page(tuple(_blocks(check)))
+
+
+def _blocks(check: Check) -> Iterator[Block]:
+    for checked in check.models:
+        model = checked.model
+        yield Heading(title(model.name, model.source), 1)
+        inputs = ", ".join(f"{printable(i.name)} {show_shapes([i.shape])}" for i in model.inputs)
+        facts = [("input", f"{inputs}, batch {model.batch}")]
+        if model.overrides:
+            written = (f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
+            facts.append(("set", " ".join(written)))
+        yield Pairs(tuple(facts))
+        if checked.uncounted:
+            yield Items(
+                tuple(
+                    Item("not counted", f"{printable(u.op)}, {u.calls:,} call{'s' if u.calls != 1 else ''}", "bad")
+                    for u in checked.uncounted
+                )
+            )
+    yield budget_table(check)
+    for result in check.results:
+        if result.reason:
+            yield Line(f"{name(result)} {WORDS[result.status][0]}: {printable(result.reason)}", "warn")
+    for result in check.results:
+        if result.offenders and result.status in ("fail", "warn"):
+            yield Heading(f"{name(result)}: {_what_offends(result)}")
+            yield offender_table(result)
+        if result.why and result.status in ("fail", "warn"):
+            yield Line(f"{name(result)} is limited because: {printable(result.why)}")
+    for note in check.notes:
+        yield Line(printable(note), "quiet")
+    yield Line(summary(check), "bad" if check.exit_code else "good")
+
+
+def _what_offends(result: BudgetResult) -> str:
+    if result.scope == "each" and result.violations:
+        over = "over" if result.comparison == "<=" else "under" if result.comparison == ">=" else "off"
+        return f"{result.violations:,} layer{'s' if result.violations != 1 else ''} {over} the limit"
+    return "the layers that cost most"
+
+
+def name(result: BudgetResult) -> str:
+    """Name a budget: its metric, and what it looks at where that is not the total."""
+    parts = [result.metric]
+    if result.scope != "total":
+        parts.append(result.scope)
+    if result.on:
+        parts.append(f"@{result.on}")
+    return printable(" ".join(parts))
+
+
+def budget_table(check: Check) -> Table:
+    """Set the budgets one under the other."""
+    several = len(check.models) > 1
+    columns = (
+        Column("verdict", "left"),
+        *([Column("model", "left", shortens=True, comfort=20)] if several else []),
+        Column("budget", "left", shortens=True, comfort=24),
+        Column("actual"),
+        Column("limit"),
+        Column("headroom", priority=1),
+        Column("where", "left", 2, shortens=True, comfort=24),
+    )
+    rows = []
+    for result in check.results:
+        word, tone = WORDS[result.status]
+        cells = (
+            word,
+            *([printable(result.model)] if several else []),
+            name(result),
+            "-" if result.actual is None else figure(result, result.actual),
+            f"{SIGNS[result.comparison]} {figure(result, result.limit, reference=result.actual)}",
+            headroom(result),
+            printable(result.where),
+        )
+        rows.append(Row(cells, tone))
+    return Table(columns, tuple(rows))
+
+
+def figure(result: BudgetResult, value: int | Fraction, *, reference: int | Fraction | None = None) -> str:
+    """Write a number of a budget; actual and limit never read the same unless they are."""
+    other = result.limit if reference is None else reference
+    if result.scope == "share":
+        return f"{apart(value * 100, other * 100)}%"
+    return apart(value, other)
+
+
+def headroom(result: BudgetResult) -> str:
+    """Say how much is left, or by how much the limit is missed."""
+    left = result.headroom
+    if left is None:
+        return "-"
+    if left == 0:
+        return "0 left"
+    text = figure(result, -left if left < 0 else left, reference=0)
+    if left > 0:
+        return f"{text} left"
+    missed = "over by" if result.comparison == "<=" else "under by" if result.comparison == ">=" else "off by"
+    return f"{missed} {text}"
+
+
+def offender_table(result: BudgetResult) -> Table:
+    """List the layers that cost most."""
+    columns = (
+        Column("layer", "left", shortens=True),
+        Column("type", "left", 2),
+        Column(printable(result.metric)),
+        Column("share", priority=1),
+        Column("where", "left", 3, shortens=True),
+    )
+    rows = []
+    for offender in result.offenders:
+        place = f"{printable(offender.source.file)}:{offender.source.line}" if offender.source else ""
+        value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)
+        part = "-" if offender.share is None else f"{apart(round(offender.share * 1000) / Fraction(10), 0)}%"
+        rows.append(Row((printable(offender.layer), printable(offender.type), value, part, place)))
+    return Table(columns, tuple(rows))
+
+
+def passing_value(result: BudgetResult) -> int | None:
+    """Give the whole number nearest to the limit that would pass; None where a number does not decide."""
+    if result.actual is None or result.scope == "share":
+        return None
+    return floor(result.actual) if result.comparison == ">=" else ceil(result.actual)
+
+
+def summary(check: Check) -> str:
+    """Count the verdicts, and say what to do about the first budget that fails."""
+    counts = [
+        (check.count("fail"), "failed"),
+        (check.count("warn"), "warned"),
+        (check.count("skip"), "skipped"),
+        (check.count("pass"), "passed"),
+    ]
+    text = ", ".join(f"{count:,} {word}" for count, word in counts if count) + "."
+    failed = next((result for result in check.results if result.status == "fail"), None)
+    if failed is None:
+        return text
+    do = {"<=": "raise", ">=": "lower", "==": "change"}[failed.comparison]
+    best = {"<=": "smallest", ">=": "largest", "==": "only"}[failed.comparison]
+    value = passing_value(failed)
+    passing = f' ({best} passing value: "{value}")' if value is not None else ""
+    return f"{text} To accept: {do} the limit of {failed.metric} at {printable(failed.where)}{passing}."

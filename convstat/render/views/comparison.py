@@ -1,0 +1,129 @@
+"""What ``convstat compare`` says: what is the same once above, what varies as the labels of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.text import change, exact, factor, per_pixel_scale, printable
+from convstat.render.views.report import label, show_value
+
+if TYPE_CHECKING:
+    from convstat.sweep import Comparison, ComparisonRow
+
+MODEL = "model"
+
+
+def comparison_page(comparison: Comparison) -> Page:
+    """Make the page of one comparison."""
+    return Page(tuple(_blocks(comparison)))
+
+
+def _blocks(comparison: Comparison) -> Iterator[Block]:
+    if comparison.default:
+        yield Line(printable(comparison.default))
+    count = len(comparison.rows)
+    facts = [(printable(name), printable(show_value(value))) for name, value in comparison.constants.items()]
+    if facts:
+        yield Pairs((*facts, ("the same for", f"all {count:,}" if count > 1 else "the one row")))
+    yield comparison_table(comparison)
+    if footnotes := reasons(comparison):
+        yield Items(tuple(Item(f"[{i}]", text, "warn") for i, text in enumerate(footnotes, 1)))
+    for note in comparison.notes:
+        yield Line(printable(note), "quiet")
+
+
+def keys(comparison: Comparison) -> tuple[str, ...]:
+    """The keys that label a row: what varies, or the model where nothing does."""
+    return comparison.varying or (MODEL,)
+
+
+def label_of(row: ComparisonRow, key: str) -> str:
+    """Write one key of a row."""
+    value = row.values.get(key, row.model if key == MODEL else None)
+    return printable(show_value(value))
+
+
+def base_name(comparison: Comparison) -> str:
+    """Say what the ratios are relative to.
+
+    The label of the first valid row, such as ``groups=1``.
+    """
+    base = comparison.base
+    if base is None:
+        return "base"
+    return " ".join(
+        label_of(base, key) if key == MODEL else f"{printable(key)}={label_of(base, key)}" for key in keys(comparison)
+    )
+
+
+def reasons(comparison: Comparison) -> list[str]:
+    """The different reasons why points are impossible, in the order of the rows."""
+    texts = (reason_of(row) for row in comparison.rows if row.status != "ok")
+    return list(dict.fromkeys(texts))
+
+
+def reason_of(row: ComparisonRow) -> str:
+    """Say why a point is impossible, and what would do."""
+    parts = [row.reason or "no reason given", *(f"help: {line}" for line in row.help)]
+    return printable("; ".join(" ".join(part.split()) for part in parts))
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Set the rows one under the other, each metric with its change against the base."""
+    labels = keys(comparison)
+    totals = [row.totals for row in comparison.rows if row.totals is not None]
+    scale = per_pixel_scale([t.macs_per_pixel for t in totals])
+    has_pixels = any(t.pixels for t in totals)
+    # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
+    versus = f"vs {base_name(comparison)}"
+    versus = versus if len(versus) <= 14 else "vs base"
+    peers = list(dict.fromkeys(label(c) for row in comparison.rows for c in row.counters))
+    footnote = {text: i for i, text in enumerate(reasons(comparison), 1)}
+    columns = [
+        *(Column(printable(key), "left", shortens=True, comfort=26 if key == MODEL else 12) for key in labels),
+        Column("params"),
+        Column(versus, name=f"params {versus}"),
+        Column("ratio", priority=4, name="params ratio"),
+        Column("MACs"),
+        Column(versus, name=f"MACs {versus}"),
+        Column("ratio", priority=3, name="MACs ratio"),
+        Column("FLOPs", priority=6),
+        *([Column(scale.title, priority=5)] if has_pixels else []),
+        *(Column(f"{peer} {what}", priority=7) for peer in peers for what in ("params", "MACs")),
+    ]
+    rows: list[Row] = []
+    for row in comparison.rows:
+        lead = tuple(label_of(row, key) for key in labels)
+        if row.totals is None:
+            note = f"invalid [{footnote[reason_of(row)]}]"
+            rows.append(Row((*lead, note, *(["-"] * (len(columns) - len(lead) - 1))), "warn"))
+            continue
+        ratios = row.vs_base or {}
+        is_base = row is comparison.base
+        cells = [
+            *lead,
+            exact(row.totals.params),
+            *_versus(ratios.get("params"), is_base),
+            exact(row.totals.macs),
+            *_versus(ratios.get("macs"), is_base),
+            exact(row.totals.flops),
+        ]
+        if has_pixels:
+            cells.append(scale.write(row.totals.macs_per_pixel))
+        answers = {label(counter): counter for counter in row.counters}
+        for peer in peers:
+            counter = answers.get(peer)
+            if counter is None or counter.status != "ok":
+                word = "-" if counter is None else counter.status
+                cells += [word, word]
+            else:
+                cells += [exact(counter.reported.params), exact(counter.reported.macs)]
+        rows.append(Row(tuple(cells)))
+    return Table(tuple(columns), tuple(rows))
+
+
+def _versus(ratio: Fraction | None, is_base: bool) -> tuple[str, str]:
+    return ("base", "base") if is_base else (change(ratio), factor(ratio))

@@ -1,0 +1,236 @@
+"""What ``convstat analyze`` says: the model, the counters side by side, why they differ, and the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from convstat.render.base import Options
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.text import change, exact, per_pixel_scale, printable, signed
+from convstat.render.views.layers import layer_table, show_shapes
+from convstat.report import CounterRow, Report
+
+CONVENTION = (
+    "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
+    "bias, norms, activations and pooling are no MACs"
+)
+
+DEVICES: Mapping[str, str] = {
+    "meta": "on meta tensors: nothing is allocated or computed, the answers are those of a run on the CPU",
+    "cpu": "on the CPU, on real tensors",
+    "cuda": "on the GPU, on real tensors",
+}
+
+MEMORY: Mapping[str, str] = {
+    "input": "input",
+    "forward_backward": "forward/backward",
+    "params": "params",
+    "total": "total",
+}
+
+
+def report_page(report: Report, options: Options) -> Page:
+    """Make the page of one report."""
+    return Page(tuple(_blocks(report, options)))
+
+
+def _blocks(report: Report, options: Options) -> Iterator[Block]:
+    yield Heading(title(report.model.name, report.model.source), 1)
+    yield Pairs(tuple(_facts(report)))
+    yield counter_table(report)
+    for counter in report.counters:
+        if counter.status != "ok":
+            tone: Tone = "bad" if counter.status == "failed" else "warn"
+            yield Line(f"{label(counter)} {counter.status}: {printable(counter.error or 'no reason given')}", tone)
+    for counter in report.counters:
+        if counter.status == "ok":
+            yield from _causes(counter)
+    if report.uncounted:
+        yield Heading("not counted: operators without a rule")
+        yield Items(
+            tuple(
+                Item(f"{u.calls:,} call{'s' if u.calls != 1 else ''}", _in_layers(printable(u.op), u.layers), "bad")
+                for u in report.uncounted
+            )
+        )
+        yield Line("The figures are incomplete: these operators may cost MACs that are not in them.", "bad")
+    if report.totals.other:
+        yield Heading("work that is not MACs")
+        yield Items(tuple(_other(report.totals.other)))
+    yield Heading("layers")
+    yield layer_table(report, options)
+    if notes := [(printable(row.name), printable(row.note)) for row in report.layers if row.note]:
+        yield Heading("notes")
+        yield Pairs(tuple(notes))
+
+
+def title(name: str, source: str) -> str:
+    """Name a model and where it comes from, once where both are the same."""
+    return printable(name) if name == source else f"{printable(name)}  {printable(source)}"
+
+
+def _facts(report: Report) -> Iterator[tuple[str, str]]:
+    model, totals = report.model, report.totals
+    inputs = ", ".join(f"{printable(i.name)} {show_shapes([i.shape])} {printable(i.dtype)}" for i in model.inputs)
+    yield "input", f"{inputs}, batch {model.batch}"
+    if model.overrides:
+        yield "set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
+    yield "counts", CONVENTION
+    if totals.pixels:
+        yield "pixels", f"{totals.pixels:,} ({printable(totals.pixel_basis)})"
+    frozen = totals.params - totals.trainable_params
+    weights = f"{totals.weight_bytes:,} bytes of params ({printable(model.dtype)})"
+    if frozen:
+        weights += f", {totals.trainable_params:,} params trainable, {frozen:,} not"
+    if totals.buffers:
+        weights += f"; {totals.buffers:,} values in buffers"
+    yield "weights", weights
+    if model.device != "none":
+        where = ", ".join(DEVICES.get(device, f"on {printable(device)}") for device in model.device.split("+"))
+        yield "peers", f"ran {where}; {printable(model.mode)} mode"
+    for counter in report.counters:
+        if memory := counter.reported.memory_mib:
+            figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
+            yield "memory", f"{figures} MiB, says {label(counter)}"
+
+
+def show_value(value: Any) -> str:
+    """Write the value of an override as one would type it.
+
+    >>> show_value(Fraction(1, 2)), show_value(True), show_value([1, 2]), show_value("same")
+    ('0.5', 'true', '[1,2]', 'same')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    if isinstance(value, Fraction):
+        return str(value.numerator) if value.denominator == 1 else f"{float(value):.12g}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(show_value(item) for item in value) + "]"
+    return str(value)
+
+
+def label(counter: CounterRow) -> str:
+    """Name a counter with its version and variant.
+
+    >>> label(CounterRow("ptflops", "pytorch", "0.7.5", "ok"))
+    'ptflops 0.7.5 (pytorch)'
+    """
+    parts = [counter.name]
+    if counter.version:
+        parts.append(counter.version)
+    if counter.variant and counter.variant not in (counter.name, "default"):
+        parts.append(f"({counter.variant})")
+    return printable(" ".join(parts))
+
+
+def verdict(counter: CounterRow) -> str:
+    """Sum a counter's row up in one word."""
+    if counter.status != "ok":
+        return counter.status
+    if counter.unexplained.params or counter.unexplained.macs:
+        return "UNEXPLAINED"
+    if counter.difference.params or counter.difference.macs:
+        return "explained"
+    return "agrees"
+
+
+def counter_table(report: Report) -> Table:
+    """Set convstat and its peers side by side; FLOPs and MACs/pixel are made of each one's MACs by our rules."""
+    totals = report.totals
+    pixels = totals.pixels
+
+    def per_pixel(macs: int | None) -> Fraction | None:
+        return Fraction(macs, pixels) if pixels and macs is not None else None
+
+    scale = per_pixel_scale([totals.macs_per_pixel, *(per_pixel(c.reported.macs) for c in report.counters)])
+    columns = [
+        Column("counter", "left", shortens=True, comfort=26),
+        Column("params"),
+        Column("diff", priority=1, name="params diff"),
+        Column("MACs"),
+        Column("diff", priority=0 if report.counters else 9, name="MACs diff"),
+        Column("in %", priority=2, name="MACs diff in %"),
+        Column("FLOPs", priority=4),
+        Column(scale.title, priority=3),
+        Column("verdict", "left"),
+    ]
+
+    def figures(macs: int | None) -> tuple[str, str]:
+        return exact(None if macs is None else 2 * macs), scale.write(per_pixel(macs))
+
+    rows = [
+        Row(("convstat", exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs), ""), "strong")
+    ]
+    for counter in report.counters:
+        reported, difference = counter.reported, counter.difference
+        ratio = Fraction(reported.macs, totals.macs) if reported.macs is not None and totals.macs else None
+        cells = (
+            label(counter),
+            exact(reported.params),
+            signed(difference.params),
+            exact(reported.macs),
+            signed(difference.macs),
+            change(ratio),
+            *figures(reported.macs),
+            verdict(counter),
+        )
+        rows.append(Row(cells, "bad" if cells[-1] in ("UNEXPLAINED", "failed") else ""))
+    keep = [
+        position
+        for position, column in enumerate(columns)
+        if report.counters or column.title not in ("diff", "in %", "verdict")
+    ]
+    return Table(
+        tuple(columns[p] for p in keep),
+        tuple(Row(tuple(row.cells[p] for p in keep), row.tone) for row in rows),
+    )
+
+
+def _causes(counter: CounterRow) -> Iterator[Block]:
+    unexplained = counter.unexplained
+    if not counter.causes and not unexplained.params and not unexplained.macs:
+        return
+    yield Heading(f"why {label(counter)} differs")
+    items = [
+        Item(amount(cause.macs, cause.params), f"{_in_layers(printable(cause.text), cause.layers)} [{cause.verdict}]")
+        for cause in counter.causes
+    ]
+    if unexplained.params or unexplained.macs:
+        text = "UNEXPLAINED: no known cause gives this part of the difference"
+        items.append(Item(amount(unexplained.macs or 0, unexplained.params or 0), text, "bad"))
+    else:
+        whole = amount(counter.difference.macs or 0, counter.difference.params or 0)
+        items.append(Item(whole, "all of the difference is explained", "good"))
+    yield Items(tuple(items))
+
+
+def amount(macs: int, params: int) -> str:
+    """Write an amount with its unit.
+
+    >>> amount(-12, 0), amount(5, 7), amount(0, 0)
+    ('-12 MACs', '+5 MACs, +7 params', '0')
+    """
+    parts = [f"{macs:+,} MACs"] if macs else []
+    if params:
+        parts.append(f"{params:+,} params")
+    return ", ".join(parts) or "0"
+
+
+def _in_layers(text: str, layers: tuple[str, ...]) -> str:
+    if not layers:
+        return text
+    if len(layers) == 1:
+        return f"{text}, in {printable(layers[0]) or 'the model itself'}"
+    return f"{text}, in {len(layers):,} layers"
+
+
+def _other(other: Mapping[str, int]) -> Iterator[Item]:
+    from convstat.layers.base import OTHER_ENTRIES
+
+    for name, count in other.items():
+        words = OTHER_ENTRIES.get(name)
+        yield Item(exact(count), f"{printable(name)}: {words}" if words else printable(name))
