@@ -30,7 +30,7 @@ LEVELS = (
 """The packages and modules of convstat, the lowest first; one may use those below it and those beside it."""
 
 LATE = {
-    "torch": ("build", "trace", "counters"),
+    "torch": ("build", "trace", "counters", "layers.twins"),
     "ptflops": (),
     "torchsummary": (),
     "torchvision": (),
@@ -118,7 +118,7 @@ def early(module: str, source: str) -> list[str]:
         for item in imports(source)
         if item.when == "import"
         and (allowed := LATE.get(item.module.partition(".")[0])) is not None
-        and own not in allowed
+        and not {own, module.removeprefix("convstat.")} & set(allowed)
     ]
 
 
