@@ -30,7 +30,7 @@ LIMIT = 100_000
 Value = int | Fraction | bool | str | list[Any] | None
 """What an argument can be set to."""
 
-_KEY = r"[A-Za-z_]\w*(?:\.\w+|\[\d+\])*"
+_KEY = r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[\d+\])*"
 _ASSIGNMENT = re.compile(rf"\s*({_KEY})\s*=(.*)", re.DOTALL | re.ASCII)
 _COMPARISON = re.compile(rf"\s*({_KEY})\s*(<=|>=|==|<|>)\s*(.*)", re.DOTALL | re.ASCII)
 _NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d{1,2})?"

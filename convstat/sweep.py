@@ -6,23 +6,35 @@ All counts are exact; a ratio is a fraction until it is written as JSON.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from convstat.axes import Axis, Value, plain, split
+from convstat import api
+from convstat.analysis import ITEM_BYTES
+from convstat.axes import Axis, Value, combine, parse_all, plain, split
+from convstat.config import Config
+from convstat.errors import SpecError, UsageError
+from convstat.graph import Shape
+from convstat.pixels import pixels
+from convstat.report import CounterRow, Totals
+from convstat.sources import Target, resolve
 
-__all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "split"]
+__all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "compare", "split"]
 
 if TYPE_CHECKING:
-    from convstat.report import CounterRow, Totals
+    from convstat.spec import Spec
 
 SCHEMA = "convstat.comparison/1"
 
 METRICS = ("params", "trainable_params", "macs", "flops", "macs_per_pixel", "weight_bytes", "buffers")
 """The counts that every row has, and that it is compared by."""
+
+REFERENCE = "Conv2d(4, 8, kernel_size=3, padding=1, bias=False)"
+REFERENCE_INPUT = "4x64x64"
+"""What is swept where nothing is named and no settings name a model."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -32,6 +44,7 @@ class ComparisonRow:
     """One point: the model, the values of what varies, and what it costs.
 
     ``status`` is ``ok`` or ``invalid``; an invalid row has a ``reason`` and ``help``, and no totals.
+    ``where`` is the line of the spec that cannot be, where there is one.
     ``base`` holds the totals of the first valid row; ``counters`` what the peers answered, where they were asked.
     """
 
@@ -42,6 +55,7 @@ class ComparisonRow:
     base: Totals | None = None
     reason: str | None = None
     help: tuple[str, ...] = ()
+    where: str | None = None
     counters: tuple[CounterRow, ...] = ()
 
     @property
@@ -60,6 +74,7 @@ class ComparisonRow:
             "status": self.status,
             "reason": self.reason,
             "help": list(self.help),
+            "where": self.where,
             "totals": None if self.totals is None else totals_to_dict(self.totals),
             "vs_base": None if versus is None else {name: plain(value) for name, value in versus.items()},
             "counters": [
@@ -148,3 +163,238 @@ def totals_to_dict(totals: Totals) -> dict[str, Any]:
         "weight_bytes": totals.weight_bytes,
         "other": dict(totals.other),
     }
+
+
+def compare(
+    targets: Sequence[str],
+    arguments: Sequence[str] = (),
+    *,
+    zip: bool = False,
+    inputs: Sequence[str] = (),
+    batch: int = 1,
+    per: str = "input",
+    dtype: str = "float32",
+    device: str = "auto",
+    counters: str = "none",
+    config: Config | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Put models side by side, at every combination of the arguments' values.
+
+    ``arguments`` are overrides and sweeps; ``batch`` and ``input`` can be swept as a parameter can.
+    Without a target it is the model of the settings, or else the reference layer, and the result says which.
+    With ``counters``, every row also holds what they answer.
+    """
+    axes = parse_all(arguments)
+    default = None
+    if not targets:
+        targets, inputs, default = _default(config or Config(), inputs)
+    shelf: dict[str, Spec] = {}
+    models = [model for argument in targets for model in _variants(resolve(argument), shelf)]
+    points = list(combine(axes, zipped=zip, models=len(models)))
+    names = [axis.name for axis in axes]
+    key = "model" if "model" not in names else "target"
+    rows: list[ComparisonRow] = []
+    subjects: list[_Subject] = []
+    base: Totals | None = None
+    for target in models:
+        subject = _Subject(target, axes, shelf, inputs=inputs, batch=batch, per=per, dtype=dtype)
+        subjects.append(subject)
+        label: dict[str, Value] = {key: target.argument} if len(models) > 1 else {}
+        for point in points:
+            values = {**label, **_pair(names, point)}
+            try:
+                totals = subject.totals(point)
+            except SpecError as error:
+                rows.append(_invalid(target, values, error))
+                continue
+            base = base or totals
+            answers: tuple[CounterRow, ...] = ()
+            if counters != "none":
+                answers = subject.ask(point, counters, device=device, progress=progress)
+            rows.append(ComparisonRow(target.argument, values, "ok", totals, base, counters=answers))
+    invalid = sum(row.status == "invalid" for row in rows)
+    return Comparison(
+        rows=tuple(rows),
+        axes=axes,
+        models=tuple(target.argument for target in models),
+        varying=(*([key] if len(models) > 1 else []), *(axis.name for axis in axes if axis.varies)),
+        constants=_constants(subjects, axes, [row.totals for row in rows if row.totals], batch=batch, dtype=dtype),
+        zipped=zip,
+        default=default,
+        notes=(f"{invalid:,} of {len(rows):,} points cannot be built",) if invalid else (),
+    )
+
+
+class _Subject:
+    """One model of a comparison, ready to be counted at many points."""
+
+    def __init__(
+        self,
+        target: Target,
+        axes: Sequence[Axis],
+        shelf: dict[str, Spec],
+        *,
+        inputs: Sequence[str],
+        batch: int,
+        per: str,
+        dtype: str,
+    ) -> None:
+        self.target = target
+        self.inputs = tuple(inputs)
+        self.batch = batch
+        self.per = per
+        self.dtype = dtype
+        if dtype not in ITEM_BYTES:
+            raise UsageError(f"unknown dtype '{dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
+        self.item_bytes = ITEM_BYTES[dtype]
+        self.shown_inputs: set[str] = set()
+        self.saved: Totals | None = None
+        self._shapes: dict[tuple[str, ...], dict[str, Shape]] = {}
+        self._pixels: dict[tuple[Shape, Shape], tuple[int, str]] = {}
+        self.names = [axis.name for axis in axes]
+        self.special: list[str] = []
+        if target.kind == "report":
+            if axes or inputs:
+                raise UsageError(f"{target.argument} is a saved report: it takes no overrides and no --input")
+            report = api.load_report(target.path)
+            self.saved = report.totals
+            self.shown_inputs.add(show_inputs({item.name: item.shape for item in report.model.inputs}))
+            return
+        self.spec = _load(target, shelf)
+        self.special = [name for name in self.names if _is_special(name) and name not in self.spec.vars]
+
+    def totals(self, point: Sequence[Value]) -> Totals:
+        """Count the model at one point; raises SpecError where it cannot be built."""
+        if self.saved is not None:
+            return self.saved
+        overrides, texts, batch = self._settings(point)
+        shapes = self._shapes.get(texts)
+        if shapes is None:
+            shapes = self._shapes[texts] = api.input_shapes(self.spec, texts, self.target.argument)
+        measured = self.spec.measure(overrides, variant=self.target.variant, inputs=shapes, batch=batch)
+        edge = (*measured.inputs.values(), measured.output)
+        basis = self._pixels.get(edge)
+        if basis is None:
+            basis = self._pixels[edge] = pixels(self.per, edge[0], edge[-1])
+            self.shown_inputs.add(show_inputs(measured.inputs))
+        return Totals(
+            measured.params,
+            measured.trainable_params,
+            measured.buffers,
+            measured.macs,
+            measured.params * self.item_bytes,
+            *basis,
+            measured.other,
+        )
+
+    def ask(
+        self, point: Sequence[Value], counters: str, *, device: str, progress: Callable[[str], None] | None
+    ) -> tuple[CounterRow, ...]:
+        """Run the counters on the model at one point."""
+        if self.saved is not None:
+            return api.load_report(self.target.path).counters
+        overrides, texts, batch = self._settings(point)
+        return api.analyze(
+            self.target.argument,
+            overrides,
+            inputs=texts,
+            batch=batch,
+            device=device,
+            dtype=self.dtype,
+            counters=counters,
+            per=self.per,
+            progress=progress,
+        ).counters
+
+    def _settings(self, point: Sequence[Value]) -> tuple[dict[str, Value], tuple[str, ...], int]:
+        """Split a point into the model's parameters, its inputs and the batch."""
+        overrides = _pair(self.names, point)
+        if not self.special:
+            return overrides, self.inputs, self.batch
+        texts, batch = self.inputs, self.batch
+        for name in self.special:
+            value = overrides.pop(name)
+            if name == "batch":
+                if type(value) is not int or value < 1:
+                    raise UsageError(f"the batch must be an integer of at least 1, not {plain(value)}")
+                batch = value
+            else:
+                shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
+                _, _, own = name.partition(".")
+                texts = (*(text for text in texts if own and not text.startswith(f"{own}=")),)
+                texts = (*texts, f"{own}={shape}" if own else shape)
+        return overrides, texts, batch
+
+
+def _load(target: Target, shelf: dict[str, Spec]) -> Spec:
+    """Read a spec once, however many variants of it are compared."""
+    if target.path not in shelf:
+        shelf[target.path] = target.load()
+    return shelf[target.path]
+
+
+def _variants(target: Target, shelf: dict[str, Spec]) -> list[Target]:
+    """Give the targets that one argument stands for: ``net.yaml#*`` is the file and then every variant in it."""
+    if target.variant != "*":
+        return [target]
+    names = list(_load(target, shelf).variants)
+    if not names:
+        raise UsageError(f"{target.path} has no variants", help="they stand under models: in the spec")
+    return [resolve(target.path), *(resolve(f"{target.path}#{name}") for name in names)]
+
+
+def _default(config: Config, inputs: Sequence[str]) -> tuple[Sequence[str], Sequence[str], str]:
+    """Say what is compared where nothing is named, and why it is that."""
+    if config.models:
+        place = f"{config.models_mark.file}:{config.models_mark.line}" if config.models_mark else config.path
+        return config.models, inputs or config.inputs, f"no target named: {', '.join(config.models)}, from {place}"
+    shapes = inputs or (REFERENCE_INPUT,)
+    return (REFERENCE,), shapes, f"no target named: the reference layer {REFERENCE} on {', '.join(shapes)}"
+
+
+def _invalid(target: Target, values: Mapping[str, Value], error: SpecError) -> ComparisonRow:
+    first = error.diagnostics[0]
+    where = f"{first.mark.file}:{first.mark.line}" if first.mark and first.mark.source.is_file else None
+    return ComparisonRow(target.argument, values, "invalid", reason=first.message, help=first.help, where=where)
+
+
+def _constants(
+    subjects: Sequence[_Subject], axes: Sequence[Axis], totals: Sequence[Totals], *, batch: int, dtype: str
+) -> dict[str, Any]:
+    """Give what is the same for all rows, in the order in which one would say it."""
+    names = [axis.name for axis in axes]
+    shown = {text for subject in subjects for text in subject.shown_inputs}
+    constants: dict[str, Any] = {}
+    if len(subjects) == 1:
+        constants["model"] = subjects[0].target.argument
+    if len(shown) == 1:
+        constants["input"] = shown.pop()
+    if "batch" not in names:
+        constants["batch"] = batch
+    if dtype != "float32":
+        constants["dtype"] = dtype
+    bases = {item.pixel_basis for item in totals}
+    if len(bases) == 1 and totals[0].pixels:
+        constants["pixels"] = bases.pop()
+    constants.update((axis.name, axis.values[0]) for axis in axes if not axis.varies)
+    return constants
+
+
+def show_inputs(inputs: Mapping[str, Shape]) -> str:
+    """Write shapes without the batch, the way ``--input`` takes them.
+
+    >>> show_inputs({"x": (1, 3, 224, 224)}), show_inputs({"x": (1, 3, 8, 8), "mask": (1, 8, 8)})
+    ('3x224x224', 'x=3x8x8, mask=8x8')
+    """
+    shown = {name: "x".join(map(str, shape[1:])) for name, shape in inputs.items()}
+    return ", ".join(shown.values() if len(shown) == 1 else (f"{name}={shape}" for name, shape in shown.items()))
+
+
+def _is_special(name: str) -> bool:
+    return name in ("batch", "input") or name.startswith("input.")
+
+
+def _pair(names: Sequence[str], values: Sequence[Value]) -> dict[str, Value]:
+    # In compare, zip is an option.
+    return dict(zip(names, values, strict=True))
