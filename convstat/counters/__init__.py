@@ -1,0 +1,58 @@
+"""The peers: real counters, run beside convstat, and predicted.
+
+``COUNTERS`` is the one table of them; ``select`` reads ``--counters``; ``measure`` runs some and reconciles.
+Importing this package imports neither torch nor any peer.
+"""
+
+from __future__ import annotations
+
+from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
+from convstat.counters.measure import measure
+from convstat.counters.ptflops import ATEN, PYTORCH
+from convstat.counters.registry import Registry
+from convstat.counters.torchsummary import TORCHSUMMARY
+from convstat.errors import UsageError, did_you_mean
+
+COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY))
+"""Every counter by its name."""
+
+DEFAULT = ("ptflops", "torchsummary")
+"""The counters that run where none are named."""
+
+
+def select(names: str) -> tuple[Counter, ...]:
+    """Read ``--counters``: ``default``, ``all``, ``none``, or names with commas between them.
+
+    ``convstat`` may stand among the names, because it always counts.
+
+    >>> [counter.name for counter in select("default")]
+    ['ptflops', 'torchsummary']
+    """
+    chosen: dict[str, Counter] = {}
+    for name in (part.strip() for part in names.split(",")):
+        if name in ("none", "convstat"):
+            continue
+        group = DEFAULT if name == "default" else tuple(COUNTERS) if name == "all" else (name,)
+        for one in group:
+            try:
+                chosen[one] = COUNTERS[one]
+            except KeyError:
+                known = ["default", "all", "none", *COUNTERS]
+                raise UsageError(
+                    f"there is no counter '{one}'", help=did_you_mean(one, known, also="convstat list counters")
+                ) from None
+    return tuple(chosen.values())
+
+
+__all__ = [
+    "COUNTERS",
+    "DEFAULT",
+    "Counter",
+    "CounterFailure",
+    "Prediction",
+    "Registry",
+    "Reported",
+    "Term",
+    "measure",
+    "select",
+]

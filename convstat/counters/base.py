@@ -27,7 +27,7 @@ _EMPTY: Mapping[str, str] = MappingProxyType({})
 class Reported:
     """What the real tool answered; None where it has no such figure.
 
-    ``memory_mib`` holds torchsummary's four printed figures under ``input``, ``forward_backward``, ``params``, ``total``.
+    ``memory_mib`` holds torchsummary's four printed figures: ``input``, ``forward_backward``, ``params``, ``total``.
     """
 
     params: int | None = None
@@ -41,7 +41,8 @@ class Term:
 
     ``layer`` is the dotted path of the module that it belongs to, empty for the root.
     Without a ``code``, it stands for the layer's own MACs or parameters, the ones convstat counts too;
-    with one, it is an amount that convstat does not count as MACs, and the code says why this counter does.
+    with one, it is an amount that convstat does not count, or counts and this counter does not (negative),
+    and the code says why.
     ``calls`` says how many calls of the layer it sums.
     """
 
@@ -57,7 +58,7 @@ class Prediction:
     """What a counter's convention gives for a trace, and the terms it is made of.
 
     The terms sum to ``macs`` and ``params`` exactly.
-    ``because`` names, for a layer whose own MACs or parameters the counter misses or misprices, the cause's code.
+    ``because`` names, for a layer whose own MACs the counter misses or misprices, the cause's code.
     ``failure`` is the reason why the real tool will fail, if it will.
     """
 
@@ -69,6 +70,40 @@ class Prediction:
     failure: str | None = None
 
 
+class Ledger:
+    """Collects terms, one for each layer and code, in the order in which they first appear."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str | None], list[int]] = {}
+
+    def add(self, layer: str, code: str | None, *, macs: int = 0, params: int = 0, calls: int = 1) -> None:
+        """Add to the term of a layer and a code; nothing is kept of nothing."""
+        if macs == 0 and params == 0:
+            return
+        entry = self._entries.setdefault((layer, code), [0, 0, 0])
+        entry[0] += macs
+        entry[1] += params
+        entry[2] += calls
+
+    @property
+    def macs(self) -> int:
+        """The sum of all terms' MACs."""
+        return sum(entry[0] for entry in self._entries.values())
+
+    @property
+    def params(self) -> int:
+        """The sum of all terms' parameters."""
+        return sum(entry[1] for entry in self._entries.values())
+
+    def terms(self) -> tuple[Term, ...]:
+        """The terms, without those that cancelled out."""
+        return tuple(
+            Term(layer, macs, params, code, calls)
+            for (layer, code), (macs, params, calls) in self._entries.items()
+            if macs or params
+        )
+
+
 class Counter(Protocol):
     """A peer: how to run it, and how to predict it."""
 
@@ -76,16 +111,39 @@ class Counter(Protocol):
     variant: str
     unit: str
     """What its figure is, in words."""
+    help: str
+    """How to get it where it is not installed."""
 
     def version(self) -> str | None:
         """The installed version, None where it is not installed."""
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
-        """Ask the real tool; raises CounterFailure with its reason. Leaves model and process as found."""
+        """Ask the real tool; raises CounterFailure with its reason. Leaves model and process as found.
+
+        On meta tensors it allocates and computes nothing.
+        """
 
     def predict(self, trace: Trace) -> Prediction:
         """Say what the tool will answer, from the trace alone."""
 
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Say why the tool's answer on the meta device may not be its answer on a real one; None where it is."""
 
-class CounterFailure(Exception):
-    """The real tool failed; the message is its reason, in one line."""
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """Give the trace to predict from: ``trace``, or a new one where this tool runs the model in another way."""
+
+
+class CounterFailure(Exception):  # noqa: N818 - a failure of the tool is an answer, not an error of ours
+    """The real tool failed; the message is its reason, in one line; ``help`` says what would get an answer."""
+
+    def __init__(self, reason: str, help: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.help = help
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.help}" if self.help else self.reason
+
+
+class PredictedFailure(Exception):  # noqa: N818
+    """A rule of the tool's convention raises here; the message is the tool's reason."""

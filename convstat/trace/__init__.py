@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from convstat.trace.calls import (
+    BufferInfo,
     Call,
     DictInfo,
     FunctionCall,
@@ -21,6 +22,7 @@ from convstat.trace.calls import (
 )
 
 __all__ = [
+    "BufferInfo",
     "Call",
     "DictInfo",
     "FunctionCall",

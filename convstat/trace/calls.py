@@ -128,6 +128,20 @@ class ParameterInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BufferInfo:
+    """A stored tensor that is not learned, such as a running mean."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+    @property
+    def numel(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
 class ModuleInfo:
     """A module: its exact type, what it holds, and its plain attributes.
 
@@ -145,6 +159,7 @@ class ModuleInfo:
     parameters: tuple[ParameterInfo, ...]
     attributes: Mapping[str, Value]
     children: tuple[int, ...]
+    buffers: tuple[BufferInfo, ...] = ()
 
     @property
     def path(self) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from convstat.trace.calls import DictInfo, ListInfo, ModuleInfo, ObjectInfo, ParameterInfo, TensorInfo, Value
+from convstat.trace.calls import (
+    BufferInfo,
+    DictInfo,
+    ListInfo,
+    ModuleInfo,
+    ObjectInfo,
+    ParameterInfo,
+    TensorInfo,
+    Value,
+)
 
 _PLAIN = frozenset({bool, int, float, complex, str, type(None)})
 _DTYPES: dict[torch.dtype, str] = {}
@@ -111,6 +120,11 @@ class ModuleTable:
             ),
             attributes=_attributes(module),
             children=tuple(children),
+            buffers=tuple(
+                BufferInfo(name, tuple(buffer.shape), dtype_name(buffer.dtype))
+                for name, buffer in module._buffers.items()
+                if buffer is not None and not isinstance(buffer, nn.UninitializedBuffer)
+            ),
         )
 
 

@@ -1,0 +1,74 @@
+"""Run a peer: its output captured, its wishes granted, nothing left behind."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def installed_version(distribution: str) -> str | None:
+    """The version of an installed distribution, None where there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+@contextmanager
+def running(model: torch.nn.Module) -> Iterator[io.StringIO]:
+    """Run what is inside as peers are run: in eval mode, grad enabled, everything printed caught.
+
+    Grad is enabled because the peers leave it so: without it, attention takes kernels that they do not price.
+    The model, torch's state and the streams are put back, whatever happens.
+    """
+    import warnings
+
+    import torch
+
+    from convstat.trace.preserve import preserved
+
+    printed = io.StringIO()
+    with preserved(model), redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.eval()
+        with torch.enable_grad():
+            yield printed
+
+
+@contextmanager
+def replaced(module: Any, **values: Any) -> Iterator[None]:
+    """Give some globals of a module other values for a while."""
+    table = vars(module)
+    before = {name: table[name] for name in values if name in table}
+    try:
+        table.update(values)
+        yield
+    finally:
+        for name in values:
+            if name in before:
+                table[name] = before[name]
+            else:
+                table.pop(name, None)
+
+
+def input_names(model: torch.nn.Module, count: int) -> tuple[str, ...]:
+    """The names of the first inputs of a model's forward."""
+    names = getattr(model, "input_names", None)
+    if names is None:
+        from inspect import signature
+
+        names = tuple(signature(model.forward).parameters)
+    return tuple(names[:count])
+
+
+def first_line(error: BaseException) -> str:
+    """``ValueError: the first line of its message``."""
+    message = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

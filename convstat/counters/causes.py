@@ -1,0 +1,79 @@
+"""The named causes of differences: what kind each is, and one plain sentence.
+
+``convention``      the counter counts this, convstat keeps it apart; both are right in their own unit
+``defect``          the counter's rule is wrong, or is applied twice
+``blindness``       the counter cannot see this call
+``normalisation``   the same amounts, divided or selected in another way
+``environment``     it depends on what is installed or on the kernels that this machine picks
+``unexplained``     no cause is known: report it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+VERDICTS = ("convention", "defect", "blindness", "normalisation", "environment", "unexplained")
+
+UNATTRIBUTED = "unattributed"
+
+CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        # Work that is not multiply-accumulates, counted into the same sum.
+        "bias": ("convention", "counts one operation for each output element to which a bias is added"),
+        "norm": ("convention", "counts normalisation: one operation an element, two with scale and shift"),
+        "activation": ("convention", "counts one operation for each element of an activation"),
+        "softmax": ("convention", "counts one operation for each element of a softmax"),
+        "pool": ("convention", "counts one operation for each input element of a pooling"),
+        "upsample": ("convention", "counts one operation for each output element of an upsampling"),
+        "attention_scale": ("convention", "counts the scaling of the queries in attention"),
+        "elementwise": ("convention", "counts additions and multiplications made with torch.add, torch.mul and such"),
+        "rnn_elementwise": ("convention", "counts the element-wise work in the gates of recurrent layers"),
+        "deform_sampling": ("convention", "counts the interpolation of deformed sampling points"),
+        # The same, a second time: by the hook of the module and by the patch of the function that it calls.
+        "activation_twice": ("defect", "counts activations again: once as modules, once as the functions they call"),
+        "softmax_twice": ("defect", "counts the softmax of attention again, as the function that the module calls"),
+        "pool_twice": ("defect", "counts poolings again: once as modules, once as the functions they call"),
+        "upsample_twice": ("defect", "counts upsamplings again: once as modules, once as the functions they call"),
+        "attention_twice": ("defect", "counts the products of attention again, as the functions that the module calls"),
+        "shared_parents": ("defect", "counts a module once for each module that holds it"),
+        "bias_absent": ("defect", "counts the bias of the output projection of attention where there is none"),
+        # Wrong prices.
+        "broadcast": (
+            "defect",
+            "aligns the shapes of an addition or multiplication at the left; torch does at the right",
+        ),
+        "upsample_first_sample": ("defect", "counts only the first sample of a batch in upsampling modules"),
+        "upsample_scale": (
+            "defect",
+            "prices an upsampling by its scale factors, cut or unrounded, and not by its output",
+        ),
+        "attention_projection": ("defect", "takes key and value projections of attention to be square"),
+        "rnn_projection": ("defect", "does not count the output projection of an LSTM"),
+        "unbatched": ("defect", "takes the first size of an input without a batch to be the batch"),
+        "functional_mispriced": ("defect", "prices a matrix product by the shape of its first operand alone"),
+        # Not seen.
+        "functional_unseen": ("blindness", "does not see products that are called as functions or operators"),
+        "subclass_unseen": ("blindness", "does not see subclasses of torch's layers, parametrized ones among them"),
+        "no_rule": ("blindness", "has no rule for layers of this kind"),
+        "unregistered": ("blindness", "does not see modules that are called without being part of the model"),
+        "kernel_unseen": ("blindness", "has no rule for the kernel that computes these products"),
+        "inside_counted": ("defect", "does not look inside a module for which it has a rule"),
+        "uncalled": ("blindness", "does not see layers that are never called"),
+        "not_weight_or_bias": ("blindness", "sees only the parameters that are called weight or bias"),
+        "root_unseen": ("blindness", "does not see the parameters that the model itself holds"),
+        "container_unseen": ("blindness", "does not see parameters of Sequential and ModuleList"),
+        "not_a_parameter": ("defect", "counts tensors called weight or bias that are not parameters"),
+        "shared_per_call": ("defect", "counts a shared layer's parameters at every call"),
+        "tied_per_module": ("defect", "counts a parameter that several modules share in each of them"),
+        # The same amounts, divided or selected in another way.
+        "trainable_only": ("normalisation", "counts trainable parameters only"),
+        "per_sample": ("normalisation", "divides what modules do by the first size of the first input, the batch"),
+        "functional_batch": ("normalisation", "does not divide what functions do by the batch, unlike what modules do"),
+        "rounding": ("normalisation", "divides in floating point and cuts the fraction"),
+        # This machine.
+        "fused_kernel": ("environment", "has no rule for the fused kernel that this device takes for these products"),
+        UNATTRIBUTED: ("unexplained", "the counter prices these layers in a way that is not understood"),
+    }
+)
+"""Code -> verdict, sentence; the sentence's subject is the counter."""

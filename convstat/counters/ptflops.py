@@ -1,0 +1,156 @@
+"""ptflops: its ``pytorch`` backend, which hooks modules and patches functions, and its ``aten`` backend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, input_names, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+_FAILED = re.compile(r"following exception: \n<class '(?:[\w<>]+\.)*(?P<type>\w+)'>: (?P<message>[^\n]*)")
+
+_ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
+_RECURRENT = ("RNN", "GRU", "LSTM")
+
+
+class Ptflops:
+    """One backend of ptflops."""
+
+    help = "pip install ptflops"
+
+    def __init__(self, variant: str, unit: str) -> None:
+        self.name = "ptflops" if variant == "pytorch" else f"ptflops-{variant}"
+        self.variant = variant
+        self.unit = unit
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("ptflops")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask ptflops; it answers (None, None) and prints a traceback where it fails."""
+        from convstat.trace.environment import torchvision_compat
+
+        torchvision_compat()
+        try:
+            from ptflops import get_model_complexity_info  # type: ignore[import-untyped]
+        except Exception as error:
+            raise CounterFailure(f"import ptflops: {first_line(error)}") from error
+
+        def give(_: tuple[int, ...]) -> Any:
+            # A single tensor goes in by position, several by name: ptflops has no other way.
+            return inputs[0] if len(inputs) == 1 else dict(zip(names, inputs, strict=True))
+
+        names = input_names(model, len(inputs))
+        with running(model) as printed, _blind_inside_kernels(inputs):
+            try:
+                macs, params = get_model_complexity_info(
+                    model,
+                    (1,),
+                    print_per_layer_stat=False,
+                    as_strings=False,
+                    input_constructor=give,
+                    ost=printed,
+                    verbose=False,
+                    backend=self.variant,
+                )
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        if macs is None or params is None:
+            raise _failure(printed.getvalue())
+        return Reported(params=int(params), macs=int(macs))
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by the rules of the backend."""
+        if self.variant == "aten":
+            from convstat.counters import ptflops_aten
+
+            return ptflops_aten.predict(trace)
+        from convstat.counters import ptflops_pytorch
+
+        return ptflops_pytorch.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Attention and recurrent layers run other kernels on meta than on a real device."""
+        for info in trace.modules:
+            kind = info.type.rpartition(".")[2]
+            if self.variant == "aten" and kind in (*_ATTENTION, *_RECURRENT):
+                return f"{kind} runs other kernels on the meta device"
+            # On a real device, frozen attention takes the fused path in spite of grad being enabled.
+            if kind in _ATTENTION and not any(p.requires_grad for p in info.parameters):
+                inside = (trace.modules[child] for child in info.children)
+                if not any(p.requires_grad for child in inside for p in child.parameters):
+                    return f"frozen {kind} runs other kernels on the meta device"
+        if self.variant == "aten":
+            for call, _ in trace.kernels():
+                if "attention" in call.op or call.op == "aten._safe_softmax":
+                    return "scaled dot-product attention runs other kernels on the meta device"
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """The aten backend hooks only the model's direct children, which matters to transformer layers."""
+        hookless = any(info.type.endswith(".TransformerEncoderLayer") for info in trace.modules)
+        if self.variant != "aten" or trace.device == "meta" or not hookless:
+            return trace
+        from convstat.trace.record import record
+
+        return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+
+def _failure(printed: str) -> CounterFailure:
+    match = _FAILED.search(printed)
+    if match is None:
+        return CounterFailure("it gave no answer and no reason")
+    reason = f"{match['type']}: {match['message']}".rstrip(": ")
+    help = None
+    if "not enough values to unpack" in reason or "tuple index out of range" in reason:
+        help = "it wants every layer to be called with positional inputs"
+    return CounterFailure(reason, help)
+
+
+@contextmanager
+def _blind_inside_kernels(inputs: tuple[torch.Tensor, ...]) -> Iterator[None]:
+    """On meta, let ptflops' function wrappers pass straight through while a kernel is running.
+
+    There kernels are written in Python and call ``torch.mm`` and friends, which ptflops would take for the model's.
+    """
+    if not any(tensor.device.type == "meta" for tensor in inputs):
+        yield
+        return
+    from ptflops import pytorch_engine  # type: ignore[import-untyped]
+
+    from convstat.trace.depth import KernelDepth
+
+    wrapper = pytorch_engine.torch_function_wrapper
+    counting = wrapper.__call__
+    with KernelDepth() as kernels:
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return self.op(*args, **kwargs) if kernels.depth else counting(self, *args, **kwargs)
+
+        with replaced_method(wrapper, "__call__", call):
+            yield
+
+
+@contextmanager
+def replaced_method(owner: type, name: str, value: Any) -> Iterator[None]:
+    """Give a class another method for a while."""
+    before = vars(owner)[name]
+    try:
+        setattr(owner, name, value)
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+PYTORCH = Ptflops("pytorch", "MACs, plus one operation an element for biases, norms, activations and pooling")
+ATEN = Ptflops("aten", "MACs of convolutions and matrix products, plus biases")
+__all__ = ["ATEN", "PYTORCH", "Ptflops"]

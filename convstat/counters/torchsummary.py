@@ -1,0 +1,126 @@
+"""torchsummary: a table of shapes and parameters, and four memory figures; it counts no operations."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, installed_version, replaced, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+_PARAMS = re.compile(r"^Total params: ([\d,]+)$", re.MULTILINE)
+_MEMORY = {
+    "input": re.compile(r"^Input size \(MB\): ([\d.]+)$", re.MULTILINE),
+    "forward_backward": re.compile(r"^Forward/backward pass size \(MB\): ([\d.]+)$", re.MULTILINE),
+    "params": re.compile(r"^Params size \(MB\): ([\d.]+)$", re.MULTILINE),
+    "total": re.compile(r"^Estimated Total Size \(MB\): ([\d.]+)$", re.MULTILINE),
+}
+
+_HELP = (
+    ("has no attribute 'numpy'", "it needs a layer with a weight inside the model: wrap the layer in a Sequential"),
+    ("has no attribute 'size'", "it needs every layer to take and return tensors, or a flat tuple of tensors"),
+    ("tuple index out of range", "it needs every layer to be called with positional inputs"),
+    ("inhomogeneous", "it needs tensors of one number of dimensions where there are several"),
+    ("scalar type", "it can only make float32 inputs"),
+    ("Expected tensor for argument #1 'indices'", "it can only make float32 inputs, and this model takes indices"),
+    ("should be the same", "it can only make float32 inputs"),
+    ("must have the same dtype", "it can only make float32 inputs"),
+)
+
+
+class Torchsummary:
+    """The one function of torchsummary."""
+
+    name = "torchsummary"
+    variant = "summary"
+    unit = "parameters and memory; no operations"
+    help = "pip install torchsummary"
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("torchsummary")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask torchsummary, and read its answer off what it prints: it returns nothing."""
+        try:
+            from torchsummary import torchsummary  # type: ignore[import-untyped]
+        except Exception as error:
+            raise CounterFailure(f"import torchsummary: {first_line(error)}") from error
+        device = inputs[0].device.type
+        stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
+        with running(model) as printed, replaced(torchsummary, **stand_in):
+            try:
+                torchsummary.summary(
+                    model,
+                    [tuple(tensor.shape[1:]) for tensor in inputs],
+                    device="cuda" if device == "cuda" else "cpu",
+                )
+            except Exception as error:
+                reason = first_line(error)
+                raise CounterFailure(reason, next((help for sign, help in _HELP if sign in reason), None)) from error
+        return _read(printed.getvalue())
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by torchsummary's rules."""
+        from convstat.counters import torchsummary_rows
+
+        return torchsummary_rows.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Nothing is known that would make a difference: it only looks at shapes."""
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It runs the model with a batch of two, which shows where the batch does not come first."""
+        from convstat.counters.torchsummary_rows import BATCH, depends_on_batch
+
+        if not depends_on_batch(trace):
+            return trace
+        from convstat.trace.record import record
+
+        doubled = tuple(tensor.new_zeros((BATCH, *tensor.shape[1:])) for tensor in inputs)
+        try:
+            return record(model, doubled)
+        except RuntimeError:
+            # The model cannot take a batch of two; torchsummary will say so itself.
+            return trace
+
+
+def _read(printed: str) -> Reported:
+    params = _PARAMS.search(printed)
+    memory = {name: pattern.search(printed) for name, pattern in _MEMORY.items()}
+    if params is None or not all(memory.values()):
+        raise CounterFailure("its output has no totals")
+    return Reported(
+        params=int(params[1].replace(",", "")),
+        memory_mib={name: float(match[1]) for name, match in memory.items() if match},
+    )
+
+
+class _MetaTorch:
+    """What torchsummary knows as ``torch`` while it looks at a model on the meta device.
+
+    It makes its inputs with ``torch.rand(...).type(torch.FloatTensor)``: the one is to be made on meta,
+    and the other is to leave it there. Everything else is torch's own.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        self._torch = torch
+        self.FloatTensor = torch.float32
+
+    def rand(self, *size: int) -> torch.Tensor:
+        """Make a meta tensor."""
+        return self._torch.rand(*size, device="meta")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+
+TORCHSUMMARY = Torchsummary()
