@@ -1,0 +1,28 @@
+"""What one would write without convstat: build the network, run ptflops and torchsummary on it, read both."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(path: str) -> None:
+    """Print what the two tools say about the network of a spec."""
+    import ptflops
+    import torchsummary
+
+    from convstat import build
+    from convstat.api import graph_of
+    from convstat.sources import resolve
+
+    graph = graph_of(resolve(path), {})
+    model = build.build(graph, device="cpu", dtype="float32").eval()
+    shape = graph.inputs[0].shape[1:]
+    macs, params = ptflops.get_model_complexity_info(
+        model, shape, backend="pytorch", as_strings=False, print_per_layer_stat=False
+    )
+    torchsummary.summary(model, shape, device="cpu")
+    print(macs, params)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
