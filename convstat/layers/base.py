@@ -517,13 +517,16 @@ class Layer(ABC):
         return {}
 
     def build(self) -> torch.nn.Module:
-        """Make the torch twin: the class of the same name in ``torch.nn``, unless a layer says otherwise.
+        """Make the torch twin: the class of the same name in ``torch.nn``, or else in ``convstat.layers.twins``.
 
         An operator has a twin too: a module whose forward is that operator and nothing else.
         """
         from torch import nn
 
-        module: torch.nn.Module = getattr(nn, self.kind())(**self.torch_arguments())
+        from convstat.layers import twins
+
+        name = type(self).__name__
+        module: torch.nn.Module = getattr(nn if hasattr(nn, name) else twins, name)(**self.torch_arguments())
         return module
 
     def torch_arguments(self) -> dict[str, Any]:

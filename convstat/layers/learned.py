@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING
 
 from convstat.graph import Shape
 from convstat.layers.base import FREE, Argument, Cost, Count, Layer, Real, last_axis
-
-if TYPE_CHECKING:
-    import torch
 
 
 class _Learned(Layer):
@@ -23,12 +19,6 @@ class _Learned(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"elementwise": prod(output)})
-
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        module: torch.nn.Module = getattr(twins, self.kind())(**self.torch_arguments())
-        return module
 
 
 class ClassToken(_Learned):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 from convstat.errors import LayerError
 from convstat.graph import Shape
 from convstat.layers.base import FREE, Argument, Cost, Integer, Layer, axis, show_shape
-
-if TYPE_CHECKING:
-    import torch
 
 
 def broadcast(first: Shape, second: Shape) -> Shape | None:
@@ -65,12 +61,6 @@ class _Elementwise(_Merge):
         operations = sum(map(prod, self._steps(inputs)))
         return Cost(0, {"elementwise": operations}) if operations else FREE
 
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        module: torch.nn.Module = getattr(twins, type(self).__name__)()
-        return module
-
 
 class Add(_Elementwise):
     """Sum of several inputs, broadcast as torch does; one ``elementwise`` per sum."""
@@ -99,11 +89,6 @@ class Concat(_Merge):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
-
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        return twins.Concat(self.dim)
 
 
 LAYERS = (Add, Mul, Concat)

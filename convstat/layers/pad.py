@@ -6,14 +6,9 @@ A negative amount crops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from convstat.errors import LayerError
 from convstat.graph import Shape
 from convstat.layers.base import FREE, Argument, Cost, Layer, PerDim, Real, Sizes, show, show_shape
-
-if TYPE_CHECKING:
-    import torch
 
 
 def _padded(shape: Shape, sides: tuple[int, ...], argument: str) -> Shape:
@@ -206,11 +201,6 @@ class Crop(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
-
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        return twins.Crop(**self.torch_arguments())
 
 
 LAYERS = (

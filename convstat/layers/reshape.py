@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
 from convstat.errors import LayerError
 from convstat.graph import Shape
@@ -20,9 +19,6 @@ from convstat.layers.base import (
     show,
     show_shape,
 )
-
-if TYPE_CHECKING:
-    import torch
 
 
 class _Free(Layer):
@@ -98,11 +94,6 @@ class Reshape(_Free):
         assert isinstance(self.shape, tuple)
         return (batch, *_divided(prod(sizes), self.shape, "shape", f"an input of {show_shape(inputs[0])}"))
 
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        return twins.Reshape(**self.torch_arguments())
-
 
 class Permute(_Free):
     """Dimensions in another order, the batch included (x.permute); free: no arithmetic."""
@@ -128,11 +119,6 @@ class Permute(_Free):
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return tuple(inputs[0][dim] for dim in self._order(inputs[0]))
 
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        return twins.Permute(**self.torch_arguments())
-
 
 class Select(_Free):
     """One slice along a dimension, which goes (torch.select; x[:, 0] is dim 1, index 0); free: a view."""
@@ -152,11 +138,6 @@ class Select(_Free):
                 argument="index",
             )
         return shape[:place] + shape[place + 1 :]
-
-    def build(self) -> torch.nn.Module:
-        from convstat.layers import twins
-
-        return twins.Select(**self.torch_arguments())
 
 
 class Identity(_Free):
