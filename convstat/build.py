@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -183,7 +184,7 @@ def verify(graph: Graph, module: nn.Module, inputs: tuple[torch.Tensor, ...] | N
     if not isinstance(module, SpecModel):
         raise TypeError(f"not a model that convstat built: {type(module).__name__}")
     if inputs is None:
-        first = next(module.parameters(), None)
+        first = next((t for t in chain(module.parameters(), module.buffers()) if t.is_floating_point()), None)
         device = "cpu" if first is None else first.device.type
         dtype = "float32" if first is None else str(first.dtype).removeprefix("torch.")
         inputs = example_inputs(graph, device=device, dtype=dtype)

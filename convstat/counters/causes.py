@@ -49,6 +49,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "prices an upsampling by its scale factors, cut or unrounded, and not by its output",
         ),
         "attention_projection": ("defect", "takes key and value projections of attention to be square"),
+        "attention_added_keys": ("defect", "does not count the keys that attention adds by itself"),
         "rnn_projection": ("defect", "does not count the output projection of an LSTM"),
         "unbatched": ("defect", "takes the first size of an input without a batch to be the batch"),
         "functional_mispriced": ("defect", "prices a matrix product by the shape of its first operand alone"),

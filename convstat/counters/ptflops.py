@@ -125,7 +125,7 @@ def _blind_inside_kernels(inputs: tuple[torch.Tensor, ...]) -> Iterator[None]:
     if not any(tensor.device.type == "meta" for tensor in inputs):
         yield
         return
-    from ptflops import pytorch_engine  # type: ignore[import-untyped]
+    from ptflops import pytorch_engine
 
     from convstat.trace.depth import KernelDepth
 

@@ -226,6 +226,8 @@ def why_mispriced(call: ModuleCall, info: ModuleInfo) -> str | None:
     if name.startswith("Conv") and isinstance(first, TensorInfo) and len(first.shape) != int(name[-2]) + 2:
         return "unbatched"
     if name == "MultiheadAttention":
+        if info.parameter("bias_k") is not None or info.attributes.get("add_zero_attn"):
+            return "attention_added_keys"
         sizes = {tensor.shape[-1] for tensor in call.args if isinstance(tensor, TensorInfo)}
         return "attention_projection" if len(sizes) > 1 else None
     if name == "LSTM" and info.attributes.get("proj_size"):

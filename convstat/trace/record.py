@@ -13,6 +13,7 @@ on the meta device kernels are Python and call ``torch.mm`` and friends themselv
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -44,6 +45,9 @@ def record(
     table = ModuleTable(model)
     recorder = _Recorder(table)
     with ExitStack() as stack:
+        # What the model warns of is for who runs it, and not for who counts it.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
         stack.enter_context(preserved(model))
         model.eval()
         for module in table.modules if hooked is None else hooked:
