@@ -1,0 +1,9 @@
+"""The spec language: YAML text -> a graph with every size known.
+
+``load`` reads marks, ``compile`` and ``items`` resolve names and expressions, ``expand`` works out sizes.
+"""
+
+from convstat.spec.spec import Measured, Spec, read
+from convstat.spec.values import read_value
+
+__all__ = ["Measured", "Spec", "read", "read_value"]

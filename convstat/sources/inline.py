@@ -1,0 +1,142 @@
+"""A layer on the command line: ``'Conv2d(64, 128, kernel_size=3, groups=4)'``.
+
+It is written as in Python, positional arguments in torch's order, and read with Python's parser; nothing is executed.
+It becomes a spec of one layer, whose arguments can be overridden by their bare names.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from convstat import layers
+from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.spec import Spec
+from convstat.spec.compile import Compiler
+from convstat.spec.items import compile_items
+from convstat.spec.load import List, Map, Scalar, Tree
+from convstat.spec.plan import INPUT, InputPlan, Plan, Variant
+from convstat.spec.values import Scope
+
+MAX_LENGTH = 1000
+
+
+def read(text: str) -> Spec:
+    """Read one layer or shipped block; raises SpecError.
+
+    Its input has no shape of its own: :meth:`Spec.expand` must be given one.
+
+    >>> spec = read("Conv2d(64, 128, kernel_size=3, groups=4)")
+    >>> spec.measure({"groups": 2}, inputs={"input": (64, 56, 56)}).params == 128*32*9 + 128
+    True
+    """
+    source = SourceText(f"argument '{text}'" if len(text) <= 200 else "argument", text, is_file=False)
+    call = _parse(source)
+    assert isinstance(call.func, ast.Name)
+    name = call.func.id
+    compiler = Compiler(source)
+    order = _order(name, call, source, compiler)
+    entries: list[tuple[Scalar, Tree]] = []
+    for position, node in enumerate(call.args):
+        if isinstance(node, ast.Starred):
+            raise _problem("'*' is not allowed here", source, node)
+        if position >= len(order):
+            raise _problem(f"{name} takes at most {len(order)} arguments, not {len(call.args)}", source, node)
+        entries.append((Scalar(order[position], _mark(source, node)), _tree(node, source)))
+    given = {key.text for key, _ in entries}
+    for keyword in call.keywords:
+        if keyword.arg is None:
+            raise _problem("'**' is not allowed here", source, keyword.value)
+        if keyword.arg in given:
+            raise _problem(f"'{keyword.arg}' is given twice", source, keyword)
+        given.add(keyword.arg)
+        mark = Mark(source, keyword.lineno, keyword.col_offset + 1, len(keyword.arg))
+        entries.append((Scalar(keyword.arg, mark), _tree(keyword.value, source)))
+    op = Scalar(name, Mark(source, call.lineno, call.col_offset + 1, len(name)))
+    item = Map(((op, Map(tuple(entries), op.mark)),), op.mark)
+    items = compile_items(List((item,), op.mark), Scope((), compiler.problems), compiler)
+    compiler.problems.raise_if_any()
+    # The shape is the caller's to give; a spec needs a place for it.
+    unknown = InputPlan(INPUT, (), None, op.mark)
+    plan = Plan(
+        source=source,
+        name=text.strip(),
+        note=None,
+        variants={None: Variant("", (), (unknown,))},
+        blocks={block: compiler.finished(compiler.blocks[block]) for block in compiler.blocks},
+        items=items,
+        outputs=(),
+        budget=(),
+        read_beside_input=frozenset(),
+        single=items[0],
+    )
+    return Spec(plan, ())
+
+
+def _parse(source: SourceText) -> ast.Call:
+    text = source.text
+    if len(text) > MAX_LENGTH:
+        raise SpecError(f"an inline layer is at most {MAX_LENGTH} characters long")
+    if not text.isascii():
+        column = next(i for i, c in enumerate(text) if not c.isascii())
+        raise SpecError(Diagnostic(f"the character '{text[column]}' is not allowed here", Mark(source, 1, column + 1)))
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError as error:
+        message = f"not a layer: {error.msg}"
+        raise SpecError(
+            Diagnostic(message, Mark(source, error.lineno or 1, error.offset or 1), help=_EXAMPLE)
+        ) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise SpecError(Diagnostic("not a layer: too deeply nested", Mark(source, 1, 1))) from None
+    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Attribute):
+        dotted = ast.unparse(tree.func)
+        raise SpecError(
+            Diagnostic(
+                f"write the layer alone: {dotted.rpartition('.')[2]}, not {dotted}", Mark(source, 1, 1, len(dotted))
+            )
+        )
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
+        raise SpecError(Diagnostic("not a layer", Mark(source, 1, 1, len(text)), help=_EXAMPLE))
+    return tree
+
+
+_EXAMPLE = ("a layer is written as in Python: 'Conv2d(64, 128, kernel_size=3)'",)
+
+
+def _order(name: str, call: ast.Call, source: SourceText, compiler: Compiler) -> tuple[str, ...]:
+    """The names of the positional arguments."""
+    if name in layers.NAMES:
+        return tuple(layers.NAMES[name].arguments)
+    params = compiler.block_params(name)
+    if params is not None:
+        return tuple(params)
+    near = did_you_mean(name, (*layers.NAMES, *compiler.block_names()), also="convstat list layers")
+    mark = Mark(source, call.lineno, call.col_offset + 1, len(name))
+    raise SpecError(Diagnostic(f"unknown layer '{name}'", mark, help=near))
+
+
+def _tree(node: ast.expr, source: SourceText) -> Tree:
+    """A Python value as what one would write in YAML."""
+    mark = _mark(source, node)
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return List(tuple(_tree(item, source) for item in node.elts), mark)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return Scalar(node.value, Mark(source, mark.line, mark.column, mark.length), plain=False)
+    segment = ast.get_source_segment(source.text.strip(), node) or ""
+    return Scalar(re.sub(r"\s+", " ", segment), mark)
+
+
+def _mark(source: SourceText, node: ast.AST) -> Mark:
+    lead = len(source.text) - len(source.text.lstrip())
+    line = getattr(node, "lineno", 1)
+    column = getattr(node, "col_offset", 0) + 1 + (lead if line == 1 else 0)
+    end = getattr(node, "end_col_offset", column) if getattr(node, "end_lineno", line) == line else column
+    return Mark(source, line, column, max(1, end - getattr(node, "col_offset", 0)))
+
+
+def _problem(message: str, source: SourceText, node: ast.AST) -> SpecError:
+    return SpecError(Diagnostic(message, _mark(source, node)))
+
+
+__all__ = ["read"]

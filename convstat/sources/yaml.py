@@ -1,0 +1,66 @@
+"""A spec from a file, or from standard input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.spec import Spec
+from convstat.spec import read as read_text
+from convstat.spec.load import MAX_BYTES
+
+
+def read(path: str) -> Spec:
+    """Read a spec; ``-`` is standard input. Raises SpecError where there is none to read."""
+    if path == "-":
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        return read_text(_decoded(data, "<stdin>"), "<stdin>")
+    file = Path(path)
+    try:
+        if file.is_dir():
+            near = sorted(str(entry) for entry in file.glob("*.y*ml"))
+            raise SpecError(f"{path} is a directory", help=did_you_mean(path, near) or _first(near))
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise SpecError(f"no file {path}", help=did_you_mean(path, _nearby(file))) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(f"cannot read {path}: {reason}") from None
+    return read_text(_decoded(data, path), path)
+
+
+def _decoded(data: bytes, name: str) -> str:
+    if b"\0" in data[:4096]:
+        raise SpecError(f"{name} is not a text file", help="a spec is YAML in UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if len(data) > MAX_BYTES:
+            return data.decode("utf-8", "replace")
+        before = data[: error.start].decode("utf-8")
+        line = before.count("\n") + 1
+        column = len(before) - before.rfind("\n")
+        source = SourceText(name, data.decode("utf-8", "replace"))
+        problem = Diagnostic(
+            f"not UTF-8: the byte 0x{data[error.start]:02x}",
+            Mark(source, line, column),
+            help=("save the file as UTF-8",),
+        )
+        raise SpecError(problem) from None
+
+
+def _nearby(file: Path) -> list[str]:
+    """Specs beside a file that is not there, and in configs/: what a mistyped path may have meant."""
+    found: list[str] = []
+    for folder in dict.fromkeys((file.parent, Path("configs"))):
+        try:
+            found += sorted(str(entry) for entry in folder.glob("*.y*ml"))[:500]
+        except OSError:
+            continue
+    return found
+
+
+def _first(names: list[str]) -> tuple[str, ...]:
+    return (f"it holds {', '.join(names[:5])}",) if names else ()

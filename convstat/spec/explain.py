@@ -1,0 +1,230 @@
+"""Says what is wrong with a layer where it is written, and where the values came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from convstat.errors import LayerError, Mark, did_you_mean
+from convstat.graph import Shape
+from convstat.layers.base import show, show_shape
+from convstat.spec.expressions import ExpressionError, Value
+from convstat.spec.fragment import Fragment, Leaf
+from convstat.spec.overrides import Override, mark_of, shown
+from convstat.spec.plan import INPUT, PREV, Block, Item, LayerCall, Plan, Ref, Residual
+from convstat.spec.problems import Problems
+from convstat.spec.values import Formula
+
+Values = Mapping[str, Value]
+
+
+class Explainer:
+    """Turns bare facts into problems with a place, notes and help."""
+
+    def __init__(self, plan: Plan, values: Values, problems: Problems) -> None:
+        self.plan = plan
+        self.values = values
+        self.problems = problems
+        self.calls: list[tuple[Block, Item, str]] = []
+        self.overridden: dict[str, Value] = {}
+
+    def enter(self, block: Block, item: Item, path: str) -> None:
+        """A block is being expanded."""
+        self.calls.append((block, item, path))
+
+    def leave(self) -> None:
+        """Its expansion is done."""
+        self.calls.pop()
+
+    def add(self, message: str, mark: Mark, notes: tuple[str, ...] = (), help: tuple[str, ...] = ()) -> None:
+        """Add a problem, with the calls of blocks that led to it."""
+        shipped = next((k for k, (block, _, _) in enumerate(self.calls) if block.shipped), None)
+        if shipped is not None:
+            # The user did not write the inside of a shipped block: the place is the call.
+            block, item, _ = self.calls[shipped]
+            notes = (f"inside the block {block.name}, at {mark.text.strip()[:80]}", *notes)
+            mark = item.mark
+        for block, item, path in reversed(self.calls[:shipped]):
+            notes = (*notes, f"in block '{block.name}', called at {_place(item.mark)} ('{path}')")
+        self.problems.add(message, mark, notes=notes, help=help)
+
+    def expression(self, error: ExpressionError, formula: Formula, values: Values) -> None:
+        """A value that cannot be worked out."""
+        message, help = error.message, error.help
+        missing = re.fullmatch(r"'(\w+)' has no value here", message)
+        if missing:
+            there = ", ".join(name for name in ("cin", "din", "hin", "win", "lin", "fin") if name in values)
+            message = f"what comes in has no '{missing[1]}'"
+            help = (f"it has: {there}",) if there else ()
+        self.add(message, formula.place(error), self.read(formula, values), help)
+
+    def read(self, formula: Formula, values: Values) -> tuple[str, ...]:
+        """Where the values came from that a formula reads."""
+        lines = []
+        variables = dict(self.plan.variants[None].variables)
+        for name in sorted(formula.names):
+            if name not in values:
+                continue
+            line = f"{name}={_number(values[name])}"
+            if name in self.overridden and values[name] == self.overridden[name]:
+                line += f", from {mark_of(name, values[name])}"
+            elif name in variables and values[name] == self.values.get(name):
+                line += f", from {_place(variables[name].mark)}"
+            lines.append(line)
+        return tuple(lines)
+
+    def layer(
+        self,
+        error: LayerError,
+        item: Item,
+        action: LayerCall,
+        path: str,
+        fragment: Fragment,
+        sources: tuple[int, ...],
+        values: Values,
+        overridden: Mapping[str, Override],
+    ) -> None:
+        """A layer that cannot be, or that does not fit its input."""
+        mark, notes = item.mark, list[str]()
+        argument = error.argument
+        if argument in overridden:
+            mark = overridden[argument].mark
+        elif argument in action.names:
+            formula = action.formulas[action.names.index(argument)]
+            mark = formula.mark
+            notes += self.read(formula, {**values, **_sizes(fragment, sources)})
+        elif argument in action.keys:
+            mark = action.keys[argument]
+        inferred = [
+            name
+            for name, spec in action.kind.arguments.items()
+            if spec.infer is not None and name not in action.names and re.search(rf"\b{name}\b", error.message)
+        ]
+        shapes = [fragment.values[source].shape for source in sources]
+        if inferred:
+            notes.append(f"{inferred[0]} comes from {self.origin(fragment, sources[0])}")
+        elif argument is None or any(shape and show_shape(shape) in error.message for shape in shapes):
+            notes += [
+                f"the input {show_shape(shape)} comes from {self.origin(fragment, source)}"
+                for shape, source in zip(shapes, sources, strict=True)
+                if shape
+            ]
+        help = (error.help,) if error.help else ()
+        if argument and not help and argument not in action.names and argument not in overridden:
+            spec = action.kind.arguments.get(argument)
+            if spec is not None and spec.required:
+                help = (f"{action.kind.kind()}: {{{argument}: ...}}",)
+        self.add(error.message, mark, tuple(notes), help)
+
+    def arguments(
+        self, action: LayerCall, names: tuple[str, ...], values: tuple[Value, ...], overridden: Mapping[str, Override]
+    ) -> None:
+        """Check what can be checked of a layer whose input is not known: each argument by itself."""
+        for name, value in zip(names, values, strict=True):
+            try:
+                action.kind.arguments[name].kind.parse(value, name)
+            except LayerError as error:
+                where = overridden[name].mark if name in overridden else None
+                if where is None:
+                    where = action.formulas[action.names.index(name)].mark
+                self.add(error.message, where, (), (error.help,) if error.help else ())
+
+    def origin(self, fragment: Fragment, wire: int) -> str:
+        """Where a value was made, in words."""
+        value = fragment.values[wire]
+        if value.part < 0:
+            if self.calls:
+                block, item, path = self.calls[-1]
+                return f"what comes into '{path}' ({_place(item.mark)})"
+            inputs = self.plan.variants[None].inputs
+            number = -1 - value.part
+            if number < len(inputs):
+                return f"{_place(inputs[number].mark)} (input)"
+            return "the input"
+        part = fragment.parts[value.part]
+        kind = part.content.layer.kind() if isinstance(part.content, Leaf) else part.what
+        return f"{_place(part.item.mark)} ({kind} '{part.name}')"
+
+    def reference(self, ref: Ref, names: Mapping[str, int], prefix: str) -> None:
+        """A name that nothing earlier has."""
+        later = self.plan.later_names.get(ref.name)
+        if later is not None and not self.calls:
+            if ref.name not in names and (later.line, later.column) < (ref.mark.line, ref.mark.column):
+                message = f"'{ref.name}' is left out here, by its 'when'"
+                self.add(message, ref.mark)
+                return
+            self.add(
+                f"'{ref.name}' comes later, in line {later.line}",
+                ref.mark,
+                help=("an item can take only what an earlier one delivers",),
+            )
+            return
+        visible = [name for name in names if "." not in name or not name.split(".")[-1].isdigit()]
+        near = did_you_mean(ref.name, [*visible, PREV, INPUT])
+        known = ", ".join([name for name in visible if "." not in name][:10])
+        self.add(f"nothing above is called '{ref.name}'", ref.mark, help=near or (f"above are: {known}",))
+
+    def choice(self, word: Value, formula: Formula, values: Values) -> None:
+        """A variable in the place of a layer that names none."""
+        self.add(
+            f"'{formula.text}' stands for a layer here, but it is {show(word)}",
+            formula.mark,
+            self.read(formula, values),
+            did_you_mean(str(word), (), also="convstat list layers"),
+        )
+
+    def repeat(self, times: Value, mark: Mark, formula: Formula, values: Values) -> None:
+        """A number of turns that is none."""
+        help = ("use // for whole division",) if "/" in formula.text else ()
+        self.add(f"repeat must be a whole number, not {show(times)}", mark, self.read(formula, values), help)
+
+    def inputs(self, block: Block, item: Item, given: int) -> None:
+        """A block that is given too many or too few inputs."""
+        wanted = len(block.inputs)
+        message = f"block '{block.name}' takes {wanted} input{'s' if wanted != 1 else ''}, not {given}"
+        help = (f"its inputs: {', '.join(block.inputs)}",) if wanted > 1 else ()
+        self.add(message, item.mark, help=help)
+
+    def residual(self, action: Residual, fragment: Fragment, side: int, end: int) -> None:
+        """A body whose output cannot be added to the shortcut."""
+        before, after = fragment.values[side].shape, fragment.values[end].shape
+        assert before is not None
+        assert after is not None
+        help = ("shortcut: project, or shortcut: same to add only where the shape is unchanged",)
+        self.add(
+            f"cannot add: the body gives {show_shape(after)}, the shortcut {show_shape(before)}",
+            action.mark,
+            (
+                f"{show_shape(after)} comes from {self.origin(fragment, end)}",
+                f"{show_shape(before)} comes from {self.origin(fragment, side)}",
+            ),
+            help if action.shortcut == "identity" else (),
+        )
+
+    def project(self, action: Residual, before: Shape, after: Shape) -> None:
+        """Shapes that no strided 1x1 convolution leads between."""
+        message = f"no 1x1 convolution leads from {show_shape(before)} to {show_shape(after)}"
+        self.add(message, action.mark, help=("write the shortcut as a list of layers",))
+
+    def merge(self, error: LayerError, item: Item, fragment: Fragment, sources: tuple[int, ...]) -> None:
+        """Ends of paths that do not go together."""
+        notes = tuple(
+            f"{show_shape(shape)} comes from {self.origin(fragment, source)}"
+            for source in sources
+            if (shape := fragment.values[source].shape)
+        )
+        self.add(error.message, item.mark, notes, (error.help,) if error.help else ())
+
+
+def _sizes(fragment: Fragment, sources: tuple[int, ...]) -> dict[str, int]:
+    from convstat.spec.expand import sizes_of
+
+    return sizes_of(fragment.values[sources[0]].shape)
+
+
+def _place(mark: Mark) -> str:
+    return f"{mark.file}:{mark.line}" if mark.source.is_file else mark.file
+
+
+def _number(value: Value) -> str:
+    return shown(value) if not isinstance(value, float) else str(value)

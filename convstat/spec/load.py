@@ -1,0 +1,344 @@
+"""YAML text -> a tree of marked values.
+
+No value is constructed: a scalar stays the text that was written, with its place, and what it means is decided
+where it is used (:mod:`convstat.spec.values`).
+So nothing of YAML 1.1 (``on`` is true, ``12:30`` is 750) can happen behind the user's back, and no tag can make an object.
+The tree is built from libyaml's events with an explicit stack:
+its limits are checked as the text is read, so that a hostile file is refused before it costs anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from convstat.errors import Diagnostic, Mark, SourceText, SpecError
+from convstat.spec.problems import Problems
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 64
+MAX_NODES = 100_000
+"""Values in one file, each alias counted as often as it is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A text and its place; ``plain`` is False where it was quoted."""
+
+    text: str
+    mark: Mark
+    plain: bool = True
+
+    @property
+    def is_null(self) -> bool:
+        """Whether it says nothing: empty, ``~`` or ``null``."""
+        return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Values in a row."""
+
+    items: tuple[Tree, ...]
+    mark: Mark
+
+    def __iter__(self) -> Iterator[Tree]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Named values in the order in which they were written; no name twice."""
+
+    entries: tuple[tuple[Scalar, Tree], ...]
+    mark: Mark
+
+    def __iter__(self) -> Iterator[tuple[Scalar, Tree]]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def get(self, name: str) -> Tree | None:
+        """The value of a name, or None."""
+        return next((value for key, value in self.entries if key.text == name), None)
+
+
+Tree = Scalar | List | Map
+
+_NOT_A_NAME = re.compile(r"[-+]?(\.?[0-9].*)?|~|null|Null|NULL|true|True|TRUE|false|False|FALSE")
+
+
+def load(source: SourceText) -> Tree:
+    """Read one YAML document; raise SpecError with every problem found."""
+    text = source.text
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise SpecError(
+            Diagnostic(
+                f"larger than {MAX_BYTES:,} bytes, the limit for a spec", Mark(SourceText(source.name, ""), 1, 1)
+            )
+        )
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    problems = Problems()
+    parser = None
+    try:
+        parser = loader(text)
+        tree = _Composer(source, parser, problems).compose()
+    except yaml.MarkedYAMLError as error:
+        problems.found.append(_syntax(source, error))
+        tree = None
+    except yaml.reader.ReaderError as error:
+        problems.found.append(_unreadable(source, error))
+        tree = None
+    except UnicodeError:
+        problems.add("not text: it contains half of a surrogate pair", Mark(source, 1, 1))
+        tree = None
+    except _Refused:
+        tree = None
+    finally:
+        if parser is not None:
+            parser.dispose()
+    if tree is None and not problems:
+        problems.add("nothing here", Mark(source, 1, 1), help="to get a spec to start from: convstat init")
+    problems.raise_if_any()
+    assert tree is not None
+    return tree
+
+
+class _Refused(Exception):
+    """A limit was passed: reading stops."""
+
+
+class _Frame:
+    """A list or map that is being read."""
+
+    __slots__ = ("anchor", "broken", "entries", "flow", "key", "mark", "names", "size")
+
+    def __init__(self, mark: Mark, anchor: str | None, is_map: bool, flow: bool) -> None:
+        self.mark = mark
+        self.anchor = anchor
+        self.flow = flow
+        self.entries: list[Any] = []
+        self.names: dict[str, Mark] | None = {} if is_map else None
+        self.key: Scalar | None = None
+        self.size = 1
+        self.broken = False
+
+
+class _Composer:
+    def __init__(self, source: SourceText, parser: Any, problems: Problems) -> None:
+        self.source = source
+        self.parser = parser
+        self.problems = problems
+        self.anchors: dict[str, tuple[Tree, int]] = {}
+        self.open_anchors: set[str] = set()
+        self.stack: list[_Frame] = []
+        self.root: Tree | None = None
+        self.nodes = 0
+
+    def mark(self, event: Any) -> Mark:
+        start, end = event.start_mark, event.end_mark
+        length = end.column - start.column if end.line == start.line else 1
+        if end.line > start.line and type(event).__name__ == "ScalarEvent":
+            length = 10_000  # to the end of its line: the caret is cut there
+        return Mark(self.source, start.line + 1, start.column + 1, max(1, length))
+
+    def refuse(self, message: str, event: Any, help: str = "") -> None:
+        self.problems.add(message, self.mark(event), help=help or ())
+        raise _Refused
+
+    def compose(self) -> Tree | None:
+        documents = 0
+        while (event := self.parser.get_event()) is not None:
+            name = type(event).__name__
+            if name == "DocumentStartEvent":
+                documents += 1
+                if documents > 1:
+                    self.refuse("a second document starts here", event, "one spec per file: take out the '---'")
+            elif name == "ScalarEvent":
+                self.scalar(event)
+            elif name in ("SequenceStartEvent", "MappingStartEvent"):
+                self.open(event, name == "MappingStartEvent")
+            elif name in ("SequenceEndEvent", "MappingEndEvent"):
+                self.close()
+            elif name == "AliasEvent":
+                self.alias(event)
+            elif name == "StreamEndEvent":
+                break
+        root = self.root
+        return None if isinstance(root, Scalar) and root.is_null else root
+
+    def tagged(self, event: Any) -> None:
+        if event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.problems.add(f"the tag '{tag}' is not allowed", self.mark(event), help="write the value alone")
+
+    def scalar(self, event: Any) -> None:
+        self.tagged(event)
+        plain = event.style not in ("'", '"', "|", ">")
+        node = Scalar(event.value, self.mark(event), plain)
+        self.remember(event.anchor, node, 1)
+        self.put(node, 1)
+
+    def open(self, event: Any, is_map: bool) -> None:
+        self.tagged(event)
+        if len(self.stack) >= MAX_DEPTH:
+            self.refuse(f"nested more than {MAX_DEPTH} deep", event)
+        if self.stack and self.stack[-1].names is not None and self.stack[-1].key is None:
+            self.refuse("a key must be a word", event)
+        mark = self.mark(event)
+        mark = Mark(mark.source, mark.line, mark.column)
+        if event.anchor:
+            self.open_anchors.add(event.anchor)
+        self.stack.append(_Frame(mark, event.anchor, is_map, bool(event.flow_style)))
+
+    def close(self) -> None:
+        frame = self.stack.pop()
+        node: Tree
+        if frame.names is not None:
+            node = Map(tuple(frame.entries), frame.mark)
+        else:
+            node = List(tuple(frame.entries), frame.mark)
+        if frame.anchor:
+            self.open_anchors.discard(frame.anchor)
+        self.remember(frame.anchor, node, frame.size)
+        self.put(node, frame.size)
+
+    def alias(self, event: Any) -> None:
+        name = event.anchor
+        if name in self.open_anchors:
+            self.refuse(f"the alias '*{name}' contains itself", event)
+        if name not in self.anchors:
+            self.problems.add(
+                f"no anchor '&{name}' above this alias",
+                self.mark(event),
+                help=f"to multiply, put the variable first: {name}*2, not *{name}",
+            )
+            self.put(Scalar("0", self.mark(event)), 1)
+            return
+        node, size = self.anchors[name]
+        self.put(node, size, event)
+
+    def remember(self, anchor: str | None, node: Tree, size: int) -> None:
+        if anchor:
+            self.anchors[anchor] = (node, size)
+
+    def put(self, node: Tree, size: int, event: Any = None) -> None:
+        # An alias costs what it stands for: ten lines of aliases to aliases are a billion values.
+        self.nodes += size if event is not None else 1
+        if self.nodes > MAX_NODES:
+            what = "its aliases stand for" if event is not None else "it holds"
+            self.problems.add(f"too large: {what} more than {MAX_NODES:,} values", node.mark)
+            raise _Refused
+        if not self.stack:
+            self.root = node
+            return
+        frame = self.stack[-1]
+        frame.size += size
+        if frame.names is None:
+            if not self.split(frame, node):
+                frame.entries.append(node)
+        elif frame.key is None:
+            self.key(frame, node)
+        else:
+            key, frame.key = frame.key, None
+            if key.text in frame.names or self.split(frame, key, node):
+                return
+            frame.names[key.text] = key.mark
+            self.split(frame, node)
+            frame.entries.append((key, node))
+
+    def key(self, frame: _Frame, node: Tree) -> None:
+        if not isinstance(node, Scalar):
+            self.problems.add("a key must be a word", node.mark)
+            raise _Refused
+        frame.key = node
+        text = node.text
+        assert frame.names is not None
+        if node.plain and text == "<<":
+            self.problems.add("merge keys ('<<') are not allowed", node.mark, help="write the keys out, or use a block")
+        elif node.plain and not frame.broken and _NOT_A_NAME.fullmatch(text) and not _unbalanced(text):
+            self.problems.add(
+                f"a key must be a word, not '{text}'", node.mark, help=f"if it is a name, write '\"{text}\"'"
+            )
+        elif text in frame.names:
+            first = frame.names[text].line
+            self.problems.add(f"'{text}' is given twice", node.mark, notes=(f"first given in line {first}",))
+
+    def split(self, frame: _Frame, node: Tree, value: Tree | None = None) -> bool:
+        """Whether this is half of a call that a comma of YAML cut in two; the first half is reported."""
+        if not frame.flow or not isinstance(node, Scalar) or not node.plain:
+            return False
+        balance = _unbalanced(node.text)
+        if balance > 0:
+            whole = _whole_call(node)
+            self.problems.add(
+                "a comma split this call",
+                node.mark,
+                help=f'put quotes around it: "{whole}"' if whole else "put quotes around it",
+            )
+            frame.broken = True
+            return True
+        if frame.broken:
+            # Everything up to the closing parenthesis belongs to the call.
+            frame.broken = balance == 0
+            return value is None or (isinstance(value, Scalar) and value.is_null)
+        return False
+
+
+def _unbalanced(text: str) -> int:
+    return text.count("(") - text.count(")")
+
+
+def _whole_call(node: Scalar) -> str:
+    """The call from its start to the parenthesis that closes it, if that is on the same line."""
+    line = node.mark.text[node.mark.column - 1 :]
+    depth = 0
+    for position, character in enumerate(line):
+        depth += (character == "(") - (character == ")")
+        if depth == 0 and character == ")":
+            tail = re.match(r"[^,\]}]*", line[position + 1 :])
+            return (line[: position + 1] + (tail.group() if tail else "")).strip()
+    return ""
+
+
+def _syntax(source: SourceText, error: Any) -> Diagnostic:
+    place = error.problem_mark or error.context_mark
+    mark = Mark(source, place.line + 1, place.column + 1) if place else Mark(source, 1, 1)
+    problem = (error.problem or "cannot be read").strip()
+    message = f"not YAML: {problem}" + (f" {error.context}" if error.context else "")
+    line = mark.text
+    help: tuple[str, ...] = ()
+    if "\t" in line[: mark.column]:
+        help = ("indent with spaces, not with tabs",)
+    elif "${" in line:
+        help = ("write the name of a variable alone: c, not ${c}",)
+    elif "mapping values are not allowed" in problem:
+        above = source.lines[mark.line - 2].strip() if mark.line > 1 else ""
+        if re.fullmatch(r"- \w+", above):
+            help = (f"put a colon behind a layer that something stands below: '{above}:'",)
+        else:
+            help = ("put quotes around a text that contains ': '",)
+    elif line.strip().startswith(("%", "@", "`")) or "cannot start any token" in problem:
+        help = ("put quotes around a text that starts with a special character",)
+    return Diagnostic(message, mark, help=help)
+
+
+def _unreadable(source: SourceText, error: Any) -> Diagnostic:
+    character = error.character
+    code = character if isinstance(character, int) else ord(character[:1] or "\0")
+    position = error.position if isinstance(error.position, int) else 0
+    before = source.text.encode("utf-8", "replace")[:position].decode("utf-8", "ignore")
+    found = source.text.find(chr(code))
+    if found >= 0:
+        before = source.text[:found]
+    line = before.count("\n") + 1
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    return Diagnostic(f"not text: it contains the control character U+{code:04X}", Mark(source, line, column))

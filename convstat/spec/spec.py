@@ -1,0 +1,287 @@
+"""A spec that has been read: compiled once, expanded or measured as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.graph import Graph, Input, Shape
+from convstat.spec import overrides as override_keys
+from convstat.spec.compile import compile_spec
+from convstat.spec.expand import MAX_SIZE, Memo, Run
+from convstat.spec.expressions import ExpressionError, Value
+from convstat.spec.fragment import Flat, Fragment, names_of
+from convstat.spec.overrides import Patch, mark_of
+from convstat.spec.plan import PREV, InputPlan, LayerCall, Plan, Variant
+from convstat.spec.problems import Problems
+from convstat.spec.values import value_of
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The totals of one expansion.
+
+    ``stored`` counts the values of parameters and buffers by dtype; ``float`` is the model's own.
+    Shapes include the batch.
+    """
+
+    params: int
+    trainable_params: int
+    macs: int
+    buffers: int
+    layers: int
+    other: Mapping[str, int]
+    stored: Mapping[str, int]
+    input_shape: Shape
+    output_shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class _Expanded:
+    fragment: Fragment
+    inputs: tuple[InputPlan, ...]
+    shapes: tuple[Shape, ...]
+    outputs: tuple[int, ...]
+
+
+class Spec:
+    """A model as a spec describes it. It never changes; what it remembers only makes the next expansion faster."""
+
+    def __init__(self, plan: Plan, warnings: Sequence[Diagnostic]) -> None:
+        self.plan = plan
+        self.warnings = tuple(warnings)
+        self._memo: Memo = {}
+
+    @property
+    def source(self) -> SourceText:
+        """The text that it was read from."""
+        return self.plan.source
+
+    @property
+    def name(self) -> str:
+        """What the spec calls the model, else the name of its file."""
+        return self.plan.name
+
+    @property
+    def note(self) -> str | None:
+        """A remark on the whole model."""
+        return self.plan.note
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The names of its variants."""
+        return tuple(name for name in self.plan.variants if name is not None)
+
+    @property
+    def vars(self) -> Mapping[str, Value]:
+        """The variables and their values where nothing is overridden."""
+        return MappingProxyType(self._values(self.plan.variants[None], {}, {}, Problems()))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of its inputs."""
+        return tuple(entry.name for entry in self.plan.variants[None].inputs)
+
+    @property
+    def budget(self) -> tuple[tuple[str, Mark], ...]:
+        """Its budgets as they are written, with their places."""
+        return self.plan.budget
+
+    def expand(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        variant: str | None = None,
+        inputs: Mapping[str, Sequence[int]] | None = None,
+        batch: int = 1,
+    ) -> Graph:
+        """Give the graph with every size known; raises SpecError with every problem.
+
+        ``overrides`` set variables (``alpha``), arguments of layers (``stem.kernel_size``),
+        or, where there is only one layer, its arguments by their bare names.
+        ``inputs`` are shapes without the batch, by the name of the input.
+        """
+        made = self._expand(overrides or {}, variant, inputs or {}, batch)
+        flat = Flat()
+        names = names_of(made.fragment, tuple(entry.name for entry in made.inputs), flat, "", True)
+        wanted = {source for node in flat.nodes if node.layer.input_dtype == "int64" for source in node.inputs}
+        graph_inputs = tuple(
+            Input(entry.name, shape, entry.dtype or ("int64" if entry.name in wanted else "float32"))
+            for entry, shape in zip(made.inputs, made.shapes, strict=True)
+        )
+        name = f"{self.name}#{variant}" if variant else self.name
+        outputs = tuple(names[output] for output in made.outputs)
+        return Graph(name, graph_inputs, tuple(flat.nodes), outputs, MappingProxyType(flat.groups))
+
+    def measure(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        variant: str | None = None,
+        inputs: Mapping[str, Sequence[int]] | None = None,
+        batch: int = 1,
+    ) -> Measured:
+        """Give the totals of what ``expand`` would give, without laying it out; raises SpecError likewise."""
+        made = self._expand(overrides or {}, variant, inputs or {}, batch)
+        counts = made.fragment.counts
+        output = made.fragment.values[made.outputs[0]].shape
+        assert output is not None
+        return Measured(
+            counts.params,
+            counts.trainable_params,
+            counts.macs,
+            counts.buffers,
+            counts.layers,
+            counts.other,
+            counts.stored,
+            made.shapes[0],
+            output,
+        )
+
+    def _expand(
+        self, overrides: Mapping[str, Any], variant: str | None, inputs: Mapping[str, Sequence[int]], batch: int
+    ) -> _Expanded:
+        plan = self.plan
+        chosen = plan.variants.get(variant)
+        if chosen is None:
+            known = self.variants
+            raise SpecError(
+                Diagnostic(
+                    f"{plan.source.name} has no variant '{variant}'",
+                    help=did_you_mean(str(variant), known)
+                    or ((f"its variants: {', '.join(known)}",) if known else ("it has no variants: key 'models'",)),
+                )
+            )
+        problems = Problems()
+        patch: Patch = {}
+        given: dict[str, Value] = {}
+        if overrides:
+            given, patch = override_keys.read(plan, overrides, problems)
+        bound = self._bound(chosen, inputs, given, problems) if inputs else {}
+        values = self._values(chosen, given, bound, problems)
+        problems.raise_if_any()
+        shapes = tuple([self._shape(entry, values, inputs, batch, problems) for entry in chosen.inputs])
+        problems.raise_if_any()
+        run = Run(plan, values, self._memo, problems)
+        run.explain.overridden = given
+        fragment = run.expand(shapes, tuple([entry.name for entry in chosen.inputs]), patch)
+        outputs = self._outputs(fragment, run)
+        if patch:
+            override_keys.report_unused(plan, patch, fragment, problems)
+        problems.raise_if_any()
+        return _Expanded(fragment, chosen.inputs, shapes, outputs)
+
+    def _outputs(self, fragment: Fragment, run: Run) -> tuple[int, ...]:
+        if not self.plan.outputs:
+            return (fragment.output,)
+        found = []
+        for ref in self.plan.outputs:
+            wire = fragment.output if ref.name == PREV else run.find(ref, fragment)
+            if wire is not None:
+                found.append(wire)
+        return tuple(found)
+
+    def _values(
+        self, variant: Variant, given: Mapping[str, Value], bound: Mapping[str, int], problems: Problems
+    ) -> dict[str, Value]:
+        values: dict[str, Value] = {}
+        for name, formula in variant.variables:
+            if name in given:
+                values[name] = given[name]
+            elif name in bound:
+                values[name] = bound[name]
+            elif formula.evaluate is None:
+                values[name] = formula.constant
+            else:
+                try:
+                    values[name] = value_of(formula, values)
+                except ExpressionError as error:
+                    notes = tuple(f"{read}={values[read]}" for read in sorted(formula.names) if read in values)
+                    problems.add(error.message, formula.place(error), notes=notes, help=error.help)
+                    values[name] = 1
+        return values
+
+    def _bound(
+        self, variant: Variant, inputs: Mapping[str, Sequence[int]], given: Mapping[str, Value], problems: Problems
+    ) -> dict[str, int]:
+        """The variables that are sizes of an input, when its shape is given from outside.
+
+        ``input: [3, H, W]`` with a shape of 3x512x256 is H=512 and W=256, wherever else they are read.
+        """
+        bound: dict[str, int] = {}
+        names = {name for name, _ in variant.variables}
+        for entry in variant.inputs:
+            shape = inputs.get(entry.name)
+            if shape is None or len(shape) != len(entry.sizes):
+                continue
+            for size, formula in zip(shape, entry.sizes, strict=True):
+                name = formula.text
+                if name not in names or name in given:
+                    continue
+                if bound.setdefault(name, size) != size and name in self.plan.read_beside_input:
+                    problems.add(
+                        f"the input shape {'x'.join(map(str, shape))} makes '{name}' both {bound[name]} and {size}",
+                        formula.mark,
+                    )
+        return bound
+
+    def _shape(
+        self,
+        entry: InputPlan,
+        values: Mapping[str, Value],
+        inputs: Mapping[str, Sequence[int]],
+        batch: int,
+        problems: Problems,
+    ) -> Shape:
+        shape = inputs.get(entry.name)
+        if shape is not None:
+            return (batch, *shape)
+        if not entry.sizes:
+            problems.add(
+                "the shape of the input is missing",
+                entry.mark,
+                help=f"give the sizes of one sample: --input {_example(self.plan)}",
+            )
+        sizes = [batch]
+        for formula in entry.sizes:
+            try:
+                size = value_of(formula, values)
+            except ExpressionError as error:
+                problems.add(error.message, formula.place(error), help=error.help)
+                continue
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
+                notes = tuple(
+                    f"{name}={override_keys.shown(values[name])}" for name in sorted(formula.names) if name in values
+                )
+                problems.add(
+                    f"a size must be a whole number from 1, not {override_keys.shown(size)}", formula.mark, notes=notes
+                )
+                continue
+            sizes.append(size)
+        return tuple(sizes)
+
+
+def _example(plan: Plan) -> str:
+    """An input shape that a layer would take, to show how one is written."""
+    action = plan.items[0].action
+    if not isinstance(action, LayerCall):
+        return "64x56x56"
+    given = dict(zip(action.names, action.constants or (), strict=False))
+    features = next((given[n] for n in ("in_channels", "in_features", "num_features") if n in given), 64)
+    ranks = action.kind.ranks
+    spatial = ["56"] * ((4 if not ranks or 4 in ranks else ranks[0]) - 2)
+    if action.kind.kind() in ("Linear", "Bilinear"):
+        spatial = []
+    return "x".join([str(features), *spatial])
+
+
+def read(text: str, name: str, *, is_file: bool = True) -> Spec:
+    """Read a spec from its text; ``name`` is what messages call it. Raises SpecError with every problem."""
+    plan, warnings = compile_spec(SourceText(name, text, is_file=is_file))
+    return Spec(plan, warnings)
+
+
+__all__ = ["Measured", "Spec", "mark_of", "read"]
