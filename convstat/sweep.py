@@ -6,6 +6,7 @@ All counts are exact; a ratio is a fraction until it is written as JSON.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -37,6 +38,7 @@ REFERENCE_INPUT = "4x64x64"
 """What is swept where nothing is named and no settings name a model."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOT_THERE = re.compile(r"no (variable|argument) '")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class ComparisonRow:
             "help": list(self.help),
             "where": self.where,
             "totals": None if self.totals is None else totals_to_dict(self.totals),
-            "vs_base": None if versus is None else {name: plain(value) for name, value in versus.items()},
+            "vs_base": None
+            if versus is None
+            else {name: None if value is None else float(value) for name, value in versus.items()},
             "counters": [
                 {
                     "name": row.name,
@@ -206,6 +210,9 @@ def compare(
             try:
                 totals = subject.totals(point)
             except SpecError as error:
+                # A parameter that does not exist is a mistake of the command, not a property of the point.
+                if any(_NOT_THERE.match(diagnostic.message) for diagnostic in error.diagnostics):
+                    raise
                 rows.append(_invalid(target, values, error))
                 continue
             base = base or totals
@@ -262,7 +269,9 @@ class _Subject:
             self.shown_inputs.add(show_inputs({item.name: item.shape for item in report.model.inputs}))
             return
         self.spec = _load(target, shelf)
-        self.special = [name for name in self.names if _is_special(name) and name not in self.spec.vars]
+        self._input_names = self.spec.input_names
+        variables = self.spec.vars
+        self.special = [name for name in self.names if _is_special(name) and name not in variables]
 
     def totals(self, point: Sequence[Value]) -> Totals:
         """Count the model at one point; raises SpecError where it cannot be built."""
@@ -273,11 +282,11 @@ class _Subject:
         if shapes is None:
             shapes = self._shapes[texts] = api.input_shapes(self.spec, texts, self.target.argument)
         measured = self.spec.measure(overrides, variant=self.target.variant, inputs=shapes, batch=batch)
-        edge = (*measured.inputs.values(), measured.output)
+        edge = (measured.input_shape, measured.output_shape)
         basis = self._pixels.get(edge)
         if basis is None:
-            basis = self._pixels[edge] = pixels(self.per, edge[0], edge[-1])
-            self.shown_inputs.add(show_inputs(measured.inputs))
+            basis = self._pixels[edge] = pixels(self.per, *edge)
+            self.shown_inputs.add(self._show_inputs(measured.input_shape, overrides, shapes))
         return Totals(
             measured.params,
             measured.trainable_params,
@@ -287,6 +296,12 @@ class _Subject:
             *basis,
             measured.other,
         )
+
+    def _show_inputs(self, first: Shape, overrides: Mapping[str, Value], shapes: Mapping[str, Shape]) -> str:
+        if len(self._input_names) == 1:
+            return show_inputs({self._input_names[0]: first})
+        graph = self.spec.expand(overrides, variant=self.target.variant, inputs=shapes)
+        return show_inputs({item.name: item.shape for item in graph.inputs})
 
     def ask(
         self, point: Sequence[Value], counters: str, *, device: str, progress: Callable[[str], None] | None
