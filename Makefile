@@ -7,6 +7,7 @@ JOBS    ?= 2
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
+SCHEMA  := .convstat/spec.schema.json
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST  := $(BIN)/python -m pytest
 
@@ -16,7 +17,7 @@ PYTEST  := $(BIN)/python -m pytest
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-run: $(STAMP) ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
+run: $(STAMP) $(SCHEMA) ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
 	@$(BIN)/convstat analyze $(SPEC)
 
 test: lint ## lint, types and every test
@@ -39,6 +40,12 @@ golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the first line of each file in configs/ points editors to.
+$(SCHEMA): $(STAMP) $(wildcard convstat/layers/*.py convstat/spec/*.py)
+	@mkdir -p $(@D)
+	@$(BIN)/convstat schema spec > $@.new
+	@mv $@.new $@
 
 # The stamp is written last, so an interrupted installation is taken up again.
 # torch comes first and pinned: no later step then looks for another build of it.

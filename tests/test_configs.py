@@ -31,7 +31,6 @@ EXPECTED = {
     "in_loop_filter",
     "mobilenet_v1",
     "mobilenet_v2",
-    "mobilenet_v2_blog",
     "mobilenet_v3_small",
     "multi_channel_reference",
     "resnet50",
