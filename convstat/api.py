@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convstat import analysis
-from convstat.errors import SourceError, UsageError
+from convstat.errors import Diagnostic, SourceError, UsageError
 from convstat.graph import Graph, Shape
 from convstat.report import Report
 from convstat.sources import Target, resolve
@@ -91,19 +91,23 @@ def analyze(
     counters: str = DEFAULT_COUNTERS,
     per: str = "input",
     progress: Callable[[str], None] | None = None,
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Report:
     """Count a target, ask the peers, and explain where they differ.
 
     ``inputs`` are shapes without the batch, as ``--input`` takes them.
     ``counters`` is ``default``, ``all``, ``none`` or names with commas.
-    ``progress`` is told in words what is going on.
+    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
     """
     target = resolve(argument)
     if target.kind == "report":
         if overrides or inputs:
             raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
         return load_report(target.path)
-    graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch)
+    spec = target.load()
+    if warn is not None and spec.warnings:
+        warn(spec.warnings)
+    graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch, spec=spec)
     report = analysis.count(
         graph,
         source=target.argument,

@@ -171,6 +171,11 @@ class Report:
         """``complete``, or ``incomplete`` where an operator has no rule."""
         return "incomplete" if self.uncounted else "complete"
 
+    @property
+    def is_explained(self) -> bool:
+        """Whether no counter's difference has a part without a cause."""
+        return not any(row.unexplained.params or row.unexplained.macs for row in self.counters)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document; see ``convstat schema report``."""
         pixels = self.totals.pixels

@@ -1,14 +1,1 @@
-"""Results as text: one file per format."""
-
-from __future__ import annotations
-
-from convstat.render.base import Options, Renderer, Renderers
-from convstat.render.csv import CsvRenderer
-from convstat.render.json import JsonRenderer
-from convstat.render.markdown import MarkdownRenderer
-from convstat.render.terminal import TableRenderer
-
-RENDERERS = Renderers((TableRenderer, JsonRenderer, CsvRenderer, MarkdownRenderer))
-"""Every format; plugins add theirs through the entry-point group ``convstat.renderers``."""
-
-__all__ = ["RENDERERS", "Options", "Renderer", "Renderers"]
+"""Results as text: one file per format; ``formats`` is the table of them."""

@@ -7,19 +7,19 @@ a name, and a subclass of :class:`Renderer`. They are only looked for when a for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convstat.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from convstat.budget import Check
     from convstat.render.console import Terminal
+    from convstat.render.listing import Listing
     from convstat.report import Report
     from convstat.sweep import Comparison
 
-    Result = Report | Comparison | Check
+    Result = Report | Comparison | Check | Listing
 
 ENTRY_POINTS = "convstat.renderers"
 
@@ -27,8 +27,7 @@ DEFAULT_WIDTH = 120
 """The width where nobody says one: in a pipe or a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How to show a result: nothing here changes what was counted.
 
     ``depth`` folds blocks below that many levels, ``flat`` shows layers without their blocks,
@@ -82,7 +81,7 @@ class Renderers(Mapping[str, type[Renderer]]):
     def __getitem__(self, name: str) -> type[Renderer]:
         return self._table[name]
 
-    def __iter__(self) -> Iterable[str]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._table)
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from convstat.errors import OutputError
@@ -147,9 +147,18 @@ class Terminal:
             block.append("\n")
         self._guard(lambda: self.console.print(block, soft_wrap=True, end=""))
 
-    def _guard(self, action: object) -> None:
+    def write_markdown(self, text: str) -> None:
+        """Write a page of Markdown: laid out on a terminal with colours, as it is elsewhere."""
+        if not self.colour:
+            self.write(text)
+            return
+        from rich.markdown import Markdown
+
+        self._guard(lambda: self.console.print(Markdown(text)))
+
+    def _guard(self, action: Callable[[], object]) -> None:
         try:
-            action()  # type: ignore[operator]
+            action()
             self.stream.flush()
         except BrokenPipeError:
             _discard(self.stream)

@@ -42,6 +42,10 @@ def records_of(result: Result) -> list[Record]:
     """Turn a result into records; every one names its model."""
     if isinstance(result, Report):
         return list(_report_records(result))
+    from convstat.render.listing import Listing
+
+    if isinstance(result, Listing):
+        return result.to_dict()
     from convstat.sweep import Comparison
 
     if isinstance(result, Comparison):

@@ -21,7 +21,7 @@ class JsonRenderer(Renderer):
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the documents; whatever options of display were given, nothing is left out."""
-        documents = [result.to_dict() for result in results]
+        documents: list[Any] = [result.to_dict() for result in results]
         return to_json(documents[0] if len(documents) == 1 else documents)
 
 

@@ -8,7 +8,7 @@ Numbers are never wrapped, shortened or left out without saying so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from convstat.render.page import Row, Table
 from convstat.render.text import UNICODE_ELLIPSIS, cells, shorten
@@ -23,8 +23,7 @@ INDENT = 2
 """Blanks for each level of a tree."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(NamedTuple):
     """How a table fits: the columns that are shown with their widths, those that are not, or ``stacked``."""
 
     shown: tuple[int, ...]

@@ -73,7 +73,7 @@ def _lay_out_block(block: Block, options: Options) -> list[StyledLine]:
         case Pairs():
             return _beside([(name, text, "", "quiet") for name, text in block.items], options.width, "left")
         case Items():
-            return _beside([(i.lead, i.text, i.tone, "strong") for i in block.items], options.width, "right")
+            return _beside([(i.lead, i.text, i.tone, "strong") for i in block.items], options.width, block.align)
 
 
 def _lay_out_table(table: Table, options: Options) -> list[StyledLine]:
@@ -105,6 +105,7 @@ def _beside(rows: Sequence[tuple[str, str, Tone, Tone]], width: int, align: str)
         blanks = " " * (lead_room - cells(lead))
         head = blanks + lead if align == "right" else lead + blanks
         first, *rest = wrap(text, prose_room) or [""]
+        head = head if first else head.rstrip()
         lines.append([("  " + head, lead_tone), (" " * layout.GAP + first, tone)] if first else [("  " + head, tone)])
         lines += [[(" " * (2 + lead_room + layout.GAP) + part, tone)] for part in rest]
     return lines

@@ -8,8 +8,8 @@ A name comes from a file or from somebody's code, so nothing in it may act on a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from convstat.units import decimal
 
@@ -162,8 +162,7 @@ def apart(value: Fraction | int, other: Fraction | int) -> str:
     return significant(value, decimals)
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """The one unit of a column of quotients: its name, what it divides by, and its decimals."""
 
     title: str

@@ -17,6 +17,10 @@ def view(result: Result, options: Options) -> Page:
         from convstat.render.views.report import report_page
 
         return report_page(result, options)
+    from convstat.render.listing import Listing, listing_page
+
+    if isinstance(result, Listing):
+        return listing_page(result)
     from convstat.sweep import Comparison
 
     if isinstance(result, Comparison):

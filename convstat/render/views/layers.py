@@ -8,9 +8,8 @@ and what ``--top`` leaves out stands in one row. So the numbers always add up to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.render.base import Options
@@ -21,8 +20,7 @@ from convstat.report import LayerRow, Report
 BAR_WIDTH = 10
 
 
-@dataclass(frozen=True, slots=True)
-class LayerLine:
+class LayerLine(NamedTuple):
     """One line of the table: a layer, several folded into one, or the title of a block (no ``layers``)."""
 
     name: str

@@ -150,10 +150,10 @@ def counter_table(report: Report) -> Table:
     columns = [
         Column("counter", "left", shortens=True, comfort=26),
         Column("params"),
-        Column("diff", priority=1, name="params diff"),
+        Column("difference", priority=1, name="params difference"),
         Column("MACs"),
-        Column("diff", priority=0 if report.counters else 9, name="MACs diff"),
-        Column("in %", priority=2, name="MACs diff in %"),
+        Column("difference", priority=0 if report.counters else 9, name="MACs difference"),
+        Column("in %", priority=2, name="MACs difference in %"),
         Column("FLOPs", priority=4),
         Column(scale.title, priority=3),
         Column("verdict", "left"),
@@ -182,7 +182,7 @@ def counter_table(report: Report) -> Table:
     keep = [
         position
         for position, column in enumerate(columns)
-        if report.counters or column.title not in ("diff", "in %", "verdict")
+        if report.counters or column.title not in ("difference", "in %", "verdict")
     ]
     return Table(
         tuple(columns[p] for p in keep),

@@ -1,0 +1,62 @@
+"""``convstat analyze``."""
+
+from __future__ import annotations
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+
+def analyze(
+    arguments: o.Arguments = None,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    counters: o.Counters = None,
+    per: o.Per = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    depth: o.Depth = None,
+    flat: o.Flat = False,
+    sort: o.Sort = None,
+    top: o.Top = None,
+    strict: o.StrictAnalyze = False,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Count models, run other counters beside, and explain every difference."""
+    from convstat import api, axes
+    from convstat.cli.session import Session
+
+    session = Session.of(
+        format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
+        quiet=quiet, verbose=verbose,
+    )  # fmt: skip
+    named, assignments = axes.split(arguments or ())
+    overrides = axes.overrides(assignments, "analyze")
+    targets, shapes = session.targets(named, input)
+    with session.writing(targets) as (outputs, progress):
+        reports = [
+            api.analyze(
+                target,
+                overrides,
+                inputs=shapes,
+                batch=session.pick(batch, session.config.batch, 1),
+                device=session.pick(device, session.config.device, "auto"),
+                dtype=session.pick(dtype, session.config.dtype, "float32"),
+                counters=session.pick(counters, session.config.counters, api.DEFAULT_COUNTERS),
+                per=session.pick(per, session.config.per, "input"),
+                progress=progress,
+                warn=session.warn,
+            )
+            for target in targets
+        ]
+        progress.clear()
+        session.write(outputs, reports)
+    if strict and not all(report.is_explained for report in reports):
+        return ExitCode.VIOLATION
+    if strict and any(report.status == "incomplete" for report in reports):
+        return ExitCode.INCOMPLETE
+    return ExitCode.OK

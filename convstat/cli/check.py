@@ -1,0 +1,71 @@
+"""``convstat check``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+LIMITS = "Budgets"
+
+
+def check(
+    arguments: o.Arguments = None,
+    max: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=LIMIT", help="At most: --max params=5M. Repeatable.", rich_help_panel=LIMITS,
+            show_default=False,
+        ),
+    ] = None,
+    min: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=LIMIT", help="At least: --min macs=1M. Repeatable.", rich_help_panel=LIMITS,
+            show_default=False,
+        ),
+    ] = None,
+    exact: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=VALUE", help="Exactly: --exact params=4231976. Repeatable.", rich_help_panel=LIMITS,
+            show_default=False,
+        ),
+    ] = None,
+    strict: o.StrictCheck = False,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    dtype: o.Dtype = None,
+    per: o.Per = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:  # fmt: skip
+    """Judge budgets: those of the specs, of the settings and of the options."""
+    from convstat import axes, budget
+    from convstat.cli.session import Session
+
+    session = Session.of(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    targets, assignments = axes.split(arguments or ())
+    overrides = axes.overrides(assignments, "check")
+    with session.writing(targets) as (outputs, _):
+        result = budget.check(
+            targets,
+            overrides,
+            max=max or (),
+            min=min or (),
+            exact=exact or (),
+            inputs=input or (),
+            batch=session.pick(batch, session.config.batch, 1),
+            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            per=session.pick(per, session.config.per, "input"),
+            config=session.config,
+        )
+        session.write(outputs, [result])
+    return ExitCode.VIOLATION if strict and result.count("warn") else result.exit_code

@@ -1,0 +1,54 @@
+"""``convstat compare``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+
+def compare(
+    arguments: o.Sweeps = None,
+    zip: Annotated[
+        bool, typer.Option("--zip", help="Pair the values of several sweeps instead of combining them.")
+    ] = False,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    counters: o.Counters = None,
+    per: o.Per = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    strict: o.StrictCompare = False,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Sweep parameters, and set models side by side; the first row is the base."""
+    from convstat import axes, sweep
+    from convstat.cli.session import Session
+
+    session = Session.of(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    targets, assignments = axes.split(arguments or ())
+    with session.writing(targets) as (outputs, progress):
+        comparison = sweep.compare(
+            targets,
+            assignments,
+            zip=zip,
+            inputs=input or (),
+            batch=session.pick(batch, session.config.batch, 1),
+            per=session.pick(per, session.config.per, "input"),
+            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            device=session.pick(device, session.config.device, "auto"),
+            counters=counters or "none",
+            config=session.config,
+            progress=progress,
+        )
+        progress.clear()
+        session.write(outputs, [comparison])
+    return ExitCode.USAGE if strict and comparison.invalid else ExitCode.OK

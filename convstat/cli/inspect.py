@@ -1,0 +1,65 @@
+"""``convstat expand`` and ``convstat render``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+
+def expand(
+    arguments: o.Arguments = None,
+    input: o.Input = None,
+    all: Annotated[bool, typer.Option("--all", help="Write arguments that are torch's defaults too.")] = False,
+) -> int:
+    """Write what a spec stands for: every block, repeat and expression worked out."""
+    from convstat import api, axes
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError
+    from convstat.render.console import standard_output
+    from convstat.render.expansion import write_spec
+    from convstat.sources import resolve
+
+    session = Session.of()
+    named, assignments = axes.split(arguments or ())
+    targets, shapes = session.targets(named, input)
+    if len(targets) != 1:
+        raise UsageError(f"expand takes one target, not {len(targets)}")
+    target = resolve(targets[0])
+    if target.kind == "report":
+        raise UsageError(f"{targets[0]} is a saved report: it has counts, and no spec to expand")
+    graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes)
+    source = " ".join([target.argument, *assignments])
+    standard_output().write(write_spec(graph, source=source, defaults=all))
+    return ExitCode.OK
+
+
+def render(
+    reports: Annotated[
+        list[str], typer.Argument(metavar="REPORT...", help="Reports that were saved as JSON.", show_default=False)
+    ],
+    format: o.Format = None,
+    output: o.Output = None,
+    depth: o.Depth = None,
+    flat: o.Flat = False,
+    sort: o.Sort = None,
+    top: o.Top = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Show saved reports again, in any format; nothing is counted or run."""
+    from convstat import api
+    from convstat.cli.session import Session
+
+    session = Session.of(
+        format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
+        quiet=quiet, verbose=verbose,
+    )  # fmt: skip
+    with session.writing(reports) as (outputs, _):
+        session.write(outputs, [api.load_report(path) for path in reports])
+    return ExitCode.OK

@@ -1,0 +1,164 @@
+"""``convstat list``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+FOLDER = "configs"
+"""Where ``list configs`` looks: the examples are part of the repository and not of the installed package."""
+
+if TYPE_CHECKING:
+    from convstat.layers import Layer
+
+Entry = Mapping[str, Any]
+
+
+def layers() -> tuple[Entry, ...]:
+    """The layer kinds that a spec can name; an argument is [inferred], required, optional=default, and name/short."""
+    from convstat.layers import KINDS
+    from convstat.layers.base import REQUIRED, show
+
+    def written(kind: type[Layer], name: str) -> str:
+        argument = kind.arguments[name]
+        shown = f"{name}/{argument.short}" if argument.short else name
+        if argument.infer is not None:
+            return f"[{shown}]"
+        return shown if argument.default is REQUIRED else f"{shown}={show(argument.default)}"
+
+    return tuple(
+        {
+            "family": kind.family or kind.__module__.rpartition(".")[2],
+            "name": name,
+            "arguments": ", ".join(written(kind, argument) for argument in kind.arguments) or "no arguments",
+            "aliases": f"also {', '.join(kind.aliases)}" if kind.aliases else "",
+        }
+        for name, kind in KINDS.items()
+    )
+
+
+def blocks() -> tuple[Entry, ...]:
+    """The blocks that come with convstat."""
+    from convstat.spec import shipped
+    from convstat.spec.load import Map, Scalar
+
+    def words(name: str, key: str) -> str:
+        block = shipped.tree(name)
+        found = block.get(key) if block is not None else None
+        if isinstance(found, Scalar):
+            return found.text
+        if not isinstance(found, Map):
+            return ""
+        return ", ".join(
+            key.text if not isinstance(value, Scalar) or value.is_null else f"{key.text}={value.text}"
+            for key, value in found
+        )
+
+    return tuple(
+        {"name": name, "parameters": words(name, "params"), "about": words(name, "note")} for name in shipped.NAMES
+    )
+
+
+def counters() -> tuple[Entry, ...]:
+    """The other counters, and which of them are there."""
+    from convstat.counters import COUNTERS, DEFAULT
+
+    return tuple(
+        {
+            "name": name,
+            "version": counter.version() or "not installed",
+            "unit": counter.unit,
+            "default": "runs by default" if name in DEFAULT else "",
+        }
+        for name, counter in COUNTERS.items()
+    )
+
+
+def formats() -> tuple[Entry, ...]:
+    """The output formats."""
+    from convstat.render.formats import RENDERERS
+
+    RENDERERS.load_plugins()
+    return tuple(
+        {"name": name, "about": renderer.about, "suffixes": " ".join(renderer.suffixes)}
+        for name, renderer in RENDERERS.items()
+    )
+
+
+def metrics() -> tuple[Entry, ...]:
+    """What a budget can limit."""
+    from convstat.limits import METRICS
+
+    return tuple({"name": name, "about": about} for name, about in METRICS.items())
+
+
+def configs() -> tuple[Entry, ...]:
+    """The specs in the folder ``configs`` of the working directory, each with its first line of words."""
+    from pathlib import Path
+
+    from convstat.errors import UsageError
+
+    folder = Path(FOLDER)
+    paths = sorted(folder.glob("*.y*ml")) if folder.is_dir() else []
+    if not paths:
+        raise UsageError(
+            f"there are no specs in the folder '{FOLDER}' of the working directory",
+            help="the examples are in configs/ of the repository; convstat init writes a spec to start from",
+        )
+    return tuple({"name": str(path), "about": _first_words(path)} for path in paths)
+
+
+def _first_words(path: Any) -> str:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.lstrip("# ").strip()
+        if line.startswith("#") and words and not words.startswith("yaml-language-server"):
+            return str(words)
+        if not line.startswith("#"):
+            break
+    return ""
+
+
+LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
+    "layers": (layers, "layers", "family"),
+    "blocks": (blocks, "blocks", None),
+    "counters": (counters, "counters", None),
+    "formats": (formats, "formats", None),
+    "metrics": (metrics, "metrics of budgets", None),
+    "configs": (configs, "specs in configs/", None),
+}
+"""What can be listed."""
+
+
+def list_(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(LISTS),
+            help="What to list.",
+            show_default=False,
+            autocompletion=o.complete_words(*LISTS),
+        ),
+    ],
+    format: o.Format = None,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """List the vocabulary of specs, the other counters, the formats, the metrics, or example specs."""
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError, did_you_mean
+    from convstat.render.listing import Listing
+
+    if what not in LISTS:
+        raise UsageError(
+            f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"there are lists of {', '.join(LISTS)}")
+        )
+    read, title, group = LISTS[what]
+    session = Session.of(format=format, width=width, ascii=ascii)
+    with session.writing(()) as (outputs, _):
+        session.write(outputs, [Listing(title, read(), group)])
+    return ExitCode.OK

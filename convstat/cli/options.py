@@ -1,0 +1,207 @@
+"""The options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+WHAT = "Input and run"
+SHOW = "Output"
+
+EXIT_CODES = (
+    "Exit codes: 0 all is well · 1 a budget is exceeded, or with --strict a difference is not explained · "
+    "2 a mistake in the arguments, the spec or the settings · 3 a fault of convstat · "
+    "4 incomplete, there is no verdict · 130 interrupted"
+)
+
+
+def examples(*lines: str) -> str:
+    """Make the text below a command's options: examples, one in a paragraph, and the exit codes."""
+    return "\n\n".join(["Examples:", *lines, EXIT_CODES])
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """Offer specs, saved reports and folders."""
+    import os
+
+    folder, start = os.path.split(incomplete)
+    try:
+        names = sorted(os.listdir(folder or "."))
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith(start) and not (name.startswith(".") and not start):
+            if os.path.isdir(path):
+                found.append(f"{path}/")
+            elif name.endswith((".yaml", ".yml", ".json")):
+                found.append(path)
+    return found
+
+
+def complete_format(incomplete: str) -> list[str]:
+    """Offer the formats."""
+    from convstat.render.formats import RENDERERS
+
+    return [name for name in RENDERERS if name.startswith(incomplete)]
+
+
+def complete_words(*words: str) -> Callable[[str], list[str]]:
+    """Offer some fixed words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET|KEY=VALUE",
+        help="Specs (net.yaml, net.yaml#variant, - for standard input), inline layers ('Conv2d(4, 8, 3)'), "
+        "saved reports (report.json); and overrides of their parameters.",
+        show_default=False,
+        autocompletion=complete_target,
+    ),
+]
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TARGET|KEY=VALUES",
+        help="What to compare, as for analyze; net.yaml#* is every variant. "
+        "Sweeps: groups=1,2,4 or c=16..64:16; several give every combination.",
+        show_default=False,
+        autocompletion=complete_target,
+    ),
+]
+Input = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-i",
+        "--input",
+        metavar="SHAPE",
+        help="Sizes without the batch: 3x224x224, mask=1x64x64, ids=128:int64. Repeatable.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option("-b", "--batch", metavar="N", help="The batch (default: 1).", rich_help_panel=WHAT),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda|meta",
+        help="Where the other counters run; meta allocates and computes nothing (default: auto).",
+        rich_help_panel=WHAT,
+        autocompletion=complete_words("auto", "cpu", "cuda", "meta"),
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DTYPE",
+        help="float32, float16 or bfloat16 (default: float32).",
+        rich_help_panel=WHAT,
+        autocompletion=complete_words("float32", "float16", "bfloat16"),
+    ),
+]
+Counters = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Other counters to run beside convstat: names with commas, default, all or none; "
+        "see convstat list counters.",
+        rich_help_panel=WHAT,
+        autocompletion=complete_words("default", "all", "none", "ptflops", "ptflops-aten", "torchsummary"),
+    ),
+]
+Per = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BASIS",
+        help="What MACs/pixel divides by: input, output, luma420, samples420, element, block:128+8 (default: input).",
+        rich_help_panel=WHAT,
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="FORMAT",
+        help="table, json, csv or markdown (default: table).",
+        rich_help_panel=SHOW,
+        autocompletion=complete_format,
+    ),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="Also write a file, in the format of its suffix or of FORMAT=PATH; - is standard output. Repeatable.",
+        rich_help_panel=SHOW,
+        show_default=False,
+    ),
+]
+Depth = Annotated[
+    int | None,
+    typer.Option("-d", "--depth", metavar="N", help="Fold blocks below N levels.", rich_help_panel=SHOW),
+]
+Flat = Annotated[bool, typer.Option("--flat", help="List layers without their blocks.", rich_help_panel=SHOW)]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Sort layers by params, macs, flops, name or type.",
+        rich_help_panel=SHOW,
+        autocompletion=complete_words("params", "macs", "flops", "name", "type"),
+    ),
+]
+Top = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Show the N largest layers, the others in one row.", rich_help_panel=SHOW),
+]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COLUMNS",
+        help="Lay out for this width (default: the terminal's, else COLUMNS, else 120).",
+        rich_help_panel=SHOW,
+    ),
+]
+Ascii = Annotated[bool, typer.Option("--ascii", help="Write ASCII only.", rich_help_panel=SHOW)]
+Quiet = Annotated[
+    int,
+    typer.Option(
+        "-q",
+        "--quiet",
+        count=True,
+        help="No notes on standard error; -qq: no result either.",
+        rich_help_panel=SHOW,
+        show_default=False,
+    ),
+]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="Say what was resolved to what; -vv: a traceback if convstat itself fails.",
+        rich_help_panel=SHOW,
+        show_default=False,
+    ),
+]
+StrictAnalyze = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 if a difference is not explained, with 4 if incomplete.")
+]
+StrictCompare = Annotated[bool, typer.Option("--strict", help="Exit with 2 if a point cannot be built.")]
+StrictCheck = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")]

@@ -1,0 +1,152 @@
+"""Where results go: standard output in one format, and any number of files.
+
+Every file is looked at before the work starts: a path that cannot be written fails then, and not after minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from convstat.errors import OutputError, UsageError
+from convstat.render.base import DEFAULT_WIDTH, Options, Renderer
+from convstat.render.console import standard_error, standard_output
+from convstat.render.formats import RENDERERS
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
+
+SOURCES = (".py", ".toml", ".yaml", ".yml")
+"""Files that somebody wrote by hand; they are never overwritten."""
+
+STANDARD_OUTPUT = "-"
+
+
+class File(NamedTuple):
+    """A file to write, and whether it is ours to remove if the work fails."""
+
+    path: str
+    renderer: Renderer
+    is_new: bool = False
+
+
+class Outputs:
+    """The plan of one command: what is written where, in which format.
+
+    Use it as a context: files that were made by looking at them go again if the work fails.
+    """
+
+    def __init__(
+        self,
+        format: str | None,
+        paths: Sequence[str],
+        options: Options,
+        *,
+        width: int | None = None,
+        inputs: Sequence[str] = (),
+        silent: bool = False,
+    ) -> None:
+        self.renderer = RENDERERS.named(format or "table")
+        self.options = options
+        self.width = width
+        self.silent = silent
+        self.owner: Renderer | None = None
+        self.files: list[File] = []
+        seen: set[str] = set()
+        for written in paths:
+            renderer, path = self._read(written)
+            if path == STANDARD_OUTPUT:
+                if self.owner is not None:
+                    raise UsageError("two outputs go to standard output", help="name a file for one of them")
+                self.owner = renderer
+                continue
+            real = os.path.realpath(path)
+            if real in seen:
+                raise UsageError(f"'{path}' is to be written twice")
+            seen.add(real)
+            self._protect(path, inputs)
+            self.files.append(File(path, renderer))
+
+    def _read(self, written: str) -> tuple[Renderer, str]:
+        format, found, path = written.partition("=")
+        if found and format in RENDERERS:
+            return RENDERERS.named(format), path
+        if written == STANDARD_OUTPUT:
+            return self.renderer, written
+        renderer = RENDERERS.for_path(written)
+        if renderer is not None:
+            return renderer, written
+        if found and "/" not in format:
+            return RENDERERS.named(format), path
+        if written.lower().endswith(SOURCES):
+            self._protect(written, ())
+        suffixes = ", ".join(suffix for renderer in RENDERERS.values() for suffix in renderer.suffixes)
+        raise UsageError(
+            f"cannot tell the format of '{written}'",
+            help=(f"end it with one of {suffixes}", f"or say the format: json={written}"),
+        )
+
+    def _protect(self, path: str, inputs: Sequence[str]) -> None:
+        if path.lower().endswith(SOURCES):
+            raise OutputError(
+                f"'{path}' is not overwritten: files ending in {Path(path).suffix} are written by hand",
+                help="choose another name for the output",
+            )
+        for name in inputs:
+            if os.path.realpath(name) == os.path.realpath(path):
+                raise OutputError(f"'{path}' is not overwritten: it is an input of this command")
+
+    def __enter__(self) -> Outputs:
+        self.files = [file._replace(is_new=_prepare(file.path)) for file in self.files]
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is None:
+            return
+        for file in self.files:
+            if file.is_new and os.path.exists(file.path) and not os.path.getsize(file.path):
+                os.unlink(file.path)
+
+    def write(self, results: Sequence[Result]) -> None:
+        """Write the results everywhere; standard output last."""
+        for file in self.files:
+            text = file.renderer.render(results, self.options._replace(width=self.width or DEFAULT_WIDTH))
+            try:
+                with open(file.path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+                    stream.write(text)
+            except OSError as error:
+                raise OutputError(f"cannot write '{file.path}': {error.strerror}") from None
+        if self.silent:
+            return
+        owner = self.owner or self.renderer
+        self._show(owner, results, to_error=False)
+        if self.owner is not None and self.owner.name != self.renderer.name:
+            self._show(self.renderer, results, to_error=True)
+
+    def _show(self, renderer: Renderer, results: Sequence[Result], *, to_error: bool) -> None:
+        if to_error:
+            terminal = standard_error()
+        else:
+            terminal = standard_output(width=self.width, ascii=self.options.ascii)
+        options = self.options._replace(width=self.width or terminal.width, ascii=terminal.ascii)
+        renderer.show(results, options, terminal)
+
+
+def _prepare(path: str) -> bool:
+    """See that a file can be written; say whether it was made for that."""
+    existed = os.path.exists(path)
+    try:
+        if existed and not stat.S_ISREG(os.stat(path).st_mode):
+            # Opening a pipe would wait for its reader, and a folder cannot be opened at all.
+            if os.path.isdir(path):
+                raise OutputError(f"cannot write '{path}': it is a folder")
+            if not os.access(path, os.W_OK):
+                raise OutputError(f"cannot write '{path}': permission denied")
+            return False
+        with open(path, "ab"):
+            return not existed
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror}") from None

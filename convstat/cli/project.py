@@ -1,0 +1,137 @@
+"""``convstat schema``, ``convstat init`` and ``convstat docs``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+STARTER = """\
+# A network in a few lines. Count it:    convstat analyze {name}
+# The grammar: convstat docs spec. The layers: convstat list layers.
+convstat: 1
+name: {stem}
+input: [3, size, size]              # channels, height, width; the batch comes from --batch
+vars: {{size: 64, width: 16}}         # what can be set from outside: width=32
+blocks:
+  unit:
+    params: {{out: null, stride: 1}}  # null: must be given
+    layers:
+      - Conv2d: {{out_channels: out, kernel_size: 3, stride: stride, padding: 1, bias: false}}
+      - BatchNorm2d
+      - ReLU
+layers:
+  - unit: {{out: width, stride: 2}}
+    name: stem
+  - unit: {{out: 2 * width, stride: "2 if i == 0 else 1"}}
+    name: stage
+    repeat: 2
+  - AdaptiveAvgPool2d: 1
+  - Flatten
+  - Linear: 10
+models:
+  wide: {{width: 32}}                 # {name}#wide
+budget:                             # convstat check {name}
+  - params<=20k
+  - macs<=10M
+"""
+
+SCHEMAS = ("spec", "report")
+
+
+def init(
+    path: Annotated[
+        str, typer.Argument(metavar="[PATH]", help="The file to write; - prints it.", show_default=True)
+    ] = "net.yaml",
+) -> int:
+    """Write a spec to start from; an existing file is left alone."""
+    from convstat.cli.run import show_problems
+    from convstat.errors import Diagnostic, OutputError
+    from convstat.render.console import standard_output
+    from convstat.render.expansion import scalar
+
+    if path == "-":
+        standard_output().write(STARTER.format(name="net.yaml", stem="net"))
+        return ExitCode.OK
+    if not path.endswith((".yaml", ".yml")):
+        raise OutputError(f"'{path}' does not end in .yaml", help=f"convstat init {path}.yaml")
+    try:
+        with open(path, "x", encoding="utf-8") as stream:
+            stream.write(STARTER.format(name=Path(path).name, stem=scalar(Path(path).stem)))
+    except FileExistsError:
+        raise OutputError(f"'{path}' exists already, and is left as it is", help="name another file") from None
+    except OSError as error:
+        raise OutputError(f"cannot write '{path}': {error.strerror}") from None
+    show_problems([Diagnostic(f"{path} is written", severity="note", help=(f"convstat analyze {path}",))])
+    return ExitCode.OK
+
+
+def schema(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(SCHEMAS),
+            help="spec: what a YAML file may hold, for editors. report: what -f json writes.",
+            show_default=False,
+            autocompletion=o.complete_words(*SCHEMAS),
+        ),
+    ],
+) -> int:
+    """Print a JSON Schema."""
+    from convstat.errors import UsageError, did_you_mean
+    from convstat.render.console import standard_output
+    from convstat.render.json import to_json
+
+    if what == "report":
+        from convstat.render.report_schema import report_schema
+
+        document = report_schema()
+    elif what == "spec":
+        from convstat.spec.schema import spec_schema
+
+        document = spec_schema()
+    else:
+        raise UsageError(f"there is no schema of '{what}'", help=(*did_you_mean(what, SCHEMAS), "spec or report"))
+    standard_output().write(to_json(document))
+    return ExitCode.OK
+
+
+def topics() -> dict[str, Path]:
+    """The pages of the documentation, by topic."""
+    import convstat
+
+    folder = Path(convstat.__file__).parent / "docs"
+    return {path.stem: path for path in sorted(folder.glob("*.md"))}
+
+
+def complete_topic(incomplete: str) -> list[str]:
+    """Offer the topics."""
+    return [topic for topic in topics() if topic.startswith(incomplete)]
+
+
+def docs(
+    topic: Annotated[
+        str | None,
+        typer.Argument(metavar="[TOPIC]", help="A topic; without one, their names.", autocompletion=complete_topic),
+    ] = None,
+    width: o.Width = None,
+) -> int:
+    """Show a page of the documentation: laid out on a terminal, as Markdown elsewhere."""
+    from convstat.errors import UsageError, did_you_mean
+    from convstat.render.console import standard_output
+
+    pages = topics()
+    terminal = standard_output(width=width)
+    if topic is None:
+        terminal.write("".join(f"{name}\n" for name in pages))
+        return ExitCode.OK
+    if topic not in pages:
+        raise UsageError(
+            f"there is no page '{topic}'", help=(*did_you_mean(topic, pages), f"topics: {', '.join(pages)}")
+        )
+    terminal.write_markdown(pages[topic].read_text(encoding="utf-8"))
+    return ExitCode.OK

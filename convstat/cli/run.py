@@ -1,0 +1,161 @@
+"""One run: whatever happens ends in an exit code, and never in a traceback on the screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from convstat.errors import ConvstatError, Diagnostic, ExitCode
+
+if TYPE_CHECKING:
+    from convstat.render.console import Span
+
+MOST_PROBLEMS = 20
+"""More problems than this are only counted."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and give its exit code: what it returns, or what its error says."""
+    try:
+        return _call(list(arguments))
+    except ConvstatError as error:
+        show_problems(error.diagnostics)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return int(ExitCode.INTERRUPTED)
+    except Exception as error:
+        return _crash(error, arguments)
+
+
+def _call(arguments: list[str]) -> int:
+    import os
+
+    import typer
+
+    from convstat.cli.app import app
+
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        # Typer's own help and rich's would still be bold.
+        app.rich_markup_mode = None
+    command = typer.main.get_command(app)
+    try:
+        result: Any = command.main(args=arguments, prog_name="convstat", standalone_mode=False)
+    except typer.Exit as error:
+        return error.exit_code
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # Typer's mistakes in arguments have no public base; this is what they all can do.
+        if not callable(getattr(error, "format_message", None)):
+            raise
+        return _usage(error)
+    if result == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt
+    return int(result or 0)
+
+
+def _usage(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(ExitCode.USAGE)
+    message = error.format_message().rstrip(".")
+    first, *rest = [line for line in message.splitlines() if line.strip()] or ["cannot read the arguments"]
+    # Typer puts its suggestion behind the message, in the same line.
+    text, *suggestions = re.split(r" Did you mean | \(Possible options: ", first, maxsplit=1)
+    help = [f"did you mean {words.rstrip(').?').replace(', ', ' or ')}?" for words in suggestions]
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "convstat"
+    help.append(f"see: {where} --help")
+    text = text.rstrip(".")
+    show_problems([Diagnostic(text[:1].lower() + text[1:], notes=tuple(rest), help=tuple(help))])
+    return int(error.exit_code)
+
+
+def show_problems(problems: Sequence[Diagnostic]) -> None:
+    """Write problems to standard error, a blank line between two, the number of them at the end."""
+    lines: list[list[Span]] = []
+    for problem in problems[:MOST_PROBLEMS]:
+        if lines:
+            lines.append([])
+        lines += problem_lines(problem)
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors > 1:
+        more = f", the first {MOST_PROBLEMS} are shown" if len(problems) > MOST_PROBLEMS else ""
+        lines += [[], [(f"{errors:,} errors{more}", "strong")]]
+    _write(lines)
+
+
+def problem_lines(problem: Diagnostic) -> list[list[Span]]:
+    """Give a problem its colours; the text is exactly that of the diagnostic."""
+    first, *rest = str(problem).splitlines()
+    head: list[Span] = [(_safe(first), "strong")]
+    place = f"{problem.mark}: " if problem.mark else ""
+    if first.startswith(f"{place}{problem.severity}: "):
+        tone = "bad" if problem.severity == "error" else "warn"
+        text = first[len(place) + len(problem.severity) + 2 :]
+        head = [(_safe(place), "strong"), (f"{problem.severity}: ", tone), (_safe(text), "strong")]  # type: ignore[list-item]
+    return [head, *([(_safe(line), "")] for line in rest)]  # type: ignore[list-item]
+
+
+def _safe(line: str) -> str:
+    from convstat.render.text import printable
+
+    # Tabs stay: the caret below is placed with them.
+    return "\t".join(printable(part) for part in line.split("\t"))
+
+
+def _say(text: str) -> None:
+    _write([[(text, "quiet")]])
+
+
+def _write(lines: Sequence[Sequence[Span]]) -> None:
+    from convstat.render.console import standard_error
+
+    # Where nobody listens on standard error, the exit code says it too.
+    with suppress(ConvstatError):
+        standard_error().write_lines(lines)
+
+
+def verbosity(arguments: Sequence[str]) -> int:
+    """Count the ``-v`` of a command line, wherever they are."""
+    return sum(
+        argument.count("v") if re.fullmatch("-[qv]+", argument) else argument == "--verbose" for argument in arguments
+    )
+
+
+def _crash(error: Exception, arguments: Sequence[str]) -> int:
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    summary = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    try:
+        place = _write_log(text, arguments)
+        note = f"the details are in {place}"
+    except OSError as failure:
+        note = f"the details could not be saved: {failure.strerror}; show them with -vv"
+    show_problems([Diagnostic(f"internal error: {summary}", notes=(note,))])
+    if verbosity(arguments) >= 2:
+        _write([[(_safe(line), "")] for line in text.splitlines()])
+    return int(ExitCode.INTERNAL)
+
+
+def _write_log(text: str, arguments: Sequence[str]) -> str:
+    import os
+    import platform
+    import shlex
+    import tempfile
+    from importlib import metadata
+
+    versions = [f"python {platform.python_version()} on {platform.platform()}"]
+    for name in ("convstat", "torch", "ptflops", "torchsummary", "typer", "rich", "pyyaml"):
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{name} is not installed")
+    handle, path = tempfile.mkstemp(prefix="convstat-", suffix=".log", text=True)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as log:
+        log.write("\n".join([f"$ convstat {shlex.join(arguments)}", "", *versions, "", text]))
+    return path

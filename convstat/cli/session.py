@@ -1,0 +1,120 @@
+"""What the commands that make a result have in common: settings, notes, progress, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from convstat import config as settings_file
+from convstat.cli.output import Outputs
+from convstat.cli.progress import Progress
+from convstat.cli.run import show_problems
+from convstat.errors import Diagnostic, UsageError
+from convstat.render.base import DEFAULT_WIDTH, Options
+from convstat.sources import FORMS, resolve
+
+if TYPE_CHECKING:
+    from convstat.config import Config
+    from convstat.render.base import Result
+
+
+T = TypeVar("T")
+
+KINDS: Mapping[str, str] = {"spec": "a spec", "inline": "an inline layer", "report": "a saved report"}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command: how much it says, how it shows results, and the settings of the project."""
+
+    quiet: int = 0
+    verbose: int = 0
+    format: str | None = None
+    outputs: Sequence[str] = ()
+    width: int | None = None
+    options: Options = field(default_factory=Options)
+    config: Config = field(default_factory=settings_file.load)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        format: str | None = None,
+        output: Sequence[str] | None = None,
+        width: int | None = None,
+        ascii: bool = False,
+        depth: int | None = None,
+        flat: bool = False,
+        sort: str | None = None,
+        top: int | None = None,
+        quiet: int = 0,
+        verbose: int = 0,
+    ) -> Session:
+        """Make a session of the options as they come from the command line; refuses those that make no sense."""
+        from convstat.render.views.layers import check_options
+
+        options = Options(DEFAULT_WIDTH if width is None else width, ascii, depth, flat, sort, top)
+        check_options(options)
+        session = cls(quiet, verbose, format, tuple(output or ()), width, options)
+        if session.config.path:
+            session.detail(f"settings: {session.config.path}")
+        return session
+
+    @staticmethod
+    def pick(*values: T | None) -> T:
+        """Give the first that is set: the option, the setting, the default."""
+        return next(value for value in values if value is not None)
+
+    def targets(self, named: Sequence[str], inputs: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
+        """Give the targets and their inputs: those named, else those of the settings."""
+        if named:
+            if self.verbose:
+                for argument in named:
+                    self.detail(f"'{argument}' is {KINDS[resolve(argument).kind]}")
+            return named, inputs or ()
+        if self.config.models:
+            self.detail(f"no target named: {', '.join(self.config.models)}, from {self.config.path}")
+            return self.config.models, inputs or self.config.inputs
+        raise UsageError(
+            "no target named",
+            help=(*(f"a target is {form}" for form in FORMS), 'or set model = "net.yaml" in [tool.convstat]'),
+        )
+
+    @contextmanager
+    def writing(self, targets: Sequence[str]) -> Iterator[tuple[Outputs, Progress]]:
+        """See that all outputs can be written, then let the work be done."""
+        inputs = [target.partition("#")[0] for target in targets]
+        outputs = Outputs(
+            self.format or self.config.format,
+            self.outputs,
+            self.options,
+            width=self.width,
+            inputs=inputs,
+            silent=self.quiet > 1,
+        )
+        with outputs, Progress(enabled=not self.quiet) as progress:
+            yield outputs, progress
+
+    def warn(self, problems: Sequence[Diagnostic]) -> None:
+        """Show warnings on standard error."""
+        if not self.quiet:
+            show_problems(problems)
+
+    def note(self, text: str) -> None:
+        """Say something on standard error that is worth knowing."""
+        if not self.quiet:
+            show_problems([Diagnostic(text, severity="note")])
+
+    def detail(self, text: str) -> None:
+        """Say something on standard error that only ``-v`` asks for."""
+        if self.verbose:
+            show_problems([Diagnostic(text, severity="note")])
+
+    def write(self, outputs: Outputs, results: Sequence[Result]) -> None:
+        """Write the results everywhere."""
+        outputs.write(results)
+        if self.verbose:
+            for file in outputs.files:
+                self.detail(f"written: {file.path}")
