@@ -130,7 +130,10 @@ class Counter(Protocol):
         """Say why the tool's answer on the meta device may not be its answer on a real one; None where it is."""
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """Give the trace to predict from: ``trace``, or a new one where this tool runs the model in another way."""
+        """Give the trace to predict from: ``trace``, or a new one where this tool runs the model in another way.
+
+        Raises PredictedFailure where the model cannot be run in that way.
+        """
 
 
 class CounterFailure(Exception):  # noqa: N818 - a failure of the tool is an answer, not an error of ours

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convstat import reconcile
-from convstat.counters.base import Counter, CounterFailure
+from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction
 from convstat.counters.capture import first_line
 from convstat.errors import DeviceError, SourceError, UsageError
 from convstat.graph import Graph
@@ -106,8 +106,15 @@ def _row(counter: Counter, report: Report, stages: _Stages, wanted: str) -> Coun
         return reconcile.failed(name, variant, version, "failed", first_line(error), device)
     # Where the answers are the same, so are the traces, and that of meta is there already.
     trace_device = device if why_not else "meta"
-    trace = counter.retrace(*stages.model(trace_device), stages.trace(trace_device))
-    prediction = counter.predict(trace)
+    prediction = predict(counter, *stages.model(trace_device), stages.trace(trace_device))
     return reconcile.reconcile(
         report.layers, reported, prediction, name=name, variant=variant, version=version, device=device
     )
+
+
+def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Prediction:
+    """Say what a counter will answer for a model and inputs, of which ``trace`` is the trace."""
+    try:
+        return counter.predict(counter.retrace(model, inputs, trace))
+    except PredictedFailure as failure:
+        return Prediction(None, None, failure=str(failure))

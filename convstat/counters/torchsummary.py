@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, replaced, running
 
 if TYPE_CHECKING:
@@ -21,16 +21,28 @@ _MEMORY = {
     "total": re.compile(r"^Estimated Total Size \(MB\): ([\d.]+)$", re.MULTILINE),
 }
 
-_HELP = (
-    ("has no attribute 'numpy'", "it needs a layer with a weight inside the model: wrap the layer in a Sequential"),
-    ("has no attribute 'size'", "it needs every layer to take and return tensors, or a flat tuple of tensors"),
-    ("tuple index out of range", "it needs every layer to be called with positional inputs"),
-    ("inhomogeneous", "it needs tensors of one number of dimensions where there are several"),
-    ("scalar type", "it can only make float32 inputs"),
-    ("Expected tensor for argument #1 'indices'", "it can only make float32 inputs, and this model takes indices"),
-    ("should be the same", "it can only make float32 inputs"),
-    ("must have the same dtype", "it can only make float32 inputs"),
+_REASONS = (
+    (
+        "'int' object has no attribute 'numpy'",
+        "no layer inside the model has a weight or a bias, and it cannot add up nothing",
+        "put a bare layer into a Sequential",
+    ),
+    (
+        "has no attribute 'size'",
+        "it reads the size of what every layer takes first and returns, and here one is no tensor",
+        "it needs layers that return a tensor or a flat tuple of tensors",
+    ),
+    (
+        "tuple index out of range",
+        "it reads the first positional input of every layer, and here one is called with keywords only",
+        None,
+    ),
+    ("inhomogeneous", "it multiplies up shapes, and here some differ in their number of dimensions", None),
+    ("scalar type", "it makes float32 inputs, and this model takes others", None),
+    ("should be the same", "it makes float32 inputs, and this model takes others", "use --dtype float32"),
+    ("must have the same dtype", "it makes float32 inputs, and this model takes others", "use --dtype float32"),
 )
+"""What its exceptions mean: a part of the message, the reason in words, what would help."""
 
 
 class Torchsummary:
@@ -61,8 +73,7 @@ class Torchsummary:
                     device="cuda" if device == "cuda" else "cpu",
                 )
             except Exception as error:
-                reason = first_line(error)
-                raise CounterFailure(reason, next((help for sign, help in _HELP if sign in reason), None)) from error
+                raise _failure(error) from error
         return _read(printed.getvalue())
 
     def predict(self, trace: Trace) -> Prediction:
@@ -86,9 +97,16 @@ class Torchsummary:
         doubled = tuple(tensor.new_zeros((BATCH, *tensor.shape[1:])) for tensor in inputs)
         try:
             return record(model, doubled)
-        except RuntimeError:
-            # The model cannot take a batch of two; torchsummary will say so itself.
-            return trace
+        except Exception as error:
+            raise PredictedFailure(f"it runs the model with a batch of two: {first_line(error)}") from error
+
+
+def _failure(error: Exception) -> CounterFailure:
+    said = first_line(error)
+    for sign, reason, help in _REASONS:
+        if sign in said:
+            return CounterFailure(f"{reason} ({said})", help)
+    return CounterFailure(said)
 
 
 def _read(printed: str) -> Reported:

@@ -1,6 +1,7 @@
 """Predict torchsummary from a trace: its rows, its parameters, its four memory figures, and its crashes.
 
-It hooks every module except the model itself and Sequential and ModuleList, and makes a row for every *call*;
+It hooks every module except the model itself and Sequential and ModuleList, and makes a row for every *call*,
+or several, because a module that two others hold is hooked twice;
 a row's parameters are the sizes of the module's ``weight`` and ``bias``.
 """
 
@@ -29,22 +30,36 @@ def _is_container(info: ModuleInfo) -> bool:
 def predict(trace: Trace) -> Prediction:
     """Say what torchsummary will answer."""
     calls = [call for call in trace.module_calls() if is_hooked(trace.module_of(call))]
+    hooks = _hooks(trace)
     try:
         _check_inputs(trace)
         elements = 0
         for call in calls:
             _check_input(call, trace)
-            elements += _elements(call, trace)
+            elements += hooks[call.module] * _elements(call, trace)
         if not any(_tensors(trace.module_of(call)) for call in calls):
             raise PredictedFailure(
                 "AttributeError: 'int' object has no attribute 'numpy'"
                 " (no layer inside the model has a weight or a bias)"
             )
-        memory = _memory(trace, calls, elements)
+        memory = _memory(trace, calls, hooks, elements)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
-    terms = _params(trace, calls)
+    terms = _params(trace, calls, hooks)
     return Prediction(terms.params, None, terms.terms(), memory_mib=memory)
+
+
+def _hooks(trace: Trace) -> list[int]:
+    """How many hooks each module gets: ``model.apply`` comes to it once for every module that holds it."""
+    hooks = [0] * len(trace.modules)
+
+    def visit(index: int) -> None:
+        hooks[index] += 1
+        for child in trace.modules[index].children:
+            visit(child)
+
+    visit(0)
+    return hooks
 
 
 def _tensors(info: ModuleInfo) -> list[tuple[str, TensorInfo]]:
@@ -117,10 +132,10 @@ def _int64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
-def _memory(trace: Trace, calls: list[ModuleCall], elements: int) -> Mapping[str, float]:
+def _memory(trace: Trace, calls: list[ModuleCall], hooks: list[int], elements: int) -> Mapping[str, float]:
     # All sizes of all inputs in one product, as the tool has it.
     inputs = _int64(prod(prod(value.shape[1:]) for value in trace.root.args if isinstance(value, TensorInfo)))
-    params = sum(tensor.numel for call in calls for _, tensor in _tensors(trace.module_of(call)))
+    params = sum(hooks[call.module] * tensor.numel for call in calls for _, tensor in _tensors(trace.module_of(call)))
     input_size = abs(inputs * -1 * 4.0 / (1024**2.0))
     output_size = abs(2.0 * elements * 4.0 / (1024**2.0))
     params_size = abs(params * 4.0 / (1024**2.0))
@@ -130,7 +145,7 @@ def _memory(trace: Trace, calls: list[ModuleCall], elements: int) -> Mapping[str
     return {name: float("%0.2f" % size) for name, size in sizes.items()}  # noqa: UP031 - the tool's own format
 
 
-def _params(trace: Trace, calls: list[ModuleCall]) -> Ledger:
+def _params(trace: Trace, calls: list[ModuleCall], hooks: list[int]) -> Ledger:
     """Start from every parameter once, then enter what the rows add and miss."""
     terms = Ledger()
     called = [0] * len(trace.modules)
@@ -155,8 +170,11 @@ def _params(trace: Trace, calls: list[ModuleCall]) -> Ledger:
             counted.add(parameter.key)
             terms.add(info.path, "tied_per_module", params=parameter.numel if again else 0)
             terms.add(info.path, "shared_per_call", params=(times - 1) * parameter.numel, calls=times - 1)
+            parents = hooks[info.index] - 1
+            terms.add(info.path, "shared_parents", params=times * parents * parameter.numel, calls=times * parents)
         for tensor in rows.values():
-            terms.add(info.path, "not_a_parameter", params=called[info.index] * tensor.numel)
+            amount = called[info.index] * hooks[info.index] * tensor.numel
+            terms.add(info.path, "not_a_parameter", params=amount)
     for info in trace.modules:
         for parameter in info.parameters:
             if info.registered and parameter.key not in counted:

@@ -178,13 +178,18 @@ class ModuleInfo:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One forward pass: the tree of its calls, and the table of the modules; index 0 is the root."""
+    """One forward pass: the tree of its calls, and the table of the modules; index 0 is the root.
+
+    ``uses`` says, by a parameter's key, in whose call (a place in ``modules``) a kernel first read it:
+    attention reads the weight of its ``out_proj`` without calling that module.
+    """
 
     root: ModuleCall
     modules: tuple[ModuleInfo, ...]
     device: str
     grad: bool = True
     notes: tuple[str, ...] = ()
+    uses: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def module_of(self, call: ModuleCall) -> ModuleInfo:
         """The module that was called."""

@@ -77,6 +77,7 @@ class ModuleTable:
                 if child is not None
             )
         self.registered = len(self.modules)
+        self.keys: dict[int, int] = {}
 
     def _add(self, module: nn.Module, paths: list[str]) -> int:
         place = self.places[id(module)] = len(self.modules)
@@ -91,10 +92,9 @@ class ModuleTable:
 
     def infos(self) -> tuple[ModuleInfo, ...]:
         """Describe all modules; done after the run, when lazy ones know their sizes."""
-        keys: dict[int, int] = {}
-        return tuple(self._info(place, keys) for place in range(len(self.modules)))
+        return tuple(self._info(place) for place in range(len(self.modules)))
 
-    def _info(self, place: int, keys: dict[int, int]) -> ModuleInfo:
+    def _info(self, place: int) -> ModuleInfo:
         module = self.modules[place]
         kind = type(module)
         children = dict.fromkeys(
@@ -113,7 +113,7 @@ class ModuleTable:
                     tuple(parameter.shape),
                     dtype_name(parameter.dtype),
                     parameter.requires_grad,
-                    keys.setdefault(id(parameter), len(keys)),
+                    self.keys.setdefault(id(parameter), len(self.keys)),
                 )
                 for name, parameter in module._parameters.items()
                 if parameter is not None and not isinstance(parameter, nn.UninitializedParameter)

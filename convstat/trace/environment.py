@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_SCHEMAS = (
+SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width,"
@@ -77,7 +77,7 @@ def _declare_missing() -> str | None:
                 torch.ops.load_library(library)  # type: ignore[no-untyped-call]
             except OSError:
                 continue
-    missing = [schema for schema in _SCHEMAS if not hasattr(torch.ops.torchvision, schema.partition("(")[0])]
+    missing = [schema for schema in SCHEMAS if not hasattr(torch.ops.torchvision, schema.partition("(")[0])]
     if not missing:
         return None
     fragment = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]

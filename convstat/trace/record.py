@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,8 +35,12 @@ def record(
     kwargs: Mapping[str, torch.Tensor] | None = None,
     *,
     hooked: Iterable[nn.Module] | None = None,
+    train: bool = False,
 ) -> Trace:
     """Run the model once, in eval mode with grad enabled, and return the tree of its calls.
+
+    With ``train`` it runs in train mode, and a backward pass follows, from ones at every output that has a gradient;
+    its kernels stand in the tree as the root's last children.
 
     Grad is on because peers leave it on: without it, attention takes a fused kernel that they do not price.
     ``hooked`` are the modules that carry a forward hook during the run, as they do under the peer that is to be
@@ -49,18 +54,32 @@ def record(
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         stack.enter_context(preserved(model))
-        model.eval()
+        model.train(train)
         for module in table.modules if hooked is None else hooked:
             module.register_forward_hook(_no_hook)
         stack.enter_context(torch.enable_grad())
         stack.enter_context(recorder.watching_modules())
         stack.enter_context(spying(recorder.function))
         stack.enter_context(recorder)
-        model(*inputs, **(kwargs or {}))
+        output = model(*inputs, **(kwargs or {}))
+        (root,) = recorder.top
+        assert isinstance(root, ModuleCall)
+        if train:
+            recorder.top = []
+            _backward(output, model)
+            root = replace(root, children=(*root.children, *recorder.top))
     device = next((t.device.type for t in (*inputs, *(kwargs or {}).values(), *model.parameters())), "cpu")
-    (root,) = recorder.top
-    assert isinstance(root, ModuleCall)
-    return Trace(root, table.infos(), device)
+    return Trace(root, table.infos(), device, uses=recorder.uses())
+
+
+def _backward(output: Any, model: nn.Module) -> None:
+    """Run the backward pass to the trainable parameters; their ``.grad`` stays as it was."""
+    from torch.utils._pytree import tree_leaves
+
+    ends = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
+    starts = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if ends and starts:
+        torch.autograd.grad(ends, starts, [torch.ones_like(end) for end in ends], allow_unused=True)
 
 
 def _no_hook(module: nn.Module, args: object, output: object) -> None:
@@ -74,6 +93,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.table = table
         self.top: list[Call] = []
+        self.inside: list[int] = []
+        self.used: dict[int, int] = {}
 
     def _nested(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Call, ...]]:
         """Call the function and collect the calls that it makes."""
@@ -92,7 +113,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             index = self.table.index(module)
             before = _describe_all(args), _describe_kwargs(kwargs)
-            result, children = self._nested(original, (module, *args), kwargs)
+            self.inside.append(index)
+            try:
+                result, children = self._nested(original, (module, *args), kwargs)
+            finally:
+                self.inside.pop()
             self.top.append(ModuleCall(index, *before, describe(result), children))
             return result
 
@@ -107,10 +132,19 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = _describe_all(args), _describe_kwargs(kwargs or {})
+        if self.inside:
+            for value in args:
+                if type(value) is nn.Parameter:
+                    self.used.setdefault(id(value), self.inside[-1])
         result, children = self._nested(func, args, kwargs or {})
         op, overload = _op_name(func)
         self.top.append(KernelCall(op, overload, *before, describe(result), children))
         return result
+
+    def uses(self) -> dict[int, int]:
+        """The module in whose call each parameter was first used, by the parameter's key."""
+        keys = self.table.keys
+        return {keys[parameter]: module for parameter, module in self.used.items() if parameter in keys}
 
 
 _NO_KWARGS: dict[str, Value] = {}

@@ -1,0 +1,78 @@
+"""Ask a real peer and its prediction the same question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from convstat.counters import COUNTERS, CounterFailure, Prediction, Reported
+from convstat.counters.measure import predict
+from convstat.trace.environment import torchvision_compat
+from convstat.trace.record import record
+
+NAMES = ("ptflops", "ptflops-aten", "torchsummary")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a peer said, what was predicted, and why meta might say something else."""
+
+    reported: Reported | None
+    failure: str | None
+    prediction: Prediction
+    why_not_meta: str | None
+
+    def check(self, about: str) -> None:
+        """The prediction is right to the unit and to the printed digit, failures included."""
+        if self.reported is None:
+            assert self.prediction.failure, f"{about}: nobody foresaw {self.failure}"
+            return
+        assert None is self.prediction.failure, about
+        expected = (self.reported.params, self.reported.macs, self.reported.memory_mib)
+        actual = (self.prediction.params, self.prediction.macs, self.prediction.memory_mib)
+        assert expected == actual, about
+        terms = self.prediction.terms
+        assert self.reported.params == sum(term.params for term in terms), about
+        assert (self.reported.macs or 0) == sum(term.macs for term in terms), about
+
+
+def ask(model: nn.Module, *inputs: torch.Tensor, only: tuple[str, ...] = NAMES) -> dict[str, Answer]:
+    """Run the peers on a model, and predict them from one trace."""
+    torchvision_compat()
+    trace = record(model, inputs)
+    answers = {}
+    for name in only:
+        counter = COUNTERS[name]
+        reported, failure = None, None
+        try:
+            reported = counter.run(model, inputs)
+        except CounterFailure as error:
+            failure = str(error)
+        prediction = predict(counter, model, inputs, trace)
+        answers[name] = Answer(reported, failure, prediction, counter.why_not_meta(trace))
+    return answers
+
+
+def to_meta(model: nn.Module) -> nn.Module:
+    """Move a model to the meta device; ``model.to`` would untie its tied parameters."""
+    moved: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                there = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+                module._parameters[name] = moved.setdefault(id(parameter), there)
+    return model.to("meta")
+
+
+def check_on_both_devices(model: nn.Module, *inputs: torch.Tensor, only: tuple[str, ...] = NAMES) -> None:
+    """The predictions hold on the CPU and on meta, and the answers are the same unless we say why not."""
+    on_cpu = ask(model, *inputs, only=only)
+    for name, answer in on_cpu.items():
+        answer.check(f"{name} on cpu")
+    on_meta = ask(to_meta(model), *(tensor.to("meta") for tensor in inputs), only=only)
+    for name, answer in on_meta.items():
+        answer.check(f"{name} on meta")
+        if answer.why_not_meta is None:
+            assert on_cpu[name].reported == answer.reported, f"{name}: cpu, then meta"
