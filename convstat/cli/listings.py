@@ -114,13 +114,16 @@ def configs() -> tuple[Entry, ...]:
 
 
 def _first_words(path: Any) -> str:
+    """Give the first sentence of the comment that a spec starts with."""
+    words: list[str] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        words = line.lstrip("# ").strip()
-        if line.startswith("#") and words and not words.startswith("yaml-language-server"):
-            return str(words)
-        if not line.startswith("#"):
+        text = line.lstrip("#").strip()
+        if not line.startswith("#") or (words and not text):
             break
-    return ""
+        if text and not text.startswith("yaml-language-server"):
+            words.append(text)
+    sentence, _, _ = " ".join(words).partition(". ")
+    return sentence.rstrip(".:")
 
 
 LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {

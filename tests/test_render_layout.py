@@ -1,0 +1,137 @@
+"""Tables fit their width, and no number is ever cut, wrapped or left out without a word."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hand_made import CHECK, FULL, HUGE, NASTY, SWEEP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convstat.render import layout
+from convstat.render.base import Options
+from convstat.render.page import Column, Row, Table
+from convstat.render.terminal import lay_out_page, wrap
+from convstat.render.text import cells
+from convstat.render.views import view
+from convstat.report import Report
+
+NAMES = st.text(alphabet="abcdefghij._[]:", min_size=1, max_size=60)
+COUNTS = st.integers(min_value=0, max_value=10**15).map(lambda n: f"{n:,}")
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """A table with a column of names and some of numbers, each number a different one."""
+    count = draw(st.integers(1, 7))
+    columns = [Column("layer", "left", shortens=True, comfort=draw(st.integers(10, 40)))]
+    columns += [Column(f"c{i}", priority=draw(st.integers(0, 3)), name=f"column {i}") for i in range(count)]
+    rows = draw(
+        st.lists(
+            st.builds(
+                lambda name, numbers, indent: Row((name, *numbers), indent=indent),
+                NAMES,
+                st.lists(COUNTS, min_size=count, max_size=count),
+                st.integers(0, 5),
+            ),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    return Table(tuple(columns), tuple(rows), (Row(("total", *["1"] * count)),))
+
+
+def lines_of(table: Table, width: int) -> tuple[list[str], layout.Fit]:
+    """The lines of a table at a width, and how it was made to fit."""
+    chosen = layout.fit(table, width)
+    write = layout.stack(table, chosen, width) if chosen.stacked else layout.lay_out(table, chosen)
+    return [line for line, _ in write], chosen
+
+
+def assert_numbers_whole(table: Table, lines: list[str], announced: list[str]) -> None:
+    """Each cell of each numeric column is there as a word of its own, or the column is announced as hidden."""
+    words = [word for line in lines for word in line.split()]
+    for position, column in enumerate(table.columns[1:], 1):
+        if column.label in announced:
+            continue
+        missing = [row.cells[position] for row in table.rows]
+        for word in words:
+            if word in missing:
+                missing.remove(word)
+        assert [] == missing, column.label
+
+
+@given(tables(), st.integers(40, 200))
+def test_each_number_is_whole_or_its_column_is_announced(table: Table, width: int) -> None:
+    """At every width from 40 to 200, for any table."""
+    lines, chosen = lines_of(table, width)
+    assert_numbers_whole(table, lines, layout.hidden_names(table, chosen))
+
+
+@given(tables(), st.integers(40, 200))
+def test_a_table_is_no_wider_than_asked(table: Table, width: int) -> None:
+    """Side by side it always fits; as lines of its own too, since a number with its name takes less than 40 cells."""
+    lines, _ = lines_of(table, width)
+    assert max(map(cells, lines)) <= width
+
+
+@given(tables(), st.integers(40, 200))
+def test_required_columns_stay(table: Table, width: int) -> None:
+    """A column of priority 0 is shown at every width."""
+    chosen = layout.fit(table, width)
+    assert {p for p, column in enumerate(table.columns) if column.priority == 0} <= set(chosen.shown)
+
+
+@given(tables())
+def test_the_announced_width_hides_nothing(table: Table) -> None:
+    """The footer names a width, and at that width every column is there."""
+    assert () == layout.fit(table, layout.needed_width(table)).hidden
+
+
+def test_the_check_of_numbers_can_fail() -> None:
+    """A number that is cut, and a column that is gone without a word, are seen."""
+    table = Table((Column("layer"), Column("c")), (Row(("a", "1,234")),))
+    assert_numbers_whole(table, ["a  1,234"], [])
+    assert_numbers_whole(table, ["a"], ["c"])
+    with pytest.raises(AssertionError):
+        assert_numbers_whole(table, ["a  1,2..."], [])
+    with pytest.raises(AssertionError):
+        assert_numbers_whole(table, ["a"], [])
+
+
+@pytest.mark.parametrize("result", [FULL, HUGE, NASTY, SWEEP, CHECK], ids=["full", "huge", "nasty", "sweep", "check"])
+def test_real_pages_keep_every_number(result: object) -> None:
+    """At each width from 40 to 200, what is a number in a page is one on the screen, or its column is announced."""
+    for width in range(40, 201):
+        options = Options(width=width)
+        page = view(result, options)  # type: ignore[arg-type]
+        text = "\n".join("".join(part for part, _ in line) for line in lay_out_page(page, options))
+        words = set(re.split(r"[\s()]+", text))
+        for table in (block for block in page.blocks if isinstance(block, Table)):
+            hidden = layout.hidden_names(table, layout.fit(table, width))
+            flat = " ".join(text.split())
+            assert all(label in flat for label in hidden)
+            for position, column in enumerate(table.columns):
+                if column.align == "left" or column.label in hidden:
+                    continue
+                for row in (*table.rows, *table.totals):
+                    assert set(row.cells[position].split()) <= words, (width, column.label)
+        if isinstance(result, Report):
+            assert f"{result.totals.params:,}" in words
+            assert f"{result.totals.macs:,}" in words
+
+
+@pytest.mark.parametrize("width", range(40, 201, 8))
+def test_no_line_of_a_page_is_wider_than_asked(width: int) -> None:
+    """Prose wraps between words, tables fit."""
+    options = Options(width=width)
+    for result in (FULL, NASTY, SWEEP, CHECK):
+        for line in lay_out_page(view(result, options), options):  # type: ignore[arg-type]
+            assert cells("".join(part for part, _ in line)) <= width
+
+
+@given(st.text(alphabet="ab 1,", max_size=200), st.integers(5, 80))
+def test_wrapping_loses_no_word(text: str, width: int) -> None:
+    """The words of the lines are the words of the text, in order."""
+    assert text.split() == " ".join(wrap(text, width)).split()
