@@ -63,7 +63,7 @@ def read(text: str) -> Spec:
         name=text.strip(),
         note=None,
         variants={None: Variant("", (), (unknown,))},
-        blocks={block: compiler.finished(compiler.blocks[block]) for block in compiler.blocks},
+        blocks=compiler.finish(),
         items=items,
         outputs=(),
         budget=(),

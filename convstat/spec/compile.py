@@ -10,9 +10,11 @@ from types import MappingProxyType
 from convstat import layers
 from convstat.errors import Diagnostic, Mark, SourceText, did_you_mean
 from convstat.spec import shipped
+from convstat.spec.body import MAX_CALLS
+from convstat.spec.inputs import ordered, read_inputs, read_variants
 from convstat.spec.items import GROUPS, check_name, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree, load
-from convstat.spec.plan import INPUT, PREV, Block, BlockCall, InputPlan, Item, LayerCall, Plan, Ref, Variant
+from convstat.spec.plan import INPUT, PREV, Block, BlockCall, Item, LayerCall, Plan, Ref
 from convstat.spec.problems import Problems
 from convstat.spec.unused import unused_items
 from convstat.spec.values import RESERVED, SHAPE_NAMES, Formula, Scope
@@ -21,9 +23,6 @@ KEYS = ("convstat", "name", "note", "input", "vars", "blocks", "layers", "models
 """The keys of a spec, in the order in which one writes them."""
 
 BLOCK_KEYS = ("params", "inputs", "layers", "note")
-DTYPES = ("float32", "int64")
-MAX_CALLS = 64
-"""How deep blocks may call blocks."""
 
 
 def compile_spec(source: SourceText) -> tuple[Plan, tuple[Diagnostic, ...]]:
@@ -59,6 +58,9 @@ class Compiler:
         self.variables: dict[str, Formula] = {}
         self.variable_marks: dict[str, Mark] = {}
         self.used: set[str] = set()
+        self.used_by_inputs: set[str] = set()
+        self.chosen_in: set[str] = set()
+        self.final: dict[str, Block] = {}
 
     # What the items ask.
 
@@ -109,39 +111,35 @@ class Compiler:
                 tree.mark,
                 help="input: [3, 224, 224], the sizes of one sample: channels, height, width",
             )
-        inputs = self.inputs(entries["input"]) if "input" in entries else ()
-        beside = set(self.used)
+        inputs = read_inputs(self, entries["input"]) if "input" in entries else ()
         self.own_blocks(entries.get("blocks"))
         for name, (key, block) in self.own.items():
             self.block(name, block, key.mark)
         self.current = ""
         if "layers" not in entries:
             self.problems.add("the layers are missing", tree.mark, help="layers: a list, each item starting with '- '")
-        items = (
-            compile_items(entries["layers"], scope, self, [entry.name for entry in inputs])
-            if "layers" in entries
-            else ()
-        )
-        if "layers" in entries and not items and not self.problems:
-            self.problems.add("there are no layers", entries["layers"].mark)
+            items: tuple[Item, ...] = ()
+        else:
+            items = compile_items(entries["layers"], scope, self, [entry.name for entry in inputs])
+            if not items and not self.problems:
+                self.problems.add("there are no layers", entries["layers"].mark)
         self.used |= scope.used
         self.check_calls()
-        variants = self.variants(entries.get("models"), inputs)
+        variants = read_variants(self, entries.get("models"), inputs)
         outputs = tuple(Ref(word.text, word.mark) for word in self.words(entries.get("outputs"), "the name of an item"))
-        plan_budget = tuple((word.text, word.mark) for word in self.words(entries.get("budget"), "a budget"))
-        name, note = entries.get("name"), entries.get("note")
-        read = frozenset(self.used - beside) | self.read_by_variables()
-        read |= frozenset(name for block in self.blocks.values() for name in block.reads)
+        budget = tuple((word.text, word.mark) for word in self.words(entries.get("budget"), "a budget"))
+        title, note = entries.get("name"), entries.get("note")
+        read = {read for block in self.blocks.values() for read in block.reads} | self.used | self.read_by_variables()
         return Plan(
             source=self.source,
-            name=name.text if isinstance(name, Scalar) else PurePath(self.source.name).stem,
+            name=title.text if isinstance(title, Scalar) else PurePath(self.source.name).stem,
             note=note.text if isinstance(note, Scalar) else None,
             variants=MappingProxyType(variants),
-            blocks=MappingProxyType({name: self.finished(block) for name, block in self.blocks.items()}),
+            blocks=self.finish(),
             items=items,
             outputs=outputs,
-            budget=plan_budget,
-            read_beside_input=read,
+            budget=budget,
+            read_beside_input=frozenset(read),
             single=items[0] if len(items) == 1 and isinstance(items[0].action, (LayerCall, BlockCall)) else None,
             later_names=MappingProxyType({item.name: item.mark for item in items}),
         )
@@ -190,7 +188,7 @@ class Compiler:
         # A variable that is wrong is still a variable: its readers are not to be told that it is undefined.
         for name in names:
             self.variables.setdefault(name, Formula("1", tree.mark, frozenset(), 1))
-        self.ordered(self.variables)
+        ordered(self.problems, self.variables)
 
     def variable_name(self, key: Scalar, what: str) -> bool:
         """Whether this may be the name of a variable or a parameter."""
@@ -202,114 +200,9 @@ class Compiler:
             return True
         return False
 
-    def ordered(self, formulas: Mapping[str, Formula]) -> tuple[tuple[str, Formula], ...]:
-        """The variables, each after those that it reads; a cycle is reported with its path."""
-        order: dict[str, Formula] = {}
-        for start in formulas:
-            # Depth first with a stack of its own: a chain of variables may be longer than Python's.
-            path: dict[str, None] = {}
-            stack = [(start, False)]
-            while stack:
-                name, done = stack.pop()
-                if done:
-                    path.pop(name, None)
-                    order[name] = formulas[name]
-                    continue
-                if name in order:
-                    continue
-                if name in path:
-                    names = list(path)
-                    cycle = [*names[names.index(name) :], name]
-                    self.problems.add(f"variables read each other: {' -> '.join(cycle)}", formulas[cycle[-2]].mark)
-                    return ()
-                path[name] = None
-                stack.append((name, True))
-                stack += [
-                    (read, False) for read in sorted(formulas[name].names) if read in formulas and read not in order
-                ]
-        return tuple(order.items())
-
     def read_by_variables(self) -> frozenset[str]:
         """The names that variables read."""
         return frozenset().union(*(formula.names for formula in self.variables.values()))
-
-    # Inputs and variants.
-
-    def inputs(self, tree: Tree) -> tuple[InputPlan, ...]:
-        """Read the inputs: one list of sizes, or named ones."""
-        if isinstance(tree, List):
-            one = self.one_input(INPUT, tree, tree.mark)
-            return (one,) if one else ()
-        if not isinstance(tree, Map) or not len(tree):
-            self.problems.add(
-                "the input is a list of sizes", tree.mark, help="input: [3, 224, 224], or {x: [...], y: [...]}"
-            )
-            return ()
-        found = []
-        for key, value in tree:
-            if key.text == INPUT or check_name(key, "an input", self):
-                one = self.one_input(key.text, value, key.mark)
-                if one:
-                    found.append(one)
-        return tuple(found)
-
-    def one_input(self, name: str, tree: Tree, mark: Mark) -> InputPlan | None:
-        """Read one input: a list of sizes, or ``{shape: [...], dtype: ...}``."""
-        dtype = None
-        if isinstance(tree, Map):
-            entries = self.keys(tree, ("shape", "dtype"), "an input")
-            written = entries.get("dtype")
-            if written is not None:
-                dtype = written.text if isinstance(written, Scalar) else ""
-                if dtype not in DTYPES:
-                    help = did_you_mean(dtype, DTYPES) or (f"it is one of {', '.join(DTYPES)}",)
-                    self.problems.add(f"unknown dtype '{dtype}'", written.mark, help=help)
-            shape = entries.get("shape")
-            if shape is None:
-                self.problems.add(f"input '{name}' needs a shape", mark, help="{shape: [128], dtype: int64}")
-                return None
-            tree = shape
-        if not isinstance(tree, List) or not tree.items:
-            self.problems.add("the sizes of one sample are expected here, as a list", tree.mark, help="[3, 224, 224]")
-            return None
-        scope = Scope(self.variables, self.problems, words=self.names)
-        sizes = [scope.compile(item) for item in tree.items]
-        self.used |= scope.used
-        known = tuple(size for size in sizes if size is not None)
-        return InputPlan(name, known, dtype, mark) if len(known) == len(sizes) else None
-
-    def variants(self, tree: Tree | None, inputs: tuple[InputPlan, ...]) -> dict[str | None, Variant]:
-        """Read the variants: each sets variables, and may have an input of its own."""
-        found: dict[str | None, Variant] = {None: Variant("", self.ordered(self.variables), inputs)}
-        if tree is None or (isinstance(tree, Scalar) and tree.is_null):
-            return found
-        if not isinstance(tree, Map):
-            self.problems.add("models is a mapping: {small: {alpha: 0.5}}", tree.mark)
-            return found
-        scope = Scope(self.variables, self.problems, words=self.names)
-        for key, value in tree:
-            check_name(key, "a variant", self)
-            formulas, own_inputs, note = dict(self.variables), inputs, None
-            if isinstance(value, Scalar) and value.is_null:
-                value = Map((), value.mark)
-            if not isinstance(value, Map):
-                self.problems.add("a variant sets variables: {alpha: 0.5}", value.mark)
-                continue
-            for name, setting in value:
-                if name.text == "input" and name.text not in self.variables:
-                    own_inputs = self.inputs(setting)
-                elif name.text == "note" and name.text not in self.variables:
-                    note = setting.text if isinstance(setting, Scalar) else None
-                elif name.text in self.variables:
-                    formula = scope.compile(setting)
-                    formulas[name.text] = formula or formulas[name.text]
-                else:
-                    help = did_you_mean(name.text, (*self.variables, "input", "note"))
-                    self.problems.add(
-                        f"variant '{key.text}' sets '{name.text}', which is no variable", name.mark, help=help
-                    )
-            found[key.text] = Variant(key.text, self.ordered(formulas), own_inputs, note)
-        return found
 
     # Blocks.
 
@@ -355,9 +248,18 @@ class Compiler:
         self.blocks[name] = Block(name, inputs, MappingProxyType(params), items, reads, mark, is_shipped)
         self.current = outer
 
+    def finish(self) -> Mapping[str, Block]:
+        """The blocks as they are called; one that a variable names later joins them then."""
+        for name, block in self.blocks.items():
+            if name not in self.final:
+                self.final[name] = self.finished(block)
+        return MappingProxyType(self.final)
+
     def finished(self, block: Block) -> Block:
         """The block with the variables that the blocks it calls read."""
         reads = set(block.reads)
+        if block.name in self.chosen_in and not block.shipped:
+            reads.update(self.variables)  # which block it calls is known only to its caller
         seen, open_calls = {block.name}, list(self.edges.get(block.name, ()))
         while open_calls:
             name = open_calls.pop()
@@ -399,7 +301,7 @@ class Compiler:
     def warnings(self, plan: Plan) -> tuple[Diagnostic, ...]:
         """What is there for nothing: variables that nothing reads, items that nothing uses."""
         found = []
-        read = self.used | self.read_by_variables() | {name for block in plan.blocks.values() for name in block.reads}
+        read = plan.read_beside_input | self.used_by_inputs
         for name in self.variables:
             if name not in read:
                 message = f"the variable '{name}' is never used"

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from convstat.errors import LayerError, Mark, did_you_mean
 from convstat.graph import Shape
 from convstat.layers.base import show, show_shape
-from convstat.spec.expressions import ExpressionError, Value
 from convstat.spec.fragment import Fragment, Leaf
 from convstat.spec.overrides import Override, mark_of, shown
 from convstat.spec.plan import INPUT, PREV, Block, Item, LayerCall, Plan, Ref, Residual
 from convstat.spec.problems import Problems
+from convstat.spec.scalars import ExpressionError, Value
+from convstat.spec.sizes import sizes_of
 from convstat.spec.values import Formula
 
 Values = Mapping[str, Value]
@@ -86,7 +87,7 @@ class Explainer:
     ) -> None:
         """A layer that cannot be, or that does not fit its input."""
         mark, notes = item.mark, list[str]()
-        argument = error.argument
+        argument = error.argument or ""
         if argument in overridden:
             mark = overridden[argument].mark
         elif argument in action.names:
@@ -103,7 +104,7 @@ class Explainer:
         shapes = [fragment.values[source].shape for source in sources]
         if inferred:
             notes.append(f"{inferred[0]} comes from {self.origin(fragment, sources[0])}")
-        elif argument is None or any(shape and show_shape(shape) in error.message for shape in shapes):
+        elif not argument or any(shape and show_shape(shape) in error.message for shape in shapes):
             notes += [
                 f"the input {show_shape(shape)} comes from {self.origin(fragment, source)}"
                 for shape, source in zip(shapes, sources, strict=True)
@@ -134,7 +135,7 @@ class Explainer:
         value = fragment.values[wire]
         if value.part < 0:
             if self.calls:
-                block, item, path = self.calls[-1]
+                _, item, path = self.calls[-1]
                 return f"what comes into '{path}' ({_place(item.mark)})"
             inputs = self.plan.variants[None].inputs
             number = -1 - value.part
@@ -217,8 +218,6 @@ class Explainer:
 
 
 def _sizes(fragment: Fragment, sources: tuple[int, ...]) -> dict[str, int]:
-    from convstat.spec.expand import sizes_of
-
     return sizes_of(fragment.values[sources[0]].shape)
 
 

@@ -16,29 +16,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from convstat.spec.scalars import MAX_BITS, ExpressionError, Value, bits, bounded, number, yaml_trap
+
 MAX_LENGTH = 500
 MAX_DEPTH = 40
-MAX_BITS = 256
-"""The size of a result; a wider one is a mistake or an attack."""
-
-LIMIT = 1 << MAX_BITS
-
-Value = Any
-"""int, Fraction, bool, str, None, or a tuple of them."""
 
 
-class ExpressionError(ValueError):
-    """An expression that cannot be read or worked out; ``offset`` and ``length`` say where in its text."""
-
-    def __init__(self, message: str, offset: int = 0, length: int = 0, help: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.offset = offset
-        self.length = length
-        self.help = help
-
-
-class UnknownName(ExpressionError):
+class UnknownNameError(ExpressionError):
     """A name that means nothing here."""
 
     def __init__(self, name: str, offset: int) -> None:
@@ -48,7 +32,7 @@ class UnknownName(ExpressionError):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled expression: ``evaluate`` takes the values of ``names``; ``constant`` holds the result of one without."""
+    """A compiled expression: ``evaluate`` takes the values of ``names``; ``constant`` is the result where none."""
 
     text: str
     evaluate: Callable[[Mapping[str, Value]], Value]
@@ -123,10 +107,6 @@ def _mod(left: Value, right: Value, at: int) -> Value:
     return left % right
 
 
-def _bits(value: int | Fraction) -> int:
-    return max(value.numerator.bit_length(), value.denominator.bit_length())
-
-
 def _pow(base: Value, exponent: Value, at: int) -> Value:
     _numbers(base, exponent, "**", at)
     if exponent != int(exponent):
@@ -134,21 +114,9 @@ def _pow(base: Value, exponent: Value, at: int) -> Value:
     exponent = int(exponent)
     if not base and exponent < 0:
         raise ExpressionError("division by zero", at, 2)
-    if base not in (0, 1, -1) and (_bits(base) - 1 or 1) * abs(exponent) > MAX_BITS:
+    if base not in (0, 1, -1) and (bits(base) - 1 or 1) * abs(exponent) > MAX_BITS:
         raise ExpressionError(f"the result has more than {MAX_BITS} bits", at, 2)
     return Fraction(base) ** exponent if exponent < 0 else base**exponent
-
-
-def _result(value: Value) -> Value:
-    if value.__class__ is int:
-        if -LIMIT < value < LIMIT:
-            return value
-    elif value.__class__ is Fraction:
-        if _bits(value) <= MAX_BITS:
-            return value.numerator if value.denominator == 1 else value
-    else:
-        return value
-    raise ExpressionError(f"the result has more than {MAX_BITS} bits")
 
 
 FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int, int]] = {
@@ -178,26 +146,8 @@ _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _GLOBALS: dict[str, Any] = {
     "__builtins__": {},
     "_add": _add, "_sub": _sub, "_mul": _mul, "_div": _div, "_floordiv": _floordiv, "_mod": _mod, "_pow": _pow,
-    "_result": _result, **{f"_{name}": entry[0] for name, entry in FUNCTIONS.items()},
+    "_result": bounded, **{f"_{name}": entry[0] for name, entry in FUNCTIONS.items()},
 }  # fmt: skip
-
-_LITERAL = re.compile(r"(\d[\d_]*)?(\.[\d_]*)?([eE][-+]?\d[\d_]*)?")
-
-
-def number(text: str, offset: int = 0) -> int | Fraction:
-    """Read a decimal literal exactly.
-
-    >>> number("1e6"), number("1_000_000"), number("0.1")
-    (1000000, 1000000, Fraction(1, 10))
-    """
-    match = _LITERAL.fullmatch(text)
-    if match is None or not (match.group(1) or match.group(2)):
-        raise ExpressionError(f"'{text}' is not a decimal number", offset, len(text))
-    if len(text) > 100 or abs(int((match.group(3) or "e0")[1:].replace("_", ""))) > 77:
-        raise ExpressionError(f"the number has more than {MAX_BITS} bits", offset, len(text))
-    value = Fraction(text.replace("_", ""))
-    result: int | Fraction = _result(value)
-    return result
 
 
 class _Compiler:
@@ -272,7 +222,7 @@ class _Compiler:
             return ast.Constant(name)
         if name in FUNCTIONS:
             raise self.error(f"'{name}' is a function: call it, as in {name}(...)", node)
-        raise UnknownName(name, node.col_offset)
+        raise UnknownNameError(name, node.col_offset)
 
     def call(self, node: ast.Call, depth: int) -> ast.expr:
         allowed = " ".join(FUNCTIONS)
@@ -375,42 +325,3 @@ def _parse(text: str) -> ast.expr:
         raise ExpressionError("not an expression", offset, 1, help) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("the expression is too deeply nested, or a number in it is too long") from None
-
-
-def yaml_trap(text: str) -> tuple[str, str] | None:
-    """What YAML 1.1 would have made of a number, and what to write; None where it is no trap.
-
-    >>> yaml_trap("010")
-    ("'010' is ambiguous: YAML 1.1 reads it as 8", 'write 10, or 8 if octal was meant')
-    >>> yaml_trap("12:30")
-    ("'12:30' is ambiguous: YAML 1.1 reads it as 750", 'write 750, or a list: [12, 30]')
-    """
-    sign = -1 if text.startswith("-") else 1
-    digits = text.lstrip("+-").replace("_", "")
-    if len(digits) > 30:
-        return None
-    if re.fullmatch(r"0[0-9]+", digits):
-        plain = sign * int(digits)
-        if re.fullmatch(r"0[0-7]+", digits):
-            octal = sign * int(digits, 8)
-            return (
-                f"'{text}' is ambiguous: YAML 1.1 reads it as {octal}",
-                f"write {plain}, or {octal} if octal was meant",
-            )
-        return f"'{text}' has a leading zero", f"write {plain}"
-    if re.fullmatch(r"0[oO][0-7]+", digits):
-        return f"'{text}' is octal", f"write {sign * int(digits[2:], 8)}"
-    if re.fullmatch(r"0[xX][0-9a-fA-F]+", digits):
-        return f"'{text}' is hexadecimal", f"write {sign * int(digits, 16)}"
-    if re.fullmatch(r"0[bB][01]+", digits):
-        return f"'{text}' is binary", f"write {sign * int(digits, 2)}"
-    if re.fullmatch(r"[0-9]+(:[0-5]?[0-9])+", digits):
-        parts = [int(part) for part in digits.split(":")]
-        total = 0
-        for part in parts:
-            total = 60 * total + part
-        return (
-            f"'{text}' is ambiguous: YAML 1.1 reads it as {sign * total}",
-            f"write {sign * total}, or a list: [{', '.join(map(str, parts))}]",
-        )
-    return None

@@ -32,6 +32,9 @@ class Counts(NamedTuple):
     stored: Mapping[str, int] = NOTHING
 
 
+NO_COUNTS = Counts()
+
+
 class Leaf:
     """One layer that fits its inputs, and its cost."""
 
@@ -90,7 +93,7 @@ class Fragment:
     names: dict[str, int] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     output: int = 0
-    counts: Counts = Counts()
+    counts: Counts = NO_COUNTS
 
     def finish(self, output: int) -> Fragment:
         """Close the fragment: nothing is added any more."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convstat import layers
 from convstat.errors import Mark, did_you_mean
 from convstat.layers.base import Flag, Layer
+from convstat.spec.calls import block_call, layer_call
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.plan import INPUT, PREV, Action, BlockCall, Choice, Item, LayerCall, Parallel, Ref, Residual
 from convstat.spec.values import REPEAT_NAMES, SHAPE_NAMES, Formula, Scope
@@ -34,7 +35,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 def is_merge(kind: type[Layer]) -> bool:
     """Whether the kind joins inputs, so that its bare value names them: ``add: [stem, prev]``."""
-    return kind.arity[0] >= 2 or kind.arity[1] is None
+    return kind.functional and kind.arity != (1, 1)
 
 
 def check_name(name: Scalar, what: str, compiler: Compiler) -> bool:
@@ -98,7 +99,7 @@ class _Reader:
             self.problems.add("a layer is expected here, not a list", self.tree.mark)
             return None
         if isinstance(self.tree, Scalar):
-            op, arguments, modifiers = self.tree, None, {}
+            op, arguments, modifiers = self.tree, None, dict[str, Tree]()
         else:
             parted = self.parted(self.tree)
             if parted is None:
@@ -343,7 +344,7 @@ class _Reader:
         kind = layers.NAMES[op.text]
         if is_merge(kind):
             if isinstance(arguments, Map):
-                entries = dict((key.text, value) for key, value in arguments)
+                entries = {key.text: value for key, value in arguments}
                 named = self.sources(entries.get("inputs"))
                 rest = Map(tuple((k, v) for k, v in arguments if k.text != "inputs"), arguments.mark)
                 return layer_call(kind, op, rest, scope, self.compiler), named
@@ -360,13 +361,18 @@ class _Reader:
             return None
         made: dict[str, Action | None] = {}
         compiler = self.compiler
+        compiler.chosen_in.add(compiler.current)
 
         def compile_for(word: str) -> Action | None:
             if word not in made:
+                call: Action | None = None
                 if compiler.has_own_block(word) or word not in layers.NAMES:
-                    made[word] = block_call(word, op, arguments, scope, compiler) if compiler.has_block(word) else None
+                    call = block_call(word, op, arguments, scope, compiler) if compiler.has_block(word) else None
                 else:
-                    made[word] = layer_call(layers.NAMES[word], op, arguments, scope, compiler)
+                    call = layer_call(layers.NAMES[word], op, arguments, scope, compiler)
+                compiler.finish()
+                compiler.problems.raise_if_any()
+                made[word] = call
             return made[word]
 
         if arguments is not None:
@@ -374,91 +380,3 @@ class _Reader:
             for tree in [v for _, v in arguments] if isinstance(arguments, Map) else [arguments]:
                 scope.used.update(re.findall(r"[A-Za-z_]\w*", tree.text) if isinstance(tree, Scalar) else ())
         return Choice(formula, arguments, compile_for)
-
-
-def layer_call(
-    kind: type[Layer], op: Scalar, arguments: Tree | None, scope: Scope, compiler: Compiler
-) -> LayerCall | None:
-    """Compile a layer with its arguments, by torch's names or their short forms."""
-    problems = compiler.problems
-    given: dict[str, Formula] = {}
-    keys: dict[str, Mark] = {}
-    complete = True
-    if isinstance(arguments, Map):
-        for key, tree in arguments:
-            name = kind.shorts.get(key.text, key.text)
-            if name not in kind.arguments:
-                names = (*kind.arguments, *kind.shorts)
-                problems.add(
-                    f"{kind.kind()} has no argument '{key.text}'",
-                    key.mark,
-                    help=did_you_mean(key.text, names)
-                    or ((f"it takes {', '.join(kind.arguments)}",) if kind.arguments else ("it takes no arguments",)),
-                )
-                complete = False
-                continue
-            if name in keys:
-                problems.add(f"'{name}' is given twice, once as '{key.text}'", key.mark)
-            keys[name] = key.mark
-            formula = scope.compile(tree, kind.arguments[name].kind)
-            if formula is None:
-                complete = False
-            else:
-                given[name] = formula
-    elif arguments is not None:
-        scalar = kind.scalar_argument()
-        if scalar is None:
-            problems.add(f"{kind.kind()} takes no arguments", arguments.mark)
-            return None
-        keys[scalar] = arguments.mark
-        formula = scope.compile(arguments, kind.arguments[scalar].kind)
-        if formula is None:
-            complete = False
-        else:
-            given[scalar] = formula
-    if not complete:
-        return None
-    names, formulas = tuple(given), tuple(given.values())
-    constants = tuple(f.constant for f in formulas) if all(f.evaluate is None for f in formulas) else None
-    frozen: tuple[Any, ...] = () if constants is None else (constants, tuple(map(type, constants)))
-    return LayerCall(kind, names, formulas, keys, constants, (kind.kind(), names, *frozen))
-
-
-def block_call(name: str, op: Scalar, arguments: Tree | None, scope: Scope, compiler: Compiler) -> BlockCall | None:
-    """Compile a call of a block; a bare value is its first parameter that must be given, else its first."""
-    params = compiler.block_params(name)
-    if params is None:
-        return None
-    compiler.calls(name, op.mark)
-    given: dict[str, Formula] = {}
-    complete = True
-    entries: list[tuple[str, Mark, Tree]] = []
-    if isinstance(arguments, Map):
-        entries = [(key.text, key.mark, value) for key, value in arguments]
-    elif arguments is not None:
-        if not params:
-            compiler.problems.add(f"block '{name}' takes no parameters", arguments.mark)
-            return None
-        first = next((key for key, required in params.items() if required), next(iter(params)))
-        entries = [(first, arguments.mark, arguments)]
-    for key, mark, tree in entries:
-        if key not in params:
-            compiler.problems.add(
-                f"block '{name}' has no parameter '{key}'",
-                mark,
-                help=did_you_mean(key, params)
-                or ((f"it takes {', '.join(params)}",) if params else ("it takes no parameters",)),
-            )
-            complete = False
-            continue
-        formula = scope.compile(tree)
-        if formula is None:
-            complete = False
-        else:
-            given[key] = formula
-    missing = [key for key, required in params.items() if required and key not in {entry[0] for entry in entries}]
-    for key in missing:
-        compiler.problems.add(f"block '{name}' needs {key}", op.mark, help=f"{name}: {{{key}: ...}}")
-    if not complete or missing:
-        return None
-    return BlockCall(name, tuple(given), tuple(given.values()))

@@ -2,7 +2,7 @@
 
 No value is constructed: a scalar stays the text that was written, with its place, and what it means is decided
 where it is used (:mod:`convstat.spec.values`).
-So nothing of YAML 1.1 (``on`` is true, ``12:30`` is 750) can happen behind the user's back, and no tag can make an object.
+So nothing of YAML 1.1 (``on`` is true, ``12:30`` is 750) happens behind the user's back, and no tag makes an object.
 The tree is built from libyaml's events with an explicit stack:
 its limits are checked as the text is read, so that a hostile file is refused before it costs anything.
 """
@@ -100,7 +100,7 @@ def load(source: SourceText) -> Tree:
     except UnicodeError:
         problems.add("not text: it contains half of a surrogate pair", Mark(source, 1, 1))
         tree = None
-    except _Refused:
+    except _RefusedError:
         tree = None
     finally:
         if parser is not None:
@@ -112,7 +112,7 @@ def load(source: SourceText) -> Tree:
     return tree
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A limit was passed: reading stops."""
 
 
@@ -152,7 +152,7 @@ class _Composer:
 
     def refuse(self, message: str, event: Any, help: str = "") -> None:
         self.problems.add(message, self.mark(event), help=help or ())
-        raise _Refused
+        raise _RefusedError
 
     def compose(self) -> Tree | None:
         documents = 0
@@ -236,7 +236,7 @@ class _Composer:
         if self.nodes > MAX_NODES:
             what = "its aliases stand for" if event is not None else "it holds"
             self.problems.add(f"too large: {what} more than {MAX_NODES:,} values", node.mark)
-            raise _Refused
+            raise _RefusedError
         if not self.stack:
             self.root = node
             return
@@ -258,7 +258,7 @@ class _Composer:
     def key(self, frame: _Frame, node: Tree) -> None:
         if not isinstance(node, Scalar):
             self.problems.add("a key must be a word", node.mark)
-            raise _Refused
+            raise _RefusedError
         frame.key = node
         text = node.text
         assert frame.names is not None

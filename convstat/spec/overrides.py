@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from convstat.errors import Mark, SourceText, did_you_mean
-from convstat.spec.expressions import ExpressionError, Value
 from convstat.spec.fragment import Fragment, leaves
 from convstat.spec.plan import BlockCall, LayerCall, Plan
 from convstat.spec.problems import Problems
+from convstat.spec.scalars import ExpressionError, Value
 from convstat.spec.values import normal
 
 
@@ -77,11 +77,10 @@ def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[
         if len(steps) == 1 and plan.single is not None:
             steps = [plan.single.name, *steps]
         elif len(steps) == 1:
-            candidates = [*names, *(() if not problems else ())]
             problems.add(
                 f"no variable '{key}'",
                 mark_of(key, value),
-                help=did_you_mean(key, candidates) or _help(plan, names),
+                help=did_you_mean(key, names) or _help(plan, names),
             )
             continue
         place = patch

@@ -12,11 +12,11 @@ from convstat.graph import Graph, Input, Shape
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
 from convstat.spec.expand import MAX_SIZE, Memo, Run
-from convstat.spec.expressions import ExpressionError, Value
 from convstat.spec.fragment import Flat, Fragment, names_of
 from convstat.spec.overrides import Patch, mark_of
 from convstat.spec.plan import PREV, InputPlan, LayerCall, Plan, Variant
 from convstat.spec.problems import Problems
+from convstat.spec.scalars import ExpressionError, Value
 from convstat.spec.values import value_of
 
 

@@ -15,18 +15,10 @@ from typing import Any
 
 from convstat.errors import Mark, did_you_mean
 from convstat.layers.base import Either, Fixed, Flag, Kind, Optional, Word
-from convstat.spec.expressions import (
-    CONSTANTS,
-    FUNCTIONS,
-    ExpressionError,
-    UnknownName,
-    Value,
-    compile_expression,
-    number,
-    work_out,
-)
+from convstat.spec.expressions import CONSTANTS, FUNCTIONS, UnknownNameError, compile_expression, work_out
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.problems import Problems
+from convstat.spec.scalars import ExpressionError, Value, number
 
 SHAPE_NAMES = frozenset({"cin", "din", "hin", "win", "lin", "fin"})
 """The sizes of what comes in: channels, depth, height, width, length, and the last axis (features)."""
@@ -135,7 +127,7 @@ class Scope:
         quote = 0 if tree.plain else 1
         try:
             expression = compile_expression(tree.text, self.known, _Words(words, self.words))
-        except UnknownName as error:
+        except UnknownNameError as error:
             candidates = (*sorted(self.known), *words, *FUNCTIONS)
             self.problems.add(
                 error.message,
@@ -244,8 +236,7 @@ def read_value(text: str) -> Any:
         except ExpressionError:
             exact = None
         if exact is None:
-            exact = compile_expression(text).constant
-            return exact
+            return compile_expression(text).constant
         return -exact if sign == "-" else exact
     return text
 
