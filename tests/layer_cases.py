@@ -1,4 +1,4 @@
-"""Arguments and input shapes for every layer kind: what the tests of the layers, and of what is built from them, run on."""
+"""Arguments and input shapes for every layer kind, for the tests of layers and of what is built from them."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from convstat.graph import Shape
 from convstat.layers.base import FREE, Argument, Cost, Layer, PerDim, Real, Sizes, show, show_shape
 
 
-def _padded(shape: Shape, sides: tuple[int, ...], argument: str) -> Shape:
+def _padded(shape: Shape, sides: tuple[int, ...], argument: str, *, least: int = 1) -> Shape:
     """The shape after padding; ``sides`` holds two amounts for each dimension, the last dimension first."""
     sizes = list(shape)
     for place in range(len(sides) // 2):
         sizes[-1 - place] += sides[2 * place] + sides[2 * place + 1]
-    if min(sizes) < 1:
+    if min(sizes) < least:
         raise LayerError(
             f"{argument}={show(sides)} leaves nothing of an input of {show_shape(shape)}", argument=argument
         )
@@ -36,14 +36,20 @@ class _Pad(Layer):
         return FREE
 
 
-class ZeroPad1d(_Pad):
+class _ConstantPad(_Pad):
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        # torch crops before it pads: what is cropped must be there.
+        _padded(inputs[0], tuple(min(0, amount) for amount in self.padding), "padding", least=0)
+
+
+class ZeroPad1d(_ConstantPad):
     """Zeros around (..., L); free: values are copied."""
 
     min_rank = 2
     padding = Argument(PerDim(2, None), short="p")
 
 
-class ZeroPad2d(_Pad):
+class ZeroPad2d(_ConstantPad):
     """Zeros around (..., H, W); free: values are copied."""
 
     aliases = ("zero_pad",)
@@ -51,14 +57,14 @@ class ZeroPad2d(_Pad):
     padding = Argument(PerDim(4, None), short="p")
 
 
-class ZeroPad3d(_Pad):
+class ZeroPad3d(_ConstantPad):
     """Zeros around (..., D, H, W); free: values are copied."""
 
     min_rank = 4
     padding = Argument(PerDim(6, None), short="p")
 
 
-class ConstantPad1d(_Pad):
+class ConstantPad1d(_ConstantPad):
     """One value around (..., L); free: values are copied."""
 
     min_rank = 2
@@ -66,7 +72,7 @@ class ConstantPad1d(_Pad):
     value = Argument(Real())
 
 
-class ConstantPad2d(_Pad):
+class ConstantPad2d(_ConstantPad):
     """One value around (..., H, W); free: values are copied."""
 
     min_rank = 3
@@ -74,7 +80,7 @@ class ConstantPad2d(_Pad):
     value = Argument(Real())
 
 
-class ConstantPad3d(_Pad):
+class ConstantPad3d(_ConstantPad):
     """One value around (..., D, H, W); free: values are copied."""
 
     min_rank = 4

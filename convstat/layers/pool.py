@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from convstat.errors import LayerError
-from convstat.formulas import conv, pool
+from convstat.formulas import pool
 from convstat.graph import Shape
 from convstat.layers.base import (
     Argument,
@@ -50,11 +50,11 @@ class _Pool(Layer):
         return tuple(zip(*steps, values.get("dilation", one), strict=True))
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
-        for kernel, _, padding, dilation in self._steps():
-            if padding > conv.window(kernel, dilation) // 2:
+        for kernel, _, padding, _ in self._steps():
+            # Half of the kernel, whatever its dilation: more, and a window could lie on padding alone.
+            if padding > kernel // 2:
                 raise LayerError(
-                    f"pad should be at most half of effective kernel size, but got"
-                    f" pad={padding}, kernel_size={kernel} and dilation={dilation}",
+                    f"pad should be at most half of kernel size, but got pad={padding} and kernel_size={kernel}",
                     argument="padding",
                 )
 
@@ -112,6 +112,12 @@ class MaxPool3d(_Pool):
     ceil_mode = Argument(Flag(), False)
 
 
+def _check_whole_window(kernel: tuple[int, ...], shape: Shape) -> None:
+    """Refuse a window that is larger than the input without its padding, as torch's mean over volumes does."""
+    if any(size < k for size, k in zip(shape[2:], kernel, strict=True)):
+        raise LayerError(f"input {show_shape(shape)} smaller than kernel_size={show(kernel)}", argument="kernel_size")
+
+
 class _AvgPool(_Pool):
     divisor_override: Argument[int | None]
 
@@ -156,6 +162,10 @@ class AvgPool3d(_AvgPool):
     count_include_pad = Argument(Flag(), True)
     divisor_override = Argument(Optional(Integer()), None)
 
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        _check_whole_window(self.kernel_size, inputs[0])
+
 
 class _LPPool(_Pool):
     norm_type: Argument[float]
@@ -194,6 +204,10 @@ class LPPool3d(_LPPool):
     kernel_size = Argument(PerDim(3), short="k")
     stride = Argument(Optional(PerDim(3)), None, short="s")
     ceil_mode = Argument(Flag(), False)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        _check_whole_window(self.kernel_size, inputs[0])
 
 
 class OutputSize(Kind["tuple[int | None, ...]"]):
