@@ -14,13 +14,13 @@ from typing import Any
 
 from convstat import analysis, api, limits
 from convstat.axes import Value, plain
+from convstat.comparison import totals_to_dict
 from convstat.config import Config, Entry
 from convstat.errors import ConvstatError, Diagnostic, ExitCode, UsageError
 from convstat.judge import BudgetResult, Offender, judge, pattern, skipped
 from convstat.limits import Limit
 from convstat.report import ModelInfo, Report, Totals, Uncounted
 from convstat.sources import Target, resolve
-from convstat.sweep import totals_to_dict
 
 __all__ = ["SCHEMA", "BudgetResult", "Check", "CheckedModel", "Offender", "check", "judge"]
 

@@ -1,21 +1,18 @@
 """Compare models and sweep their parameters: ``groups=1,2,4`` and the like.
 
 An impossible point is a row with its reason, not a failure.
-All counts are exact; a ratio is a fraction until it is written as JSON.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import ITEM_BYTES
 from convstat.axes import Axis, Value, combine, parse_all, plain, split
+from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
 from convstat.config import Config
 from convstat.errors import SpecError, UsageError
 from convstat.graph import Shape
@@ -28,145 +25,11 @@ __all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "compare"
 if TYPE_CHECKING:
     from convstat.spec import Spec
 
-SCHEMA = "convstat.comparison/1"
-
-METRICS = ("params", "trainable_params", "macs", "flops", "macs_per_pixel", "weight_bytes", "buffers")
-"""The counts that every row has, and that it is compared by."""
-
 REFERENCE = "Conv2d(4, 8, kernel_size=3, padding=1, bias=False)"
 REFERENCE_INPUT = "4x64x64"
 """What is swept where nothing is named and no settings name a model."""
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _NOT_THERE = re.compile(r"no (variable|argument) '")
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonRow:
-    """One point: the model, the values of what varies, and what it costs.
-
-    ``status`` is ``ok`` or ``invalid``; an invalid row has a ``reason`` and ``help``, and no totals.
-    ``where`` is the line of the spec that cannot be, where there is one.
-    ``base`` holds the totals of the first valid row; ``counters`` what the peers answered, where they were asked.
-    """
-
-    model: str
-    values: Mapping[str, Value]
-    status: str
-    totals: Totals | None = None
-    base: Totals | None = None
-    reason: str | None = None
-    help: tuple[str, ...] = ()
-    where: str | None = None
-    counters: tuple[CounterRow, ...] = ()
-
-    @property
-    def vs_base(self) -> Mapping[str, Fraction | None] | None:
-        """Each metric divided by the base's, exactly; None for a metric that the base has none of."""
-        if self.totals is None or self.base is None:
-            return None
-        return {name: ratio(getattr(self.totals, name), getattr(self.base, name)) for name in METRICS}
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        versus = self.vs_base
-        return {
-            "model": self.model,
-            "values": {name: plain(value) for name, value in self.values.items()},
-            "status": self.status,
-            "reason": self.reason,
-            "help": list(self.help),
-            "where": self.where,
-            "totals": None if self.totals is None else totals_to_dict(self.totals),
-            "vs_base": None
-            if versus is None
-            else {name: None if value is None else float(value) for name, value in versus.items()},
-            "counters": [
-                {
-                    "name": row.name,
-                    "variant": row.variant,
-                    "version": row.version,
-                    "status": row.status,
-                    "reported": {"params": row.reported.params, "macs": row.reported.macs},
-                    "error": row.error,
-                }
-                for row in self.counters
-            ],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Some models side by side.
-
-    ``varying`` names the keys of every row's ``values``, in the order of the axes, after ``model`` where it varies.
-    ``constants`` is what is the same for all rows: to be printed once, above.
-    ``default`` says which model was taken where none was named, and why.
-    """
-
-    rows: tuple[ComparisonRow, ...]
-    axes: tuple[Axis, ...] = ()
-    models: tuple[str, ...] = ()
-    varying: tuple[str, ...] = ()
-    constants: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
-    zipped: bool = False
-    default: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def base(self) -> ComparisonRow | None:
-        """The first valid row."""
-        return next((row for row in self.rows if row.status == "ok"), None)
-
-    @property
-    def invalid(self) -> int:
-        """The number of points that cannot be built."""
-        return sum(row.status == "invalid" for row in self.rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document ``convstat.comparison/1``."""
-        base = self.base
-        return {
-            "schema": SCHEMA,
-            "models": list(self.models),
-            "axes": [axis.to_dict() for axis in self.axes],
-            "zipped": self.zipped,
-            "constants": {name: plain(value) for name, value in self.constants.items()},
-            "base": None if base is None else {name: plain(value) for name, value in base.values.items()},
-            "default": self.default,
-            "notes": list(self.notes),
-            "rows": [row.to_dict() for row in self.rows],
-        }
-
-
-def ratio(value: int | Fraction | None, base: int | Fraction | None) -> Fraction | None:
-    """Divide exactly; two zeros are equal, and nothing can be compared with zero.
-
-    >>> ratio(144, 288), ratio(0, 0), ratio(1, 0)
-    (Fraction(1, 2), Fraction(1, 1), None)
-    """
-    if value is None or base is None:
-        return None
-    if base == 0:
-        return Fraction(1) if value == 0 else None
-    return Fraction(value) / base
-
-
-def totals_to_dict(totals: Totals) -> dict[str, Any]:
-    """The JSON form of a row's totals."""
-    per_pixel = totals.macs_per_pixel
-    return {
-        "params": totals.params,
-        "trainable_params": totals.trainable_params,
-        "buffers": totals.buffers,
-        "macs": totals.macs,
-        "flops": totals.flops,
-        "macs_per_pixel": None if per_pixel is None else float(per_pixel),
-        "pixels": totals.pixels,
-        "pixel_basis": totals.pixel_basis,
-        "weight_bytes": totals.weight_bytes,
-        "other": dict(totals.other),
-    }
 
 
 def compare(
@@ -205,6 +68,8 @@ def compare(
         subject = _Subject(target, axes, shelf, inputs=inputs, batch=batch, per=per, dtype=dtype)
         subjects.append(subject)
         label: dict[str, Value] = {key: target.argument} if len(models) > 1 else {}
+        first_error: SpecError | None = None
+        before = len(rows)
         for point in points:
             values = {**label, **_pair(names, point)}
             try:
@@ -213,6 +78,7 @@ def compare(
                 # A parameter that does not exist is a mistake of the command, not a property of the point.
                 if any(_NOT_THERE.match(diagnostic.message) for diagnostic in error.diagnostics):
                     raise
+                first_error = first_error or error
                 rows.append(_invalid(target, values, error))
                 continue
             base = base or totals
@@ -220,6 +86,8 @@ def compare(
             if counters != "none":
                 answers = subject.ask(point, counters, device=device, progress=progress)
             rows.append(ComparisonRow(target.argument, values, "ok", totals, base, counters=answers))
+        if first_error and all(row.status == "invalid" for row in rows[before:]):
+            subject.refuse_own(first_error)
     invalid = sum(row.status == "invalid" for row in rows)
     return Comparison(
         rows=tuple(rows),
@@ -278,9 +146,7 @@ class _Subject:
         if self.saved is not None:
             return self.saved
         overrides, texts, batch = self._settings(point)
-        shapes = self._shapes.get(texts)
-        if shapes is None:
-            shapes = self._shapes[texts] = api.input_shapes(self.spec, texts, self.target.argument)
+        shapes = self._shapes_of(texts)
         measured = self.spec.measure(overrides, variant=self.target.variant, inputs=shapes, batch=batch)
         edge = (measured.input_shape, measured.output_shape)
         basis = self._pixels.get(edge)
@@ -296,6 +162,19 @@ class _Subject:
             *basis,
             measured.other,
         )
+
+    def refuse_own(self, error: SpecError) -> None:
+        """Raise the error if the model has it by itself, whatever is swept: then no point can be built."""
+        try:
+            self.spec.measure({}, variant=self.target.variant, inputs=self._shapes_of(self.inputs), batch=self.batch)
+        except SpecError as own:
+            if own.diagnostics[0].message == error.diagnostics[0].message:
+                raise own from None
+
+    def _shapes_of(self, texts: tuple[str, ...]) -> dict[str, Shape]:
+        if texts not in self._shapes:
+            self._shapes[texts] = api.input_shapes(self.spec, texts, self.target.argument)
+        return self._shapes[texts]
 
     def _show_inputs(self, first: Shape, overrides: Mapping[str, Value], shapes: Mapping[str, Shape]) -> str:
         if len(self._input_names) == 1:

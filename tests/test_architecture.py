@@ -22,7 +22,7 @@ LEVELS = (
     ("analysis", "pixels", "sources"),
     ("build", "trace"),
     ("counters", "reconcile"),
-    ("api", "config", "sweep", "limits", "judge", "budget"),
+    ("api", "config", "comparison", "sweep", "limits", "judge", "budget"),
     ("render",),
     ("cli",),
     ("__main__",),
