@@ -48,6 +48,10 @@ FIGURES = re.compile(
 MODELINE = "# yaml-language-server: $schema=../.convstat/spec.schema.json"
 
 
+FAILURES = {("torchsummary", "vit_b_16"): "None"}
+"""Counters that cannot run a spec, and what their reason must name: here the weights that attention does not return."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One line of the comment at the head of a spec: what to count, and what must come out."""
@@ -165,10 +169,14 @@ def test_the_torch_model_of_a_spec_is_its_graph_layer_by_layer(figure: Figure) -
 
 @CASES
 def test_the_live_counters_are_explained_to_the_unit(figure: Figure) -> None:
-    """ptflops and torchsummary answer, and no part of their difference is without a name."""
+    """ptflops and torchsummary answer, or fail as predicted, and no part of their difference is without a name."""
     rows = analyze(figure.target, figure.overrides, counters="ptflops,torchsummary").counters
     assert ["ptflops", "torchsummary"] == [row.name for row in rows]
     for row in rows:
+        if (row.name, Path(figure.target).stem) in FAILURES:
+            assert "failed" == row.status
+            assert FAILURES[row.name, Path(figure.target).stem] in str(row.error)
+            continue
         assert ("ok", None) == (row.status, row.error)
         assert 0 == row.unexplained.params
         assert row.unexplained.macs == (None if row.reported.macs is None else 0)

@@ -24,7 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "convstat" / "docs").glob("*.md"))]
 GOLDEN = bool(os.environ.get("CONVSTAT_GOLDEN"))
-WIDTH = "80"
+WIDTH = "100"
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEAD = "convstat: 1\nname: part\ninput: [16, 32, 32]\n"

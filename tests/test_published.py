@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -247,21 +250,96 @@ def test_a_spec_costs_what_torchvisions_network_costs(
     assert macs in (own[1], None)
 
 
+def names_of_resnet50(path: str) -> str:
+    """What the spec calls a module of torchvision's network."""
+    return path.replace("downsample.0", "downsample.conv").replace("downsample.1", "downsample.bn")
+
+
+def names_of_mobilenet_v2(path: str) -> str:
+    """What the spec calls a module: torchvision numbers its blocks, the spec names its stages."""
+    top, number, *inside = path.split(".")
+    if top == "classifier":
+        return top
+    if number in ("0", "18"):
+        return {"0": "stem", "18": "last"}[number] + {"0": "", "1": "_bn"}[inside[0]]
+    stages = [f"stage{stage}.{turn}" for stage, n in enumerate([1, 2, 3, 4, 3, 3, 1], 1) for turn in range(n)]
+    steps = ["depthwise", "project"] if number == "1" else ["expand", "depthwise", "project"]
+    # conv.0.0 is a convolution and conv.0.1 its batch norm; those of the projection stand bare at the end.
+    names = {f"{step}.{part}": f"{name}{bn}" for step, name in enumerate(steps) for part, bn in ((0, ""), (1, "_bn"))}
+    names |= {f"{len(steps) - 1}": "project", f"{len(steps)}": "project_bn"}
+    return f"{stages[int(number) - 1]}.residual.{names['.'.join(inside[1:])]}"
+
+
+def names_of_mobilenet_v3_small(path: str) -> str:
+    """What the spec calls a module: torchvision numbers the rows of the table and the steps of a row."""
+    top, number, *inside = path.split(".")
+    if top == "classifier":
+        return {"0": "classifier1", "3": "classifier2"}[number]
+    if number in ("0", "12"):
+        return {"0": "stem.", "12": "last."}[number] + {"0": "conv", "1": "norm"}[inside[0]]
+    steps = ["expand"] * (number != "1") + ["depthwise"] + ["squeeze"] * (number not in ("2", "3")) + ["project"]
+    step = steps[int(inside[1])]
+    return f"row{number}.residual.{step}.{inside[2] if step == 'squeeze' else {'0': 'conv', '1': 'norm'}[inside[2]]}"
+
+
+def names_of_vit_b_16(path: str) -> str:
+    """What the spec calls a module or a bare parameter."""
+    path = re.sub(r"encoder_layer_(\d+)\.(ln_1|self_attention)", r"\1.attention.\2", path)
+    path = re.sub(r"encoder_layer_(\d+)\.ln_2", r"\1.mlp.ln_2", path)
+    path = re.sub(r"encoder_layer_(\d+)\.mlp\.(0|3)", lambda m: f"{m[1]}.mlp.linear_{1 + int(m[2]) // 3}", path)
+    return path.removeprefix("encoder.").removeprefix("heads.").removesuffix(".out_proj")
+
+
+NAMES = {
+    "mobilenet_v2": names_of_mobilenet_v2,
+    "mobilenet_v3_small": names_of_mobilenet_v3_small,
+    "resnet50": names_of_resnet50,
+    "vit_b_16": names_of_vit_b_16,
+}
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_a_spec_is_torchvisions_network_layer_by_layer(name: str, root: Any, on_meta: Callable[[str], Any]) -> None:
-    """Each parameter of torchvision's network belongs to a layer of the same name, and each layer is made of these."""
-    layers = {row.name: row.params for row in report(config(root, TWINS[name][0])).layers if row.params}
-    found = dict.fromkeys(layers, 0)
+    """Each module of torchvision's network that has parameters is a layer of the spec with the same number of them."""
+    bare = ("class_token", "encoder.pos_embedding")
+    modules: Counter[str] = Counter()
     for path, parameter in on_meta(name).named_parameters():
-        # conv1.weight is in conv1; a parameter of a container, as class_token, is a layer itself.
-        owner = next((path[:end] for end in dots(path) if path[:end] in layers), path)
-        found[owner] = found.get(owner, 0) + parameter.numel()
-    assert layers == found
+        modules[NAMES[name](path if path in bare else path.rpartition(".")[0])] += parameter.numel()
+    assert modules == {row.name: row.params for row in report(config(root, TWINS[name][0])).layers if row.params}
 
 
-def dots(path: str) -> list[int]:
-    """The places at which a dotted path can be cut, the last first, beginning with its end."""
-    return [len(path), *(place for place in reversed(range(len(path))) if path[place] == ".")]
+def in_loop_filter(block: int, border: int) -> tuple[int, int]:
+    """The filter of configs/in_loop_filter.yaml, counted by hand: all of it at half the resolution."""
+    width, wide, depth = 24, 72, 7
+    weights = 12 * width * 9 + depth * (width * wide + wide * width + width * width * 9) + width * 4 * 9
+    biases = width + depth * (wide + width + width) + 4
+    slopes = 1 + depth
+    return weights + biases + slopes, weights * ((block + 2 * border) // 2) ** 2
+
+
+def test_an_in_loop_filter_costs_a_quarter_of_its_weights_for_each_pixel(root: Any) -> None:
+    """MACs/pixel = weights / 4 over what is read, and (144/128)^2 times that over what comes out."""
+    target = config(root, "in_loop_filter.yaml")
+    assert in_loop_filter(128, 8) == count(target)
+    assert in_loop_filter(256, 0) == count(target, block=256, border=0)
+    weights = in_loop_filter(2, 0)[1]
+    read = analyze(target, counters="none").totals.macs_per_pixel
+    delivered = analyze(target, counters="none", per="block:128+8").totals.macs_per_pixel
+    assert (Fraction(weights, 4), Fraction(weights, 4) * Fraction(144 * 144, 128 * 128)) == (read, delivered)
+
+
+@pytest.mark.parametrize(("variant", "scale"), [("", 4), ("#x2", 2)])
+def test_super_resolution_works_at_the_small_size_until_the_end(root: Any, variant: str, scale: int) -> None:
+    """EDSR-baseline: 16 residual blocks of width 64; each doubling of the size has a convolution of 4 x 64 channels."""
+    width, depth, size = 64, 16, 180 * 320
+    square = width * width * 9
+    steps = [(3 * width * 9, width, 1)]  # weights, biases, and how many times as many positions as at the entrance
+    steps += [(square, width, 1)] * (2 * depth + 1)
+    steps += [(4 * square, 4 * width, 1)] + [(4 * square, 4 * width, 4)] * (scale == 4)
+    steps += [(width * 3 * 9, 3, scale**2)]
+    params = sum(weights + biases for weights, biases, _ in steps)
+    macs = sum(weights * size * positions for weights, _, positions in steps)
+    assert (params, macs) == count(config(root, f"super_resolution.yaml{variant}"))
 
 
 def test_resnet50_is_reconciled_with_ptflops_to_the_unit(root: Any) -> None:
