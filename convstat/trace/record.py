@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.describe import ModuleTable, describe
@@ -31,8 +32,8 @@ from convstat.trace.spies import spying
 
 def record(
     model: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    kwargs: Mapping[str, torch.Tensor] | None = None,
+    inputs: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
     *,
     hooked: Iterable[nn.Module] | None = None,
     train: bool = False,
@@ -68,14 +69,13 @@ def record(
             recorder.top = []
             _backward(output, model)
             root = replace(root, children=(*root.children, *recorder.top))
-    device = next((t.device.type for t in (*inputs, *(kwargs or {}).values(), *model.parameters())), "cpu")
+    leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
+    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
     return Trace(root, table.infos(), device, uses=recorder.uses())
 
 
 def _backward(output: Any, model: nn.Module) -> None:
     """Run the backward pass to the trainable parameters; their ``.grad`` stays as it was."""
-    from torch.utils._pytree import tree_leaves
-
     ends = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
     starts = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if ends and starts:
