@@ -20,7 +20,7 @@ from convstat.layers.base import (
     Optional,
     Real,
     Word,
-    divisors,
+    divisors_help,
     last_axis,
     show_shape,
 )
@@ -69,7 +69,7 @@ class MultiheadAttention(Layer):
             raise LayerError(
                 f"embed_dim must be divisible by num_heads: embed_dim={self.embed_dim}, num_heads={self.num_heads}",
                 argument="num_heads",
-                help=f"divisors of embed_dim={self.embed_dim}: {', '.join(map(str, divisors(self.embed_dim)))}",
+                help=divisors_help(embed_dim=self.embed_dim),
             )
         query, key, value = self._three(inputs)
         for name, shape, size in (("kdim", key, self.kdim), ("vdim", value, self.vdim)):
@@ -159,7 +159,7 @@ class TransformerEncoderLayer(Layer):
             raise LayerError(
                 f"embed_dim must be divisible by num_heads: d_model={self.d_model}, nhead={self.nhead}",
                 argument="nhead",
-                help=f"divisors of d_model={self.d_model}: {', '.join(map(str, divisors(self.d_model)))}",
+                help=divisors_help(d_model=self.d_model),
             )
         if not 0 <= self.dropout <= 1:
             raise LayerError(

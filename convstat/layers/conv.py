@@ -19,7 +19,7 @@ from convstat.layers.base import (
     PerDim,
     Word,
     channel_axis,
-    divisors,
+    divisors_help,
     show_shape,
 )
 
@@ -42,11 +42,10 @@ class _ConvNd(Layer):
         for name in ("in_channels", "out_channels"):
             channels = getattr(self, name)
             if channels % self.groups:
-                common = ", ".join(map(str, divisors(self.in_channels, self.out_channels)))
                 raise LayerError(
                     f"{name} must be divisible by groups: {name}={channels}, groups={self.groups}",
                     argument="groups",
-                    help=f"divisors of in_channels={self.in_channels} and out_channels={self.out_channels}: {common}",
+                    help=divisors_help(in_channels=self.in_channels, out_channels=self.out_channels),
                 )
 
     def _checked(self, spatial: tuple[int, ...], inputs: tuple[Shape, ...]) -> tuple[int, ...]:

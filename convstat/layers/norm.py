@@ -21,7 +21,7 @@ from convstat.layers.base import (
     Real,
     Sizes,
     channel_axis,
-    divisors,
+    divisors_help,
     show,
     show_shape,
 )
@@ -151,7 +151,7 @@ class GroupNorm(_Norm):
             raise LayerError(
                 f"num_channels must be divisible by num_groups: num_channels={channels}, num_groups={groups}",
                 argument="num_groups",
-                help=f"divisors of num_channels={channels}: {', '.join(map(str, divisors(channels)))}",
+                help=divisors_help(num_channels=channels),
             )
         batch, _, *spatial = inputs[0]
         if batch * (channels // groups) * prod(spatial) == 1:

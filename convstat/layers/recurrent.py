@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import torch
 
 
+MAX_LAYERS = 10_000
+"""More would take long to name the parameters of, and no one means it."""
+
+
 class _Recurrent(Layer):
     """A stack of cells run along a sequence."""
 
@@ -47,6 +51,8 @@ class _Recurrent(Layer):
     def check(self, inputs: tuple[Shape, ...]) -> None:
         if not 0 <= self.dropout <= 1:
             raise LayerError(f"dropout should be a number in range [0, 1], but got {self.dropout}", argument="dropout")
+        if self.num_layers > MAX_LAYERS:
+            raise LayerError(f"num_layers is larger than {MAX_LAYERS:,}: {self.num_layers}", argument="num_layers")
         if self._projection() >= self.hidden_size:
             raise LayerError(
                 f"proj_size has to be smaller than hidden_size:"

@@ -16,7 +16,7 @@ from convstat.layers.base import (
     Reals,
     Sizes,
     Word,
-    divisors,
+    divisors_help,
     show,
     show_shape,
 )
@@ -80,7 +80,10 @@ class Upsample(Layer):
         else:
             scale = self.scale_factor
             scales = scale if isinstance(scale, tuple) else (scale or 0.0,) * len(spatial)
-            sizes = tuple(map(formulas.resize_out, spatial, scales))
+            try:
+                sizes = tuple(map(formulas.resize_out, spatial, scales))
+            except OverflowError:
+                raise LayerError(f"scale_factor={show(scale)} is too large", argument="scale_factor") from None
         if min(sizes) < 1:
             raise LayerError(
                 f"input and output sizes should be greater than 0, but the output would be"
@@ -139,7 +142,7 @@ class PixelUnshuffle(_Shuffle):
                 raise LayerError(
                     f"{name} must be divisible by downscale_factor: {name}={size}, downscale_factor={factor}",
                     argument="downscale_factor",
-                    help=f"divisors of {height} and {width}: {', '.join(map(str, divisors(height, width)))}",
+                    help=divisors_help(height=height, width=width),
                 )
         return (batch, channels * factor**2, height // factor, width // factor)
 
@@ -158,7 +161,7 @@ class ChannelShuffle(_Shuffle):
             raise LayerError(
                 f"number of channels must be divisible by groups: channels={channels}, groups={self.groups}",
                 argument="groups",
-                help=f"divisors of {channels}: {', '.join(map(str, divisors(channels)))}",
+                help=divisors_help(channels=channels),
             )
         return inputs[0]
 
