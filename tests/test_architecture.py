@@ -14,15 +14,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "axes", "docs"),
-    ("formulas",),
+    ("errors", "units", "docs"),
+    ("formulas", "axes", "limits"),
     ("graph",),
-    ("layers",),
-    ("report", "spec"),
-    ("analysis", "pixels", "sources"),
-    ("build", "trace"),
-    ("counters", "reconcile"),
-    ("api", "config", "comparison", "sweep", "limits", "judge", "budget"),
+    ("layers", "report"),
+    ("spec", "inputs", "pixels", "sources.recipe"),
+    ("analysis", "comparison", "judge"),
+    ("trace", "build"),
+    ("kernels", "tally", "sources"),
+    ("counters", "reconcile", "config"),
+    ("api",),
+    ("sweep", "budget"),
     ("render",),
     ("cli",),
     ("__main__",),
@@ -94,7 +96,9 @@ def level(part: str) -> int:
 
 def part_of(module: str) -> str:
     """The part of convstat that a module belongs to: `convstat.layers.conv` is in `layers`."""
-    return module.split(".")[1] if "." in module else ""
+    path = module.split(".")[1:]
+    whole = ".".join(path[:2])
+    return whole if any(whole in parts for parts in LEVELS) else path[0] if path else ""
 
 
 def upward(module: str, source: str) -> list[str]:
