@@ -30,7 +30,7 @@ def analyze(
     from convstat import api, axes
     from convstat.cli.session import Session
 
-    session = Session.of(
+    session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
         quiet=quiet, verbose=verbose,
     )  # fmt: skip

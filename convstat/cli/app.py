@@ -12,6 +12,7 @@ from convstat.cli.compare import compare
 from convstat.cli.inspect import expand, render
 from convstat.cli.listings import list_
 from convstat.cli.options import EXIT_CODES, examples
+from convstat.cli.plain import PlainCommand, PlainGroup
 from convstat.cli.project import docs, init, schema
 
 COUNT = "Count"
@@ -20,6 +21,7 @@ PROJECT = "Project"
 
 app = typer.Typer(
     name="convstat",
+    cls=PlainGroup,
     help="What a neural network costs: exact params and MACs, beside ptflops and torchsummary, "
     "every difference explained.",
     epilog=EXIT_CODES,
@@ -49,6 +51,7 @@ def options(
 
 
 app.command(
+    cls=PlainCommand,
     rich_help_panel=COUNT,
     epilog=examples(
         "convstat analyze configs/resnet50.yaml --depth 1",
@@ -57,6 +60,7 @@ app.command(
     ),
 )(analyze)
 app.command(
+    cls=PlainCommand,
     rich_help_panel=COUNT,
     epilog=examples(
         "convstat compare groups=1,2,4",
@@ -65,15 +69,20 @@ app.command(
     ),
 )(compare)
 app.command(
+    cls=PlainCommand,
     rich_help_panel=COUNT,
     epilog=examples(
         "convstat check net.yaml --max params=5M --max macs=600M",
         "convstat check        (what [tool.convstat] of pyproject.toml says)",
     ),
 )(check)
-app.command(rich_help_panel=LOOK, epilog=examples("convstat expand net.yaml width=32"))(expand)
-app.command(rich_help_panel=LOOK, epilog=examples("convstat render report.json -f markdown --top 10"))(render)
-app.command("list", rich_help_panel=LOOK, epilog=examples("convstat list layers"))(list_)
-app.command(rich_help_panel=LOOK, epilog=examples("convstat docs spec"))(docs)
-app.command(rich_help_panel=PROJECT, epilog=examples("convstat init net.yaml"))(init)
-app.command(rich_help_panel=PROJECT, epilog=examples("convstat schema spec > spec.schema.json"))(schema)
+app.command(cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat expand net.yaml width=32"))(expand)
+app.command(
+    cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat render report.json -f markdown --top 10")
+)(render)
+app.command("list", cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat list layers"))(list_)
+app.command(cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat docs spec"))(docs)
+app.command(cls=PlainCommand, rich_help_panel=PROJECT, epilog=examples("convstat init net.yaml"))(init)
+app.command(cls=PlainCommand, rich_help_panel=PROJECT, epilog=examples("convstat schema spec > spec.schema.json"))(
+    schema
+)

@@ -51,7 +51,7 @@ def check(
     from convstat import axes, budget
     from convstat.cli.session import Session
 
-    session = Session.of(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "check")
     with session.writing(targets) as (outputs, _):

@@ -33,7 +33,7 @@ def compare(
     from convstat import axes, sweep
     from convstat.cli.session import Session
 
-    session = Session.of(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     with session.writing(targets) as (outputs, progress):
         comparison = sweep.compare(

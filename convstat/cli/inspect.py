@@ -23,7 +23,7 @@ def expand(
     from convstat.render.expansion import write_spec
     from convstat.sources import resolve
 
-    session = Session.of()
+    session = Session()
     named, assignments = axes.split(arguments or ())
     targets, shapes = session.targets(named, input)
     if len(targets) != 1:
@@ -56,7 +56,7 @@ def render(
     from convstat import api
     from convstat.cli.session import Session
 
-    session = Session.of(
+    session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
         quiet=quiet, verbose=verbose,
     )  # fmt: skip

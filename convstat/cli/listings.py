@@ -161,7 +161,7 @@ def list_(
             f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"there are lists of {', '.join(LISTS)}")
         )
     read, title, group = LISTS[what]
-    session = Session.of(format=format, width=width, ascii=ascii)
+    session = Session(format=format, width=width, ascii=ascii)
     with session.writing(()) as (outputs, _):
         session.write(outputs, [Listing(title, read(), group)])
     return ExitCode.OK

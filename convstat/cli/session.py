@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from convstat import config as settings_file
@@ -16,7 +15,6 @@ from convstat.render.base import DEFAULT_WIDTH, Options
 from convstat.sources import FORMS, resolve
 
 if TYPE_CHECKING:
-    from convstat.config import Config
     from convstat.render.base import Result
 
 
@@ -25,21 +23,11 @@ T = TypeVar("T")
 KINDS: Mapping[str, str] = {"spec": "a spec", "inline": "an inline layer", "report": "a saved report"}
 
 
-@dataclass(frozen=True, slots=True)
 class Session:
     """One command: how much it says, how it shows results, and the settings of the project."""
 
-    quiet: int = 0
-    verbose: int = 0
-    format: str | None = None
-    outputs: Sequence[str] = ()
-    width: int | None = None
-    options: Options = field(default_factory=Options)
-    config: Config = field(default_factory=settings_file.load)
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         *,
         format: str | None = None,
         output: Sequence[str] | None = None,
@@ -51,16 +39,20 @@ class Session:
         top: int | None = None,
         quiet: int = 0,
         verbose: int = 0,
-    ) -> Session:
-        """Make a session of the options as they come from the command line; refuses those that make no sense."""
+    ) -> None:
+        """Take the options as they come from the command line; refuse those that make no sense."""
         from convstat.render.views.layers import check_options
 
-        options = Options(DEFAULT_WIDTH if width is None else width, ascii, depth, flat, sort, top)
-        check_options(options)
-        session = cls(quiet, verbose, format, tuple(output or ()), width, options)
-        if session.config.path:
-            session.detail(f"settings: {session.config.path}")
-        return session
+        self.options = Options(DEFAULT_WIDTH if width is None else width, ascii, depth, flat, sort, top)
+        check_options(self.options)
+        self.quiet = quiet
+        self.verbose = verbose
+        self.format = format
+        self.outputs = tuple(output or ())
+        self.width = width
+        self.config = settings_file.load()
+        if self.config.path:
+            self.detail(f"settings: {self.config.path}")
 
     @staticmethod
     def pick(*values: T | None) -> T:

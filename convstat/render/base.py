@@ -7,7 +7,7 @@ a name, and a subclass of :class:`Renderer`. They are only looked for when a for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from convstat.errors import UsageError, did_you_mean
@@ -61,31 +61,42 @@ class Renderer(ABC):
 
 
 class Renderers(Mapping[str, type[Renderer]]):
-    """The formats by name; refuses two of one name or one suffix."""
+    """The formats by name; refuses two of one name or one suffix.
 
-    def __init__(self, builtin: Iterable[type[Renderer]]) -> None:
+    Ours are given as ``module:class`` and are imported when they are used.
+    """
+
+    def __init__(self, builtin: Mapping[str, str]) -> None:
+        self._places = dict(builtin)
         self._table: dict[str, type[Renderer]] = {}
         self._complete = False
-        for renderer in builtin:
-            self.add(renderer)
 
     def add(self, renderer: type[Renderer]) -> None:
         """Add a format."""
-        if renderer.name in self._table:
-            raise RuntimeError(f"two formats are called '{renderer.name}': {self._table[renderer.name]} and {renderer}")
-        for other in self._table.values():
+        if renderer.name in self._places:
+            raise RuntimeError(f"two formats are called '{renderer.name}': {self[renderer.name]} and {renderer}")
+        for other in self.values():
             if common := set(other.suffixes) & set(renderer.suffixes):
-                raise RuntimeError(f"formats '{other.name}' and '{renderer.name}' both claim {sorted(common)[0]}")
+                raise RuntimeError(f"formats '{other.name}' and '{renderer.name}' both claim {min(common)}")
+        self._places[renderer.name] = f"{renderer.__module__}:{renderer.__qualname__}"
         self._table[renderer.name] = renderer
 
     def __getitem__(self, name: str) -> type[Renderer]:
+        if name not in self._table:
+            from importlib import import_module
+
+            module, _, attribute = self._places[name].partition(":")
+            self._table[name] = getattr(import_module(module), attribute)
         return self._table[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._places)
 
     def load_plugins(self) -> None:
         """Add the formats of installed plugins, once."""
@@ -99,19 +110,18 @@ class Renderers(Mapping[str, type[Renderer]]):
 
     def named(self, name: str) -> Renderer:
         """Make the renderer of a format; raises UsageError for one that does not exist."""
-        if name not in self._table:
+        if name not in self:
             self.load_plugins()
-        if name not in self._table:
+        if name not in self:
             raise UsageError(
-                f"unknown format '{name}'",
-                help=(*did_you_mean(name, self._table), f"formats: {', '.join(self._table)}"),
+                f"unknown format '{name}'", help=(*did_you_mean(name, self), f"formats: {', '.join(self)}")
             )
-        return self._table[name]()
+        return self[name]()
 
     def for_path(self, path: str) -> Renderer | None:
         """Make the renderer that a file name asks for, None where its suffix says nothing."""
         for attempt in (0, 1):
-            for renderer in self._table.values():
+            for renderer in self.values():
                 if path.lower().endswith(renderer.suffixes):
                     return renderer()
             if attempt == 0:

@@ -32,7 +32,8 @@ def _lines(graph: Graph, source: str, defaults: bool) -> Iterator[str]:
     yield "convstat: 1"
     yield f"name: {scalar(graph.name)}"
     sizes = {item.name: _sizes(item.shape, item.dtype) for item in graph.inputs}
-    yield f"input: {_flow(sizes)}"
+    # The only input is called so where it has no name of its own.
+    yield f"input: {_flow(sizes['input'] if list(sizes) == ['input'] else sizes)}"
     yield "layers:"
     previous = graph.inputs[0].name
     for node in graph.nodes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from convstat.render.base import Renderers
-from convstat.render.csv import CsvRenderer
-from convstat.render.json import JsonRenderer
-from convstat.render.markdown import MarkdownRenderer
-from convstat.render.terminal import TableRenderer
 
-RENDERERS = Renderers((TableRenderer, JsonRenderer, CsvRenderer, MarkdownRenderer))
+RENDERERS = Renderers(
+    {
+        "table": "convstat.render.terminal:TableRenderer",
+        "json": "convstat.render.json:JsonRenderer",
+        "csv": "convstat.render.csv:CsvRenderer",
+        "markdown": "convstat.render.markdown:MarkdownRenderer",
+    }
+)
 """Every format; plugins add theirs through the entry-point group ``convstat.renderers``."""

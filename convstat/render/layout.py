@@ -119,15 +119,15 @@ def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> l
 
 
 def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:
-    """Write each row as its first cell and lines of ``name  value`` below it."""
+    """Write each row as its first cell and lines of ``name  value`` below it, the numbers flush right."""
     columns = [table.columns[p] for p in chosen.shown]
+    rows = (*table.rows, *table.totals)
     label_room = max((cells(column.label) for column in columns[1:]), default=0)
-    value_room = max(
-        (cells(row.cells[p]) for row in (*table.rows, *table.totals) for p in chosen.shown[1:]),
-        default=0,
-    )
+    value_room = max((cells(row.cells[p]) for row in rows for p in chosen.shown[1:]), default=0)
+    deepest = max((row.indent for row in rows), default=0)
+    edge = min(width, INDENT * deepest + GAP + label_room + GAP + value_room)
     lines: list[tuple[str, Row | None]] = []
-    for row in (*table.rows, *table.totals):
+    for row in rows:
         name = row.cells[chosen.shown[0]]
         indent = min(INDENT * row.indent, max(0, width - NARROWEST_NAME))
         if columns[0].shortens:
@@ -137,15 +137,17 @@ def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLI
             value = row.cells[position]
             if not value:
                 continue
-            label = column.label + " " * (label_room - cells(column.label))
             if column.shortens:
                 value = shorten(value, max(NARROWEST_NAME, width - 2 * GAP - label_room), ellipsis)
-            # Right-aligned under one another where there is room for that, else right after the label.
-            room = min(value_room, width - 2 * GAP - label_room)
-            blanks = " " * max(0, room - cells(value)) if column.align == "right" else ""
-            # Values stand under their name as far in as the room allows.
-            free = width - GAP - cells(label) - GAP - cells(blanks) - cells(value)
-            lines.append((f"{' ' * (GAP + max(0, min(indent, free)))}{label}{' ' * GAP}{blanks}{value}", row))
+            # As far in as its row, or as far as the room allows.
+            lead = GAP + max(0, min(indent, edge - 2 * GAP - cells(column.label) - cells(value)))
+            room = (
+                edge - lead - cells(column.label) if column.align == "right" else label_room - cells(column.label) + GAP
+            )
+            blanks = max(GAP, room - (cells(value) if column.align == "right" else 0))
+            if column.align == "left":
+                blanks = max(GAP, min(blanks, width - lead - cells(column.label) - cells(value)))
+            lines.append((" " * lead + column.label + " " * blanks + value, row))
     return lines
 
 

@@ -8,9 +8,8 @@ from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.text import apart, exact, printable
-from convstat.render.views.layers import show_shapes
-from convstat.render.views.report import show_value, title
+from convstat.render.text import apart, exact, printable, share
+from convstat.render.views.report import show_inputs, show_value, title
 
 if TYPE_CHECKING:
     from convstat.budget import Check
@@ -35,8 +34,7 @@ def _blocks(check: Check) -> Iterator[Block]:
     for checked in check.models:
         model = checked.model
         yield Heading(title(model.name, model.source), 1)
-        inputs = ", ".join(f"{printable(i.name)} {show_shapes([i.shape])}" for i in model.inputs)
-        facts = [("input", f"{inputs}, batch {model.batch}")]
+        facts = [("input", f"{show_inputs(model.inputs)}, batch {model.batch}")]
         if model.overrides:
             written = (f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
             facts.append(("set", " ".join(written)))
@@ -143,7 +141,7 @@ def offender_table(result: BudgetResult) -> Table:
     for offender in result.offenders:
         place = f"{printable(offender.source.file)}:{offender.source.line}" if offender.source else ""
         value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)
-        part = "-" if offender.share is None else f"{apart(round(offender.share * 1000) / Fraction(10), 0)}%"
+        part = "-" if offender.share is None else share(offender.share.numerator, offender.share.denominator)
         rows.append(Row((printable(offender.layer), printable(offender.type), value, part, place)))
     return Table(columns, tuple(rows))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -10,7 +10,7 @@ from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import change, exact, per_pixel_scale, printable, signed
 from convstat.render.views.layers import layer_table, show_shapes
-from convstat.report import CounterRow, Report
+from convstat.report import CounterRow, InputInfo, Report
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -73,8 +73,7 @@ def title(name: str, source: str) -> str:
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     model, totals = report.model, report.totals
-    inputs = ", ".join(f"{printable(i.name)} {show_shapes([i.shape])} {printable(i.dtype)}" for i in model.inputs)
-    yield "input", f"{inputs}, batch {model.batch}"
+    yield "input", f"{show_inputs(model.inputs)}, batch {model.batch}"
     if model.overrides:
         yield "set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
     yield "counts", CONVENTION
@@ -94,6 +93,22 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         if memory := counter.reported.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
             yield "memory", f"{figures} MiB, says {label(counter)}"
+
+
+def show_inputs(inputs: Sequence[InputInfo]) -> str:
+    """Write inputs without the batch; a name only where there are several, a dtype where it is not the usual one.
+
+    >>> show_inputs([InputInfo("x", (1, 3, 8, 8))])
+    '3x8x8'
+    >>> show_inputs([InputInfo("x", (1, 3, 8, 8)), InputInfo("ids", (1, 128), "int64")])
+    'x 3x8x8, ids 128 int64'
+    """
+    texts = []
+    for item in inputs:
+        name = [printable(item.name)] if len(inputs) > 1 else []
+        dtype = [printable(item.dtype)] if item.dtype != "float32" else []
+        texts.append(" ".join([*name, show_shapes([item.shape]), *dtype]))
+    return ", ".join(texts)
 
 
 def show_value(value: Any) -> str:

@@ -1,0 +1,74 @@
+"""Read texts and integers from the command line without pydantic.
+
+Recent versions of Typer convert every value with it, and importing it takes longer than counting a network.
+Our parameters are texts, integers and flags, which need no more than this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class PlainValue:
+    """What Typer asks for a value that it has split from the command line."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self.read = read
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Convert a value, or each of several; raises BadParameter for one that cannot be."""
+        several = param.multiple or param.nargs == -1
+        try:
+            if several:
+                return [self.read(item) for item in value or ()]
+            return None if value is None else self.read(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), ctx=ctx, param=param) from None
+
+
+def integer(value: Any) -> int:
+    """Read an integer; a count of flags is one already."""
+    try:
+        return int(value)
+    except ValueError:
+        raise ValueError(f"'{value}' is not an integer") from None
+
+
+READERS: dict[object, Callable[[Any], Any]] = {str: str, list[str]: str, int: integer, bool: bool}
+
+
+def use_plain_value(parameter: Any) -> None:
+    """Give a parameter its plain reader.
+
+    Versions of Typer that do not know of such readers convert values in their own way, which is as right.
+    """
+    descriptor = getattr(parameter, "type_descriptor", None)
+    reader = READERS.get(getattr(descriptor, "annotation", None))
+    if reader is not None and hasattr(parameter, "_runtime_param"):
+        parameter._runtime_param = PlainValue(reader)
+
+
+class PlainCommand(TyperCommand):
+    """A command whose parameters are read plainly, ``--help`` included."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Give the parameters."""
+        params = super().get_params(ctx)
+        for parameter in params:
+            use_plain_value(parameter)
+        return list(params)
+
+
+class PlainGroup(TyperGroup):
+    """All commands, and what stands before them."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Give the parameters."""
+        params = super().get_params(ctx)
+        for parameter in params:
+            use_plain_value(parameter)
+        return list(params)
