@@ -179,6 +179,9 @@ def test_attention_costs_what_its_loops_count(data: st.DataObject) -> None:
     _, output, cost = made("MultiheadAttention", written, *inputs)
     assert inputs[0] == output
     assert (macs, softmax) == (cost.macs, cost.other["softmax"])
+    # One bias for each projected query, key and value, and for the output; the queries are scaled.
+    assert batch * (queries + keys + keys + queries) * size == cost.other["bias"]
+    assert batch * queries * size == cost.other["elementwise"]
     flipped = [(length, n, features) for n, length, features in inputs]
     assert cost == made("MultiheadAttention", {**written, "batch_first": False}, *flipped)[2]
 
