@@ -90,6 +90,7 @@ def analyze(
     dtype: str = "float32",
     counters: str = DEFAULT_COUNTERS,
     per: str = "input",
+    mode: str = "eval",
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Report:
@@ -104,6 +105,21 @@ def analyze(
         if overrides or inputs:
             raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
         return load_report(target.path)
+    if target.needs_torch:
+        from convstat import modules
+
+        return modules.analyze(
+            modules.recipe_of(target, overrides or {}),
+            inputs=inputs,
+            batch=batch,
+            device=device,
+            dtype=None if dtype == "float32" else dtype,
+            counters=counters,
+            per=per,
+            mode=mode,
+            overrides=overrides,
+            progress=progress,
+        )
     spec = target.load()
     if warn is not None and spec.warnings:
         warn(spec.warnings)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from convstat.counters.base import Prediction, Reported, Status
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
-from convstat.report import Cause, CounterRow, Figures, LayerRow
+from convstat.report import ROOT, Cause, CounterRow, Figures, LayerRow
 
 
 @dataclass(slots=True)
@@ -98,7 +98,8 @@ def _own(layers: Iterable[LayerRow]) -> dict[str, _Own]:
     """Sum convstat's figures by the layer that holds the parameters: a module is one thing, however often called."""
     own: dict[str, _Own] = {}
     for row in layers:
-        layer = own.setdefault(row.shares or row.name, _Own())
+        name = row.shares or row.name
+        layer = own.setdefault("" if name == ROOT else name, _Own())
         layer.params += row.params
         layer.macs += row.macs
         layer.calls += 1

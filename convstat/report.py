@@ -15,6 +15,9 @@ from convstat.errors import SourceError
 
 SCHEMA = "convstat.report/1"
 
+ROOT = "(root)"
+"""The name of the row of what a Python model does itself, outside its submodules."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:
@@ -42,6 +45,7 @@ class ModelInfo:
     mode: str = "eval"
     dtype: str = "float32"
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,7 @@ class Report:
                 "mode": self.model.mode,
                 "dtype": self.model.dtype,
                 "overrides": dict(self.model.overrides),
+                "notes": list(self.model.notes),
             },
             "totals": {**counts(self.totals), "pixels": pixels, "pixel_basis": self.totals.pixel_basis},
             "layers": [
@@ -247,6 +252,7 @@ class Report:
                     mode=model["mode"],
                     dtype=model.get("dtype", "float32"),
                     overrides=model.get("overrides", {}),
+                    notes=tuple(model.get("notes", ())),
                 ),
                 totals=Totals(
                     **_counts_from(totals),

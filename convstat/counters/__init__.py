@@ -7,7 +7,7 @@ Importing this package imports neither torch nor any peer.
 from __future__ import annotations
 
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
-from convstat.counters.measure import measure
+from convstat.counters.measure import measure, measure_on
 from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
 from convstat.counters.torchsummary import TORCHSUMMARY
@@ -54,5 +54,6 @@ __all__ = [
     "Reported",
     "Term",
     "measure",
+    "measure_on",
     "select",
 ]

@@ -68,6 +68,14 @@ def input_names(model: torch.nn.Module, count: int) -> tuple[str, ...]:
     return tuple(names[:count])
 
 
+def device_of(inputs: tuple[Any, ...]) -> str:
+    """The type of the device that the first tensor among some inputs is on, however nested; the CPU without any."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    return next((leaf.device.type for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)), "cpu")
+
+
 def first_line(error: BaseException) -> str:
     """``ValueError: the first line of its message``."""
     message = str(error).strip().partition("\n")[0]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, input_names, installed_version, running
+from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
 
 if TYPE_CHECKING:
     import torch
@@ -117,12 +117,12 @@ def _failure(printed: str) -> CounterFailure:
 
 
 @contextmanager
-def _blind_inside_kernels(inputs: tuple[torch.Tensor, ...]) -> Iterator[None]:
+def _blind_inside_kernels(inputs: tuple[Any, ...]) -> Iterator[None]:
     """On meta, let ptflops' function wrappers pass straight through while a kernel is running.
 
     There kernels are written in Python and call ``torch.mm`` and friends, which ptflops would take for the model's.
     """
-    if not any(tensor.device.type == "meta" for tensor in inputs):
+    if device_of(inputs) != "meta":
         yield
         return
     from ptflops import pytorch_engine

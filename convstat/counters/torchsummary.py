@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, replaced, running
+from convstat.counters.capture import device_of, first_line, installed_version, replaced, running
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,10 @@ class Torchsummary:
             from torchsummary import torchsummary  # type: ignore[import-untyped]
         except Exception as error:
             raise CounterFailure(f"import torchsummary: {first_line(error)}") from error
-        device = inputs[0].device.type
+        odd = next((type(value).__name__ for value in inputs if not hasattr(value, "shape")), None)
+        if odd is not None:
+            raise CounterFailure(f"it makes its inputs from shapes, and this model takes a {odd}")
+        device = device_of(inputs)
         stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
         with running(model) as printed, replaced(torchsummary, **stand_in):
             try:

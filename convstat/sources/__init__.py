@@ -17,24 +17,34 @@ if TYPE_CHECKING:
 FORMS = (
     "a spec:           configs/resnet50.yaml, net.yaml#small, or - for standard input",
     "an inline layer:  'Conv2d(64, 128, kernel_size=3)' --input 64x56x56",
+    "a Python model:   package.module:build, path/to/file.py:Net",
+    "a zoo model:      torchvision/resnet50, timm/mobilenetv3_small_100",
     "a saved report:   report.json",
 )
 """The forms of a target, for messages."""
 
 _INLINE = re.compile(r"\s*[A-Za-z_]\w*\s*\(.*\)\s*", re.DOTALL)
 
+_ENTRY = re.compile(r"(?:.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """A target as written, and what its form says it is.
 
-    ``kind`` is ``spec``, ``inline`` or ``report``; ``path`` is the file without its ``#variant``.
+    ``kind`` is ``spec``, ``inline``, ``module``, ``zoo`` or ``report``;
+    ``path`` is what is named without its ``#variant``.
     """
 
     argument: str
     kind: str
     path: str
     variant: str | None = None
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether it is a Python model: made by running code that the user named."""
+        return self.kind in ("module", "zoo")
 
     def load(self) -> Spec:
         """Read the spec or the inline layer; raises SpecError or SourceError."""
@@ -54,6 +64,8 @@ def resolve(argument: str) -> Target:
     Target(argument='net.yaml#small', kind='spec', path='net.yaml', variant='small')
     >>> resolve("Conv2d(3, 8, 3)").kind
     'inline'
+    >>> resolve("nets/unet.py:UNet").kind, resolve("torchvision/vit_b_16").kind
+    ('module', 'zoo')
     """
     if _INLINE.fullmatch(argument):
         return Target(argument, "inline", argument)
@@ -62,6 +74,10 @@ def resolve(argument: str) -> Target:
         return Target(argument, "spec", path, variant or None)
     if path.endswith(".json"):
         return Target(argument, "report", path)
+    if path.startswith(("torchvision/", "timm/")):
+        return Target(argument, "zoo", path, variant or None)
+    if _ENTRY.fullmatch(argument):
+        return Target(argument, "module", argument)
     raise UsageError(
         f"cannot tell what '{argument}' is",
         help=(*did_you_mean(argument, _nearby()), *(f"a target is {form}" for form in FORMS)),

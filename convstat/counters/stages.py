@@ -1,0 +1,176 @@
+"""The model that counters are run on: on each device that is wanted, with its inputs and its trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convstat.counters.capture import first_line
+from convstat.errors import DeviceError, SourceError
+from convstat.graph import Graph
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.sources.recipe import Example, Recipe
+    from convstat.trace import Trace
+    from convstat.trace.run import ExampleOf, Traced
+
+
+class Stages(Protocol):
+    """Makes the model, its inputs and its trace on a device, when they are first needed."""
+
+    def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
+        """The model and its positional inputs."""
+
+    def trace(self, device: str) -> Trace:
+        """The call tree of the model."""
+
+    def why_not_meta(self) -> str | None:
+        """Why the model itself cannot run on the meta device, None where it can."""
+
+    def running(self, device: str) -> AbstractContextManager[object]:
+        """What must be entered while a counter runs the model."""
+
+
+class GraphStages:
+    """A spec: its torch twin is built on each device."""
+
+    def __init__(self, graph: Graph, dtype: str) -> None:
+        self.graph = graph
+        self.dtype = dtype
+        self._models: dict[str, tuple[torch.nn.Module, tuple[torch.Tensor, ...]]] = {}
+        self._traces: dict[str, Trace] = {}
+
+    def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
+        """The built model and example inputs."""
+        if device not in self._models:
+            from convstat.build import build, example_inputs
+
+            try:
+                self._models[device] = (
+                    build(self.graph, device=device, dtype=self.dtype),
+                    example_inputs(self.graph, device=device, dtype=self.dtype),
+                )
+            except (RuntimeError, MemoryError) as error:
+                raise self._error(device, error) from error
+        return self._models[device]
+
+    def trace(self, device: str) -> Trace:
+        """The call tree of the model."""
+        if device not in self._traces:
+            from convstat.trace.record import record
+
+            model, inputs = self.model(device)
+            try:
+                self._traces[device] = record(model, inputs)
+            except (RuntimeError, MemoryError) as error:
+                raise self._error(device, error) from error
+        return self._traces[device]
+
+    def why_not_meta(self) -> str | None:
+        """Every layer of the vocabulary runs there."""
+        return None
+
+    def running(self, device: str) -> AbstractContextManager[object]:
+        """Nothing is needed."""
+        return nullcontext()
+
+    def _error(self, device: str, error: BaseException) -> DeviceError | SourceError:
+        if device == "meta" and self.dtype == "float32":
+            return SourceError(f"the torch model of {self.graph.name} does not run: {first_line(error)}")
+        return DeviceError(
+            f"{device} cannot run {self.graph.name} in {self.dtype}: {first_line(error)}",
+            help="leave --device out: then nothing is allocated or computed where that gives the same answers",
+        )
+
+
+class ModuleStages:
+    """A Python model: traced already in some way, and made anew where a counter needs another device."""
+
+    def __init__(self, recipe: Recipe, example_of: ExampleOf, traced: Traced) -> None:
+        self.recipe = recipe
+        self.example_of = example_of
+        self.traced = traced
+        first = traced.device
+        self._models: dict[str, tuple[torch.nn.Module, Example]] = {first: (traced.module, traced.example)}
+        self._traces: dict[str, Trace] = {first: traced.trace}
+        if traced.way == "fake tensors":
+            # A counter needs real values where meta has no answer.
+            self._models.clear()
+
+    def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
+        """The model, and its inputs in the order of its forward's parameters."""
+        module, example = self._made(device)
+        return module, positional(module, example)
+
+    def _made(self, device: str) -> tuple[torch.nn.Module, Example]:
+        if device not in self._models:
+            import torch
+
+            from convstat.sources.recipe import Example, failed
+            from convstat.trace.placing import place
+
+            try:
+                with torch.device(device):
+                    module, given = self.recipe.make()
+                example = self.example_of(module, given)
+            except (RuntimeError, MemoryError) as error:
+                raise failed(f"{self.recipe.source} could not be made on {device}", error) from error
+            self._models[device] = (
+                module,
+                Example(place(example.args, device), place(dict(example.kwargs), device)),
+            )
+        return self._models[device]
+
+    def trace(self, device: str) -> Trace:
+        """The call tree of the model."""
+        if device not in self._traces:
+            from convstat.trace.record import record
+
+            module, example = self._made(device)
+            with self.running(device):
+                self._traces[device] = record(module, example.args, example.kwargs)
+        return self._traces[device]
+
+    def why_not_meta(self) -> str | None:
+        """Whether the trace came from the meta device tells whether the model runs there."""
+        return None if self.traced.device == "meta" else "the model itself does not run on the meta device"
+
+    @contextmanager
+    def running(self, device: str) -> Iterator[None]:
+        """On meta, the model's tensors are put there, and what depends on values is answered as in the trace."""
+        from contextlib import ExitStack
+
+        from convstat.trace.answers import Answers
+        from convstat.trace.placing import placed
+        from convstat.trace.run import declared_operators
+
+        with ExitStack() as stack:
+            stack.enter_context(placed(self._made(device)[0], device))
+            if device == "meta":
+                stack.enter_context(declared_operators())
+                stack.enter_context(Answers(values=self.recipe.assume_values))
+            yield
+
+
+def positional(module: torch.nn.Module, example: Example) -> tuple[Any, ...]:
+    """The arguments of a forward pass by position, as most counters want them.
+
+    Keyword arguments are put at their place; one that can only be passed by name is left to the counter to miss.
+    """
+    if not example.kwargs:
+        return example.args
+    from inspect import Parameter, signature
+
+    bound = signature(module.forward).bind(*example.args, **example.kwargs)
+    bound.apply_defaults()
+    last = max(list(bound.arguments).index(name) for name in example.kwargs if name in bound.arguments)
+    kinds = bound.signature.parameters
+    values = [
+        value
+        for place, (name, value) in enumerate(bound.arguments.items())
+        if place <= last and kinds[name].kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return tuple(values)

@@ -1,0 +1,201 @@
+"""Model zoos: ``torchvision/NAME[#WEIGHTS]`` and ``timm/NAME``, built without weights.
+
+A torchvision name is built as its published entry was (``#WEIGHTS``, by default the zoo's own default):
+its image size, its number of classes, its frozen norms. Nothing is downloaded and nothing is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from convstat.errors import SourceError, UsageError, did_you_mean
+from convstat.sources.entry import plain
+from convstat.sources.recipe import Example, Recipe, users_code
+
+if TYPE_CHECKING:
+    import torch
+
+ZOOS = ("torchvision", "timm")
+
+
+def names(zoo: str) -> tuple[str, ...]:
+    """The names in a zoo, from the list that ships: needs neither torch nor the zoo."""
+    from pathlib import Path
+
+    lines = (Path(__file__).parent / "zoo_names.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line.partition("/")[2] for line in lines if line.startswith(f"{zoo}/"))
+
+
+def recipe(argument: str, variant: str | None, overrides: Mapping[str, Any]) -> Recipe:
+    """Say how to make a zoo's model; raises SourceError where the zoo is missing or has no such model."""
+    zoo, _, name = argument.partition("/")
+    keywords = {key: plain(value) for key, value in overrides.items()}
+    make = _torchvision if zoo == "torchvision" else _timm
+    return make(name, variant, keywords)
+
+
+def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
+    from convstat.trace.environment import torchvision_compat
+
+    note = torchvision_compat()
+    with _importing("torchvision"):
+        from torchvision import models
+
+    known = models.list_models()
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+    builder = models.get_model_builder(name)
+    entry = _entry(name, variant, models)
+    source = f"torchvision/{name}" + (f"#{variant}" if variant else "")
+    # The weights of a quantized net are for its quantized form; without it, the builder wants those of the float net.
+    fits = entry is not None and ("quantized" not in name or bool(keywords.get("quantize")))
+
+    def make() -> tuple[torch.nn.Module, Example | None]:
+        import warnings
+
+        with users_code(f"{source} could not be made"), _no_weights(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if fits:
+                return builder(**{"weights": entry, **keywords}), None
+            return builder(**{"weights": None, **_no_backbone(builder), **keywords}), None
+
+    usual = None if entry is None else _torchvision_inputs(entry)
+    # Detectors read values only after the last product, to paste their results together.
+    is_detector = builder.__module__.startswith("torchvision.models.detection")
+    return Recipe(name, source, "zoo", make, usual, (note,) if note else (), assume_values=is_detector)
+
+
+def _entry(name: str, variant: str | None, models: Any) -> Any:
+    """The published entry: the one named, the zoo's default, or None for ``#none``."""
+    if variant == "none":
+        return None
+    entries = list(models.get_model_weights(name))
+    if variant is None or variant == "DEFAULT":
+        enum = models.get_model_weights(name)
+        return enum.DEFAULT if entries else None
+    by_name = {entry.name: entry for entry in entries}
+    if variant not in by_name:
+        known = ", ".join([*by_name, "none"])
+        raise SourceError(
+            f"torchvision/{name} has no weights '{variant}'",
+            help=(*did_you_mean(variant, by_name), f"its entries: {known}"),
+        )
+    return by_name[variant]
+
+
+def _no_backbone(builder: Callable[..., Any]) -> dict[str, None]:
+    """Segmentation and detection builders download a backbone unless they are told not to."""
+    import inspect
+
+    return {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
+
+
+@contextmanager
+def _no_weights() -> Iterator[None]:
+    """Let builders that were given a weights entry go through without fetching or loading it."""
+    from torch import nn
+    from torchvision.models import _api
+
+    def empty(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {}
+
+    def keep(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return nn.modules.module._IncompatibleKeys([], [])
+
+    before = _api.WeightsEnum.get_state_dict, nn.Module.load_state_dict
+    _api.WeightsEnum.get_state_dict, nn.Module.load_state_dict = empty, keep
+    try:
+        yield
+    finally:
+        _api.WeightsEnum.get_state_dict, nn.Module.load_state_dict = before
+
+
+def _torchvision_inputs(entry: Any) -> Callable[[int], Example]:
+    """The input of the published figures: what the entry's transforms make of a 512 x 512 picture.
+
+    Videos have 16 frames; optical flow takes a pair; detectors a list of pictures.
+    """
+
+    def usual(batch: int) -> Example:
+        import torch
+
+        transforms, preset = entry.transforms(), _preset_name(entry)
+        with torch.device("cpu"):
+            if "OpticalFlow" in preset:
+                pair = transforms(torch.zeros(batch, 3, 512, 512), torch.zeros(batch, 3, 512, 512))
+                return Example(args=tuple(pair))
+            if "Video" in preset:
+                clip = transforms(torch.zeros(16, 3, 512, 512, dtype=torch.uint8))
+                return Example(args=(clip.unsqueeze(0).expand(batch, *clip.shape),))
+            if "Detection" in preset:
+                return Example(args=([torch.zeros(3, 512, 512)] * batch,))
+            picture = _classified(transforms)
+            return Example(args=(picture.unsqueeze(0).expand(batch, *picture.shape),))
+
+    return usual
+
+
+def _preset_name(entry: Any) -> str:
+    """The name of the class that makes an entry's transforms, which may stand in a ``partial``."""
+    preset = entry.value.transforms
+    return str(getattr(preset, "func", preset).__name__)
+
+
+def _classified(transforms: Any) -> torch.Tensor:
+    """The shape that a preset for single pictures gives; classification ones say it without being run."""
+    import torch
+
+    crop = getattr(transforms, "crop_size", None)
+    if crop is not None:
+        return torch.empty(3, crop[0], crop[-1])
+    picture: torch.Tensor = transforms(torch.zeros(3, 512, 512, dtype=torch.uint8))
+    return picture
+
+
+def _timm(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
+    if variant is not None:
+        raise UsageError(f"timm names its weights in the name: timm/{name}.{variant}")
+    from convstat.trace.environment import torchvision_compat
+
+    note = torchvision_compat()
+    with _importing("timm"):
+        import timm
+
+    if not timm.is_model(name):
+        raise _unknown("timm", name, timm.list_models())
+    config = timm.get_pretrained_cfg(name)
+    size = tuple(keywords.get("img_size") or ()) or tuple(config.input_size if config else (3, 224, 224))
+
+    def make() -> tuple[torch.nn.Module, Example | None]:
+        with users_code(f"timm/{name} could not be made"):
+            return timm.create_model(name, pretrained=False, **keywords), None
+
+    def usual(batch: int) -> Example:
+        import torch
+
+        return Example(args=(torch.empty(batch, *size),))
+
+    return Recipe(name, f"timm/{name}", "zoo", make, usual, (note,) if note else ())
+
+
+@contextmanager
+def _importing(zoo: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        if error.name is not None and error.name.partition(".")[0] == zoo:
+            raise SourceError(f"{zoo} is not installed", help="pip install 'convstat[zoo]'") from None
+        raise SourceError(f"{zoo} does not import: {error}") from None
+    except RuntimeError as error:
+        raise SourceError(
+            f"{zoo} does not import beside this torch: {str(error).splitlines()[0]}",
+            help=f"install the build of {zoo} that fits the installed torch",
+        ) from None
+
+
+def _unknown(zoo: str, name: str, known: list[str]) -> SourceError:
+    return SourceError(
+        f"{zoo} has no model '{name}'", help=did_you_mean(name, known, also=f"convstat list zoo {zoo}/{name[:4]}")
+    )

@@ -1,0 +1,159 @@
+"""Answers that the meta device cannot give, because they depend on values.
+
+A meta tensor has no values, so ``nonzero`` cannot know how many there are.
+The answer here is the largest there can be: every element is kept, no box is suppressed.
+Each assumption is written down, and shown with the result.
+Post-processing has no MACs; where what follows does (the second stage of a detector), the assumption is the number
+of proposals, and detectors cap it themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+MAX_KERNELS = 2_000_000
+"""Kernels that a forward pass may run: more are taken for a loop without end."""
+
+
+class Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers value-dependent kernels on meta, and lets small CPU tensors meet meta ones.
+
+    ``values`` also answers ``Tensor.item()``, with 1: only for models whose control flow is known not to matter.
+    ``notes`` say what was assumed.
+    """
+
+    def __init__(self, *, values: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.values = values
+        self.assumed: dict[str, int] = {}
+        self.kernels = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, in words, with how often."""
+        return tuple(f"{what} ({times} time{'s' if times > 1 else ''})" for what, times in self.assumed.items())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        from convstat.trace.placing import EndlessError
+
+        self.kernels += 1
+        if self.kernels > MAX_KERNELS:
+            raise EndlessError(f"the forward pass ran more than {MAX_KERNELS:,} kernels and did not end")
+        kwargs = kwargs or {}
+        answer = _answer(func)
+        if answer is not None and _any_meta((args, kwargs)):
+            return answer(self, func, args, kwargs)
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            # A constant made on CPU met a meta tensor: its shape is all that matters from here on.
+            # Kept on CPU until then, so that models may read the constants that they made themselves.
+            if not _mixed((args, kwargs)):
+                raise
+            from convstat.trace.placing import place
+
+            return func(*place(args, "meta"), **place(kwargs, "meta"))
+
+    def assume(self, what: str) -> None:
+        """Write an assumption down."""
+        self.assumed[what] = self.assumed.get(what, 0) + 1
+
+
+_BY_FUNCTION: dict[Any, Callable[[Answers, Any, Any, Any], Any] | None] = {}
+
+
+def _answer(func: Any) -> Callable[[Answers, Any, Any, Any], Any] | None:
+    if func not in _BY_FUNCTION:
+        _BY_FUNCTION[func] = _ANSWERS.get(str(func))
+    return _BY_FUNCTION[func]
+
+
+def _leaves(tree: Any) -> list[torch.Tensor]:
+    from torch.utils._pytree import tree_leaves
+
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def _any_meta(tree: Any) -> bool:
+    return any(leaf.device.type == "meta" for leaf in _leaves(tree))
+
+
+def _mixed(tree: Any) -> bool:
+    return len({leaf.device.type for leaf in _leaves(tree)}) > 1
+
+
+def _indices(count: int, *more: int) -> torch.Tensor:
+    return torch.empty((count, *more), dtype=torch.int64, device="meta")
+
+
+def _nonzero(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    mode.assume("nonzero was assumed to keep every element")
+    return _indices(args[0].numel(), args[0].dim())
+
+
+def _nms(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    mode.assume("nms was assumed to keep every box")
+    return _indices(args[0].shape[0])
+
+
+def _masked_select(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    mode.assume("a mask was assumed to keep every element")
+    return args[0].new_empty((torch.broadcast_shapes(args[0].shape, args[1].shape).numel(),))
+
+
+def _index(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    indices = []
+    for index in args[1]:
+        if index is not None and index.dtype in (torch.bool, torch.uint8):
+            mode.assume("a mask was assumed to keep every element")
+            # A mask of several dimensions stands for as many indices.
+            indices += [_indices(index.numel()) for _ in range(index.dim())]
+        else:
+            indices.append(index if index is None or index.device.type == "meta" else index.to("meta"))
+    return func(args[0].to("meta"), indices, *args[2:], **kwargs)
+
+
+def _unique(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    # The classes of detections: what follows loops over them, and the number of turns changes no count.
+    mode.assume("unique was assumed to find one value")
+    return args[0].new_empty((1,)), _indices(args[0].numel()), _indices(1)
+
+
+def _roi_align(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    source, rois, _, height, width = args[:5]
+    return source.new_empty((rois.shape[0], source.shape[1], height, width))
+
+
+def _deform_conv2d(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    source, weight, offset = args[:3]
+    return source.new_empty((source.shape[0], weight.shape[0], *offset.shape[2:]))
+
+
+def _item(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    if not mode.values:
+        return func(*args, **kwargs)
+    mode.assume("a value read from a tensor was assumed to be 1")
+    dtype = args[0].dtype
+    return True if dtype is torch.bool else 1.0 if dtype.is_floating_point else 1
+
+
+def _to_device(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    # Moving a meta tensor to a real device would need its values; its shape goes on.
+    return func(*args, **{**kwargs, "device": torch.device("meta")})
+
+
+_ANSWERS: dict[str, Callable[[Answers, Any, Any, Any], Any]] = {
+    "aten.nonzero.default": _nonzero,
+    "aten.masked_select.default": _masked_select,
+    "aten.index.Tensor": _index,
+    "aten._unique2.default": _unique,
+    "aten._local_scalar_dense.default": _item,
+    "aten._to_copy.default": _to_device,
+    "torchvision.nms.default": _nms,
+    "torchvision.roi_align.default": _roi_align,
+    "torchvision.deform_conv2d.default": _deform_conv2d,
+}
