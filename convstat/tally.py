@@ -205,7 +205,7 @@ class _Walk:
 
 
 def _hold(work: _Work, module: ModuleInfo, seen: dict[int, str]) -> None:
-    """Give a row the parameters and buffers of a module; a parameter that was seen before belongs to its first holder."""
+    """Give a row the parameters and buffers of a module; a tied parameter belongs to its first holder."""
     for parameter in module.parameters:
         if parameter.key in seen:
             work.tied = seen[parameter.key]

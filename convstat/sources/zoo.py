@@ -104,12 +104,15 @@ def _no_weights() -> Iterator[None]:
     def keep(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return nn.modules.module._IncompatibleKeys([], [])
 
-    before = _api.WeightsEnum.get_state_dict, nn.Module.load_state_dict
-    _api.WeightsEnum.get_state_dict, nn.Module.load_state_dict = empty, keep
+    replaced = ((_api.WeightsEnum, "get_state_dict", empty), (nn.Module, "load_state_dict", keep))
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
+    for owner, name, value in replaced:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        _api.WeightsEnum.get_state_dict, nn.Module.load_state_dict = before
+        for owner, name, value in before:
+            setattr(owner, name, value)
 
 
 def _torchvision_inputs(entry: Any) -> Callable[[int], Example]:

@@ -102,7 +102,8 @@ def _nms(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
 
 def _masked_select(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     mode.assume("a mask was assumed to keep every element")
-    return args[0].new_empty((torch.broadcast_shapes(args[0].shape, args[1].shape).numel(),))
+    both = torch.broadcast_shapes(args[0].shape, args[1].shape)  # type: ignore[no-untyped-call]
+    return args[0].new_empty((both.numel(),))
 
 
 def _index(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:

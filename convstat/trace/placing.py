@@ -47,7 +47,11 @@ def stripped(device: str | None = "meta") -> Iterator[None]:
             return None
         return value.to(device)
 
-    hooks = register_module_parameter_registration_hook(parameter), register_module_buffer_registration_hook(buffer)
+    # What a hook returns takes the value's place; torch's own annotation of the two functions leaves that out.
+    hooks = (
+        register_module_parameter_registration_hook(parameter),  # type: ignore[arg-type]
+        register_module_buffer_registration_hook(buffer),  # type: ignore[arg-type]
+    )
     try:
         yield
     finally:
@@ -55,7 +59,7 @@ def stripped(device: str | None = "meta") -> Iterator[None]:
             hook.remove()
 
 
-def _moved_parameter(value: nn.Parameter, device: str) -> nn.Parameter:
+def _moved_parameter(value: torch.Tensor, device: str) -> nn.Parameter:
     return nn.Parameter(value.detach().to(device), requires_grad=value.requires_grad)
 
 
@@ -76,7 +80,8 @@ def placed(module: nn.Module, device: str) -> Iterator[None]:
 
     try:
         for part in module.modules():
-            for table in (part._parameters, part._buffers, vars(part)):
+            tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, vars(part))
+            for table in tables:
                 for name, value in list(table.items()):
                     if not isinstance(value, torch.Tensor) or value.device.type == device:
                         continue

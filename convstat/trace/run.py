@@ -43,7 +43,7 @@ class Traced:
     notes: tuple[str, ...] = ()
 
 
-class _Unfit(Exception):
+class _UnfitError(Exception):
     """A way that cannot be tried for this model; the message says why."""
 
 
@@ -59,7 +59,7 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
             if not isinstance(error.__cause__, Exception) or isinstance(error.__cause__, EndlessError):
                 raise
             failures[way] = error
-        except _Unfit as error:
+        except _UnfitError as error:
             failures[way] = error
         except EndlessError as error:
             raise failed(f"{recipe.source} does not end", error) from error
@@ -78,9 +78,9 @@ def _reason(error: BaseException) -> str:
 
 def _give_up(recipe: Recipe, failures: dict[str, BaseException]) -> ConvstatError:
     """Show the failure that says most: that of the last way that was really tried."""
-    tried = [error for error in failures.values() if not isinstance(error, _Unfit)]
+    tried = [error for error in failures.values() if not isinstance(error, _UnfitError)]
     error = tried[-1]
-    unfit = [f"{way}: {error}" for way, error in failures.items() if isinstance(error, _Unfit)]
+    unfit = [f"{way}: {error}" for way, error in failures.items() if isinstance(error, _UnfitError)]
     if isinstance(error, ConvstatError):
         return error
     help = [f"a real run was not tried: {reason}" for reason in unfit]
@@ -122,7 +122,7 @@ def _fake(recipe: Recipe, example_of: ExampleOf, train: bool) -> Traced:
     with FakeTensorMode(allow_non_fake_inputs=True), stripped(None):
         module, given = recipe.make()
         if any(not _is_fake(t) for t in (*module.parameters(), *module.buffers())):
-            raise _Unfit("the module was made before, with real tensors")
+            raise _UnfitError("the module was made before, with real tensors")
         example = example_of(module, given)
         trace = record(module, example.args, example.kwargs, train=train)
     return Traced(trace, "fake tensors", module, example, "cpu")
@@ -159,7 +159,7 @@ def _check_room(recipe: Recipe) -> None:
         return
     needed, free = stored_bytes(module), available_memory()
     if free is not None and needed > 0.7 * free:
-        raise _Unfit(f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
+        raise _UnfitError(f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
 
 
 def available_memory() -> int | None:
