@@ -31,7 +31,7 @@ lint: $(STAMP) ## ruff and mypy
 bench: $(STAMP) ## speed and memory, as ratios within one run
 	@$(PYTEST) tests/benchmarks
 
-verify: $(STAMP) ## the long sweeps: many more nets and shapes, against torchvision and the live counters
+verify: $(STAMP) ## the long checks: every example on real tensors, whole families of networks
 	@$(PYTEST) -n $(JOBS) -m verify --ignore=tests/benchmarks
 
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff

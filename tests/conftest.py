@@ -19,13 +19,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TERM"] = "dumb"
 
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("verify", settings.get_profile("default"), max_examples=1000)
 settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
-    config.addinivalue_line("markers", "verify: a long sweep, run by `make verify` and not by `make test`")
+    config.addinivalue_line("markers", "verify: a long check, run by `make verify` and not by `make test`")
 
 
 @pytest.fixture(scope="session")

@@ -181,3 +181,26 @@ def test_the_live_counters_are_explained_to_the_unit(figure: Figure) -> None:
         assert 0 == row.unexplained.params
         assert row.unexplained.macs == (None if row.reported.macs is None else 0)
         assert row.difference.params == sum(cause.params for cause in row.causes)
+
+
+@pytest.mark.verify
+@FILES
+def test_the_counters_answer_the_same_on_real_tensors(path: Path) -> None:
+    """What ptflops and torchsummary say on meta tensors, where nothing is computed, they say of a real run too."""
+    on_meta, on_cpu = (
+        analyze(str(path), counters="ptflops,torchsummary", device=device).counters for device in ("meta", "cpu")
+    )
+    assert ["meta", "cpu"] == [rows[0].device for rows in (on_meta, on_cpu)]
+    for meta, cpu in zip(on_meta, on_cpu, strict=True):
+        assert (meta.status, meta.reported, meta.causes) == (cpu.status, cpu.reported, cpu.causes)
+
+
+@pytest.mark.verify
+@FILES
+def test_the_torch_model_of_a_spec_runs_on_real_tensors(path: Path) -> None:
+    """Layer by layer, for one sample and for two, the shapes are those that were counted."""
+    from convstat import build
+
+    for batch in (1, 2):
+        graph = graph_of(resolve(str(path)), {}, batch=batch)
+        assert () == build.verify(graph, build.build(graph, device="cpu"))

@@ -229,25 +229,46 @@ TWINS = {
 }
 
 
+def counted_by_torch(model: Any, size: int) -> tuple[int, int]:
+    """The params of a model on meta, and half of what torch's FlopCounterMode gives for one picture."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, 3, size, size, device="meta"))
+    return sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_a_spec_costs_what_torchvisions_network_costs(
     name: str, root: Any, torchvision: ModuleType, on_meta: Callable[[str], Any]
 ) -> None:
     """Params as the model has them, MACs as torch's FlopCounterMode halves them, both as the weights' table says."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     file, params, macs = TWINS[name]
-    model = on_meta(name)
-    with FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, 224, 224, device="meta"))
     meta = torchvision.models.get_model_weights(name).DEFAULT.meta
     own = count(config(root, file))
 
-    assert own == (sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+    assert own == counted_by_torch(on_meta(name), 224)
     assert own[0] == meta["num_params"] == params
     assert round(own[1] / 1e9, 3) == meta["_ops"]
     assert macs in (own[1], None)
+
+
+WIDTHS = [pytest.param(width, marks=pytest.mark.verify) if width not in (0.5, 1.4) else width for width in (
+    0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 0.9, 1.1, 1.25, 1.4, 1.7, 2.0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_width_of_mobilenet_v2_is_rounded_as_torchvision_rounds_it(
+    width: float, root: Any, torchvision: Any
+) -> None:
+    """Channels are multiples of eight, at least eight, and never a tenth too few."""
+    import torch
+
+    with torch.device("meta"):
+        model = torchvision.models.mobilenet_v2(width_mult=width).eval()
+    own = count(config(root, "mobilenet_v2.yaml"), alpha=width, resolution=192)
+    assert counted_by_torch(model, 192) == own
 
 
 def names_of_resnet50(path: str) -> str:
