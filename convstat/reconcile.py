@@ -12,7 +12,7 @@ If the prediction is wrong, the error stands in ``unexplained``, where everybody
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from convstat.counters.base import Prediction, Reported, Status
@@ -147,4 +147,15 @@ def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...
         for code, amount in amounts.items()
         if amount.params or amount.macs
     ]
-    return tuple(sorted(causes, key=lambda cause: (-abs(cause.macs), -abs(cause.params), cause.code)))
+    causes.sort(key=lambda cause: (-abs(cause.macs), -abs(cause.params), cause.code))
+    return (*causes, *_remarks(own, prediction))
+
+
+def _remarks(own: Mapping[str, _Own], prediction: Prediction) -> Iterator[Cause]:
+    """Causes that explain figures other than params and MACs, so their amounts are zero."""
+    amounts: dict[str, _Amount] = {}
+    for remark in prediction.remarks:
+        code = remark.code or UNATTRIBUTED
+        amounts.setdefault(code, _Amount()).add(locate(remark.layer, own), 0, 0, remark.calls)
+    for code, amount in amounts.items():
+        yield Cause(code, *CAUSES[code], calls=amount.calls, layers=tuple(amount.layers))

@@ -60,6 +60,7 @@ class Prediction:
     The terms sum to ``macs`` and ``params`` exactly.
     ``because`` names, for a layer whose own MACs the counter misses or misprices, the cause's code.
     ``failure`` is the reason why the real tool will fail, if it will.
+    ``remarks`` are terms without an amount: what is to be known about figures that convstat does not have, as memory.
     """
 
     params: int | None
@@ -68,6 +69,7 @@ class Prediction:
     because: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     memory_mib: Mapping[str, float] | None = None
     failure: str | None = None
+    remarks: tuple[Term, ...] = ()
 
 
 class Ledger:

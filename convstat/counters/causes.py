@@ -72,6 +72,11 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "per_sample": ("normalisation", "divides what modules do by the first size of the first input, the batch"),
         "functional_batch": ("normalisation", "does not divide what functions do by the batch, unlike what modules do"),
         "rounding": ("normalisation", "divides in floating point and cuts the fraction"),
+        # Memory, which convstat does not estimate: these come without an amount.
+        "forward_backward": ("convention", "takes twice the outputs of all layers for forward and backward memory"),
+        "containers_again": ("defect", "counts the outputs of modules that hold others again in its memory"),
+        "tuple_product": ("defect", "multiplies the sizes of outputs that come as a tuple in its memory"),
+        "input_product": ("defect", "multiplies the sizes of several inputs in its memory"),
         # This machine.
         "fused_kernel": ("environment", "has no rule for the fused kernel that this device takes for these products"),
         UNATTRIBUTED: ("unexplained", "the counter prices these layers in a way that is not understood"),

@@ -7,10 +7,10 @@ a row's parameters are the sizes of the module's ``weight`` and ``bias``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 
-from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.base import Ledger, PredictedFailure, Prediction, Term
 from convstat.trace import DictInfo, ListInfo, ModuleCall, ModuleInfo, ObjectInfo, TensorInfo, Trace, Value
 
 _CONTAINERS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
@@ -46,7 +46,7 @@ def predict(trace: Trace) -> Prediction:
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
     terms = _params(trace, calls, hooks)
-    return Prediction(terms.params, None, terms.terms(), memory_mib=memory)
+    return Prediction(terms.params, None, terms.terms(), memory_mib=memory, remarks=tuple(_remarks(trace, calls)))
 
 
 def _hooks(trace: Trace) -> list[int]:
@@ -143,6 +143,20 @@ def _memory(trace: Trace, calls: list[ModuleCall], hooks: list[int], elements: i
     sizes = {"input": input_size, "forward_backward": output_size, "params": params_size, "total": total}
     # To the digits that it prints, because those are what it reports.
     return {name: float("%0.2f" % size) for name, size in sizes.items()}  # noqa: UP031 - the tool's own format
+
+
+def _remarks(trace: Trace, calls: list[ModuleCall]) -> Iterator[Term]:
+    """What is to be known about the memory figures."""
+    for call in calls:
+        info = trace.module_of(call)
+        yield Term(info.path, code="forward_backward")
+        if info.children:
+            yield Term(info.path, code="containers_again")
+        output = call.output.items if isinstance(call.output, ListInfo) else call.output
+        if isinstance(output, tuple) and len(output) > 1:
+            yield Term(info.path, code="tuple_product")
+    if sum(isinstance(value, TensorInfo) for value in trace.root.args) > 1:
+        yield Term("", code="input_product")
 
 
 def _params(trace: Trace, calls: list[ModuleCall], hooks: list[int]) -> Ledger:

@@ -110,7 +110,7 @@ def _report() -> Schema:
     }
     cause = {
         "code": _TEXT,
-        "verdict": {"enum": ["convention", "defect", "blindness", "normalisation", "environment"]},
+        "verdict": {"enum": ["convention", "defect", "blindness", "normalisation", "environment", "unexplained"]},
         "text": _TEXT,
         "params": _INTEGER,
         "macs": _INTEGER,

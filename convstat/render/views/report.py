@@ -207,12 +207,14 @@ def counter_table(report: Report) -> Table:
 
 def _causes(counter: CounterRow) -> Iterator[Block]:
     unexplained = counter.unexplained
-    if not counter.causes and not unexplained.params and not unexplained.macs:
+    # Those without an amount explain memory, which is no difference.
+    causes = [cause for cause in counter.causes if cause.macs or cause.params]
+    if not causes and not unexplained.params and not unexplained.macs:
         return
     yield Heading(f"why {label(counter)} differs")
     items = [
         Item(amount(cause.macs, cause.params), f"{_in_layers(printable(cause.text), cause.layers)} [{cause.verdict}]")
-        for cause in counter.causes
+        for cause in causes
     ]
     if unexplained.params or unexplained.macs:
         text = "UNEXPLAINED: no known cause gives this part of the difference"
