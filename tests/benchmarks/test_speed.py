@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,16 +63,23 @@ def test_ten_thousand_layers_are_swept_within_one_import_of_torch(limits: Limits
 
 
 def test_variants_of_a_network_come_two_thousand_a_second(limits: Limits) -> None:
-    """The best of three, because others use the machine too."""
+    """Measured against an import of torch in the same minute, because a second is not the same on every machine.
+
+    3,800 variants while torch is imported are 2,000 a second where that takes 1.9 seconds.
+    """
     command = [sys.executable, str(HERE / "sweep_rate.py")]
-    rates = [
-        float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout) for _ in range(3)
-    ]
-    limits.at_least("variants of mobilenet_v1", max(rates), 2000, "/s")
+    variants = []
+    for _ in range(3):
+        torch = once(IMPORT_TORCH).seconds
+        rate = float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        variants.append(rate * torch)
+    limits.at_least("mobilenet_v1 variants per import of torch", median(variants), 3800, " variants")
 
 
 @pytest.mark.parametrize(
-    ("spec", "time_limit", "memory_limit"), [("configs/resnet50.yaml", 0.9, None), ("vgg19", 0.6, 0.5)]
+    ("spec", "time_limit", "memory_limit"),
+    [("configs/resnet50.yaml", 0.9, None), ("tests/benchmarks/vgg19.yaml", 0.6, 0.5)],
+    ids=["resnet50", "vgg19"],
 )
 def test_a_full_analysis_costs_less_than_the_script_that_it_replaces(
     limits: Limits, spec: str, time_limit: float, memory_limit: float | None
