@@ -145,7 +145,8 @@ def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...
     causes = [
         Cause(code, *CAUSES[code], amount.params, amount.macs, amount.calls, tuple(amount.layers))
         for code, amount in amounts.items()
-        if amount.params or amount.macs
+        # Layers that are not understood are told also where their amounts cancel out.
+        if amount.params or amount.macs or code == UNATTRIBUTED
     ]
     causes.sort(key=lambda cause: (-abs(cause.macs), -abs(cause.params), cause.code))
     return (*causes, *_remarks(own, prediction))
