@@ -18,7 +18,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(STAMP) $(SCHEMA) ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
-	@$(BIN)/convstat analyze $(SPEC)
+	@$(BIN)/convstat analyze $(SPEC) --depth 1
 
 test: lint ## lint, types and every test
 	@$(PYTEST) -n $(JOBS) -m "not verify" --ignore=tests/benchmarks
