@@ -100,15 +100,25 @@ class Diagnostic:
         lines = [f"{place}{self.severity}: {self.message}"]
         if self.mark is not None and self.mark.text:
             number = str(self.mark.line)
+            text, column = _window(self.mark.text, self.mark.column)
             # Tabs are kept so that the caret stands under its character whatever the tab width.
-            lead = "".join(c if c == "\t" else " " for c in self.mark.text[: self.mark.column - 1])
-            room = max(1, len(self.mark.text) - self.mark.column + 1)
+            lead = "".join(c if c == "\t" else " " for c in text[: column - 1])
+            room = max(1, len(text) - column + 1)
             caret = "^" * max(1, min(self.mark.length, room))
-            lines.append(f"{number:>5} | {self.mark.text}")
+            lines.append(f"{number:>5} | {text}")
             lines.append(f"{'':>5} | {lead}{caret}")
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"help: {line}" for line in self.help]
         return "\n".join(lines)
+
+
+def _window(line: str, column: int, width: int = 160) -> tuple[str, int]:
+    """The part of a line that is worth showing, and where the column is in it: a spec can be one long line."""
+    if len(line) <= width:
+        return line, column
+    start = max(0, min(column - 1 - width // 3, len(line) - width))
+    lead, tail = "..." if start else "", "..." if start + width < len(line) else ""
+    return lead + line[start : start + width] + tail, column - start + len(lead)
 
 
 class ConvstatError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convstat import layers
 from convstat.errors import LayerError, SpecError
@@ -14,7 +14,7 @@ from convstat.spec.overrides import Override, Patch
 from convstat.spec.plan import PREV, BlockCall, Choice, Item, LayerCall, Ref, Residual
 from convstat.spec.scalars import ExpressionError, Value
 from convstat.spec.sizes import sizes_of
-from convstat.spec.values import Formula, truth, value_of
+from convstat.spec.values import Formula, truth, types_of, value_of
 
 if TYPE_CHECKING:
     from convstat.spec.expand import Run
@@ -43,12 +43,12 @@ class Body:
     def item(self, item: Item, values: Values, prefix: str, wire: int, patch: Patch) -> int:
         """Expand one item; give the wire that comes out of it."""
         run = self.run
-        run.step(item)
         own: Patch = patch.get(item.name, NO_PATCH) if patch else NO_PATCH
         if not isinstance(own, dict):
             own = NO_PATCH
         try:
             if item.when is not None and not truth(self.modifier("when", item.when, item, values, wire, own)):
+                run.step(item)
                 return wire
             if item.repeat is None:
                 path = prefix + item.name
@@ -145,8 +145,13 @@ class Body:
             self.run.refuse(f"repeat is larger than {MAX_LAYERS:,}: {times}", item.repeat.mark)
         path = prefix + item.name
         shared = {name: below for name, below in patch.items() if not name.isdigit()} if patch else NO_PATCH
+        before = 0, 0
         for turn in range(times):
-            self.run.step(item)
+            if turn == 2:
+                # The second turn is a fair sample: what the first put into the memo, all later ones find there.
+                steps, count = self.run.steps - before[0], self.count - before[1]
+                self.run.expect(steps * (times - 2), self.count + count * (times - 2), item)
+            before = self.run.steps, self.count
             own = patch.get(str(turn), NO_PATCH) if patch else NO_PATCH
             inner = {**values, "i": turn, "n": times}
             # What is named by 'from' comes in once; from the second turn on, it is what the turn before delivers.
@@ -162,6 +167,7 @@ class Body:
         action = item.action
         if isinstance(action, LayerCall):
             return self.layer(item, action, values, path, sources, patch)
+        self.run.step(item)
         if isinstance(action, BlockCall):
             return self.block(item, action, values, path, sources, patch)
         if isinstance(action, Choice):
@@ -199,6 +205,7 @@ class Body:
                 given = tuple([f.constant if f.evaluate is None else f.evaluate(known) for f in formulas])
             except Exception:  # found again below, one by one, with its place
                 given = self.all_of(formulas, known)
+        known_by: tuple[Any, ...] = (token,) if action.constants is not None else (token, given, types_of(given))
         overridden: dict[str, Override] = {}
         if patch:
             written = dict(zip(names, given, strict=True))
@@ -209,17 +216,16 @@ class Body:
                     overridden[name] = override
                     written[name] = override.value
             names, given = tuple(written), tuple(written.values())
-            token = (action.kind.kind(), names)
-        leaf = None
+            known_by = (action.kind.kind(), names, given, types_of(given))
         shapes = tuple([self.wires[source].shape for source in sources])
         try:
             if owner is not None and not names:
-                names, given = self.borrowed(owner)
-                token = (action.kind.kind(), names)
+                names, given = self.borrowed(owner, item, action)
+                known_by = (action.kind.kind(), names, given, types_of(given))
             if None in shapes:
                 self.run.explain.arguments(action, names, given, overridden)
                 raise UnknownError
-            leaf = self.run.leaf(action.kind, token, names, given, shapes)  # type: ignore[arg-type]
+            leaf = self.run.leaf(action.kind, known_by, names, given, shapes)  # type: ignore[arg-type]
         except LayerError as error:
             self.run.explain.layer(error, item, action, path, self.fragment, sources, values, overridden)
             raise UnknownError from None
@@ -237,11 +243,14 @@ class Body:
             raise UnknownError
         return tuple(found)
 
-    def borrowed(self, owner: int) -> tuple[tuple[str, ...], tuple[Value, ...]]:
+    def borrowed(self, owner: int, item: Item, action: LayerCall) -> tuple[tuple[str, ...], tuple[Value, ...]]:
         """The arguments of the layer whose weights are used again."""
         leaf = self.leaf_of(owner)
         if leaf is None:
             return (), ()
+        if type(leaf.layer) is not action.kind:
+            self.run.explain.other_kind(item.share, leaf.layer.kind(), action.kind.kind())
+            raise UnknownError
         written = {
             name: tuple(value) if isinstance(value, list) else value for name, value in leaf.layer.written().items()
         }
@@ -301,10 +310,7 @@ class Body:
                 self.run.problems.add(f"'{item.share.name}' is not a single layer", item.share.mark)
             raise UnknownError
         if type(first.layer) is not type(leaf.layer) or dict(first.layer.parameters()) != dict(leaf.layer.parameters()):
-            self.run.problems.add(
-                f"the weights of '{item.share.name}' do not fit: it is {first.layer!r}, this is {leaf.layer!r}",
-                item.share.mark,
-            )
+            self.run.explain.share(item.share, first, leaf)
             raise UnknownError
 
     def block(
@@ -342,7 +348,7 @@ class Body:
             else:
                 around = around or {**(run.values if not block.shipped else {}), **sizes_of(shapes[0])}
                 params[name] = self.work_out(formula, {**around, **params})
-        run.explain.enter(block, item, path)
+        run.explain.enter(block, item, path, self.fragment, sources)
         if len(run.explain.calls) > MAX_CALLS:
             run.refuse(f"blocks call blocks more than {MAX_CALLS} deep", item.mark)
         try:
@@ -357,9 +363,9 @@ class Body:
         """Add a layer that the grammar implies."""
         kind = layers.NAMES.get(name) or layers.NAMES[name.lower()]
         shapes = tuple([self.wires[source].shape for source in sources])
-        names = tuple(arguments)
+        names, given = tuple(arguments), tuple(arguments.values())
         try:
-            leaf = self.run.leaf(kind, (name, names), names, tuple(arguments.values()), shapes)  # type: ignore[arg-type]
+            leaf = self.run.leaf(kind, (name, names, given, types_of(given)), names, given, shapes)  # type: ignore[arg-type]
         except LayerError as error:
             self.run.explain.merge(error, item, self.fragment, sources)
             raise UnknownError from None

@@ -4,62 +4,79 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from convstat.errors import Mark, did_you_mean
+from convstat.errors import LayerError, Mark, did_you_mean
 from convstat.layers.base import Layer
 from convstat.spec.load import Map, Scalar, Tree
 from convstat.spec.plan import BlockCall, LayerCall
-from convstat.spec.values import Formula, Scope
+from convstat.spec.values import Formula, Scope, types_of
 
 if TYPE_CHECKING:
     from convstat.spec.compile import Compiler
 
 
 def layer_call(
-    kind: type[Layer], op: Scalar, arguments: Tree | None, scope: Scope, compiler: Compiler
+    kind: type[Layer], op: Scalar, arguments: Tree | None, scope: Scope, compiler: Compiler, *, borrows: bool = False
 ) -> LayerCall | None:
-    """Compile a layer with its arguments, by torch's names or their short forms."""
-    problems = compiler.problems
-    given: dict[str, Formula] = {}
+    """Compile a layer with its arguments, by torch's names or their short forms.
+
+    A layer that ``borrows`` the weights of another may leave all of them out.
+    """
+    given: dict[str, Formula | None] = {}
     keys: dict[str, Mark] = {}
     complete = True
-    if isinstance(arguments, Map):
-        for key, tree in arguments:
-            name = kind.shorts.get(key.text, key.text)
-            if name not in kind.arguments:
-                names = (*kind.arguments, *kind.shorts)
-                problems.add(
-                    f"{kind.kind()} has no argument '{key.text}'",
-                    key.mark,
-                    help=did_you_mean(key.text, names)
-                    or ((f"it takes {', '.join(kind.arguments)}",) if kind.arguments else ("it takes no arguments",)),
-                )
-                complete = False
-                continue
-            if name in keys:
-                problems.add(f"'{name}' is given twice, once as '{key.text}'", key.mark)
-            keys[name] = key.mark
-            formula = scope.compile(tree, kind.arguments[name].kind)
-            if formula is None:
-                complete = False
-            else:
-                given[name] = formula
-    elif arguments is not None:
-        scalar = kind.scalar_argument()
-        if scalar is None:
-            problems.add(f"{kind.kind()} takes no arguments", arguments.mark)
-            return None
-        keys[scalar] = arguments.mark
-        formula = scope.compile(arguments, kind.arguments[scalar].kind)
-        if formula is None:
+    for key, mark, tree in _written(kind, arguments, compiler):
+        name = kind.shorts.get(key, key)
+        if name not in kind.arguments:
+            near = did_you_mean(key, (*kind.arguments, *kind.shorts))
+            takes = f"it takes {', '.join(kind.arguments)}" if kind.arguments else "it takes no arguments"
+            compiler.problems.add(f"{kind.kind()} has no argument '{key}'", mark, help=near or (takes,))
             complete = False
-        else:
-            given[scalar] = formula
-    if not complete:
+            continue
+        if name in keys:
+            compiler.problems.add(f"'{name}' is given twice, once as '{key}'", mark)
+        keys[name] = mark
+        given[name] = _argument(kind, name, tree, scope, compiler)
+    missing = [name for name, argument in kind.arguments.items() if argument.required and name not in given]
+    if missing and complete and not (borrows and not given):
+        example = ", ".join(f"{name}: ..." for name in missing)
+        compiler.problems.add(
+            f"{kind.kind()} needs {' and '.join(missing)}", op.mark, help=f"{kind.kind()}: {{{example}}}"
+        )
         return None
-    names, formulas = tuple(given), tuple(given.values())
+    formulas = tuple(formula for formula in given.values() if formula is not None)
+    if not complete or len(formulas) < len(given):
+        return None
+    names = tuple(given)
     constants = tuple(f.constant for f in formulas) if all(f.evaluate is None for f in formulas) else None
-    frozen: tuple[Any, ...] = () if constants is None else (constants, tuple(map(type, constants)))
+    frozen: tuple[Any, ...] = () if constants is None else (constants, types_of(constants))
     return LayerCall(kind, names, formulas, keys, constants, (kind.kind(), names, *frozen))
+
+
+def _written(kind: type[Layer], arguments: Tree | None, compiler: Compiler) -> list[tuple[str, Mark, Tree]]:
+    """The arguments as they are written: a mapping, or one bare value."""
+    if arguments is None:
+        return []
+    if isinstance(arguments, Map):
+        return [(key.text, key.mark, tree) for key, tree in arguments]
+    scalar = kind.scalar_argument()
+    if scalar is None:
+        compiler.problems.add(f"{kind.kind()} takes no arguments", arguments.mark)
+        return []
+    return [(scalar, arguments.mark, arguments)]
+
+
+def _argument(kind: type[Layer], name: str, tree: Tree, scope: Scope, compiler: Compiler) -> Formula | None:
+    """Compile one argument; what is a value already is checked at once."""
+    argument = kind.arguments[name]
+    formula = scope.compile(tree, argument.kind)
+    if formula is None or formula.evaluate is not None or (formula.constant is None and argument.infer is not None):
+        return formula
+    try:
+        argument.kind.parse(formula.constant, name)
+    except LayerError as error:
+        compiler.problems.add(error.message, formula.mark, help=error.help)
+        return None
+    return formula
 
 
 def block_call(name: str, op: Scalar, arguments: Tree | None, scope: Scope, compiler: Compiler) -> BlockCall | None:

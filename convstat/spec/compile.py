@@ -22,6 +22,10 @@ from convstat.spec.values import RESERVED, SHAPE_NAMES, Formula, Scope
 KEYS = ("convstat", "name", "note", "input", "vars", "blocks", "layers", "models", "outputs", "budget")
 """The keys of a spec, in the order in which one writes them."""
 
+MAX_NAMES = 1_000
+"""Variables in a spec, blocks in a spec, variants of a spec."""
+
+MAX_PARAMS = 100
 BLOCK_KEYS = ("params", "inputs", "layers", "note")
 
 
@@ -103,6 +107,7 @@ class Compiler:
             return None
         entries = self.keys(tree, KEYS, "a spec")
         self.version(entries.get("convstat"))
+        self.own_blocks(entries.get("blocks"))
         self.vars(entries.get("vars"))
         scope = Scope(self.variables, self.problems, words=self.names)
         if "input" not in entries:
@@ -112,7 +117,6 @@ class Compiler:
                 help="input: [3, 224, 224], the sizes of one sample: channels, height, width",
             )
         inputs = read_inputs(self, entries["input"]) if "input" in entries else ()
-        self.own_blocks(entries.get("blocks"))
         for name, (key, block) in self.own.items():
             self.block(name, block, key.mark)
         self.current = ""
@@ -152,6 +156,12 @@ class Compiler:
                 self.problems.add(f"unknown key '{key.text}'", key.mark, help=help)
         return {key.text: value for key, value in tree}
 
+    def at_most(self, most: int, tree: Map, what: str) -> None:
+        """Refuse more names than anyone needs, which would take too long to look through."""
+        if len(tree) > most:
+            self.problems.add(f"more than {most:,} {what}", tree.mark)
+            self.problems.raise_if_any()
+
     def version(self, tree: Tree | None) -> None:
         """Refuse a spec of another version."""
         if tree is not None and not (isinstance(tree, Scalar) and tree.text == "1"):
@@ -178,6 +188,7 @@ class Compiler:
         if not isinstance(tree, Map):
             self.problems.add("vars is a mapping: {alpha: 1.0}", tree.mark)
             return
+        self.at_most(MAX_NAMES, tree, "variables")
         names = [key.text for key, _ in tree if self.variable_name(key, "a variable")]
         self.variable_marks = {key.text: key.mark for key, _ in tree}
         scope = Scope(names, self.problems, words=self.names)
@@ -213,6 +224,7 @@ class Compiler:
         if not isinstance(tree, Map):
             self.problems.add("blocks is a mapping: {name: {params: {...}, layers: [...]}}", tree.mark)
             return
+        self.at_most(MAX_NAMES, tree, "blocks")
         for key, value in tree:
             if key.text in layers.KINDS or key.text in GROUPS:
                 self.problems.add(f"a block cannot be called '{key.text}': a layer is", key.mark)
@@ -232,6 +244,7 @@ class Compiler:
         written = entries.get("params")
         scope = Scope((*variables, *SHAPE_NAMES), self.problems, words=self.names)
         if isinstance(written, Map):
+            self.at_most(MAX_PARAMS, written, "parameters")
             for key, value in written:
                 known = scope.with_names(params)
                 if self.variable_name(key, "a parameter"):

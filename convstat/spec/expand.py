@@ -13,7 +13,7 @@ from typing import Any
 from convstat.errors import LayerError, Mark
 from convstat.graph import Shape
 from convstat.layers.base import Layer
-from convstat.spec.body import Body
+from convstat.spec.body import MAX_LAYERS, Body
 from convstat.spec.explain import Explainer
 from convstat.spec.fragment import Fragment, Leaf
 from convstat.spec.fragment import Value as Wire
@@ -22,8 +22,11 @@ from convstat.spec.overrides import Patch
 from convstat.spec.plan import INPUT, Block, Item, Plan, Ref
 from convstat.spec.problems import Problems
 from convstat.spec.scalars import Value
+from convstat.spec.values import types_of
 
-MAX_STEPS = 200_000
+MAX_STEPS = 60_000
+"""Items that are worked out one by one and are not layers; those of a block found in the memo are not."""
+
 MAX_SIZE = 1 << 40
 """The largest size of an axis or an argument."""
 
@@ -66,6 +69,13 @@ class Run:
         if self.steps > MAX_STEPS:
             self.refuse(f"more than {MAX_STEPS:,} items", item.mark)
 
+    def expect(self, steps: int, layers: int, item: Item) -> None:
+        """Refuse at once what would be refused after so many more steps, or with so many layers."""
+        if layers > MAX_LAYERS:
+            self.refuse(f"more than {MAX_LAYERS:,} layers", item.mark)
+        if self.steps + steps > MAX_STEPS:
+            self.refuse(f"more than {MAX_STEPS:,} items", item.mark)
+
     def refuse(self, message: str, mark: Mark) -> None:
         """Give up: the spec is too large to look at the rest."""
         self.problems.add(message, mark)
@@ -94,11 +104,15 @@ class Run:
         return fragment
 
     def leaf(
-        self, kind: type[Layer], token: tuple[Any, ...], names: tuple[str, ...], values: tuple[Value, ...],
+        self,
+        kind: type[Layer],
+        known_by: tuple[Any, ...],
+        names: tuple[str, ...],
+        values: tuple[Value, ...],
         shapes: tuple[Shape, ...],
-    ) -> Leaf:  # fmt: skip
-        """Make a layer, or find it in the memo; raises LayerError."""
-        key = (token, values, types_of(values), shapes)
+    ) -> Leaf:
+        """Make a layer, or find it in the memo by its kind and its arguments; raises LayerError."""
+        key = (known_by, shapes)
         found: Leaf | None = self.memo.get(key)
         if found is None:
             for name, value in zip(names, values, strict=True):
@@ -109,11 +123,6 @@ class Run:
                 raise LayerError(f"the output would be larger than {MAX_SIZE} along an axis")
             found = self.memo[key] = Leaf(layer, shapes, output)
         return found
-
-
-def types_of(values: tuple[Value, ...]) -> tuple[Any, ...]:
-    """The types of values, to tell 1 from true, which are equal in Python."""
-    return tuple([value.__class__ if value.__class__ is not tuple else types_of(value) for value in values])
 
 
 def check_size(name: str, value: Value) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from convstat.errors import LayerError, Mark, did_you_mean
 from convstat.graph import Shape
@@ -19,6 +20,16 @@ from convstat.spec.values import Formula
 Values = Mapping[str, Value]
 
 
+class _Call(NamedTuple):
+    """A call of a block that is being expanded."""
+
+    block: Block
+    item: Item
+    path: str
+    fragment: Fragment
+    sources: tuple[int, ...]
+
+
 class Explainer:
     """Turns bare facts into problems with a place, notes and help."""
 
@@ -26,12 +37,12 @@ class Explainer:
         self.plan = plan
         self.values = values
         self.problems = problems
-        self.calls: list[tuple[Block, Item, str]] = []
+        self.calls: list[_Call] = []
         self.overridden: dict[str, Value] = {}
 
-    def enter(self, block: Block, item: Item, path: str) -> None:
-        """A block is being expanded."""
-        self.calls.append((block, item, path))
+    def enter(self, block: Block, item: Item, path: str, fragment: Fragment, sources: tuple[int, ...]) -> None:
+        """A block is being expanded, called in a fragment with some of its values."""
+        self.calls.append(_Call(block, item, path, fragment, sources))
 
     def leave(self) -> None:
         """Its expansion is done."""
@@ -39,14 +50,14 @@ class Explainer:
 
     def add(self, message: str, mark: Mark, notes: tuple[str, ...] = (), help: tuple[str, ...] = ()) -> None:
         """Add a problem, with the calls of blocks that led to it."""
-        shipped = next((k for k, (block, _, _) in enumerate(self.calls) if block.shipped), None)
+        shipped = next((k for k, call in enumerate(self.calls) if call.block.shipped), None)
         if shipped is not None:
             # The user did not write the inside of a shipped block: the place is the call.
-            block, item, _ = self.calls[shipped]
-            notes = (f"inside the block {block.name}, at {mark.text.strip()[:80]}", *notes)
-            mark = item.mark
-        for block, item, path in reversed(self.calls[:shipped]):
-            notes = (*notes, f"in block '{block.name}', called at {_place(item.mark)} ('{path}')")
+            call = self.calls[shipped]
+            notes = (f"inside the block {call.block.name}, at {mark.text.strip()[:80]}", *notes)
+            mark = call.item.mark
+        for call in reversed(self.calls[:shipped]):
+            notes = (*notes, f"in block '{call.block.name}', called at {_place(call.item.mark)} ('{call.path}')")
         self.problems.add(message, mark, notes=notes, help=help)
 
     def expression(self, error: ExpressionError, formula: Formula, values: Values) -> None:
@@ -131,12 +142,14 @@ class Explainer:
                 self.add(error.message, where, (), (error.help,) if error.help else ())
 
     def origin(self, fragment: Fragment, wire: int) -> str:
-        """Where a value was made, in words."""
+        """Where a value was made, in words: what came into a block was made outside of it."""
         value = fragment.values[wire]
+        for call in reversed(self.calls):
+            if value.part >= 0:
+                break
+            fragment, wire = call.fragment, call.sources[-1 - value.part]
+            value = fragment.values[wire]
         if value.part < 0:
-            if self.calls:
-                _, item, path = self.calls[-1]
-                return f"what comes into '{path}' ({_place(item.mark)})"
             inputs = self.plan.variants[None].inputs
             number = -1 - value.part
             if number < len(inputs):
@@ -164,6 +177,23 @@ class Explainer:
         near = did_you_mean(ref.name, [*visible, PREV, INPUT])
         known = ", ".join([name for name in visible if "." not in name][:10])
         self.add(f"nothing above is called '{ref.name}'", ref.mark, help=near or (f"above are: {known}",))
+
+    def share(self, ref: Ref, first: Leaf, leaf: Leaf) -> None:
+        """Weights that do not fit the layer that is to use them again."""
+        weights = [
+            ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in owner.layer.parameters().items())
+            for owner in (first, leaf)
+        ]
+        self.add(
+            f"the weights of '{ref.name}' do not fit: {first.layer.kind()} has {weights[0] or 'none'},"
+            f" and {leaf.layer.kind()} needs {weights[1] or 'none'}",
+            ref.mark,
+        )
+
+    def other_kind(self, ref: Ref | None, first: str, this: str) -> None:
+        """Weights of a layer of another kind."""
+        assert ref is not None
+        self.add(f"the weights of '{ref.name}' do not fit: it is a {first}, and this a {this}", ref.mark)
 
     def choice(self, word: Value, formula: Formula, values: Values) -> None:
         """A variable in the place of a layer that names none."""

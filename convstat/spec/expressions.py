@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any
 
 from convstat.spec.scalars import MAX_BITS, ExpressionError, Value, bits, bounded, number, yaml_trap
@@ -38,6 +39,8 @@ class Expression:
     evaluate: Callable[[Mapping[str, Value]], Value]
     names: frozenset[str] = frozenset()
     constant: Value = None
+
+    is_simple: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -259,6 +262,10 @@ def compile_expression(text: str, known: Container[str] = (), words: Container[s
     >>> compile_expression("32*alpha", {"alpha"}).evaluate({"alpha": Fraction(1, 2)})
     16
     """
+    if text.isdecimal() and text.isascii() and len(text) < 16 and (text[0] != "0" or text == "0"):
+        return Expression(text, _never, constant=int(text), is_simple=True)
+    if text in known and text not in CONSTANTS:
+        return Expression(text, itemgetter(text), frozenset((text,)), is_simple=True)
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"the expression is longer than {MAX_LENGTH} characters")
     flat = re.sub(r"\s", " ", text)
@@ -285,6 +292,10 @@ def compile_expression(text: str, known: Container[str] = (), words: Container[s
         error.offset += lead
         raise
     return Expression(text, evaluate, names, constant)
+
+
+def _never(values: Mapping[str, Value]) -> Value:
+    raise AssertionError("a constant is not worked out")
 
 
 def work_out(evaluate: Callable[[Mapping[str, Value]], Value], values: Mapping[str, Value]) -> Value:

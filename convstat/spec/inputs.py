@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convstat.spec.compile import Compiler
 
 DTYPES = ("float32", "int64")
+MAX_VARIANTS = 100
 
 
 def ordered(problems: Problems, formulas: Mapping[str, Formula]) -> tuple[tuple[str, Formula], ...]:
@@ -97,6 +98,7 @@ def read_variants(compiler: Compiler, tree: Tree | None, inputs: tuple[InputPlan
     if not isinstance(tree, Map):
         compiler.problems.add("models is a mapping: {small: {alpha: 0.5}}", tree.mark)
         return found
+    compiler.at_most(MAX_VARIANTS, tree, "variants")
     scope = Scope(compiler.variables, compiler.problems, words=compiler.names)
     for key, value in tree:
         check_name(key, "a variant", compiler)

@@ -93,6 +93,7 @@ class _Reader:
         self.problems = compiler.problems
         self.names = names
         self.position = position
+        self.borrows = False
 
     def item(self) -> Item | None:
         if isinstance(self.tree, List):
@@ -108,7 +109,8 @@ class _Reader:
         scope = self.scope.with_names(REPEAT_NAMES) if "repeat" in modifiers else self.scope
         inner = scope.with_names(SHAPE_NAMES)
         given = self.sources(modifiers.get("from"))
-        action, named = self.action(op, arguments, inner)
+        self.borrows = "share" in modifiers
+        action, named = self.action(op, arguments, inner, scope)
         if action is None:
             return None
         if named and given:
@@ -246,14 +248,16 @@ class _Reader:
             found["frozen"] = outer.compile(frozen, Flag())
         return found
 
-    def action(self, op: Scalar, arguments: Tree | None, scope: Scope) -> tuple[Action | None, tuple[Ref, ...] | None]:
+    def action(
+        self, op: Scalar, arguments: Tree | None, scope: Scope, turns: Scope
+    ) -> tuple[Action | None, tuple[Ref, ...] | None]:
         """What the item does, and the inputs that its own value names."""
         if isinstance(arguments, Scalar) and arguments.is_null:
             arguments = None
         if op.text == "residual":
-            return self.residual(op, arguments), None
+            return self.residual(op, arguments, turns), None
         if op.text == "parallel":
-            return self.parallel(op, arguments), None
+            return self.parallel(op, arguments, turns), None
         # A block of the spec comes before a layer of the same name, a variable after both.
         if self.compiler.has_own_block(op.text):
             return self.block(op, arguments, scope), None
@@ -266,14 +270,14 @@ class _Reader:
         self.unknown(op)
         return None, None
 
-    def residual(self, op: Scalar, arguments: Tree | None) -> Residual | None:
+    def residual(self, op: Scalar, arguments: Tree | None, scope: Scope) -> Residual | None:
         entries = self.group(op, arguments, ("shortcut", "body"))
         if entries is None:
             return None
         if "body" not in entries:
             self.problems.add("residual needs a body", op.mark, help="body: [...], the layers whose output is added")
             return None
-        body = compile_items(entries["body"], self.scope, self.compiler, ("add", "shortcut"))
+        body = compile_items(entries["body"], scope, self.compiler, ("add", "shortcut"))
         shortcut = entries.get("shortcut")
         if shortcut is None:
             return Residual("identity", (), body, op.mark)
@@ -286,10 +290,10 @@ class _Reader:
                     or (f"it is {', '.join(SHORTCUTS)} or a list of layers",),
                 )
             return Residual(shortcut.text, (), body, shortcut.mark)
-        items = compile_items(shortcut, self.scope, self.compiler)
+        items = compile_items(shortcut, scope, self.compiler)
         return Residual("layers" if items else "identity", items, body, shortcut.mark)
 
-    def parallel(self, op: Scalar, arguments: Tree | None) -> Parallel | None:
+    def parallel(self, op: Scalar, arguments: Tree | None, scope: Scope) -> Parallel | None:
         entries = self.group(op, arguments, ("merge", "paths"))
         if entries is None:
             return None
@@ -317,8 +321,8 @@ class _Reader:
                     named.append((key.text, path))
         else:
             self.problems.add("parallel needs paths", op.mark, help="paths: {a: [...], b: [...]}")
-        compiled = tuple((name, compile_items(path, self.scope, self.compiler)) for name, path in named)
-        if 0 < len(compiled) < 2:
+        compiled = tuple((name, compile_items(path, scope, self.compiler)) for name, path in named)
+        if isinstance(paths, (List, Map)) and len(paths) < 2:
             self.problems.add(
                 "parallel needs at least two paths", op.mark, help="an empty list, [], passes its input on"
             )
@@ -350,7 +354,7 @@ class _Reader:
                 return layer_call(kind, op, rest, scope, self.compiler), named
             if arguments is not None:
                 return layer_call(kind, op, None, scope, self.compiler), self.sources(arguments)
-        return layer_call(kind, op, arguments, scope, self.compiler), None
+        return layer_call(kind, op, arguments, scope, self.compiler, borrows=self.borrows), None
 
     def block(self, op: Scalar, arguments: Tree | None, scope: Scope) -> BlockCall | None:
         return block_call(op.text, op, arguments, scope, self.compiler)

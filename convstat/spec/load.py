@@ -19,7 +19,7 @@ from convstat.spec.problems import Problems
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
-MAX_NODES = 100_000
+MAX_NODES = 50_000
 """Values in one file, each alias counted as often as it is used."""
 
 
@@ -158,12 +158,12 @@ class _Composer:
         documents = 0
         while (event := self.parser.get_event()) is not None:
             name = type(event).__name__
-            if name == "DocumentStartEvent":
+            if name == "ScalarEvent":
+                self.scalar(event)
+            elif name == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
                     self.refuse("a second document starts here", event, "one spec per file: take out the '---'")
-            elif name == "ScalarEvent":
-                self.scalar(event)
             elif name in ("SequenceStartEvent", "MappingStartEvent"):
                 self.open(event, name == "MappingStartEvent")
             elif name in ("SequenceEndEvent", "MappingEndEvent"):

@@ -1,7 +1,7 @@
 """The JSON Schema of a spec, for editors: made from the layer table, the grammar and the shipped blocks.
 
 A schema knows neither variables nor the blocks of a file, so wherever an expression may stand it takes any text,
-and an item that is no layer may be a block. What it accepts is read by :func:`convstat.spec.read`, which knows the rest.
+and an item that is no layer may be a block. The reader of specs knows the rest.
 """
 
 from __future__ import annotations

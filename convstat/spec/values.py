@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
 from convstat.errors import Mark, did_you_mean
 from convstat.layers.base import Either, Fixed, Flag, Kind, Optional, Word
-from convstat.spec.expressions import CONSTANTS, FUNCTIONS, UnknownNameError, compile_expression, work_out
+from convstat.spec.expressions import CONSTANTS, FUNCTIONS, Expression, UnknownNameError, compile_expression, work_out
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.problems import Problems
 from convstat.spec.scalars import ExpressionError, Value, number
@@ -95,11 +95,16 @@ class Scope:
         self.problems = problems
         self.words = words
         self.used: set[str] = set()
+        self._inner: dict[frozenset[str], Scope] = {}
+        self._compiled: dict[tuple[str, tuple[str, ...]], Expression] = {}
 
     def with_names(self, names: Iterable[str]) -> Scope:
         """The same place with more names; what is used in it counts as used here."""
-        inner = Scope(self.known | frozenset(names), self.problems, words=self.words)
-        inner.used = self.used
+        more = frozenset(names)
+        inner = self._inner.get(more)
+        if inner is None:
+            inner = self._inner[more] = Scope(self.known | more, self.problems, words=self.words)
+            inner.used = self.used
         return inner
 
     def compile(self, tree: Tree, kind: Kind[Any] | None = None) -> Formula | None:
@@ -121,14 +126,23 @@ class Scope:
         if isinstance(kind, Word) and re.fullmatch(r"\w+", tree.text) and tree.text not in self.known:
             # Left to the argument, which knows what to say.
             return constant(tree.text, tree.mark)
-        return self._expression(tree, words)
+        return self._expression(tree, words, kind)
 
-    def _expression(self, tree: Scalar, words: tuple[str, ...]) -> Formula | None:
+    def _expression(self, tree: Scalar, words: tuple[str, ...], kind: Kind[Any] | None) -> Formula | None:
         quote = 0 if tree.plain else 1
+        key = (tree.text, words)
         try:
-            expression = compile_expression(tree.text, self.known, _Words(words, self.words))
+            found = self._compiled.get(key)
+            if found is None:
+                found = compile_expression(tree.text, self.known, _Words(words, self.words))
+                if not found.is_simple:
+                    self.problems.count_expression(tree.mark)
+                self._compiled[key] = found
+            expression = found
         except UnknownNameError as error:
             candidates = (*sorted(self.known), *words, *FUNCTIONS)
+            if kind is None and tree.text.strip() == error.name:
+                candidates += tuple(sorted(layer_words()))  # a variable may be the name of a layer
             self.problems.add(
                 error.message,
                 _inside(tree.mark, quote + error.offset, error.length),
@@ -181,6 +195,11 @@ def _known(names: Iterable[str]) -> tuple[str, ...]:
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= 60 else flat[:57] + "..."
+
+
+def types_of(values: tuple[Value, ...]) -> tuple[Any, ...]:
+    """The types of values, to tell 1 from true, which are equal in Python."""
+    return tuple([value.__class__ if value.__class__ is not tuple else types_of(value) for value in values])
 
 
 def truth(value: Value) -> bool:
@@ -239,8 +258,3 @@ def read_value(text: str) -> Any:
             return compile_expression(text).constant
         return -exact if sign == "-" else exact
     return text
-
-
-def relabelled(formula: Formula, mark: Mark) -> Formula:
-    """The same formula at another place."""
-    return replace(formula, mark=mark)
