@@ -12,7 +12,7 @@ FOLDER = Path(__file__).with_name("golden")
 
 
 def assert_golden(name: str, text: str) -> None:
-    """Compare a text with the file of that name in tests/golden, or write the file where CONVSTAT_GOLDEN asks for it."""
+    """Compare a text with the file of that name in tests/golden, or write it where CONVSTAT_GOLDEN is set."""
     path = FOLDER / name
     if os.environ.get("CONVSTAT_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)

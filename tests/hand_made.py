@@ -7,6 +7,7 @@ from fractions import Fraction
 from convstat.analysis import total
 from convstat.axes import Axis
 from convstat.budget import Check, CheckedModel
+from convstat.comparison import Comparison, ComparisonRow
 from convstat.judge import BudgetResult, Offender
 from convstat.report import (
     Cause,
@@ -20,7 +21,6 @@ from convstat.report import (
     Totals,
     Uncounted,
 )
-from convstat.sweep import Comparison, ComparisonRow
 
 HOSTILE = "x[/b]:x:|=<script>"
 """A name that means something to rich, to Markdown, to HTML and, with an '=' in front, to a spreadsheet."""

@@ -100,12 +100,19 @@ class Outputs:
                 raise OutputError(f"'{path}' is not overwritten: it is an input of this command")
 
     def __enter__(self) -> Outputs:
-        self.files = [file._replace(is_new=_prepare(file.path)) for file in self.files]
+        for position, file in enumerate(self.files):
+            try:
+                self.files[position] = file._replace(is_new=_prepare(file.path))
+            except OutputError:
+                self._remove_new()
+                raise
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if kind is None:
-            return
+        if kind is not None:
+            self._remove_new()
+
+    def _remove_new(self) -> None:
         for file in self.files:
             if file.is_new and os.path.exists(file.path) and not os.path.getsize(file.path):
                 os.unlink(file.path)

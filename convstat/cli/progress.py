@@ -34,7 +34,12 @@ class Progress:
         self.timer.start()
 
     def _show(self, text: str) -> None:
-        line = f"{text} ..."
+        # A line that wraps could not be taken away again.
+        try:
+            room = (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
+        except (OSError, ValueError):
+            room = 79
+        line = f"{text} ..."[:room]
         try:
             self.stream.write(line)
             self.stream.flush()

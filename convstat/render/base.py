@@ -14,10 +14,10 @@ from convstat.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from convstat.budget import Check
+    from convstat.comparison import Comparison
     from convstat.render.console import Terminal
     from convstat.render.listing import Listing
     from convstat.report import Report
-    from convstat.sweep import Comparison
 
     Result = Report | Comparison | Check | Listing
 

@@ -17,8 +17,8 @@ from convstat.report import LayerRow, Report, Totals
 
 if TYPE_CHECKING:
     from convstat.budget import Check
+    from convstat.comparison import Comparison
     from convstat.render.base import Result
-    from convstat.sweep import Comparison
 
 Record = dict[str, Any]
 
@@ -46,7 +46,7 @@ def records_of(result: Result) -> list[Record]:
 
     if isinstance(result, Listing):
         return result.to_dict()
-    from convstat.sweep import Comparison
+    from convstat.comparison import Comparison
 
     if isinstance(result, Comparison):
         return list(_comparison_records(result))

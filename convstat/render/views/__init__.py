@@ -21,7 +21,7 @@ def view(result: Result, options: Options) -> Page:
 
     if isinstance(result, Listing):
         return listing_page(result)
-    from convstat.sweep import Comparison
+    from convstat.comparison import Comparison
 
     if isinstance(result, Comparison):
         from convstat.render.views.comparison import comparison_page

@@ -11,7 +11,7 @@ from convstat.render.text import change, exact, factor, per_pixel_scale, printab
 from convstat.render.views.report import label, show_value
 
 if TYPE_CHECKING:
-    from convstat.sweep import Comparison, ComparisonRow
+    from convstat.comparison import Comparison, ComparisonRow
 
 MODEL = "model"
 
@@ -67,7 +67,8 @@ def reasons(comparison: Comparison) -> list[str]:
 
 def reason_of(row: ComparisonRow) -> str:
     """Say why a point is impossible, and what would do."""
-    parts = [row.reason or "no reason given", *(f"help: {line}" for line in row.help)]
+    where = f"{row.where}: " if row.where else ""
+    parts = [f"{where}{row.reason or 'no reason given'}", *(f"help: {line}" for line in row.help)]
     return printable("; ".join(" ".join(part.split()) for part in parts))
 
 

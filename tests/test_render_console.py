@@ -1,0 +1,148 @@
+"""Streams: width, colour and encoding follow the environment, and a stream that fails does so politely."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+
+import pytest
+from hand_made import CHECK, FULL, NASTY
+
+from convstat.errors import OutputError
+from convstat.render.base import Options
+from convstat.render.console import Terminal, width_for
+from convstat.render.formats import RENDERERS
+from convstat.render.terminal import TableRenderer
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """It is."""
+        return True
+
+
+def shown(environment: Mapping[str, str], *, screen: bool = True, ascii: bool = False) -> str:
+    """What a check looks like on a stream in an environment."""
+    stream = Screen() if screen else io.StringIO()
+    terminal = Terminal(stream, "the screen", width=100, ascii=ascii, environment=environment)
+    TableRenderer().show([CHECK, NASTY], Options(width=100, ascii=terminal.ascii), terminal)
+    return stream.getvalue()
+
+
+def test_colour_is_for_terminals() -> None:
+    """A terminal gets escape sequences, a pipe does not, and the words are the same."""
+    plain = shown({}, screen=False)
+    colourful = shown({"TERM": "xterm"})
+    assert "\x1b[" in colourful
+    assert "\x1b" not in plain
+    import re
+
+    assert plain == re.sub(r"\x1b\[[0-9;]*m", "", colourful)
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("force", [{}, {"FORCE_COLOR": "1"}, {"CLICOLOR_FORCE": "1"}])
+def test_no_escape_byte_where_none_is_wanted(environment: dict[str, str], force: dict[str, str]) -> None:
+    """NO_COLOR and TERM=dumb win, also over FORCE_COLOR, and also for bold."""
+    assert "\x1b" not in shown({**environment, **force})
+
+
+def test_colour_can_be_forced() -> None:
+    """FORCE_COLOR colours a pipe; 0 does not, and an empty NO_COLOR forbids nothing."""
+    assert "\x1b" in shown({"FORCE_COLOR": "1", "TERM": "xterm"}, screen=False)
+    assert "\x1b" not in shown({"FORCE_COLOR": "0", "TERM": "xterm"}, screen=False)
+    assert "\x1b" in shown({"NO_COLOR": "", "TERM": "xterm"})
+
+
+def test_ascii_means_ascii() -> None:
+    """With --ascii, no character needs more than 7 bits: neither bars nor names."""
+    assert shown({}, ascii=True).isascii()
+    assert shown({"TERM": "xterm"}, ascii=True).isascii()
+    assert not shown({}).isascii()
+
+
+def test_a_stream_that_cannot_encode_gets_what_it_can() -> None:
+    """An ASCII stream is written without an error, names as escapes."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii", newline="\n")
+    terminal = Terminal(stream, "the screen", environment={})
+    assert terminal.ascii
+    TableRenderer().show([NASTY], Options(ascii=terminal.ascii), terminal)
+    assert b"\\u540d\\u524d" in raw.getvalue()
+    terminal.write("名\n")
+    assert raw.getvalue().endswith(b"\\u540d\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "expected"),
+    [(50, {"COLUMNS": "70"}, 50), (None, {"COLUMNS": "70"}, 70), (None, {}, 120), (None, {"COLUMNS": "wide"}, 120)],
+)
+def test_the_width_is_asked_for_or_known_or_120(asked: int | None, environment: dict[str, str], expected: int) -> None:
+    """--width, then COLUMNS, then 120."""
+    assert expected == width_for(io.StringIO(), environment, asked)
+
+
+def test_the_width_of_a_terminal_is_its_own() -> None:
+    """A terminal knows better than COLUMNS."""
+    import fcntl
+    import struct
+    import termios
+
+    main, other = os.openpty()
+    try:
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 66, 0, 0))
+        with os.fdopen(other, "w", closefd=False) as stream:
+            assert 66 == width_for(stream, {"COLUMNS": "70"})
+    finally:
+        os.close(main)
+        os.close(other)
+
+
+def test_a_closed_stream_is_a_mistake_with_a_name() -> None:
+    """No stream, and a stream that was closed, say so."""
+    with pytest.raises(OutputError, match="cannot write to standard output: it is closed"):
+        Terminal(None, "standard output")
+    stream = io.StringIO()
+    terminal = Terminal(stream, "standard output", environment={})
+    stream.close()
+    with pytest.raises(OutputError, match="cannot write to standard output"):
+        terminal.write("x")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_is_a_mistake_with_a_reason() -> None:
+    """The error of the system is shown."""
+    with (
+        open("/dev/full", "w", encoding="utf-8") as stream,
+        pytest.raises(OutputError, match="No space left on device"),
+    ):
+        Terminal(stream, "standard output", environment={}).write("x")
+
+
+def test_a_reader_that_went_away_is_no_mistake() -> None:
+    """Writing into a pipe without a reader is dropped."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w", encoding="utf-8") as stream:
+        terminal = Terminal(stream, "standard output", environment={})
+        terminal.write("x" * 100_000)
+        terminal.write("y")
+
+
+def test_markdown_pages_are_laid_out_on_a_screen_only() -> None:
+    """In a pipe the page is the file."""
+    pipe = io.StringIO()
+    Terminal(pipe, "the pipe", environment={}).write_markdown("# Title\n")
+    assert "# Title\n" == pipe.getvalue()
+    screen = Screen()
+    Terminal(screen, "the screen", width=60, environment={"TERM": "xterm"}).write_markdown("# Title\n")
+    assert "Title" in screen.getvalue()
+    assert "\x1b" in screen.getvalue()
+
+
+def test_a_file_has_no_colour() -> None:
+    """Text that is rendered for a file is plain."""
+    assert "\x1b" not in RENDERERS.named("table").render([FULL], Options())
