@@ -137,9 +137,14 @@ def _deform_conv2d(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
 def _item(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     if not mode.values:
         return func(*args, **kwargs)
-    mode.assume("a value read from a tensor was assumed to be 1")
     dtype = args[0].dtype
-    return True if dtype is torch.bool else 1.0 if dtype.is_floating_point else 1
+    if dtype is torch.bool:
+        # False, so that min and max of tensors keep their first argument: then the two ends of a slice stay equal,
+        # and the empty part of a mask is pasted into an empty part of the picture.
+        mode.assume("a comparison of values was assumed to be false")
+        return False
+    mode.assume("a value read from a tensor was assumed to be 1")
+    return 1.0 if dtype.is_floating_point else 1
 
 
 def _to_device(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
