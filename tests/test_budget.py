@@ -496,3 +496,86 @@ def test_the_mistakes_of_all_budgets_are_reported_at_once(saved: Path) -> None:
     assert 3 == text.count(": error: ")
     text = refused(lambda: budget.check(["a.json"], max=["params@x=1", "params@y=1"]), UsageError)
     assert 2 == text.count("matches no layer of a")
+
+
+# --- budgets in a spec --------------------------------------------------------------------------------------------
+
+SPEC = """\
+convstat: 1
+name: small
+input: [3, 8, 8]
+vars: {width: 16}
+layers:
+  - Conv2d: {out_channels: width, kernel_size: 3, padding: 1, bias: false}
+    name: stem
+  - Conv2d: {out_channels: 10, kernel_size: 1, bias: false}
+    name: head
+models:
+  wide: {width: 32}
+budget:
+  - params<=592
+  - macs(share)@head<=30%
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a spec that has budgets, in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def test_the_budgets_of_a_spec_are_checked_at_their_lines(spec: Path) -> None:
+    """592 is 3 x 16 x 9 + 16 x 10: exactly at the limit; the head has 160 of 592."""
+    check = budget.check(["net.yaml"])
+    assert [("pass", 0, "net.yaml:13"), ("pass", Fraction(3, 10) - Fraction(160, 592), "net.yaml:14")] == [
+        (result.status, result.headroom, result.where) for result in check.results
+    ]
+    assert ExitCode.OK == check.exit_code
+
+
+def test_overrides_and_variants_are_checked_too(spec: Path) -> None:
+    """The offenders are named with the line of the spec that makes them."""
+    for check in (budget.check(["net.yaml"], {"width": 32}), budget.check(["net.yaml#wide"])):
+        first = check.results[0]
+        assert ("fail", 3 * 32 * 9 + 32 * 10, ExitCode.VIOLATION) == (first.status, first.actual, check.exit_code)
+        assert [("stem", 3 * 32 * 9, Place("net.yaml", 6)), ("head", 32 * 10, Place("net.yaml", 8))] == [
+            (offender.layer, offender.value, offender.source) for offender in first.offenders
+        ]
+
+
+def test_the_budgets_of_a_spec_and_of_the_options_add_up(spec: Path) -> None:
+    """Neither replaces the other."""
+    check = budget.check(["net.yaml"], max=["params=1k"], config=settings_of('budget = ["layers==2"]'))
+    assert ["--max params=1k", "convstat.toml:1", "net.yaml:13", "net.yaml:14"] == [r.where for r in check.results]
+
+
+def test_a_mistake_in_the_budget_of_a_spec_is_shown_in_the_spec(spec: Path) -> None:
+    """File, line, column and caret, as for any other mistake in it."""
+    (spec / "net.yaml").write_text(SPEC.replace("params<=592", "parms<=592").replace("@head", "@haed"))
+    assert "net.yaml:13:5: error: unknown metric 'parms'" in refused(lambda: budget.check(["net.yaml"]), ConvstatError)
+    (spec / "net.yaml").write_text(SPEC.replace("@head", "@haed"))
+    shown = refused(lambda: budget.check(["net.yaml"]), UsageError)
+    assert "net.yaml:14:5: error: macs(share)@haed<=30%: 'haed' matches no layer of small" in shown
+    assert "help: the nearest names: head" in shown
+
+
+def test_the_block_for_a_spec_can_be_pasted_into_it(spec: Path) -> None:
+    """With it, the check passes with nothing left."""
+    bare = SPEC[: SPEC.index("budget:")]
+    (spec / "net.yaml").write_text(bare)
+    text = refused(lambda: budget.check(["net.yaml"]), UsageError)
+    line = next(line for line in text.splitlines() if line.startswith("budget: ["))
+    (spec / "net.yaml").write_text(f"{bare}{line}\n")
+    assert [("pass", 0), ("pass", 0)] == [(r.status, r.headroom) for r in budget.check(["net.yaml"]).results]
+    command = next(line for line in text.splitlines() if "convstat check net.yaml --max" in line)
+    assert "--max params=592 --max macs=37888" in command
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_bytes_are_those_of_the_dtype(spec: Path, dtype: str) -> None:
+    """4 or 2 for each parameter; 592 of them are 2368 or 1184 bytes."""
+    size = {"float32": 4, "float16": 2}[dtype]
+    check = budget.check(["net.yaml"], exact=[f"weight_bytes={592 * size}B"], dtype=dtype)
+    assert "pass" == check.results[0].status
