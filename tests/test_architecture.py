@@ -23,6 +23,7 @@ LEVELS = (
     ("trace", "build"),
     ("kernels", "tally", "sources"),
     ("counters", "reconcile", "config"),
+    ("modules",),
     ("api",),
     ("sweep", "budget"),
     ("render",),
