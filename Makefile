@@ -21,7 +21,7 @@ run: $(STAMP) $(SCHEMA) ## the main job: the reconciled table of a real network 
 	@$(BIN)/convstat analyze $(SPEC) --depth 1
 
 test: lint ## lint, types and every test
-	@$(PYTEST) -n $(JOBS) -m "not verify" --ignore=tests/benchmarks
+	@$(PYTEST) -n $(JOBS) -m "not verify"
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -32,10 +32,10 @@ bench: $(STAMP) ## speed and memory, as ratios within one run
 	@$(PYTEST) tests/benchmarks
 
 verify: $(STAMP) ## the long checks: every example on real tensors, whole families of networks
-	@$(PYTEST) -n $(JOBS) -m verify --ignore=tests/benchmarks
+	@$(PYTEST) -n $(JOBS) -m verify
 
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
-	@CONVSTAT_GOLDEN=1 $(PYTEST) tests -k golden
+	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat

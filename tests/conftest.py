@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+"""Two files of one name cannot both be searched for doctests, and these have none."""
+
 # What the tests print must not depend on who runs them, and two workers share two cores.
 for name in ("CI", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR"):
     os.environ.pop(name, None)
@@ -25,6 +28,15 @@ settings.load_profile("default")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "verify: a long check, run by `make verify` and not by `make test`")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the benchmarks out of a run that does not name them."""
+    benchmarks = Path(__file__).parent / "benchmarks"
+    if not collection_path.is_relative_to(benchmarks):
+        return None
+    named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
+    return None if any(path.is_relative_to(benchmarks) for path in named) else True
 
 
 @pytest.fixture(scope="session")
