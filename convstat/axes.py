@@ -30,14 +30,15 @@ LIMIT = 100_000
 Value = int | Fraction | bool | str | list[Any] | None
 """What an argument can be set to."""
 
+# Patterns, not compiled: re compiles and remembers each when it is first used, and most runs use two of them.
 _KEY = r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[\d+\])*"
-_ASSIGNMENT = re.compile(rf"\s*({_KEY})\s*=(.*)", re.DOTALL | re.ASCII)
-_COMPARISON = re.compile(rf"\s*({_KEY})\s*(<=|>=|==|<|>)\s*(.*)", re.DOTALL | re.ASCII)
+_ASSIGNMENT = rf"(?as)\s*({_KEY})\s*=(.*)"
+_COMPARISON = rf"(?as)\s*({_KEY})\s*(<=|>=|==|<|>)\s*(.*)"
 _NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d{1,2})?"
-_SPAN = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?", re.ASCII)
-_RANGE = re.compile(rf"range\(\s*({_NUMBER})\s*(?:,\s*({_NUMBER})\s*)?(?:,\s*({_NUMBER})\s*)?\)", re.ASCII)
-_NUMBER_ONLY = re.compile(_NUMBER, re.ASCII)
-_WORD = re.compile(r"[\w.+\-*/%×: ]+")
+_SPAN = rf"(?a)({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?"
+_RANGE = rf"(?a)range\(\s*({_NUMBER})\s*(?:,\s*({_NUMBER})\s*)?(?:,\s*({_NUMBER})\s*)?\)"
+_NUMBER_ONLY = f"(?a){_NUMBER}"
+_WORD = r"[\w.+\-*/%×: ]+"
 _WORDS: Mapping[str, Value] = {
     "true": True,
     "True": True,
@@ -92,9 +93,9 @@ def split(arguments: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     targets: list[str] = []
     assignments: list[str] = []
     for argument in arguments:
-        if _ASSIGNMENT.fullmatch(argument) and not _COMPARISON.fullmatch(argument):
+        if re.fullmatch(_ASSIGNMENT, argument) and not re.fullmatch(_COMPARISON, argument):
             assignments.append(argument)
-        elif match := _COMPARISON.fullmatch(argument):
+        elif match := re.fullmatch(_COMPARISON, argument):
             option = {"<": "--max", "<=": "--max", ">": "--min", ">=": "--min", "==": "--exact"}[match[2]]
             raise UsageError(
                 f"'{argument}' is neither a target nor an override",
@@ -115,7 +116,7 @@ def parse(text: str) -> Axis:
     ((1, 2, 4), (16, 32, 48, 64), ([1, 2],))
     """
     source = SourceText(f"argument '{text}'", text, is_file=False)
-    match = _ASSIGNMENT.fullmatch(text)
+    match = re.fullmatch(_ASSIGNMENT, text)
     if match is None:
         raise UsageError(f"'{text}' is not of the form KEY=VALUE")
     start = match.start(2)
@@ -240,11 +241,11 @@ def _items(text: str, source: SourceText, start: int) -> Iterator[tuple[int, str
 
 def _values(item: str, source: SourceText, start: int) -> Sequence[Value]:
     """Read one item: a scalar or a list is one value, a span is several."""
-    if match := _SPAN.fullmatch(item):
+    if match := re.fullmatch(_SPAN, item):
         first, last = _number(match[1], source, start), _number(match[2], source, start)
         step = _number(match[3], source, start) if match[3] else 1
         return _span(first, last, step, item, source, start)
-    if item.startswith("range(") and (match := _RANGE.fullmatch(item)):
+    if item.startswith("range(") and (match := re.fullmatch(_RANGE, item)):
         bounds = [_number(group, source, start) for group in match.groups() if group]
         if not all(isinstance(bound, int) for bound in bounds):
             raise _problem("range() takes integers", source, start, len(item), "for other steps write 0.5..1:0.25")
@@ -313,9 +314,9 @@ def _scalar(item: str, source: SourceText, start: int) -> Value:
         ]
     if item in _WORDS:
         return _WORDS[item]
-    if _NUMBER_ONLY.fullmatch(item):
+    if re.fullmatch(_NUMBER_ONLY, item):
         return _number(item, source, start)
-    if _WORD.fullmatch(item) and ".." not in item:
+    if re.fullmatch(_WORD, item) and ".." not in item:
         return item
     help = None
     if ".." in item:

@@ -53,8 +53,9 @@ LEVELS = ("error", "warn", "off")
 COMPARISONS: Mapping[str, str] = MappingProxyType({"max": "<=", "min": ">=", "exact": "=="})
 
 _SUBJECT = r"(?P<metric>[A-Za-z_][\w/.\-]*)\s*(?:\(\s*(?P<scope>\w*)\s*\))?\s*(?:@\s*(?P<on>[^\s<>=]*))?"
-_SHORT = re.compile(rf"\s*{_SUBJECT}\s*(?P<comparison><=|>=|==|=<|=>|<|>|=)\s*(?P<amount>.*?)\s*", re.ASCII | re.DOTALL)
-_OPTION = re.compile(rf"\s*{_SUBJECT}\s*=(?!=)\s*(?P<amount>.*?)\s*", re.ASCII | re.DOTALL)
+# Patterns, not compiled: re compiles and remembers each when it is first used.
+_SHORT = rf"(?as)\s*{_SUBJECT}\s*(?P<comparison><=|>=|==|=<|=>|<|>|=)\s*(?P<amount>.*?)\s*"
+_OPTION = rf"(?as)\s*{_SUBJECT}\s*=(?!=)\s*(?P<amount>.*?)\s*"
 _NOT_INCLUSIVE = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">=", "=": "=="}
 
 
@@ -100,7 +101,7 @@ class _LimitError(Exception):
 def read_short(text: str, mark: Mark) -> Limit:
     """Read the short form; raises SpecError with the place."""
     try:
-        match = _SHORT.fullmatch(text)
+        match = re.fullmatch(_SHORT, text)
         if match is None:
             raise _LimitError(
                 f"'{text}' is not a budget", text, "write METRIC<=AMOUNT: params<=5M, macs(each)@head.**<=1M"
@@ -120,7 +121,7 @@ def read_option(option: str, text: str) -> Limit:
     source = SourceText(f"--{option} {text}", text, is_file=False)
     mark = Mark(source, 1, 1, max(1, len(text)))
     try:
-        match = _OPTION.fullmatch(text)
+        match = re.fullmatch(_OPTION, text)
         if match is None:
             raise _option_problem(option, text)
         return _limit(match, COMPARISONS[option], match["amount"], mark)
@@ -129,7 +130,7 @@ def read_option(option: str, text: str) -> Limit:
 
 
 def _option_problem(option: str, text: str) -> _LimitError:
-    short = _SHORT.fullmatch(text)
+    short = re.fullmatch(_SHORT, text)
     if short is None:
         return _LimitError(
             f"--{option} takes METRIC=AMOUNT, not '{text}'", text, f"for example --{option} params=5M", _known_metrics()

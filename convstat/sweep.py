@@ -31,7 +31,7 @@ REFERENCE = "Conv2d(4, 8, kernel_size=3, padding=1, bias=False)"
 REFERENCE_INPUT = "4x64x64"
 """What is swept where nothing is named and no settings name a model."""
 
-_NOT_THERE = re.compile(r"no (variable|argument) '")
+_NOT_THERE = r"no (variable|argument) '"
 
 
 def compare(
@@ -147,7 +147,7 @@ class _Subject:
                 totals = self.totals(point)
             except SpecError as caught:
                 # A parameter that does not exist is a mistake of the command, not a property of the point.
-                if any(_NOT_THERE.match(diagnostic.message) for diagnostic in caught.diagnostics):
+                if any(re.match(_NOT_THERE, diagnostic.message) for diagnostic in caught.diagnostics):
                     raise
                 error = error or caught
                 rows.append(_invalid(self.target, values, caught))

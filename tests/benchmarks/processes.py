@@ -17,6 +17,11 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+# As installed: Python keeps what it has compiled, unless somebody has told it not to.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+# Processes are measured as a user starts them; the tests' own settings are not a user's.
+ENVIRONMENT.pop("OMP_NUM_THREADS", None)
+
 IMPORT_TORCH = (sys.executable, "-c", "import torch")
 
 
@@ -40,7 +45,7 @@ def once(command: Sequence[str]) -> Cost:
     It starts from the size of the process that starts it, so the benchmarks themselves stay small and import no torch.
     """
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +11,10 @@ from statistics import median
 
 import pytest
 from limits import Limits
-from processes import IMPORT_TORCH, ROOT, convstat, interleaved, once
+from processes import ENVIRONMENT, IMPORT_TORCH, ROOT, convstat, interleaved, once
 
 HERE = Path(__file__).parent
 MIB = 2**20
-
-# Processes are measured as a user starts them; the tests' own settings are not a user's.
-os.environ.pop("OMP_NUM_THREADS", None)
 MOBILENET = "configs/mobilenet_v1.yaml"
 
 COMMANDS = {
@@ -56,7 +52,12 @@ def test_commands_on_a_spec_do_not_import_torch(name: str) -> None:
     """The interpreter lists what it imports."""
     _, _, *arguments = COMMANDS[name]
     listed = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", "-m", *arguments],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stderr
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in listed.splitlines() if "|" in line}
     assert "convstat" in imported
@@ -83,7 +84,9 @@ def test_variants_of_a_network_come_two_thousand_a_second(limits: Limits) -> Non
     variants = []
     for _ in range(3):
         torch = once(IMPORT_TORCH).seconds
-        rate = float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        rate = float(
+            subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+        )
         variants.append(rate * torch)
     limits.at_least("mobilenet_v1 variants per import of torch", median(variants), 3800, " variants")
 
@@ -112,7 +115,9 @@ def test_a_full_analysis_costs_less_than_the_script_that_it_replaces(
 def test_the_network_of_the_benchmark_is_the_one_it_says() -> None:
     """Both sides of the comparison would shrink with a smaller network."""
     command = convstat("analyze", str(HERE / "vgg19.yaml"), "--counters", "none", "--format", "json")
-    totals = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)["totals"]
+    totals = json.loads(subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True).stdout)[
+        "totals"
+    ]
     assert (143_667_240, 19_632_062_464) == (totals["params"], totals["macs"])
 
 
@@ -124,6 +129,6 @@ def test_a_hundred_billion_parameters_need_no_memory(limits: Limits, tmp_path: P
         "layers:\n  - Linear: {out_features: 100000, bias: false}\n    repeat: 10\n"
     )
     command = convstat("analyze", str(spec), "--counters", "none", "--format", "json")
-    report = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    report = json.loads(subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, check=True).stdout)
     assert 10 * 100_000 * 100_000 == report["totals"]["params"]
     limits.at_most("peak memory for 100 G params", once(command).peak / MIB, 200, " MiB")
