@@ -42,6 +42,8 @@ class Recipe:
     notes: tuple[str, ...] = ()
     assume_values: bool = False
     """Whether values that the model reads from tensors are known not to change a count."""
+    needs_cpu: bool = False
+    """Whether the model can only be made and run on real tensors in the main memory, as quantized nets can."""
 
 
 @contextmanager

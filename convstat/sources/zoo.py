@@ -49,22 +49,22 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
     builder = models.get_model_builder(name)
     entry = _entry(name, variant, models)
     source = f"torchvision/{name}" + (f"#{variant}" if variant else "")
-    # The weights of a quantized net are for its quantized form; without it, the builder wants those of the float net.
-    fits = entry is not None and ("quantized" not in name or bool(keywords.get("quantize")))
+    quantize = bool(keywords.get("quantize")) and "quantized" in name
+    # What a quantized net's entry publishes is its float net; unless it is to be quantized, the builder wants that.
+    weights = entry if entry is None or quantize else entry.meta.get("unquantized", entry)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
         import warnings
 
         with users_code(f"{source} could not be made"), _no_weights(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if fits:
-                return builder(**{"weights": entry, **keywords}), None
-            return builder(**{"weights": None, **_no_backbone(builder), **keywords}), None
+            return builder(**{"weights": weights, **_no_backbone(builder), **keywords}), None
 
     usual = None if entry is None else _torchvision_inputs(entry)
     # Detectors read values only after the last product, to paste their results together.
     is_detector = builder.__module__.startswith("torchvision.models.detection")
-    return Recipe(name, source, "zoo", make, usual, (note,) if note else (), assume_values=is_detector)
+    notes = (note,) if note else ()
+    return Recipe(name, source, "zoo", make, usual, notes, assume_values=is_detector, needs_cpu=quantize)
 
 
 def _entry(name: str, variant: str | None, models: Any) -> Any:

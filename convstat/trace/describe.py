@@ -39,7 +39,19 @@ def describe(value: Any) -> Value:
         return ListInfo(tuple([describe(item) for item in value]))
     if isinstance(value, Mapping):
         return DictInfo(tuple([(describe(key), describe(item)) for key, item in value.items()]))
+    if isinstance(value, torch.ScriptObject) and (unpacked := unpack(value)):
+        return describe(unpacked[0])
     return ObjectInfo(type_name(type(value)))
+
+
+def unpack(packed: Any) -> tuple[torch.Tensor, ...]:
+    """The weight, and the bias if there is one, that a quantized module keeps in a form of its kernel's own."""
+    opened = getattr(packed, "unpack", None)
+    if opened is None:
+        return ()
+    values = opened()
+    values = values if isinstance(values, tuple) else (values,)
+    return tuple(value for value in values if isinstance(value, torch.Tensor))
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -117,7 +129,8 @@ class ModuleTable:
                 )
                 for name, parameter in module._parameters.items()
                 if parameter is not None and not isinstance(parameter, nn.UninitializedParameter)
-            ),
+            )
+            + self._packed(module),
             attributes=_attributes(module),
             children=tuple(children),
             buffers=tuple(
@@ -126,6 +139,29 @@ class ModuleTable:
                 if buffer is not None and not isinstance(buffer, nn.UninitializedBuffer)
             ),
         )
+
+    def _packed(self, module: nn.Module) -> tuple[ParameterInfo, ...]:
+        """The parameters of a quantized module: packed in an attribute, or in a submodule that is never called."""
+        packed: Any = vars(module).get("_packed_params")
+        if packed is None and (inner := module._modules.get("_packed_params")) is not None:
+            packed = getattr(inner, "_packed_params", getattr(inner, "_packed_weight", None))
+        if not isinstance(packed, torch.ScriptObject) or _holds_for_parent(module):
+            return ()
+        return tuple(
+            ParameterInfo(
+                name,
+                tuple(value.shape),
+                dtype_name(value.dtype),
+                False,
+                # Addresses are even: the bias has one of its own.
+                self.keys.setdefault(id(packed) + offset, len(self.keys)),
+            )
+            for offset, (name, value) in enumerate(zip(("weight", "bias"), unpack(packed), strict=False))
+        )
+
+
+def _holds_for_parent(module: nn.Module) -> bool:
+    return type(module).__name__.endswith("PackedParams")
 
 
 def _attributes(module: nn.Module) -> dict[str, Value]:

@@ -50,6 +50,10 @@ class _UnfitError(Exception):
 def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: bool = False) -> Traced:
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
     ways = _WAYS if device == "auto" else {"meta": _WAYS["meta"]} if device == "meta" else {device: _real(device)}
+    if recipe.needs_cpu:
+        if device not in ("auto", "cpu"):
+            raise DeviceError(f"{recipe.source} only runs on the CPU", help="leave --device out")
+        ways = {"cpu": _WAYS["cpu"]}
     failures: dict[str, BaseException] = {}
     for way, attempt in ways.items():
         try:
@@ -152,6 +156,8 @@ def _real(device: str) -> Callable[[Recipe, ExampleOf, bool], Traced]:
 
 def _check_room(recipe: Recipe) -> None:
     """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
+    if recipe.needs_cpu:
+        return
     try:
         with stripped("meta"):
             module, _ = recipe.make()
