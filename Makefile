@@ -10,7 +10,6 @@ STAMP   := $(VENV)/.installed
 SCHEMA  := .convstat/spec.schema.json
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST  := $(BIN)/python -m pytest
-TESTS   := $(PYTEST) --ignore=tests/benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench verify golden clean
@@ -22,7 +21,7 @@ run: $(STAMP) $(SCHEMA) ## the main job: the reconciled table of a real network 
 	@$(BIN)/convstat analyze $(SPEC) --depth 1
 
 test: lint ## lint, types and every test
-	@$(TESTS) -n $(JOBS) -m "not verify"
+	@$(PYTEST) -n $(JOBS) -m "not verify"
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -33,10 +32,10 @@ bench: $(STAMP) ## speed and memory, as ratios within one run
 	@$(PYTEST) tests/benchmarks
 
 verify: $(STAMP) ## the long checks: every example on real tensors, whole families of networks
-	@$(TESTS) -n $(JOBS) -m verify
+	@$(PYTEST) -n $(JOBS) -m verify
 
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
-	@CONVSTAT_GOLDEN=1 $(TESTS) -k golden
+	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat

@@ -12,9 +12,6 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-collect_ignore_glob = ["conftest.py", "*/conftest.py"]
-"""Two files of one name cannot both be searched for doctests, and these have none."""
-
 # What the tests print must not depend on who runs them, and two workers share two cores.
 for name in ("CI", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR"):
     os.environ.pop(name, None)
