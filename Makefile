@@ -12,10 +12,10 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST  := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench verify golden clean
+.PHONY: help run test lint bench verify golden zoo-names clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 run: $(STAMP) $(SCHEMA) ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
 	@$(BIN)/convstat analyze $(SPEC) --depth 1
@@ -36,6 +36,9 @@ verify: $(STAMP) ## the long checks: every example on real tensors, whole famili
 
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden
+
+zoo-names: $(STAMP) ## rewrite the list of names in model zoos, from the zoos that are installed
+	@$(BIN)/python -m convstat.sources.zoo_names
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
@@ -19,13 +20,33 @@ if TYPE_CHECKING:
 
 ZOOS = ("torchvision", "timm")
 
+PATH = Path(__file__).with_name("zoo_names.txt")
+"""The list of names that ships; ``make zoo-names`` writes it."""
+
 
 def names(zoo: str) -> tuple[str, ...]:
     """The names in a zoo, from the list that ships: needs neither torch nor the zoo."""
-    from pathlib import Path
-
-    lines = (Path(__file__).parent / "zoo_names.txt").read_text(encoding="utf-8").splitlines()
+    lines = PATH.read_text(encoding="utf-8").splitlines() if PATH.is_file() else []
     return tuple(line.partition("/")[2] for line in lines if line.startswith(f"{zoo}/"))
+
+
+def installed_names(zoo: str) -> tuple[str, ...]:
+    """The names in a zoo, from the zoo itself; none where it is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(zoo) is None:
+        return ()
+    from convstat.trace.environment import torchvision_compat
+
+    torchvision_compat()
+    with _importing(zoo):
+        if zoo == "torchvision":
+            from torchvision import models
+
+            return tuple(sorted(models.list_models()))
+        import timm
+
+        return tuple(sorted(timm.list_models()))
 
 
 def recipe(argument: str, variant: str | None, overrides: Mapping[str, Any]) -> Recipe:
@@ -168,8 +189,9 @@ def _timm(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
 
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
+    if keywords.pop("pretrained", False):
+        raise UsageError("weights are never loaded", help="leave pretrained=true out: it changes no count")
     config = timm.get_pretrained_cfg(name)
-    size = tuple(keywords.get("img_size") or ()) or tuple(config.input_size if config else (3, 224, 224))
 
     def make() -> tuple[torch.nn.Module, Example | None]:
         with users_code(f"timm/{name} could not be made"):
@@ -178,9 +200,18 @@ def _timm(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
     def usual(batch: int) -> Example:
         import torch
 
-        return Example(args=(torch.empty(batch, *size),))
+        return Example(args=(torch.empty(batch, *_timm_size(config, keywords)),))
 
     return Recipe(name, f"timm/{name}", "zoo", make, usual, (note,) if note else ())
+
+
+def _timm_size(config: Any, keywords: Mapping[str, Any]) -> tuple[int, ...]:
+    """Channels, height and width: those of the published entry, unless the model was made for others."""
+    channels, *size = config.input_size if config else (3, 224, 224)
+    asked = keywords.get("img_size")
+    if asked is not None:
+        size = list(asked) if isinstance(asked, (list, tuple)) else [asked, asked]
+    return (keywords.get("in_chans", channels), *size)
 
 
 @contextmanager
