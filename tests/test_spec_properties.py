@@ -178,6 +178,25 @@ def test_a_measurement_is_the_sum_of_the_expansion(
             ]
 
 
+def test_what_went_wrong_is_not_remembered() -> None:
+    """Two calls that fail in the same words: neither of them is found in the memo by the next expansion."""
+    text = """
+input: [4, 8, 8]
+blocks:
+  unit: {params: {k: null}, layers: [{Conv2d: {out_channels: 3, kernel_size: 1, groups: 2}}]}
+layers:
+  - unit: 1
+  - unit: 2
+    from: input
+"""
+    spec = read(text, "net.yaml")
+    for _ in range(2):
+        with pytest.raises(SpecError, match="out_channels must be divisible by groups"):
+            spec.measure()
+    with pytest.raises(SpecError, match="out_channels must be divisible by groups"):
+        spec.measure({"unit_2.k": 1, "unit.k": 2})
+
+
 def same_work(first: Graph, second: Graph) -> None:
     """The same layers on the same shapes in the same order, wired, shared and frozen alike."""
     order = [{node.name: place for place, node in enumerate(graph.nodes)} for graph in (first, second)]

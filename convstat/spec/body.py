@@ -325,7 +325,11 @@ class Body:
             run.explain.inputs(block, item, len(sources))
             raise UnknownError
         known = self.with_sizes(item, values, sources[0])
-        given = dict(zip(action.names, self.all_of(action.formulas, known), strict=True))
+        try:
+            taken = [f.constant if f.evaluate is None else f.evaluate(known) for f in action.formulas]
+        except Exception:  # found again below, one by one, with its place
+            taken = list(self.all_of(action.formulas, known))
+        given = dict(zip(action.names, taken, strict=True))
         inner = NO_PATCH
         if patch:
             for name, override in patch.items():
@@ -348,12 +352,13 @@ class Body:
             else:
                 around = around or {**(run.values if not block.shipped else {}), **sizes_of(shapes[0])}
                 params[name] = self.work_out(formula, {**around, **params})
-        run.explain.enter(block, item, path, self.fragment, sources)
-        if len(run.explain.calls) > MAX_CALLS:
-            run.refuse(f"blocks call blocks more than {MAX_CALLS} deep", item.mark)
-        try:
-            fragment = run.call(block, shapes, params, inner)  # type: ignore[arg-type]
-        finally:
+        key = None if inner else run.key_of(block, tuple(params.values()), shapes)
+        fragment: Fragment | None = run.memo.get(key)
+        if fragment is None:
+            run.explain.enter(block, item, path, self.fragment, sources)
+            if len(run.explain.calls) > MAX_CALLS:
+                run.refuse(f"blocks call blocks more than {MAX_CALLS} deep", item.mark)
+            fragment = run.call(block, shapes, params, inner, key)  # type: ignore[arg-type]
             run.explain.leave()
         return self.add(item, path, sources, fragment, values, what=block.name, patch=patch)
 

@@ -81,25 +81,24 @@ class Run:
         self.problems.add(message, mark)
         self.problems.raise_if_any()
 
-    def call(self, block: Block, shapes: tuple[Shape, ...], params: dict[str, Value], patch: Patch) -> Fragment:
-        """Expand a block, or find it in the memo. ``params`` are all its parameters."""
-        key = None
-        if not patch:
-            read = self.block_values.get(block.name)
-            if read is None:
-                own = tuple([self.values[name] for name in block.reads])
-                read = self.block_values[block.name] = (own, types_of(own))
-            given = tuple(params.values())
-            key = (block.name, given, types_of(given), read, shapes)
-            found: Fragment | None = self.memo.get(key)
-            if found is not None:
-                return found
+    def key_of(self, block: Block, params: tuple[Value, ...], shapes: tuple[Shape | None, ...]) -> tuple[Any, ...]:
+        """What the expansion of a block depends on."""
+        read = self.block_values.get(block.name)
+        if read is None:
+            own = tuple([self.values[name] for name in block.reads])
+            read = self.block_values[block.name] = (own, types_of(own))
+        return (block.name, params, types_of(params), read, shapes)
+
+    def call(
+        self, block: Block, shapes: tuple[Shape, ...], params: dict[str, Value], patch: Patch, key: Any
+    ) -> Fragment:
+        """Expand a block, and remember it by its key, if it has one. ``params`` are all its parameters."""
         values = {**self.values, **params} if not block.shipped else params
         fragment = Fragment([Wire(shape, -1 - number) for number, shape in enumerate(shapes)])
         fragment.names.update({name: number for number, name in enumerate(block.inputs)}, **{INPUT: 0})
-        before = len(self.problems.found)
+        before = self.problems.noted
         fragment.finish(Body(self, fragment).items(block.items, values, "", 0, patch))
-        if key is not None and len(self.problems.found) == before:
+        if key is not None and self.problems.noted == before:
             self.memo[key] = fragment
         return fragment
 

@@ -38,7 +38,7 @@ NO_COUNTS = Counts()
 class Leaf:
     """One layer that fits its inputs, and its cost."""
 
-    __slots__ = ("borrowed", "cost", "counts", "frozen", "inputs", "layer", "output")
+    __slots__ = ("cost", "counts", "inputs", "layer", "output")
 
     def __init__(self, layer: Layer, inputs: tuple[Shape, ...], output: Shape) -> None:
         self.layer = layer
@@ -52,10 +52,7 @@ class Leaf:
             amount = prod(shape)
             buffers += amount
             stored[dtype] = stored.get(dtype, 0) + amount
-        other = self.cost.other
-        self.counts = Counts(params, params, self.cost.macs, buffers, 1, other, stored)
-        self.frozen = Counts(params, 0, self.cost.macs, buffers, 1, other, stored)
-        self.borrowed = Counts(0, 0, self.cost.macs, 0, 1, other)
+        self.counts = Counts(params, params, self.cost.macs, buffers, 1, self.cost.other, stored)
 
 
 class Value(NamedTuple):
@@ -111,7 +108,7 @@ def total(parts: list[Part]) -> Counts:
         content = part.content
         counts = content.counts
         if part.owner is not None and isinstance(content, Leaf):
-            counts = content.borrowed
+            counts = Counts(0, 0, counts.macs, 0, 1, counts.other)
         elif part.trainable:
             trainable += counts.trainable_params
         params += counts.params

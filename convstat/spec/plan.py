@@ -1,10 +1,13 @@
-"""A compiled spec: every name resolved, every expression ready, no size known yet."""
+"""A compiled spec: every name resolved, every expression ready, no size known yet.
+
+The records are named tuples: defining a dozen dataclasses would take longer than reading most specs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from convstat.errors import Mark, SourceText
 from convstat.layers.base import Layer
@@ -18,16 +21,14 @@ INPUT = "input"
 """The name of what comes in, whatever else it is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """The name of something earlier, as it was written."""
 
     name: str
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCall:
+class LayerCall(NamedTuple):
     """A layer kind with its arguments.
 
     ``constants`` holds the values where no name is in them;
@@ -42,8 +43,7 @@ class LayerCall:
     token: tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockCall:
+class BlockCall(NamedTuple):
     """A block with its arguments."""
 
     block: str
@@ -51,8 +51,7 @@ class BlockCall:
     formulas: tuple[Formula, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Residual:
+class Residual(NamedTuple):
     """A body whose output is added to what comes in, or to what a shortcut makes of it."""
 
     shortcut: str
@@ -61,16 +60,14 @@ class Residual:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
-class Parallel:
+class Parallel(NamedTuple):
     """Paths that start from the same place, and how their ends are merged."""
 
     merge: str
     paths: tuple[tuple[str, tuple[Item, ...]], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """An item whose layer is the value of a variable or parameter (``- activation``)."""
 
     formula: Formula
@@ -82,8 +79,7 @@ class Choice:
 Action = LayerCall | BlockCall | Residual | Parallel | Choice
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One item of a list of layers. ``sources`` is None where it takes what the item above delivers."""
 
     action: Action
@@ -99,8 +95,7 @@ class Item:
     needs_shape: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A named list of layers with parameters; a parameter without a default must be given."""
 
     name: str
@@ -113,8 +108,7 @@ class Block:
     shipped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputPlan(NamedTuple):
     """One input: its sizes without the batch, and its dtype where it was written."""
 
     name: str
@@ -123,8 +117,7 @@ class InputPlan:
     mark: Mark
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(NamedTuple):
     """A named variant: its variables in the order in which they can be worked out, and its inputs."""
 
     name: str
@@ -133,8 +126,7 @@ class Variant:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A whole spec. ``variants[None]`` is the file without a variant."""
 
     source: SourceText
@@ -149,5 +141,5 @@ class Plan:
     """Variables that are read anywhere but in the sizes of the inputs."""
     single: Item | None = None
     """The only item, where it is one layer or block: its arguments can then be overridden by their bare names."""
-    later_names: Mapping[str, Mark] = field(default_factory=dict)
+    later_names: Mapping[str, Mark] = MappingProxyType({})
     """Where each name of the top level is given, to tell a forward reference from a wrong one."""

@@ -24,6 +24,8 @@ class Problems:
         self.found: list[Diagnostic] = []
         self._seen: set[tuple[str, str]] = set()
         self._expressions = 0
+        self.noted = 0
+        """How often a problem was noted, known ones included: unchanged where nothing went wrong."""
 
     def count_expression(self, mark: Mark) -> None:
         """Count a compiled expression: a hostile file could hold enough of them to take minutes."""
@@ -39,6 +41,7 @@ class Problems:
         self, message: str, mark: Mark | None, *, notes: Sequence[str] = (), help: str | Sequence[str] | None = ()
     ) -> None:
         """Note a problem, unless it is already known."""
+        self.noted += 1
         key = (str(mark), message)
         if key in self._seen:
             return
