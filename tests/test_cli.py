@@ -290,6 +290,7 @@ def test_twice_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str])
         (["render", "net.yaml"], "is not a JSON document"),
         (["render"], "missing argument"),
         (["expand", "net.yaml", "net.yaml#wide"], "expand takes one target, not 2"),
+        (["expand", "saved.json"], "saved.json is a saved report, and only a spec can be expanded"),
     ],
 )
 def test_a_mistake_exits_with_2_and_says_what_to_type(
@@ -300,6 +301,8 @@ def test_a_mistake_exits_with_2_and_says_what_to_type(
     assert (2, "") == (code, out)
     assert words in error
     assert "error: " in error
+    # A bound says itself what to type.
+    assert "help: " in error or "at least" in error or arguments[0] in ("render", "expand")
     assert "Traceback" not in error
 
 
@@ -450,11 +453,11 @@ def test_every_page_of_the_documentation_is_shown(folder: Path, capsys: pytest.C
 
 def test_help_is_there_for_every_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each shows its options and the exit codes; none has an escape byte where none is wanted."""
-    from convstat.cli.app import app
+    from convstat.cli.app import COMMANDS
 
     code, out, _ = call(capsys, "--help")
     assert 0 == code
-    for name in [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]:
+    for name in COMMANDS:
         assert name in out
         code, page, _ = call(capsys, name, "--help")
         assert 0 == code

@@ -26,7 +26,10 @@ def analyze(
     width: o.Width = None,
     ascii: o.Ascii = False,
 ) -> int:
-    """Count models, run other counters beside, and explain every difference."""
+    """Count models; explain every difference.
+
+    Other counters really run beside, and each part of their difference gets a name.
+    """
     from convstat import api, axes
     from convstat.cli.session import Session
 

@@ -1,34 +1,67 @@
-"""The commands, in the order in which ``--help`` shows them."""
+"""The commands, in the order in which ``--help`` shows them.
+
+Typer prepares every option of every command that it is given, so a run prepares only the command that it is asked for.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, NamedTuple
 
 import typer
 
-from convstat.cli.analyze import analyze
-from convstat.cli.check import check
-from convstat.cli.compare import compare
-from convstat.cli.inspect import expand, render
-from convstat.cli.listings import list_
 from convstat.cli.options import EXIT_CODES, examples
 from convstat.cli.plain import PlainCommand, PlainGroup
-from convstat.cli.project import docs, init, schema
 
 COUNT = "Count"
 LOOK = "Look closer"
 PROJECT = "Project"
 
-app = typer.Typer(
-    name="convstat",
-    cls=PlainGroup,
-    help="What a neural network costs: exact params and MACs, beside ptflops and torchsummary, "
-    "every difference explained.",
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+class Entry(NamedTuple):
+    """One command: where its function is, the panel of the help that it is in, and examples."""
+
+    place: str
+    panel: str
+    examples: tuple[str, ...]
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "analyze": Entry(
+        "analyze:analyze",
+        COUNT,
+        (
+            "convstat analyze configs/resnet50.yaml --depth 1",
+            "convstat analyze 'Conv2d(64, 128, kernel_size=3, groups=4)' -i 64x56x56",
+            "convstat analyze net.yaml width=32 --counters none -f json",
+        ),
+    ),
+    "compare": Entry(
+        "compare:compare",
+        COUNT,
+        (
+            "convstat compare groups=1,2,4",
+            "convstat compare net.yaml width=16..64:16 size=128,224",
+            "convstat compare net.yaml 'net.yaml#wide' -o comparison.md",
+        ),
+    ),
+    "check": Entry(
+        "check:check",
+        COUNT,
+        (
+            "convstat check net.yaml --max params=5M --max macs=600M",
+            "convstat check        (what the settings in pyproject.toml say)",
+        ),
+    ),
+    "expand": Entry("inspect:expand", LOOK, ("convstat expand net.yaml width=32",)),
+    "render": Entry("inspect:render", LOOK, ("convstat render report.json -f markdown --top 10",)),
+    "list": Entry("listings:list_", LOOK, ("convstat list layers",)),
+    "docs": Entry("project:docs", LOOK, ("convstat docs spec",)),
+    "init": Entry("project:init", PROJECT, ("convstat init net.yaml",)),
+    "schema": Entry("project:schema", PROJECT, ("convstat schema spec > spec.schema.json",)),
+}
+"""Every command by its name."""
 
 
 def _version(asked: bool) -> None:
@@ -40,8 +73,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def options(
+def _options(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version.", show_default=False),
@@ -50,39 +82,31 @@ def options(
     """Take what stands before the command."""
 
 
-app.command(
-    cls=PlainCommand,
-    rich_help_panel=COUNT,
-    epilog=examples(
-        "convstat analyze configs/resnet50.yaml --depth 1",
-        "convstat analyze 'Conv2d(64, 128, kernel_size=3, groups=4)' -i 64x56x56",
-        "convstat analyze net.yaml width=32 --counters none -f json",
-    ),
-)(analyze)
-app.command(
-    cls=PlainCommand,
-    rich_help_panel=COUNT,
-    epilog=examples(
-        "convstat compare groups=1,2,4",
-        "convstat compare net.yaml width=16..64:16 size=128,224",
-        "convstat compare net.yaml 'net.yaml#wide' -o comparison.md",
-    ),
-)(compare)
-app.command(
-    cls=PlainCommand,
-    rich_help_panel=COUNT,
-    epilog=examples(
-        "convstat check net.yaml --max params=5M --max macs=600M",
-        "convstat check        (what [tool.convstat] of pyproject.toml says)",
-    ),
-)(check)
-app.command(cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat expand net.yaml width=32"))(expand)
-app.command(
-    cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat render report.json -f markdown --top 10")
-)(render)
-app.command("list", cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat list layers"))(list_)
-app.command(cls=PlainCommand, rich_help_panel=LOOK, epilog=examples("convstat docs spec"))(docs)
-app.command(cls=PlainCommand, rich_help_panel=PROJECT, epilog=examples("convstat init net.yaml"))(init)
-app.command(cls=PlainCommand, rich_help_panel=PROJECT, epilog=examples("convstat schema spec > spec.schema.json"))(
-    schema
-)
+def make_app(names: Iterable[str] = COMMANDS, *, styled: bool = True) -> typer.Typer:
+    """Make the application with some of its commands; without ``styled``, its help has no escape sequences."""
+    app = typer.Typer(
+        name="convstat",
+        cls=PlainGroup,
+        help="What a neural network costs: exact params and MACs, beside ptflops and torchsummary, "
+        "every difference explained.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if styled else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in names:
+        entry = COMMANDS[name]
+        module, _, function = entry.place.partition(":")
+        command = getattr(import_module(f"convstat.cli.{module}"), function)
+        app.command(name, cls=PlainCommand, rich_help_panel=entry.panel, epilog=examples(*entry.examples))(command)
+    return app
+
+
+def app_for(arguments: Sequence[str], environment: Mapping[str, str]) -> typer.Typer:
+    """Make the application that these arguments need: one command, or all where help or completion may want them."""
+    first = arguments[0] if arguments else ""
+    one = first in COMMANDS and "_CONVSTAT_COMPLETE" not in environment
+    styled = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+    return make_app([first] if one else COMMANDS, styled=styled)

@@ -47,7 +47,10 @@ def check(
     width: o.Width = None,
     ascii: o.Ascii = False,
 ) -> int:  # fmt: skip
-    """Judge budgets: those of the specs, of the settings and of the options."""
+    """Judge budgets; exit with 1 if exceeded.
+
+    Those of the specs, of the settings and of the options all apply. Limits are inclusive.
+    """
     from convstat import axes, budget
     from convstat.cli.session import Session
 

@@ -29,7 +29,10 @@ def compare(
     width: o.Width = None,
     ascii: o.Ascii = False,
 ) -> int:
-    """Sweep parameters, and set models side by side; the first row is the base."""
+    """Sweep parameters; set models side by side.
+
+    The first row is the base. A point that cannot be built is a row with the reason.
+    """
     from convstat import axes, sweep
     from convstat.cli.session import Session
 

@@ -15,9 +15,12 @@ def expand(
     input: o.Input = None,
     all: Annotated[bool, typer.Option("--all", help="Write arguments that are torch's defaults too.")] = False,
 ) -> int:
-    """Write what a spec stands for: every block, repeat and expression worked out."""
+    """Write what a spec stands for.
+
+    Every block, repeat and expression is worked out, every edge named. It is a spec again.
+    """
     from convstat import api, axes
-    from convstat.cli.session import Session
+    from convstat.cli.session import Session, kind_in_words
     from convstat.errors import UsageError
     from convstat.render.console import standard_output
     from convstat.render.expansion import write_spec
@@ -29,8 +32,8 @@ def expand(
     if len(targets) != 1:
         raise UsageError(f"expand takes one target, not {len(targets)}")
     target = resolve(targets[0])
-    if target.kind == "report":
-        raise UsageError(f"{targets[0]} is a saved report: it has counts, and no spec to expand")
+    if target.kind not in ("spec", "inline"):
+        raise UsageError(f"{targets[0]} is {kind_in_words(target.kind)}, and only a spec can be expanded")
     graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes)
     source = " ".join([target.argument, *assignments])
     standard_output().write(write_spec(graph, source=source, defaults=all))
@@ -52,7 +55,10 @@ def render(
     width: o.Width = None,
     ascii: o.Ascii = False,
 ) -> int:
-    """Show saved reports again, in any format; nothing is counted or run."""
+    """Show saved reports again, in any format.
+
+    Nothing is counted or run.
+    """
     from convstat import api
     from convstat.cli.session import Session
 

@@ -151,7 +151,7 @@ def list_(
     width: o.Width = None,
     ascii: o.Ascii = False,
 ) -> int:
-    """List the vocabulary of specs, the other counters, the formats, the metrics, or example specs."""
+    """List layers, blocks, counters and more."""
     from convstat.cli.session import Session
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.listing import Listing

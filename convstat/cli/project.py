@@ -48,7 +48,10 @@ def init(
         str, typer.Argument(metavar="[PATH]", help="The file to write; - prints it.", show_default=True)
     ] = "net.yaml",
 ) -> int:
-    """Write a spec to start from; an existing file is left alone."""
+    """Write a spec to start from.
+
+    A file that exists is left as it is.
+    """
     from convstat.cli.run import show_problems
     from convstat.errors import Diagnostic, OutputError
     from convstat.render.console import standard_output
@@ -120,7 +123,10 @@ def docs(
     ] = None,
     width: o.Width = None,
 ) -> int:
-    """Show a page of the documentation: laid out on a terminal, as Markdown elsewhere."""
+    """Show a page of the documentation.
+
+    Laid out on a terminal, as Markdown elsewhere.
+    """
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.console import standard_output
 

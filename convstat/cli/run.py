@@ -35,12 +35,9 @@ def _call(arguments: list[str]) -> int:
 
     import typer
 
-    from convstat.cli.app import app
+    from convstat.cli.app import app_for
 
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        # Typer's own help and rich's would still be bold.
-        app.rich_markup_mode = None
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app_for(arguments, os.environ))
     try:
         result: Any = command.main(args=arguments, prog_name="convstat", standalone_mode=False)
     except typer.Exit as error:

@@ -20,7 +20,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KINDS: Mapping[str, str] = {"spec": "a spec", "inline": "an inline layer", "report": "a saved report"}
+KINDS: Mapping[str, str] = {
+    "spec": "a spec",
+    "inline": "an inline layer",
+    "report": "a saved report",
+    "module": "a Python model",
+    "zoo": "a zoo model",
+}
+"""What ``-v`` calls the kinds of targets."""
+
+
+def kind_in_words(kind: str) -> str:
+    """Say what kind of target something is.
+
+    >>> kind_in_words("spec")
+    'a spec'
+    """
+    return KINDS.get(kind, kind)
 
 
 class Session:
@@ -64,7 +80,7 @@ class Session:
         if named:
             if self.verbose:
                 for argument in named:
-                    self.detail(f"'{argument}' is {KINDS[resolve(argument).kind]}")
+                    self.detail(f"'{argument}' is {kind_in_words(resolve(argument).kind)}")
             return named, inputs or ()
         if self.config.models:
             self.detail(f"no target named: {', '.join(self.config.models)}, from {self.config.path}")

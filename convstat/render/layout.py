@@ -88,26 +88,28 @@ def fit(table: Table, width: int) -> Fit:
 def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:
     """Write the lines of a table that fits; each with its row, or None for the heading and the rule."""
     columns = [table.columns[p] for p in chosen.shown]
+    slots = [(column.align == "right", room) for column, room in zip(columns, chosen.widths, strict=True)]
     lines: list[tuple[str, Row | None]] = []
 
     def write(texts: list[str]) -> str:
         parts = []
-        for text, column, room in zip(texts, columns, chosen.widths, strict=True):
-            blanks = " " * (room - cells(text))
-            parts.append(blanks + text if column.align == "right" else text + blanks)
+        for text, (to_the_right, room) in zip(texts, slots, strict=True):
+            if not text.isascii():
+                room -= cells(text) - len(text)
+            parts.append(text.rjust(room) if to_the_right else text.ljust(room))
         return (" " * GAP).join(parts).rstrip()
 
     def write_row(row: Row) -> str:
         texts = []
         for position, column, room in zip(chosen.shown, columns, chosen.widths, strict=True):
             text = row.cells[position]
-            # A deep tree keeps room for a name: the indent gives way, the name is shortened after that.
-            indent = 0
-            if position == 0 and row.indent:
-                indent = min(INDENT * row.indent, max(0, room - min(cells(text), NARROWEST_NAME)))
             if column.shortens:
-                text = shorten(text, room - indent, ellipsis)
-            texts.append(" " * indent + text)
+                indent = 0
+                if position == 0 and row.indent:
+                    # A deep tree keeps room for a name: the indent gives way, the name is shortened after that.
+                    indent = min(INDENT * row.indent, max(0, room - min(cells(text), NARROWEST_NAME)))
+                text = " " * indent + shorten(text, room - indent, ellipsis)
+            texts.append(text)
         return write(texts)
 
     lines.append((write([column.title for column in columns]), None))

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from convstat.units import decimal
-
 UNICODE_ELLIPSIS = "…"
 ASCII_ELLIPSIS = "..."
 
@@ -86,11 +84,38 @@ def significant(value: Fraction | int, decimals: int, *, least: int = 2) -> str:
     >>> significant(Fraction(1, 3), 2), significant(Fraction(1, 30000), 2), significant(0, 2)
     ('0.33', '0.000033', '0')
     """
-    if not value:
+    return quotient(value.numerator, value.denominator, decimals, least=least)
+
+
+MOST_DECIMALS = 30
+
+
+def quotient(above: int, below: int, decimals: int, *, least: int = 2) -> str:
+    """Write ``above / below`` as ``significant`` does; in integers all the way, since sweeps write many of them.
+
+    >>> quotient(2, 3, 2), quotient(-12345, 10, 1), quotient(7, 1, 0)
+    ('0.67', '-1,234.5', '7')
+    """
+    if not above:
         return "0"
-    while decimals < 30 and abs(value) * 10**decimals < 10 ** (least - 1):
+    size = abs(above)
+    while size % below and decimals < MOST_DECIMALS and size * 10**decimals < below * 10 ** (least - 1):
         decimals += 1
-    return decimal(value, decimals)
+    scaled = rounded(size, below, decimals)
+    whole, part = divmod(scaled, 10**decimals)
+    sign = "-" if above < 0 and scaled else ""
+    return f"{sign}{whole:,}.{part:0{decimals}d}" if decimals else f"{sign}{whole:,}"
+
+
+def rounded(above: int, below: int, decimals: int) -> int:
+    """Give ``above / below`` in units of its last decimal, half to even.
+
+    >>> rounded(1, 8, 2), rounded(3, 8, 2), rounded(2, 3, 0)
+    (12, 38, 1)
+    """
+    whole, rest = divmod(above * 10**decimals, below)
+    up = 2 * rest > below or (2 * rest == below and whole % 2 == 1)
+    return whole + up
 
 
 def change(ratio: Fraction | None) -> str:
@@ -103,19 +128,17 @@ def change(ratio: Fraction | None) -> str:
     """
     if ratio is None:
         return "-"
-    if ratio == 1:
+    above, below = ratio.numerator, ratio.denominator
+    if above == below:
         return "="
-    if ratio == 0:
+    if not above:
         return "-100%"
-    percent = (ratio - 1) * 100
-    decimals = 1 if abs(percent) >= 10 else 2
-    sign = "+" if percent > 0 else "-"
-    text = significant(abs(percent), decimals)
+    percent = 100 * (above - below)
+    decimals = 1 if abs(percent) >= 10 * below else 2
     # -99.99995 % is not -100 %: something is left.
-    while percent > -100 and sign == "-" and text.startswith("100") and decimals < 30:
+    while percent < 0 and decimals < MOST_DECIMALS and rounded(-percent, below, decimals) == 100 * 10**decimals:
         decimals += 1
-        text = significant(abs(percent), decimals)
-    return f"{sign}{text}%"
+    return f"{'+' if percent > 0 else ''}{quotient(percent, below, decimals)}%"
 
 
 def factor(ratio: Fraction | None) -> str:
@@ -126,12 +149,13 @@ def factor(ratio: Fraction | None) -> str:
     """
     if ratio is None:
         return "-"
-    if ratio == 1:
+    above, below = ratio.numerator, ratio.denominator
+    if above == below:
         return "="
     decimals = 2
-    while decimals < 30 and round(ratio * 10**decimals) == 10**decimals:
+    while decimals < MOST_DECIMALS and rounded(above, below, decimals) == 10**decimals:
         decimals += 1
-    return f"x{significant(ratio, decimals)}"
+    return f"x{quotient(above, below, decimals)}"
 
 
 def share(part: int, whole: int) -> str:
@@ -144,8 +168,8 @@ def share(part: int, whole: int) -> str:
         return "0%"
     if part == whole:
         return "100%"
-    text = decimal(Fraction(100 * part, whole), 1)
-    return {"0.0": "<0.1", "100.0": ">99.9"}.get(text, text) + "%"
+    tenths = rounded(100 * part, whole, 1)
+    return {0: "<0.1%", 1000: ">99.9%"}.get(tenths) or f"{tenths // 10}.{tenths % 10}%"
 
 
 def apart(value: Fraction | int, other: Fraction | int) -> str:
@@ -157,7 +181,7 @@ def apart(value: Fraction | int, other: Fraction | int) -> str:
     if value == int(value):
         return exact(int(value))
     decimals = 2
-    while decimals < 30 and value != other and round(value * 10**decimals) == round(other * 10**decimals):
+    while decimals < MOST_DECIMALS and value != other and round(value * 10**decimals) == round(other * 10**decimals):
         decimals += 1
     return significant(value, decimals)
 
@@ -171,7 +195,9 @@ class Scale(NamedTuple):
 
     def write(self, value: Fraction | None) -> str:
         """Write one value of the column."""
-        return "-" if value is None else significant(value / self.divisor, self.decimals)
+        if value is None:
+            return "-"
+        return quotient(value.numerator, value.denominator * self.divisor, self.decimals)
 
 
 def per_pixel_scale(values: Sequence[Fraction | None]) -> Scale:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from convstat.comparison import ratio
 from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.text import change, exact, factor, per_pixel_scale, printable
 from convstat.render.views.report import label, show_value
+from convstat.report import Totals
 
 if TYPE_CHECKING:
     from convstat.comparison import Comparison, ComparisonRow
@@ -95,6 +96,8 @@ def comparison_table(comparison: Comparison) -> Table:
         *([Column(scale.title, priority=5)] if has_pixels else []),
         *(Column(f"{peer} {what}", priority=7) for peer in peers for what in ("params", "MACs")),
     ]
+    base = comparison.base
+    base_totals = base.totals if base is not None and base.totals is not None else Totals()
     rows: list[Row] = []
     for row in comparison.rows:
         lead = tuple(label_of(row, key) for key in labels)
@@ -102,14 +105,13 @@ def comparison_table(comparison: Comparison) -> Table:
             note = f"invalid [{footnote[reason_of(row)]}]"
             rows.append(Row((*lead, note, *(["-"] * (len(columns) - len(lead) - 1))), "warn"))
             continue
-        ratios = row.vs_base or {}
-        is_base = row is comparison.base
+        is_base = row is base
         cells = [
             *lead,
             exact(row.totals.params),
-            *_versus(ratios.get("params"), is_base),
+            *_versus(row.totals.params, base_totals.params, is_base),
             exact(row.totals.macs),
-            *_versus(ratios.get("macs"), is_base),
+            *_versus(row.totals.macs, base_totals.macs, is_base),
             exact(row.totals.flops),
         ]
         if has_pixels:
@@ -126,5 +128,8 @@ def comparison_table(comparison: Comparison) -> Table:
     return Table(tuple(columns), tuple(rows))
 
 
-def _versus(ratio: Fraction | None, is_base: bool) -> tuple[str, str]:
-    return ("base", "base") if is_base else (change(ratio), factor(ratio))
+def _versus(count: int, base: int, is_base: bool) -> tuple[str, str]:
+    if is_base:
+        return "base", "base"
+    compared = ratio(count, base)
+    return change(compared), factor(compared)

@@ -137,7 +137,8 @@ def label(counter: CounterRow) -> str:
     parts = [counter.name]
     if counter.version:
         parts.append(counter.version)
-    if counter.variant and counter.variant not in (counter.name, "default"):
+    # torchsummary has one way to count only; ptflops has two.
+    if counter.variant not in ("", "default", "summary", counter.name):
         parts.append(f"({counter.variant})")
     return printable(" ".join(parts))
 
