@@ -223,3 +223,30 @@ def test_torchvision_can_be_imported_where_its_operators_do_not_load() -> None:
     """It is made importable and not hidden, with a note; where it works by itself, nothing is done."""
     done = subprocess.run([sys.executable, "-c", COMPAT], capture_output=True, text=True, check=False)
     assert ("fine\n", 0) == (done.stdout, done.returncode), done.stderr
+
+
+COMPILER = """
+import gc, sys
+import torch
+from torch import nn
+from convstat.trace.dynamo import _CACHE, compiler_not_loaded
+from convstat.trace.record import record
+model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Flatten(), nn.Linear(64, 2)).to('meta')
+image = torch.rand(2, 3, 6, 6, device='meta')
+first = record(model, (image,))
+assert 'torch._dynamo' not in sys.modules
+left = [o for o in gc.get_objects() if type(o) is type(record) and hasattr(o, _CACHE)]
+assert not left, left
+model(image)
+assert 'torch._dynamo' in sys.modules
+with compiler_not_loaded():
+    second = record(model, (image,))
+assert first == second
+print('fine')
+"""
+
+
+def test_a_trace_on_meta_does_not_load_torchs_compiler() -> None:
+    """Which would take as long again as torch; the trace is the same with it, and torch is left as it was."""
+    done = subprocess.run([sys.executable, "-c", COMPILER], capture_output=True, text=True, check=False)
+    assert ("fine\n", 0) == (done.stdout, done.returncode), done.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,10 +32,16 @@ def running(model: torch.nn.Module) -> Iterator[io.StringIO]:
 
     import torch
 
+    from convstat.trace.dynamo import compiler_not_loaded
     from convstat.trace.preserve import preserved
 
     printed = io.StringIO()
-    with preserved(model), redirect_stdout(printed), redirect_stderr(printed), warnings.catch_warnings():
+    with ExitStack() as stack:
+        stack.enter_context(preserved(model))
+        stack.enter_context(compiler_not_loaded())
+        stack.enter_context(redirect_stdout(printed))
+        stack.enter_context(redirect_stderr(printed))
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
         model.eval()
         with torch.enable_grad():

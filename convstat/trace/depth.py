@@ -14,6 +14,11 @@ class KernelDepth(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.depth = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.depth += 1
         try:

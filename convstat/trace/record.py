@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.describe import ModuleTable, describe
+from convstat.trace.dynamo import compiler_not_loaded
 from convstat.trace.preserve import preserved
 from convstat.trace.spies import spying
 
@@ -54,6 +55,7 @@ def record(
         # What the model warns of is for who runs it, and not for who counts it.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        stack.enter_context(compiler_not_loaded())
         stack.enter_context(preserved(model))
         model.train(train)
         for module in table.modules if hooked is None else hooked:
@@ -129,6 +131,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result, children = self._nested(function, args, kwargs)
         self.top.append(FunctionCall(name, *before, describe(result), children))
         return result
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before = _describe_all(args), _describe_kwargs(kwargs or {})
