@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -180,6 +181,20 @@ def test_a_file_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
     large.write_text("#" * 1_000_001, encoding="utf-8")
     with pytest.raises(SpecError, match="larger than 1,000,000 bytes"):
         files.read(str(large))
+
+
+def test_standard_input_is_a_file_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-``, with the same limits and places."""
+    stream = io.TextIOWrapper(io.BytesIO(b"convstat: 1\ninput: [3, 8, 8]\nlayers: [ReLU, Cnov2d]\n"))
+    monkeypatch.setattr(sys, "stdin", stream)
+    with pytest.raises(SpecError, match=r"^<stdin>:3:16: error: unknown layer 'Cnov2d'"):
+        files.read("-")
+
+
+def test_a_shape_given_from_outside_is_named_as_such() -> None:
+    """Where the file says 8x8 and ``--input`` 2x2, the file is not to blame."""
+    with pytest.raises(SpecError, match=r"the input 3x2x2 comes from the given shape \(--input\)"):
+        read(MODEL, "net.yaml").expand(inputs={"input": (3, 2, 2)})
 
 
 def test_control_characters_are_named_with_their_place() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from convstat.errors import LayerError, Mark, did_you_mean
@@ -39,6 +39,7 @@ class Explainer:
         self.problems = problems
         self.calls: list[_Call] = []
         self.overridden: dict[str, Value] = {}
+        self.given_inputs: Collection[str] = ()
 
     def enter(self, block: Block, item: Item, path: str, fragment: Fragment, sources: tuple[int, ...]) -> None:
         """A block is being expanded, called in a fragment with some of its values."""
@@ -152,6 +153,8 @@ class Explainer:
         if value.part < 0:
             inputs = self.plan.variants[None].inputs
             number = -1 - value.part
+            if number < len(inputs) and inputs[number].name in self.given_inputs:
+                return "the given shape (--input)"
             if number < len(inputs):
                 return f"{_place(inputs[number].mark)} (input)"
             return "the input"

@@ -311,6 +311,8 @@ def _whole_call(node: Scalar) -> str:
 
 def _syntax(source: SourceText, error: Any) -> Diagnostic:
     place = error.problem_mark or error.context_mark
+    if place and error.context_mark and place.line >= len(source.lines):
+        place = error.context_mark  # what was opened and never closed, not the end of the file
     mark = Mark(source, place.line + 1, place.column + 1) if place else Mark(source, 1, 1)
     problem = (error.problem or "cannot be read").strip()
     message = f"not YAML: {problem}" + (f" {error.context}" if error.context else "")

@@ -167,6 +167,7 @@ class Spec:
         problems.raise_if_any()
         run = Run(plan, values, self._memo, problems)
         run.explain.overridden = given
+        run.explain.given_inputs = inputs
         fragment = run.expand(shapes, tuple([entry.name for entry in chosen.inputs]), patch)
         outputs = self._outputs(fragment, run)
         if patch:
