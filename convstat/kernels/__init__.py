@@ -1,51 +1,112 @@
 """What each kernel costs: the vocabulary of the trace, as ``convstat.layers`` is that of the spec.
 
-``price`` asks three tables in turn: rules, the list of what is free with its reasons, and what third parties registered.
+``price`` asks in turn what was registered, the rules that ship, and the list of what is free with its reasons.
 A kernel in none of them is uncounted, never a silent zero.
+
+Rules for custom operators are registered with :func:`register`, or by a distribution that names them in the entry-point
+group ``convstat.kernels``::
+
+    [project.entry-points."convstat.kernels"]
+    "mylib::my_op" = "mylib.costs:my_op"
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from convstat.kernels import other, products
-from convstat.kernels.base import Rule
+from convstat.kernels import attention, other, products, quantized, recurrent
+from convstat.kernels.base import Rule, UnreadableError
 from convstat.kernels.free import FREE
 from convstat.layers.base import FREE as NO_COST
-from convstat.layers.base import Cost
+from convstat.layers.base import OTHER_ENTRIES, Cost
 from convstat.trace.calls import KernelCall
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "convstat.kernels"
+"""The entry-point group in which other distributions name rules by operator."""
 
 
 def _table() -> dict[str, Rule]:
-    table: dict[str, Rule] = dict(products.RULES)
-    for name, rule in other.RULES.items():
-        if name in table or name in FREE:
-            raise RuntimeError(f"two rules for the kernel {name}")
-        table[name] = rule
+    table: dict[str, Rule] = {}
+    for family in (products, attention, recurrent, quantized, other):
+        for name, rule in family.RULES.items():
+            if name in table or name in FREE:
+                raise RuntimeError(f"two rules for the kernel {name}")
+            table[name] = rule
     return table
 
 
 _RULES = _table()
 _REGISTERED: dict[str, Rule] = {}
 
-RULES = MappingProxyType(_RULES)
+RULES: Mapping[str, Rule] = MappingProxyType(_RULES)
 """The rules that ship, by operator: ``aten.convolution``."""
 
 
-def price(call: KernelCall) -> Cost | None:
-    """The cost of one kernel, or None where nothing is known about it.
+class Pricing:
+    """Prices the kernels of one trace; ``notes`` say which rules from elsewhere failed."""
 
-    In-place forms (``aten.relu_``) cost what the others do.
-    """
-    name = call.op
-    rule = _find(name)
-    if rule is None and name not in FREE and name.endswith("_") and not name.endswith("__"):
-        name = name[:-1]
+    def __init__(self) -> None:
+        self.problems: dict[str, None] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong, each once."""
+        return tuple(self.problems)
+
+    def price(self, call: KernelCall) -> Cost | None:
+        """The cost of one kernel, or None where nothing is known about it.
+
+        In-place forms (``aten.relu_``) cost what the others do.
+        """
+        name = call.op
         rule = _find(name)
-    if rule is not None:
-        return rule(call)
-    return NO_COST if name in FREE else None
+        if rule is None and name not in FREE and name.endswith("_") and not name.endswith("__"):
+            name = name[:-1]
+            rule = _find(name)
+        if rule is None:
+            if name in FREE:
+                return NO_COST
+            rule = self._from_elsewhere(call.op)
+            if rule is None:
+                return None
+        if rule is _RULES.get(name):
+            try:
+                return rule(call)
+            except UnreadableError:
+                return None
+        return self._ask(call.op, rule, call)
+
+    def _ask(self, name: str, rule: Rule, call: KernelCall) -> Cost | None:
+        """Ask a rule that is not ours: what it does wrong is a note, and its kernel uncounted."""
+        try:
+            cost = rule(call)
+            _check(cost)
+        except UnreadableError:
+            return None
+        except Exception as error:
+            self.problems[f"the rule for {name} failed: {type(error).__name__}: {error}"] = None
+            return None
+        return cost
+
+    def _from_elsewhere(self, name: str) -> Rule | None:
+        """A rule that an installed distribution names; looked for when an operator is unknown, and not before."""
+        entry = _plugins().get(name)
+        if entry is None:
+            return None
+        try:
+            rule = entry.load()
+            if not callable(rule):
+                raise TypeError(f"{entry.value} is no function")
+        except Exception as error:
+            self.problems[f"the rule for {name} could not be loaded: {type(error).__name__}: {error}"] = None
+            return None
+        _REGISTERED[name] = rule
+        return rule  # type: ignore[no-any-return]
 
 
 def _find(name: str) -> Rule | None:
@@ -54,12 +115,43 @@ def _find(name: str) -> Rule | None:
     return _RULES.get(name)
 
 
-def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], None]:
-    """Give a rule for a custom operator, by the name torch prints: ``mylib.my_op``; returns what takes it back.
+def _check(cost: object) -> None:
+    """Refuse what is no cost: counts are whole numbers, and ``other`` has the entries that are documented."""
+    if not isinstance(cost, Cost):
+        raise TypeError(f"it gave {cost!r}, and not a convstat Cost")
+    for entry, amount in (("macs", cost.macs), *cost.other.items()):
+        if type(amount) is not int or amount < 0:
+            raise TypeError(f"{entry} is {amount!r}, and not a count")
+        if entry != "macs" and entry not in OTHER_ENTRIES:
+            raise ValueError(f"'{entry}' is none of {', '.join(OTHER_ENTRIES)}")
 
+
+_PLUGINS: dict[str, EntryPoint] | None = None
+
+
+def _plugins() -> Mapping[str, EntryPoint]:
+    global _PLUGINS
+    if _PLUGINS is None:
+        from importlib.metadata import entry_points
+
+        _PLUGINS = {entry.name.replace("::", "."): entry for entry in entry_points(group=GROUP)}
+    return _PLUGINS
+
+
+def price(call: KernelCall) -> Cost | None:
+    """The cost of one kernel, or None where nothing is known about it."""
+    return Pricing().price(call)
+
+
+def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], None]:
+    """Give a rule for a custom operator, by the name torch gives it: ``mylib::my_op``; returns what takes it back.
+
+    The rule takes a :class:`~convstat.trace.calls.KernelCall` and returns a :class:`~convstat.layers.base.Cost`.
     An operator that already has a rule is refused unless ``replace`` says that it is meant.
     """
     name = name.replace("::", ".")
+    if "." not in name:
+        raise ValueError(f"an operator is named with its library, mylib::my_op, not '{name}'")
     if not replace and (name in _RULES or name in FREE or name in _REGISTERED):
         raise ValueError(f"the kernel {name} has a rule already; pass replace=True to override it")
     before = _REGISTERED.get(name)
@@ -74,4 +166,4 @@ def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], No
     return unregister
 
 
-__all__ = ["FREE", "RULES", "Rule", "price", "register"]
+__all__ = ["FREE", "GROUP", "RULES", "Pricing", "Rule", "UnreadableError", "price", "register"]

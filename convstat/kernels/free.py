@@ -15,41 +15,52 @@ CHECK = "asks or asserts something"
 
 _BY_REASON = {
     VIEW: """
-        view _unsafe_view reshape _reshape_alias transpose t permute expand squeeze unsqueeze select slice narrow split
-        split_with_sizes unbind chunk alias detach as_strided diagonal unfold view_as_real view_as_complex movedim
-        flatten unflatten lift_fresh lift _conj _neg_view resolve_conj resolve_neg view_as expand_as swapaxes adjoint
-        tensor_split hsplit vsplit dsplit mT H _fw_primal _make_dual values indices view_copy
+        view _unsafe_view reshape _reshape_alias transpose t permute expand squeeze unsqueeze select slice narrow
+        split split_with_sizes unbind chunk alias detach as_strided diagonal unfold view_as_real view_as_complex
+        movedim unsafe_split unsafe_split_with_sizes unsafe_chunk flatten unflatten lift_fresh lift _conj _neg_view
+        resolve_conj resolve_neg view_as expand_as swapaxes adjoint tensor_split hsplit vsplit dsplit mT _fw_primal
+        _make_dual values indices crow_indices col_indices _mkldnn_reshape _mkldnn_transpose
     """,
     MOVE: """
         cat stack clone copy contiguous constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d
         replication_pad1d replication_pad2d replication_pad3d pixel_shuffle pixel_unshuffle channel_shuffle im2col
-        col2im roll flip rot90 repeat repeat_interleave index_select gather scatter index_copy index_fill slice_scatter
-        select_scatter diagonal_scatter as_strided_scatter tile hstack vstack pad index index_put _index_put_impl take
-        take_along_dim masked_select fill zero resize set swap block_diag diag diag_embed diagonal_copy unfold_backward
-        constant_pad_nd_backward slice_backward select_backward reflection_pad2d_backward expand_copy split_copy
-        replication_pad2d_backward native_channel_shuffle _pad_packed_sequence _pack_padded_sequence combinations
-        cartesian_prod meshgrid _chunk_cat unfold_copy put embedding_dense_backward
+        col2im roll flip rot90 repeat repeat_interleave index_select gather scatter index_copy index_fill
+        slice_scatter select_scatter diagonal_scatter as_strided_scatter tile hstack vstack pad index index_put
+        _index_put_impl take take_along_dim masked_select fill zero resize resize_as set block_diag diag diag_embed
+        diagonal_copy unfold_backward slice_backward select_backward diagonal_backward index_select_backward
+        value_selecting_reduction_backward reflection_pad1d_backward reflection_pad2d_backward
+        reflection_pad3d_backward replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward
+        nll_loss_backward nll_loss2d_backward max_unpool2d max_unpool3d _unsafe_index _unsafe_index_put
+        _unsafe_masked_index _unsafe_masked_index_put_accumulate lift_fresh_copy _pin_memory embedding_backward
+        _embedding_bag_dense_backward _embedding_bag_backward alias_copy as_strided_copy detach_copy expand_copy
+        narrow_copy permute_copy select_copy slice_copy split_copy split_with_sizes_copy squeeze_copy t_copy
+        transpose_copy unbind_copy unsqueeze_copy view_copy lu_unpack native_channel_shuffle _pad_packed_sequence
+        _pack_padded_sequence combinations cartesian_prod meshgrid _chunk_cat unfold_copy put embedding_dense_backward
     """,
     MAKE: """
         empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like new_zeros ones
         ones_like new_ones full full_like new_full arange linspace logspace eye scalar_tensor rand randn rand_like
         randn_like randint randint_like randperm normal uniform random exponential tril_indices triu_indices
-        _efficientzerotensor quantize_per_tensor _empty_affine_quantized bernoulli_ hann_window
+        _efficientzerotensor _empty_affine_quantized bernoulli bernoulli_ cauchy geometric log_normal multinomial
+        hann_window hamming_window blackman_window bartlett_window kaiser_window
     """,
     LOOK_UP: "embedding one_hot bucketize searchsorted",
     SELECT: """
-        topk sort argsort msort kthvalue nonzero nonzero_numpy unique _unique _unique2 unique_consecutive unique_dim
-        bincount histc isin
+        topk sort argsort msort kthvalue nonzero nonzero_static nonzero_numpy _unique _unique2 unique_consecutive
+        unique_dim bincount histc histogram isin
     """,
     CONVERT: """
-        _to_copy to type_as contiguous dequantize quantize_per_channel int_repr q_scale q_zero_point _to_dense
-        to_dense to_mkldnn _weight_int8pack_mm _nested_tensor_from_mask fake_quantize_per_tensor_affine
+        _to_copy to type_as dequantize quantize_per_tensor quantize_per_tensor_dynamic quantize_per_channel int_repr
+        q_scale q_zero_point q_per_channel_scales q_per_channel_zero_points _to_dense to_dense _to_sparse to_mkldnn
+        _nested_tensor_from_mask _make_per_tensor_quantized_tensor _make_per_channel_quantized_tensor
+        fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask
+        fake_quantize_per_channel_affine_cachemask
     """,
     CHECK: """
         _local_scalar_dense item equal is_same_size size stride numel dim sym_size sym_stride sym_numel
         sym_storage_offset is_pinned _assert_async _assert_tensor_metadata _has_compatible_shallow_copy_type
-        _nested_tensor_size is_nonzero _is_zerotensor prim_layout _version sym_constrain_range_for_size
-        _nested_tensor_from_mask_left_aligned
+        _nested_tensor_size is_nonzero _is_zerotensor _version allclose _linalg_check_errors _fused_sdp_choice
+        sym_constrain_range_for_size _nested_tensor_from_mask_left_aligned
     """,
 }
 
@@ -62,7 +73,8 @@ FREE.update(
         "profiler._record_function_exit": CHECK,
         "torchvision.nms": SELECT,
         "quantized.cat": MOVE,
-        "inductor.accumulate_grad_": MOVE,
+        "quantized.embedding_byte": LOOK_UP,
+        "quantized.embedding_4bit": LOOK_UP,
     }
 )
 """Every kernel that costs nothing, and why."""

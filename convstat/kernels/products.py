@@ -1,16 +1,15 @@
-"""Kernels that multiply and accumulate: convolutions, matrix products, attention, recurrent stacks.
+"""Kernels that multiply and accumulate: convolutions and matrix products, forward and backward.
 
-MACs come from :mod:`convstat.formulas` wherever a layer has the same work, so the two ways in cannot drift apart.
+Attention is in :mod:`convstat.kernels.attention`, recurrent stacks in :mod:`convstat.kernels.recurrent`,
+quantized operators in :mod:`convstat.kernels.quantized`.
 """
 
 from __future__ import annotations
 
 from math import prod
 
-from convstat.formulas.conv import conv_macs, conv_transpose_macs
-from convstat.formulas.linear import bilinear_macs, linear_macs
-from convstat.formulas.recurrent import ACTIVATIONS, GATES, UPDATES, recurrent_macs
-from convstat.kernels.base import Rule, argument, output, shape, tensors
+from convstat.formulas.linear import linear_macs
+from convstat.kernels.base import Rule, argument, output, shape, shape_of, sizes, table
 from convstat.layers.base import Cost
 from convstat.trace.calls import KernelCall, ListInfo, Shape, TensorInfo
 
@@ -20,65 +19,133 @@ def _product(left: Shape, right: Shape) -> int:
     return prod(left) * right[-1]
 
 
-def _biased(macs: int, bias: object, call: KernelCall) -> Cost:
+def biased(macs: int, bias: object, call: KernelCall) -> Cost:
+    """A product, with one addition for each element of the output where there is a bias."""
     return Cost(macs, {"bias": output(call).numel} if isinstance(bias, TensorInfo) else {})
 
 
 def mm(call: KernelCall) -> Cost:
-    """``mm``, ``bmm``, ``matmul``: (…, n, k) @ (…, k, m)."""
-    return Cost(_product(shape(call.args[0]), shape(call.args[1])))
+    """``mm``, ``bmm``: (..., n, k) @ (..., k, m)."""
+    return Cost(_product(shape_of(call, 0, "self"), shape_of(call, 1, "mat2")))
+
+
+def scaled_mm(call: KernelCall) -> Cost:
+    """``_scaled_mm``: a product of 8-bit floats, with a bias perhaps; the scales are part of the format."""
+    macs = _product(shape_of(call, 0, "self"), shape_of(call, 1, "mat2"))
+    return biased(macs, argument(call, 4 if call.op == "aten._scaled_mm" else 8, "bias"), call)
 
 
 def addmm(call: KernelCall) -> Cost:
-    """``addmm``, ``baddbmm``: the bias is the first argument; ``beta=0`` leaves it out."""
-    macs = _product(shape(call.args[1]), shape(call.args[2]))
-    return _biased(macs, call.args[0] if call.kwargs.get("beta", 1) != 0 else None, call)
+    """``addmm``: the bias is the first argument; ``beta=0`` leaves it out."""
+    macs = _product(shape_of(call, 1, "mat1"), shape_of(call, 2, "mat2"))
+    return biased(macs, argument(call, 0, "self") if argument(call, -1, "beta", 1) != 0 else None, call)
+
+
+def addmm_activation(call: KernelCall) -> Cost:
+    """``_addmm_activation``: the linear map and the activation after it, in one kernel."""
+    return addmm(call) + Cost(0, {"activation": output(call).numel})
+
+
+def baddbmm(call: KernelCall) -> Cost:
+    """``baddbmm``, ``addbmm``: products of batches of matrices; ``addbmm`` also sums them up."""
+    macs = _product(shape_of(call, 1, "batch1"), shape_of(call, 2, "batch2"))
+    return biased(macs, argument(call, 0, "self") if argument(call, -1, "beta", 1) != 0 else None, call)
 
 
 def dot(call: KernelCall) -> Cost:
     """``mv``, ``dot``: every element of the first operand is multiplied once."""
-    return Cost(prod(shape(call.args[0])))
+    return Cost(prod(shape_of(call, 0, "self")))
 
 
 def addmv(call: KernelCall) -> Cost:
     """``addmv``: a matrix times a vector, and a vector added."""
-    return _biased(prod(shape(call.args[1])), call.args[0], call)
+    macs = prod(shape_of(call, 1, "mat"))
+    return biased(macs, argument(call, 0, "self") if argument(call, -1, "beta", 1) != 0 else None, call)
 
 
 def outer(call: KernelCall) -> Cost:
     """``addr``: an outer product added to a matrix, one multiply-accumulate for each element."""
-    return Cost(output(call).numel)
+    return Cost(prod(shape_of(call, 1, "vec1")) * prod(shape_of(call, 2, "vec2")))
+
+
+def grouped_mm(call: KernelCall) -> Cost:
+    """``_grouped_mm``: each row of the left goes to one of the experts; where the groups end is in a tensor.
+
+    (rows, k) @ (groups, k, m): every row meets one matrix, whichever it is.
+    (groups, n, k) @ (groups, k, m): a batch of products.
+    (n, rows) @ (rows, m): the inner dimension is shared out among the groups, so each pair is multiplied once.
+    (groups, n, k) @ (k, columns): every column meets one matrix.
+    """
+    left, right = shape_of(call, 0, "self"), shape_of(call, 1, "mat2")
+    macs = prod(left[-2:]) * right[-1] if len(left) == 3 and len(right) == 2 else prod(left) * right[-1]
+    place = {"aten._grouped_mm": 3, "aten._scaled_grouped_mm": 5, "aten._scaled_grouped_mm_v2": 9}[call.op]
+    return biased(macs, argument(call, place, "bias"), call)
 
 
 def linear(call: KernelCall) -> Cost:
     """``linear`` where it is a kernel of its own."""
-    out_features, in_features = shape(call.args[1])
+    out_features, in_features = shape_of(call, 1, "weight")
     positions = prod(shape(call.args[0])[:-1])
-    return _biased(linear_macs(in_features, out_features, positions), argument(call, 2, "bias"), call)
+    return biased(linear_macs(in_features, out_features, positions), argument(call, 2, "bias"), call)
+
+
+def packed_columns(call: KernelCall) -> Cost:
+    """Weights of 8 or 4 bits, packed in a layout of their own: the output tells how many there are."""
+    rows, inner = shape_of(call, 0, "self")
+    return Cost(rows * inner * output(call).shape[-1])
 
 
 def trilinear(call: KernelCall) -> Cost:
-    """``_trilinear``, the kernel of ``nn.Bilinear``: x1, W, x2 with summed dimensions."""
-    _, first, second = (shape(value) for value in call.args[:3])
-    out_features, in1, in2 = first[-3:]
-    return Cost(bilinear_macs(in1, in2, out_features, prod(second[:-2])))
+    """``_trilinear``, the kernel of ``nn.Bilinear`` and its gradients: two contractions, the first two operands first.
+
+    Each operand lacks some of the dimensions of the whole (``expand``); those in ``sumdim`` are summed over,
+    in the first contraction where the third operand lacks them, else in the second.
+    So each contraction runs once over all dimensions that either of its operands has.
+    """
+    operands = [list(shape_of(call, place, f"i{place + 1}")) for place in range(3)]
+    missing = [set(sizes(argument(call, place + 3, f"expand{place + 1}"))) for place in range(3)]
+    summed = set(sizes(argument(call, 6, "sumdim")))
+    rank = len(operands[0]) + len(missing[0])
+    extent = [1] * rank
+    for operand, absent in zip(operands, missing, strict=True):
+        present = [dim for dim in range(rank) if dim not in absent]
+        for dim, size in zip(present, operand, strict=True):
+            extent[dim] = max(extent[dim], size)
+    first = [dim for dim in range(rank) if dim not in missing[0] or dim not in missing[1]]
+    left = [dim for dim in first if dim not in summed or dim not in missing[2]]
+    second = [dim for dim in range(rank) if dim in left or dim not in missing[2]]
+    return Cost(prod(extent[dim] for dim in first) + prod(extent[dim] for dim in second))
 
 
-def convolution(call: KernelCall) -> Cost:
-    """``convolution``: the weight's shape tells the channels, the flag whether it is transposed."""
-    source, weight = shape(call.args[0]), shape(call.args[1])
-    transposed, groups = bool(argument(call, 6, "transposed", False)), argument(call, 8, "groups", 1)
-    return _biased(_conv(source, weight, output(call).shape, groups, transposed), argument(call, 2, "bias"), call)
+def conv_macs_of(source: Shape, weight: Shape, out: Shape, *, transposed: bool = False) -> int:
+    """Every element of the weight is used once at each position, of the output or, transposed, of the input.
 
-
-def _conv(source: Shape, weight: Shape, out: Shape, groups: int, transposed: bool) -> int:
+    The weight's shape has the groups in it already: (out, in / groups, ...), transposed (in, out / groups, ...).
+    """
     dims = len(weight) - 2
     # A convolution without a batch reaches some kernels as it is.
     batch = source[0] if len(source) == dims + 2 else 1
-    kernel = weight[2:]
-    if transposed:
-        return batch * conv_transpose_macs(weight[0], weight[1] * groups, source[-dims:], kernel, groups)
-    return batch * conv_macs(weight[1] * groups, weight[0], out[-dims:], kernel, groups)
+    return batch * prod((source if transposed else out)[-dims:]) * prod(weight)
+
+
+def convolution(call: KernelCall) -> Cost:
+    """``convolution``: the flag says whether it is transposed."""
+    source, weight = shape(call.args[0]), shape_of(call, 1, "weight")
+    transposed = bool(argument(call, 6, "transposed", False))
+    macs = conv_macs_of(source, weight, output(call).shape, transposed=transposed)
+    return biased(macs, argument(call, 2, "bias"), call)
+
+
+def vendor_convolution(bias: int | None, *, transposed: bool = False, activation: bool = False) -> Rule:
+    """The rule of a library's own convolution; ``bias`` is where it stands in the arguments."""
+
+    def rule(call: KernelCall) -> Cost:
+        source, weight, out = shape(call.args[0]), shape_of(call, 1, "weight"), output(call)
+        macs = conv_macs_of(source, weight, out.shape, transposed=transposed)
+        cost = biased(macs, None if bias is None else argument(call, bias, "bias"), call)
+        return cost + Cost(0, {"activation": out.numel}) if activation else cost
+
+    return rule
 
 
 def convolution_backward(call: KernelCall) -> Cost:
@@ -86,114 +153,12 @@ def convolution_backward(call: KernelCall) -> Cost:
 
     Each product of the forward pass, ``out += x * w``, comes back as ``dx += dout * w`` and as ``dw += dout * x``.
     """
-    gradient, source, weight = (shape(value) for value in call.args[:3])
-    transposed, groups = bool(argument(call, 7, "transposed", False)), argument(call, 9, "groups", 1)
+    gradient = shape_of(call, 0, "grad_output")
+    source, weight = shape_of(call, 1, "input"), shape_of(call, 2, "weight")
     mask = argument(call, 10, "output_mask", (True, True, True))
     wanted = mask.items if isinstance(mask, ListInfo) else mask
-    macs = _conv(source, weight, gradient, groups, transposed)
+    macs = conv_macs_of(source, weight, gradient, transposed=bool(argument(call, 7, "transposed", False)))
     return Cost(macs * sum(map(bool, wanted[:2])), {"bias": prod(gradient)} if wanted[2] else {})
-
-
-def attention(call: KernelCall) -> Cost:
-    """Fused scaled dot-product attention: scores and weighted sum of every head; the mask does not halve them.
-
-    With fewer heads for keys and values than for queries, each is used by several query heads.
-    """
-    query, key, value = (shape(item) for item in call.args[:3])
-    rows = prod(query[:-1])
-    return Cost(rows * key[-2] * (query[-1] + value[-1]), {"elementwise": prod(query), "softmax": rows * key[-2]})
-
-
-def attention_backward(call: KernelCall) -> Cost:
-    """The backward pass of fused attention: the scores again, and two products for each of the two of forward."""
-    _, query, key, value = (shape(item) for item in call.args[:4])
-    rows = prod(query[:-1]) * key[-2]
-    return Cost(rows * (3 * query[-1] + 2 * value[-1]), {"softmax": 2 * rows})
-
-
-def multi_head_attention(call: KernelCall) -> Cost:
-    """``_native_multi_head_attention``: the fast path of ``nn.MultiheadAttention`` in eval mode without grad."""
-    query, key, value = (shape(item) for item in call.args[:3])
-    embed_dim, heads = argument(call, 3, "embed_dim"), argument(call, 4, "num_head")
-    batch, queries, keys = query[0], query[1], key[1]
-    projections = (2 * queries * embed_dim + keys * (key[-1] + value[-1])) * embed_dim
-    products = 2 * queries * keys * embed_dim
-    return Cost(
-        batch * (projections + products),
-        {
-            "bias": batch * (2 * queries + 2 * keys) * embed_dim,
-            "elementwise": batch * queries * embed_dim,
-            "softmax": batch * heads * queries * keys,
-        },
-    )
-
-
-def encoder_layer(call: KernelCall) -> Cost:
-    """``_transformer_encoder_layer_fwd``: the fast path of ``nn.TransformerEncoderLayer``."""
-    source = shape(call.args[0])
-    embed_dim, heads = argument(call, 1, "embed_dim"), argument(call, 2, "num_heads")
-    hidden = next(t.shape[0] for t in tensors(tuple(call.args[3:])) if len(t.shape) == 2 and t.shape[0] % embed_dim)
-    return _encoder(source, embed_dim, heads, hidden)
-
-
-def _encoder(source: Shape, embed_dim: int, heads: int, hidden: int) -> Cost:
-    batch, length = source[0], source[1]
-    positions = batch * length
-    macs = positions * (4 * embed_dim * embed_dim + 2 * embed_dim * hidden) + 2 * batch * length * length * embed_dim
-    return Cost(
-        macs,
-        {
-            "bias": positions * (5 * embed_dim + hidden),
-            "norm": 2 * positions * embed_dim,
-            "activation": positions * hidden,
-            "softmax": batch * heads * length * length,
-            "elementwise": 3 * positions * embed_dim,
-        },
-    )
-
-
-def _recurrent(kind: str, source: Shape, weights: list[Shape], hidden: int, proj: int, layers: int, both: bool) -> Cost:
-    """A whole stack in one kernel; the source is (steps, batch, features) or the like, only its product matters."""
-    gates, directions = GATES[kind], 1 + both
-    positions = prod(source[:-1])
-    macs = recurrent_macs(
-        gates, source[-1], hidden, steps=positions, num_layers=layers, directions=directions, proj_size=proj
-    )
-    cells = positions * layers * directions * hidden
-    biases = sum(1 for weight in weights if len(weight) == 1) // (layers * directions)
-    return Cost(
-        macs,
-        {
-            "activation": ACTIVATIONS[kind] * cells,
-            "elementwise": UPDATES[kind] * cells,
-            **({"bias": biases * gates * cells} if biases else {}),
-        },
-    )
-
-
-def mkldnn_rnn(call: KernelCall) -> Cost:
-    """``mkldnn_rnn_layer``: one direction of one LSTM layer on CPU; weights are W, U, b, b."""
-    source, *weights = (shape(value) for value in call.args[:5])
-    hidden = int(argument(call, 9, "hidden_size"))
-    return _recurrent("LSTM", source, list(weights), hidden, 0, 1, False)
-
-
-_CUDNN_MODES = {0: "RNN", 1: "RNN", 2: "LSTM", 3: "GRU"}
-
-
-def cudnn_rnn(call: KernelCall) -> Cost:
-    """``_cudnn_rnn``: a whole stack on CUDA."""
-    weights = [t.shape for t in tensors(call.args[1])]
-    mode, hidden, proj, layers = (int(argument(call, i, "")) for i in (6, 7, 8, 9))
-    both = bool(argument(call, 13, "bidirectional", False))
-    return _recurrent(_CUDNN_MODES[mode], shape(call.args[0]), weights, hidden, proj, layers, both)
-
-
-def lstm_cell(call: KernelCall) -> Cost:
-    """``_thnn_fused_lstm_cell`` and its GRU twin: the element-wise part of a cell, after its matrix products."""
-    hidden = output(call).numel
-    kind = "LSTM" if "lstm" in call.op else "GRU"
-    return Cost(0, {"activation": ACTIVATIONS[kind] * hidden, "elementwise": UPDATES[kind] * hidden})
 
 
 def deform_conv2d(call: KernelCall) -> Cost:
@@ -201,96 +166,51 @@ def deform_conv2d(call: KernelCall) -> Cost:
 
     The sampling of each tap is bilinear, and reads four elements: ``resize``;
     with a mask (DCNv2) each sampled value is also multiplied by a learned modulation: ``elementwise``.
+    torchvision passes a bias of zeros where there is none.
     """
-    source, weight = shape(call.args[0]), shape(call.args[1])
+    source, weight = shape_of(call, 0, "input"), shape_of(call, 1, "weight")
     out = output(call).shape
-    groups, masked = int(argument(call, 11, "groups", 1)), bool(argument(call, 13, "use_mask", True))
     sampled = source[0] * source[1] * prod(weight[2:]) * prod(out[2:])
     other = {"resize": 4 * sampled, "bias": prod(out)}
-    if masked:
+    if bool(argument(call, 13, "use_mask", True)):
         other["elementwise"] = sampled
-    return Cost(_conv(source, weight, out, groups, False), other)
+    return Cost(conv_macs_of(source, weight, out), other)
 
 
-def cdist(call: KernelCall) -> Cost:
-    """``cdist``: one multiply-accumulate, or its like, for each coordinate of each pair of points."""
-    first, second = shape(call.args[0]), shape(call.args[1])
-    return Cost(0, {"elementwise": 2 * prod(first) * second[-2]})
+def deform_conv2d_backward(call: KernelCall) -> Cost:
+    """``torchvision::_deform_conv2d_backward``: both gradients of the product, and the sampling of each tap again.
+
+    The gradients of the columns go to the input, the offsets and the mask alike; they are one product.
+    """
+    gradient, source = shape_of(call, 0, "grad"), shape_of(call, 1, "input")
+    weight = shape_of(call, 2, "weight")
+    sampled = source[0] * source[1] * prod(weight[2:]) * prod(gradient[2:])
+    return Cost(2 * conv_macs_of(source, weight, gradient), {"resize": 8 * sampled, "bias": prod(gradient)})
 
 
-def embedding_bag(call: KernelCall) -> Cost:
-    """``_embedding_bag``: rows are looked up and summed."""
-    table, indices = shape(call.args[0]), shape(call.args[1])
-    return Cost(0, {"reduction": prod(indices) * table[-1]})
-
-
-def quantized_conv(call: KernelCall) -> Cost:
-    """``quantized::conv2d`` and its fused forms; the packed weight is described by its own shape."""
-    source, weight = shape(call.args[0]), shape(call.args[1])
-    out = output(call).shape
-    return Cost(_conv(source, weight, out, source[1] // weight[1], False), {"bias": prod(out)})
-
-
-def quantized_linear(call: KernelCall) -> Cost:
-    """``quantized::linear`` and its fused forms."""
-    source, weight = shape(call.args[0]), shape(call.args[1])
-    return Cost(prod(source[:-1]) * prod(weight), {"bias": output(call).numel})
-
-
-
-
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("aten.mm", "aten.bmm", "aten.matmul", "aten._scaled_mm", "aten._int_mm"), mm),
-    **dict.fromkeys(("aten.addmm", "aten.baddbmm", "aten._addmm_activation"), addmm),
-    **dict.fromkeys(("aten.mv", "aten.dot", "aten.vdot"), dot),
-    "aten.addmv": addmv,
-    "aten.addr": outer,
-    "aten.linear": linear,
-    "aten.mkldnn_linear": linear,
-    "aten._trilinear": trilinear,
-    **dict.fromkeys(
-        (
-            "aten.convolution",
-            "aten._convolution",
-            "aten.convolution_overrideable",
-            "aten.cudnn_convolution",
-            "aten.mkldnn_convolution",
-            "aten.miopen_convolution",
-        ),
-        convolution,
-    ),
-    "aten.convolution_backward": convolution_backward,
-    **dict.fromkeys(
-        (
-            "aten._scaled_dot_product_flash_attention",
-            "aten._scaled_dot_product_flash_attention_for_cpu",
-            "aten._scaled_dot_product_efficient_attention",
-            "aten._scaled_dot_product_cudnn_attention",
-            "aten._scaled_dot_product_fused_attention_overrideable",
-            "aten._scaled_dot_product_attention_math",
-        ),
-        attention,
-    ),
-    **dict.fromkeys(
-        (
-            "aten._scaled_dot_product_flash_attention_backward",
-            "aten._scaled_dot_product_flash_attention_for_cpu_backward",
-            "aten._scaled_dot_product_efficient_attention_backward",
-            "aten._scaled_dot_product_cudnn_attention_backward",
-        ),
-        attention_backward,
-    ),
-    "aten._native_multi_head_attention": multi_head_attention,
-    "aten._transformer_encoder_layer_fwd": encoder_layer,
-    "aten.mkldnn_rnn_layer": mkldnn_rnn,
-    "aten._cudnn_rnn": cudnn_rnn,
-    "aten._thnn_fused_lstm_cell": lstm_cell,
-    "aten._thnn_fused_gru_cell": lstm_cell,
-    "torchvision.deform_conv2d": deform_conv2d,
-    "aten._cdist_forward": cdist,
-    "aten._euclidean_dist": cdist,
-    "aten._embedding_bag": embedding_bag,
-    "aten._embedding_bag_forward_only": embedding_bag,
-    **dict.fromkeys(("quantized.conv1d", "quantized.conv2d", "quantized.conv2d_relu", "quantized.conv3d"), quantized_conv),
-    **dict.fromkeys(("quantized.linear", "quantized.linear_relu", "quantized.linear_dynamic"), quantized_linear),
-}
+RULES: dict[str, Rule] = table(
+    ("aten", "mm bmm _int_mm", mm),
+    ("aten", "_scaled_mm _scaled_mm_v2", scaled_mm),
+    ("aten", "addmm", addmm),
+    ("aten", "_addmm_activation", addmm_activation),
+    ("aten", "baddbmm addbmm", baddbmm),
+    ("aten", "mv dot vdot", dot),
+    ("aten", "addmv", addmv),
+    ("aten", "addr", outer),
+    ("aten", "_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2", grouped_mm),
+    ("aten", "linear mkldnn_linear", linear),
+    ("aten", "_weight_int8pack_mm _weight_int4pack_mm _weight_int4pack_mm_for_cpu", packed_columns),
+    ("aten", "_trilinear", trilinear),
+    ("aten", "convolution _convolution convolution_overrideable", convolution),
+    ("aten", "mkldnn_convolution miopen_convolution miopen_depthwise_convolution", vendor_convolution(2)),
+    ("aten", "cudnn_convolution", vendor_convolution(None)),
+    ("aten", "cudnn_convolution_relu", vendor_convolution(2, activation=True)),
+    ("aten", "cudnn_convolution_transpose", vendor_convolution(None, transposed=True)),
+    ("aten", "miopen_convolution_transpose", vendor_convolution(2, transposed=True)),
+    ("aten", "slow_conv3d_forward slow_conv_dilated2d slow_conv_dilated3d", vendor_convolution(3)),
+    ("aten", "_slow_conv2d_forward _conv_depthwise2d conv_depthwise3d", vendor_convolution(3)),
+    ("aten", "slow_conv_transpose2d slow_conv_transpose3d", vendor_convolution(3, transposed=True)),
+    ("aten", "convolution_backward convolution_backward_overrideable", convolution_backward),
+    ("torchvision", "deform_conv2d", deform_conv2d),
+    ("torchvision", "_deform_conv2d_backward", deform_conv2d_backward),
+)

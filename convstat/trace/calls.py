@@ -31,11 +31,17 @@ class TensorInfo:
 
     shape: Shape
     dtype: str = "float32"
+    layout: str = "strided"
 
     @property
     def numel(self) -> int:
         """The number of elements."""
         return prod(self.shape)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it stores some of its elements only: how many, its shape does not say."""
+        return self.layout.startswith("sparse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +60,10 @@ class DictInfo:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """Anything else, by the full name of its type."""
+    """Anything else, by the full name of its type; ``items`` are the tensors that a packed weight was made of."""
 
     type: str
+    items: tuple[Value, ...] = ()
 
 
 Value: TypeAlias = (

@@ -20,6 +20,7 @@ from convstat.trace.calls import (
 )
 
 _PLAIN = frozenset({bool, int, float, complex, str, type(None)})
+_STRIDED = torch.strided
 _DTYPES: dict[torch.dtype, str] = {}
 
 
@@ -27,9 +28,11 @@ def describe(value: Any) -> Value:
     """Describe an argument or a result.
 
     >>> describe((torch.zeros(2, 3), None, [1]))
-    (TensorInfo(shape=(2, 3), dtype='float32'), None, ListInfo(items=(1,)))
+    (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
     """
     if isinstance(value, torch.Tensor):
+        if value.layout is not _STRIDED or value.is_nested:
+            return _odd_tensor(value)
         return TensorInfo(tuple(value.shape), dtype_name(value.dtype))
     if type(value) in _PLAIN:
         return value  # type: ignore[no-any-return]
@@ -40,8 +43,15 @@ def describe(value: Any) -> Value:
     if isinstance(value, Mapping):
         return DictInfo(tuple([(describe(key), describe(item)) for key, item in value.items()]))
     if isinstance(value, torch.ScriptObject) and (unpacked := unpack(value)):
-        return describe(unpacked[0])
+        return ObjectInfo(type_name(type(value)), tuple([describe(item) for item in unpacked]))
     return ObjectInfo(type_name(type(value)))
+
+
+def _odd_tensor(value: torch.Tensor) -> Value:
+    """A tensor that is not one dense block: sparse, or one whose samples differ in shape."""
+    if value.is_nested:
+        return ObjectInfo("torch.nested")
+    return TensorInfo(tuple(value.shape), dtype_name(value.dtype), str(value.layout).removeprefix("torch."))
 
 
 def unpack(packed: Any) -> tuple[torch.Tensor, ...]:
