@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+import torch
 from chains import Chain, count, sample
 
 from convstat.build import build, example_inputs
@@ -148,6 +149,16 @@ def test_attention_runs_on_the_cpu_where_meta_would_say_something_else() -> None
     assert ["meta", "cpu", "meta"] == [row.device for row in auto.values()]
     assert ["ok", "skipped", "failed"] == [row.status for row in meta.values()]
     assert "other kernels on the meta device; use --device auto or cpu" in str(meta["ptflops-aten"].error)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_answers_on_cuda_are_those_of_meta() -> None:
+    """Where there is a GPU, the peers run on it when asked to, and say the same."""
+    graph = _net(2).graph()
+    meta, cuda = _measured(graph, 2), _measured(graph, 2, device="cuda")
+    for name in meta:
+        _explained(cuda[name], name)
+        assert (meta[name].reported, "cuda") == (cuda[name].reported, cuda[name].device)
 
 
 def test_a_failure_is_a_row_with_its_reason() -> None:
