@@ -46,21 +46,14 @@ def root() -> Path:
 def torchvision() -> ModuleType:
     """torchvision, of which only the model definitions are needed.
 
-    Its wheel may have been built for another torch than the one that is installed.
-    Its operators then fail to load, and the import fails on their missing schemas;
-    no classification network uses any of them, so a schema without a kernel does.
+    Its wheel may have been built for another torch than the one that is installed; its operators are then declared
+    without an implementation, as convstat does it.
     """
-    import torch
+    from convstat.trace.environment import torchvision_compat
 
-    try:
-        import torchvision
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
+    torchvision_compat()
+    import torchvision
 
-        torchvision.library_of_the_tests = library  # kept alive: its schemas go when it is freed
     return torchvision
 
 

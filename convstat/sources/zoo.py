@@ -18,6 +18,8 @@ from convstat.sources.recipe import Example, Recipe, users_code
 if TYPE_CHECKING:
     import torch
 
+    from convstat.report import Report
+
 ZOOS = ("torchvision", "timm")
 
 PATH = Path(__file__).with_name("zoo_names.txt")
@@ -84,8 +86,34 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
     usual = None if entry is None else _torchvision_inputs(entry)
     # Detectors read values only after the last product, to paste their results together.
     is_detector = builder.__module__.startswith("torchvision.models.detection")
-    notes = (note,) if note else ()
-    return Recipe(name, source, "zoo", make, usual, notes, assume_values=is_detector, needs_cpu=quantize)
+    return Recipe(
+        name,
+        source,
+        "zoo",
+        make,
+        usual,
+        notes=(note,) if note else (),
+        assume_values=is_detector,
+        needs_cpu=quantize,
+        explain=_second_stage if is_detector else None,
+    )
+
+
+def _second_stage(report: Report) -> tuple[str, ...]:
+    """Say for how many proposals and detections the heads of a two-stage detector were counted: it takes no more."""
+
+    def samples(head: str) -> int | None:
+        rows = (row for row in report.layers if row.name.startswith(f"roi_heads.{head}.") and row.input_shapes)
+        return next((row.input_shapes[0][0] for row in rows if row.input_shapes[0]), None)
+
+    proposals = samples("box_predictor")
+    if proposals is None:
+        return ()
+    notes = [f"the box head is counted for {proposals:,} proposals (rpn_post_nms_top_n_test)"]
+    for head, name in (("mask_predictor", "mask"), ("keypoint_predictor", "keypoint")):
+        if (detections := samples(head)) is not None:
+            notes.append(f"the {name} head is counted for {detections:,} detections (box_detections_per_img)")
+    return tuple(notes)
 
 
 def _entry(name: str, variant: str | None, models: Any) -> Any:
