@@ -178,7 +178,10 @@ class Report:
     @property
     def is_explained(self) -> bool:
         """Whether no counter's difference has a part without a cause."""
-        return not any(row.unexplained.params or row.unexplained.macs for row in self.counters)
+        return not any(
+            row.unexplained.params or row.unexplained.macs or any(cause.verdict == "unexplained" for cause in row.causes)
+            for row in self.counters
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document; see ``convstat schema report``."""

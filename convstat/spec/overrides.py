@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from convstat.errors import Mark, SourceText, did_you_mean
@@ -48,13 +49,17 @@ def mark_of(key: str, value: Value) -> Mark:
 def shown(value: Value) -> str:
     """A value as one would write it in an argument.
 
-    >>> shown(True), shown((1, 2)), shown(None)
-    ('true', '[1,2]', 'null')
+    >>> shown(True), shown((1, 2)), shown(None), shown(Fraction(1, 8)), shown(Fraction(1, 3))
+    ('true', '[1,2]', 'null', '0.125', '1/3')
     """
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, (tuple, list)):
         return "[" + ",".join(shown(item) for item in value) + "]"
+    if isinstance(value, Fraction) and 10**12 % value.denominator == 0:
+        # What was written as a decimal is exact, and is shown as one.
+        whole, rest = divmod(abs(value.numerator) * 10**12 // value.denominator, 10**12)
+        return f"{'-' if value < 0 else ''}{whole}.{rest:012d}".rstrip("0").rstrip(".")
     return str(value)
 
 
