@@ -49,13 +49,14 @@ def analyze(
 
     _check(device, mode, batch)
     specs = parse_all(inputs)
+    recipe = replace(recipe, dtype=_dtype(dtype))
     say = progress or (lambda text: None)
 
     def example_of(module: torch.nn.Module, given: Example | None) -> Example:
         return _example(recipe, specs, batch, module, given)
 
     say(f"tracing {recipe.name}")
-    traced = run(_cast(recipe, dtype), example_of, device=device, train=mode == "train")
+    traced = run(recipe, example_of, device=device, train=mode == "train")
     report = tally.count(
         traced.trace,
         name=recipe.name,
@@ -67,7 +68,8 @@ def analyze(
         mode=mode,
         overrides=overrides,
     )
-    report = replace(report, model=replace(report.model, notes=(*_way(traced.way), *traced.notes)))
+    assumed = recipe.explain(report) if recipe.explain is not None else ()
+    report = replace(report, model=replace(report.model, notes=(*assumed, *traced.notes)))
     if mode == "train" or counters == "none":
         return report
 
@@ -77,7 +79,7 @@ def analyze(
     chosen = select(counters)
     if chosen:
         say(f"running {', '.join(counter.name for counter in chosen)}")
-        stages = ModuleStages(_cast(recipe, dtype), example_of, traced)
+        stages = ModuleStages(recipe, example_of, traced)
         report = replace(report, counters=measure_on(stages, report, chosen, device=device))
     return report
 
@@ -93,55 +95,80 @@ def _check(device: str, mode: str, batch: int) -> None:
         raise UsageError(f"the batch must be at least 1, not {batch}")
 
 
-def _way(way: str) -> tuple[str, ...]:
-    return () if way == "meta" else (f"traced with {way}",)
+def _dtype(name: str | None) -> torch.dtype | None:
+    """A floating-point dtype by name."""
+    import torch
 
-
-def _cast(recipe: Recipe, dtype: str | None) -> Recipe:
-    """Make the model in another floating-point type, where one is asked for."""
-    if dtype is None:
-        return recipe
-
-    def make() -> tuple[torch.nn.Module, Example | None]:
-        import torch
-
-        module, given = recipe.make()
-        return module.to(getattr(torch, dtype)), given
-
-    return replace(recipe, make=make)
+    if name is None:
+        return None
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise UsageError(
+            f"unknown floating-point dtype '{name}'", help="it is one of float32, float16, bfloat16, float64"
+        )
+    return dtype
 
 
 def _example(
     recipe: Recipe, specs: Sequence[InputSpec], batch: int, module: torch.nn.Module, given: Example | None
 ) -> Example:
     """The arguments of the forward pass: those asked for, else the entry point's own, else the zoo's."""
+    from convstat.trace import forward
+
     usual = recipe.usual(batch) if recipe.usual is not None else None
     if not specs:
-        if (example := given or usual) is not None:
-            return example
-        raise SourceError(
-            f"{recipe.source} gives no inputs, and none were named",
-            help=(f"its forward takes ({_signature(module)})", f"for example: --input {_guess(module)}"),
-        )
-    names = _forward_names(module)
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
+        return _unasked(recipe, batch, module, given or usual, own=given is not None)
+    args: list[Any] = list(given.args) if given is not None else []
+    kwargs: dict[str, Any] = dict(given.kwargs) if given is not None else {}
+    patterns = given or usual or Example()
+    places = forward.argument_names(module)
+    known = forward.keyword_names(module)
+    position = 0
     for spec in specs:
-        pattern = usual.args[len(args)] if usual is not None and not spec.name and len(args) < len(usual.args) else None
-        tensor = _tensor(spec, batch, pattern, module)
-        if spec.name is None:
-            args.append(tensor)
-            continue
-        if names is not None and spec.name not in names:
+        name, place = spec.name, places.index(spec.name) if spec.name in places else None
+        if name is None:
+            place, position = position, position + 1
+        elif known is not None and name not in known:
             raise UsageError(
-                f"the forward of {recipe.source} has no argument '{spec.name}'",
-                help=(*did_you_mean(spec.name, names), f"it takes ({_signature(module)})"),
+                f"the forward of {recipe.source} has no argument '{name}'",
+                help=(*did_you_mean(name, known), f"it takes ({forward.signature_text(module)})"),
             )
-        kwargs[spec.name] = tensor
+        pattern = patterns.args[place] if place is not None and place < len(patterns.args) else None
+        if pattern is None and name is not None:
+            pattern = patterns.kwargs.get(name)
+        tensor = _tensor(spec, batch, pattern, module, recipe.dtype)
+        if place is not None and (name is None or place < len(args)):
+            args[place : place + 1] = [tensor]
+        elif name is not None:
+            kwargs[name] = tensor
     return Example(tuple(args), kwargs)
 
 
-def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module) -> Any:
+def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Example | None, *, own: bool) -> Example:
+    """The inputs where none were asked for: those that come with the model."""
+    from convstat.trace import forward
+
+    if example is None and not forward.needs_inputs(module):
+        return Example()
+    if example is None:
+        raise SourceError(
+            f"{recipe.source} gives no inputs, and none were named",
+            help=(
+                f"its forward takes ({forward.signature_text(module)})",
+                f"for example: {forward.example_options(module)}",
+            ),
+        )
+    if own and batch != 1:
+        tensors = forward.named_tensors(module, example.args, example.kwargs).values()
+        if not any(tensor.dim() and tensor.shape[0] == batch for tensor in tensors):
+            raise UsageError(
+                f"{recipe.source} brings its own inputs, and none has a batch of {batch}",
+                help="leave --batch out, or name the inputs with --input",
+            )
+    return example
+
+
+def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module, floating: torch.dtype | None) -> Any:
     import torch
 
     dtype = getattr(torch, spec.dtype, None) if spec.dtype else None
@@ -150,9 +177,11 @@ def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module) 
             f"unknown dtype '{spec.dtype}' in --input {spec.text}",
             help="for example float32, float16, bfloat16, int64 or bool",
         )
+    if dtype is None and isinstance(pattern, torch.Tensor) and not pattern.is_floating_point():
+        dtype = pattern.dtype
     if dtype is None:
-        floating = (p.dtype for p in module.parameters() if p.is_floating_point())
-        dtype = next(floating, torch.float32)
+        weights = (p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex())
+        dtype = floating or next(weights, torch.float32)
     if isinstance(pattern, (list, tuple)):
         # Detectors take a list with one picture for each sample.
         return [torch.zeros(spec.shape, dtype=dtype) for _ in range(batch)]
@@ -160,50 +189,11 @@ def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module) 
     return torch.zeros(shape, dtype=dtype)
 
 
-def _forward_names(module: torch.nn.Module) -> list[str] | None:
-    """The names that forward takes, None where it takes any."""
-    from inspect import Parameter, signature
-
-    parameters = signature(module.forward).parameters
-    if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return None
-    return [name for name, parameter in parameters.items() if parameter.kind is not Parameter.VAR_POSITIONAL]
-
-
-def _signature(module: torch.nn.Module) -> str:
-    from inspect import signature
-
-    return ", ".join(
-        name if parameter.default is parameter.empty else f"{name}={parameter.default!r}"
-        for name, parameter in signature(module.forward).parameters.items()
-    )
-
-
-def _guess(module: torch.nn.Module) -> str:
-    """A shape to begin with, from the first layer that tells the size of its input."""
-    for part in module.modules():
-        kind = type(part).__name__
-        if kind in ("Conv1d", "Conv2d", "Conv3d"):
-            sizes = {"Conv1d": ("1000",), "Conv2d": ("224", "224"), "Conv3d": ("16", "112", "112")}[kind]
-            return "x".join((f"{part.in_channels}", *sizes))
-        if kind in ("Embedding", "EmbeddingBag"):
-            return "1x128:int64"
-        if kind == "Linear":
-            return str(part.in_features)
-    return "3x224x224"
-
-
 def _infos(module: torch.nn.Module, example: Example) -> tuple[InputInfo, ...]:
     """Name every tensor that went in: by its parameter, and by its place inside it."""
-    import torch
-    from torch.utils._pytree import keystr, tree_leaves_with_path
+    from convstat.trace.forward import named_tensors
 
-    names = _forward_names(module) or []
-    found: list[InputInfo] = []
-    positional = ((names[i] if i < len(names) else f"input{i}", value) for i, value in enumerate(example.args))
-    for name, value in (*positional, *example.kwargs.items()):
-        for path, leaf in tree_leaves_with_path(value):
-            if isinstance(leaf, torch.Tensor):
-                dtype = str(leaf.dtype).removeprefix("torch.")
-                found.append(InputInfo(f"{name}{keystr(path)}", tuple(leaf.shape), dtype))
-    return tuple(found)
+    return tuple(
+        InputInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in named_tensors(module, example.args, example.kwargs).items()
+    )

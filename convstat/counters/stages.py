@@ -148,7 +148,7 @@ class ModuleStages:
         from convstat.trace.run import declared_operators
 
         with ExitStack() as stack:
-            stack.enter_context(placed(self._made(device)[0], device))
+            stack.enter_context(placed(self._made(device)[0], device, self.recipe.dtype))
             if device == "meta":
                 stack.enter_context(declared_operators())
                 stack.enter_context(Answers(values=self.recipe.assume_values))

@@ -16,6 +16,8 @@ from convstat.errors import ConvstatError, Diagnostic, Mark, SourceError, Source
 if TYPE_CHECKING:
     import torch
 
+    from convstat.report import Report
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -42,16 +44,36 @@ class Recipe:
     notes: tuple[str, ...] = ()
     assume_values: bool = False
     """Whether values that the model reads from tensors are known not to change a count."""
+    dtype: torch.dtype | None = None
+    """The floating-point type that its weights have while it runs; None leaves them as they are."""
     needs_cpu: bool = False
     """Whether the model can only be made and run on real tensors in the main memory, as quantized nets can."""
+    explain: Callable[[Report], tuple[str, ...]] | None = None
+    """Says what the report of this model assumes, in words."""
+
+
+class EndlessError(BaseException):
+    """A model that goes on beyond every limit; no ``Exception``, so that a model that catches those does not go on."""
 
 
 @contextmanager
-def users_code(what: str, *, own: tuple[str, ...] = ()) -> Iterator[None]:
-    """Run code that the user wrote: its output goes to stderr, its exception becomes a message at its own line."""
+def quiet() -> Iterator[None]:
+    """Run the user's code: what it prints goes to stderr, and what it imports leaves no compiled files behind."""
     import sys
 
-    with redirect_stdout(sys.stderr):
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Run code that the user wrote, quietly: its exception becomes a message at its own line."""
+    with quiet():
         try:
             yield
         except (ConvstatError, KeyboardInterrupt, GeneratorExit):
@@ -60,48 +82,96 @@ def users_code(what: str, *, own: tuple[str, ...] = ()) -> Iterator[None]:
             raise failed(what, error) from error
 
 
-def failed(what: str, error: BaseException, *, help: tuple[str, ...] = ()) -> SourceError:
+def failed(what: str, error: BaseException, *, notes: tuple[str, ...] = (), help: tuple[str, ...] = ()) -> SourceError:
     """Say what of the user's failed, with the innermost line that is neither torch's, nor Python's, nor ours."""
-    reason = f"{type(error).__name__}: {error}".strip().splitlines()[0] if str(error) else type(error).__name__
-    return SourceError(Diagnostic(f"{what}: {reason}", _users_line(error), help=help))
+    return SourceError(Diagnostic(f"{what}: {reason(error)}", users_line(error), notes=notes, help=help))
 
 
-def _users_line(error: BaseException) -> Mark | None:
+def reason(error: BaseException) -> str:
+    """An exception in one line: ``ValueError: the first line of its message``."""
+    kind = type(error).__name__
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception:
+        text = ""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    if isinstance(error, EndlessError):
+        return line
+    line = line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON].rstrip()}..."
+    return f"{kind}: {line}" if line else kind
+
+
+LONGEST_REASON = 300
+"""Characters of an exception's message that are shown."""
+
+
+def users_line(error: BaseException) -> Mark | None:
+    """The innermost line of the user's own on the way to an exception.
+
+    A package that is installed is the user's where it is the one that was named: so files of torch and of Python
+    itself never are, and other installed ones only if there is nothing better.
+    """
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return _mark(error.filename, error.lineno, error.offset or 1, 1)
+    frames = traceback.extract_tb(error.__traceback__)
+    ranked = [(rank, frame) for frame in frames if (rank := _rank(frame.filename)) > 0]
+    best = max((rank for rank, _ in ranked), default=0)
+    for rank, frame in reversed(ranked):
+        if rank == best:
+            return _frame_mark(frame)
+    return None
+
+
+def _rank(filename: str) -> int:
+    """2 for a file of the user's, 1 for an installed package's, 0 for torch's, Python's and ours."""
+    import linecache
     import sys
     import sysconfig
     from pathlib import Path
 
-    if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return _mark(error.filename, error.lineno, error.offset or 1)
-    installed = {Path(path).resolve() for path in sysconfig.get_paths().values()}
-    own = Path(__file__).resolve().parents[1]
-    places: list[tuple[str, int]] = []
-    for frame in traceback.extract_tb(error.__traceback__):
-        path = Path(frame.filename)
-        if not path.is_file() or path.resolve().is_relative_to(own):
-            continue
-        places.append((frame.filename, frame.lineno or 1))
-    # Python's own library contains site-packages: a file there is the user's only if nothing better is on the way.
-    users = [
-        place
-        for place in places
-        if not any(Path(place[0]).resolve().is_relative_to(folder) for folder in installed)
-        and not place[0].startswith(sys.base_prefix)
-    ]
-    chosen = users or places
-    return _mark(*chosen[-1]) if chosen else None
+    path = Path(filename)
+    if not path.is_file():
+        # The cells of a notebook are no files, and Python still knows their lines.
+        return 2 if not filename.startswith("<") and linecache.getlines(filename) else 0
+    path = path.resolve()
+    if path.is_relative_to(Path(__file__).resolve().parents[1]):
+        return 0
+    paths = sysconfig.get_paths()
+    for name in ("purelib", "platlib"):
+        folder = Path(paths[name]).resolve()
+        if path.is_relative_to(folder):
+            first = path.relative_to(folder).parts[0]
+            return 0 if first.partition(".")[0] in ("torch", "torchvision", "functorch") else 1
+    python = (Path(paths["stdlib"]), Path(paths["platstdlib"]), Path(sys.base_prefix) / "lib")
+    return 0 if any(path.is_relative_to(folder.resolve()) for folder in python) else 2
 
 
-def _mark(filename: str, line: int, column: int | None = None) -> Mark | None:
+def _frame_mark(frame: traceback.FrameSummary) -> Mark | None:
+    line, column, end = frame.lineno or 1, frame.colno, frame.end_colno
+    if column is None or end is None:
+        return _mark(frame.filename, line)
+    length = end - column if frame.end_lineno in (None, frame.lineno) else None
+    return _mark(frame.filename, line, column + 1, length)
+
+
+def _mark(filename: str, line: int, column: int | None = None, length: int | None = None) -> Mark | None:
+    """A mark in a file; without a column, the whole line, and without a length, what follows the column."""
+    import linecache
     import os
     from pathlib import Path
 
-    try:
-        text = Path(filename).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    linecache.checkcache(filename)
+    text = "".join(linecache.getlines(filename))
+    if not text:
         return None
-    shown = os.path.relpath(filename)
-    source = SourceText(filename if shown.startswith("..") else shown, text)
+    shown = filename
+    if Path(filename).is_file():
+        near = os.path.relpath(filename)
+        shown = filename if near.startswith("..") else near
+    source = SourceText(shown, text)
     code = source.lines[line - 1] if 0 < line <= len(source.lines) else ""
-    first = len(code) - len(code.lstrip()) + 1
-    return Mark(source, line, column or first, max(1, len(code.strip()) if column is None else 1))
+    start = column or len(code) - len(code.lstrip()) + 1
+    rest = len(code.rstrip()) - start + 1
+    return Mark(source, line, start, max(1, rest if length is None else min(length, rest)))

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-MAX_KERNELS = 2_000_000
-"""Kernels that a forward pass may run: more are taken for a loop without end."""
+from convstat.trace.placing import Counting, is_mixed, place, tensors
 
 
-class Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Answers(Counting):  # type: ignore[no-untyped-call]
     """Answers value-dependent kernels on meta, and lets small CPU tensors meet meta ones.
 
     ``values`` also answers ``Tensor.item()``, with 1: only for models whose control flow is known not to matter.
@@ -27,10 +25,9 @@ class Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self, *, values: bool = False) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__("the forward pass")
         self.values = values
         self.assumed: dict[str, int] = {}
-        self.kernels = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -38,11 +35,7 @@ class Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tuple(f"{what} ({times} time{'s' if times > 1 else ''})" for what, times in self.assumed.items())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from convstat.trace.placing import EndlessError
-
-        self.kernels += 1
-        if self.kernels > MAX_KERNELS:
-            raise EndlessError(f"the forward pass ran more than {MAX_KERNELS:,} kernels and did not end")
+        self.kernels.add()
         kwargs = kwargs or {}
         answer = _answer(func)
         if answer is not None and _any_meta((args, kwargs)):
@@ -52,10 +45,8 @@ class Answers(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except (RuntimeError, NotImplementedError):
             # A constant made on CPU met a meta tensor: its shape is all that matters from here on.
             # Kept on CPU until then, so that models may read the constants that they made themselves.
-            if not _mixed((args, kwargs)):
+            if not is_mixed((args, kwargs)):
                 raise
-            from convstat.trace.placing import place
-
             return func(*place(args, "meta"), **place(kwargs, "meta"))
 
     def assume(self, what: str) -> None:
@@ -72,18 +63,8 @@ def _answer(func: Any) -> Callable[[Answers, Any, Any, Any], Any] | None:
     return _BY_FUNCTION[func]
 
 
-def _leaves(tree: Any) -> list[torch.Tensor]:
-    from torch.utils._pytree import tree_leaves
-
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
-
-
 def _any_meta(tree: Any) -> bool:
-    return any(leaf.device.type == "meta" for leaf in _leaves(tree))
-
-
-def _mixed(tree: Any) -> bool:
-    return len({leaf.device.type for leaf in _leaves(tree)}) > 1
+    return any(leaf.device.type == "meta" for leaf in tensors(tree))
 
 
 def _indices(count: int, *more: int) -> torch.Tensor:
@@ -101,15 +82,22 @@ def _nms(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _masked_select(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    source, mask = args
+    both = torch.broadcast_shapes(source.shape, mask.shape)  # type: ignore[no-untyped-call]
+    if mask.device.type != "meta":
+        return source.new_empty((int(mask.expand(both).sum()),))
     mode.assume("a mask was assumed to keep every element")
-    both = torch.broadcast_shapes(args[0].shape, args[1].shape)  # type: ignore[no-untyped-call]
-    return args[0].new_empty((both.numel(),))
+    return source.new_empty((both.numel(),))
 
 
 def _index(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     indices = []
     for index in args[1]:
-        if index is not None and index.dtype in (torch.bool, torch.uint8):
+        is_mask = index is not None and index.dtype in (torch.bool, torch.uint8)
+        if is_mask and index.device.type != "meta":
+            # A constant, whose values are known.
+            indices += [kept.to("meta") for kept in index.nonzero().unbind(1)]
+        elif is_mask:
             mode.assume("a mask was assumed to keep every element")
             # A mask of several dimensions stands for as many indices.
             indices += [_indices(index.numel()) for _ in range(index.dim())]
@@ -147,6 +135,11 @@ def _item(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     return 1.0 if dtype.is_floating_point else 1
 
 
+def _not_aligned(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    # Whether a padding mask allows nested tensors, which TransformerEncoder only takes without gradients.
+    return False
+
+
 def _to_device(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     # Moving a meta tensor to a real device would need its values; its shape goes on.
     return func(*args, **{**kwargs, "device": torch.device("meta")})
@@ -158,6 +151,7 @@ _ANSWERS: dict[str, Callable[[Answers, Any, Any, Any], Any]] = {
     "aten.index.Tensor": _index,
     "aten._unique2.default": _unique,
     "aten._local_scalar_dense.default": _item,
+    "aten._nested_tensor_from_mask_left_aligned.default": _not_aligned,
     "aten._to_copy.default": _to_device,
     "torchvision.nms.default": _nms,
     "torchvision.roi_align.default": _roi_align,

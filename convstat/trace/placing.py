@@ -2,110 +2,229 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-MAX_PARAMETERS = 2_000_000
-"""Parameters (tensors, not values) that a model may register: more are taken for a constructor without end."""
+from convstat.trace.bounds import MAX_MODULES, MAX_PARAMETERS, Count, kernels
 
-
-class EndlessError(RuntimeError):
-    """A model that goes on beyond every limit."""
+LARGE = 64 * 2**20
+"""Bytes from which a tensor that a constructor makes is a weight: nobody reads values from it."""
 
 
 @contextmanager
-def stripped(device: str | None = "meta") -> Iterator[None]:
-    """Move every parameter and buffer to a device as it is registered, so that the initialisers cost nothing.
+def building(device: str | None) -> Iterator[None]:
+    """Make modules within limits, and with a device, without storing weights.
 
-    The rest of the constructor runs as it always does. With None, registrations are only counted.
+    Every parameter and buffer then moves to that device as it is registered, so that the initialisers cost nothing;
+    the rest of the constructor runs as it always does.
+    With None, registrations are only counted.
     """
-    count = 0
-    moved: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
+    moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    parameters = Count(MAX_PARAMETERS, "its constructor made more than {} parameters and did not end")
+    modules = Count(MAX_MODULES, "its constructor made more than {} modules and did not end")
 
-    def parameter(module: nn.Module, name: str, value: nn.Parameter | None) -> nn.Parameter | None:
-        nonlocal count
-        count += 1
-        if count > MAX_PARAMETERS:
-            raise EndlessError(f"the model registered more than {MAX_PARAMETERS:,} parameters and did not end")
+    def parameter(module: nn.Module, name: str, value: nn.Parameter | None) -> torch.Tensor | None:
+        parameters.add()
+        return move(value, _moved_parameter)
+
+    def buffer(module: nn.Module, name: str, value: torch.Tensor | None) -> torch.Tensor | None:
+        return move(value, torch.Tensor.to)
+
+    def move(value: torch.Tensor | None, to: Callable[[Any, str], torch.Tensor]) -> torch.Tensor | None:
         if device is None or value is None or value.device.type == device or nn.parameter.is_lazy(value):
             return None
         # A tensor that is registered in two places stays one; the original is kept so that its id is not given again.
         if id(value) not in moved:
-            moved[id(value)] = value, _moved_parameter(value, device)
+            moved[id(value)] = value, to(value, device)
         return moved[id(value)][1]
 
-    def buffer(module: nn.Module, name: str, value: torch.Tensor | None) -> torch.Tensor | None:
-        if device is None or value is None or value.device.type == device or nn.parameter.is_lazy(value):
-            return None
-        return value.to(device)
+    def submodule(module: nn.Module, name: str, value: nn.Module | None) -> None:
+        modules.add()
 
-    # What a hook returns takes the value's place; torch's own annotation of the two functions leaves that out.
+    # What a hook returns takes the value's place; torch's own annotation of the first two leaves that out.
     hooks = (
         register_module_parameter_registration_hook(parameter),  # type: ignore[arg-type]
         register_module_buffer_registration_hook(buffer),  # type: ignore[arg-type]
+        register_module_module_registration_hook(submodule),
     )
-    try:
-        yield
-    finally:
+    with ExitStack() as stack:
         for hook in hooks:
-            hook.remove()
+            stack.callback(hook.remove)
+        stack.enter_context(_Building(device))
+        yield
 
 
-def _moved_parameter(value: torch.Tensor, device: str) -> nn.Parameter:
-    return nn.Parameter(value.detach().to(device), requires_grad=value.requires_grad)
+class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the kernels that something runs, up to the limit."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kernels = kernels(what)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.kernels.add()
+        return func(*args, **(kwargs or {}))
+
+
+class _Building(Counting):  # type: ignore[no-untyped-call]
+    """Keeps on meta what is there, and lets large tensors begin there."""
+
+    def __init__(self, device: str | None) -> None:
+        super().__init__("its constructor")
+        self.device = device
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.kernels.add()
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and args[0].device.type == "meta":
+            return func(*args, **{**kwargs, "device": args[0].device})
+        if self.device is None:
+            return func(*args, **kwargs)
+        if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
+            plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
+            on_meta = func(*args, **{**plain, "device": torch.device("meta")})
+            if on_meta.numel() * on_meta.element_size() > LARGE:
+                return on_meta
+        try:
+            return func(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            if not is_mixed((args, kwargs)):
+                raise
+            return func(*place(args, "meta"), **place(kwargs, "meta"))
+
+
+class Redirected(TorchFunctionMode):
+    """Sends to one device what a model asks for on a GPU that is not there."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = torch.device(device)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _TO_GPU:
+            return args[0]
+        if _is_gpu(kwargs.get("device")):
+            kwargs["device"] = self.device
+        if func is torch.Tensor.to:
+            args = tuple(self.device if _is_gpu(value) else value for value in args)
+        return func(*args, **kwargs)
+
+
+_TO_GPU = (torch.Tensor.cuda, torch.Tensor.xpu, torch.Tensor.pin_memory)
+
+
+def _is_gpu(device: Any) -> bool:
+    if isinstance(device, int) and not isinstance(device, bool):
+        return True
+    if isinstance(device, (str, torch.device)):
+        return str(device).partition(":")[0] in ("cuda", "xpu", "mps", "hip")
+    return False
+
+
+def _moved_parameter(value: torch.Tensor, device: str, dtype: torch.dtype | None = None) -> nn.Parameter:
+    return nn.Parameter(value.detach().to(device, dtype), requires_grad=value.requires_grad)
 
 
 @contextmanager
-def placed(module: nn.Module, device: str) -> Iterator[None]:
+def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Let a module's parameters, buffers and plain tensor attributes be on a device, and put its own back afterwards.
 
-    Tensors that are there already stay as they are; shared ones stay shared.
+    With a ``dtype``, its floating-point parameters and buffers have that one meanwhile, as after ``module.to(dtype)``.
+    Tensors that fit already stay as they are; shared ones stay shared.
     """
     moved: dict[int, torch.Tensor] = {}
-    undo: list[tuple[dict[str, Any], str, Any]] = []
+    undo: list[tuple[Any, str, Any]] = []
 
-    def move(value: torch.Tensor) -> torch.Tensor:
+    def move(value: torch.Tensor, to: torch.dtype | None) -> torch.Tensor:
         if id(value) not in moved:
-            is_parameter = isinstance(value, nn.Parameter)
-            moved[id(value)] = _moved_parameter(value, device) if is_parameter else value.detach().to(device)
+            moved[id(value)] = _moved(value, device, to)
         return moved[id(value)]
 
     try:
         for part in module.modules():
-            tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers, vars(part))
-            for table in tables:
+            tables: tuple[tuple[Any, bool], ...] = ((part._parameters, True), (part._buffers, True), (vars(part), False))
+            for table, cast in tables:
                 for name, value in list(table.items()):
-                    if not isinstance(value, torch.Tensor) or value.device.type == device:
+                    if not isinstance(value, torch.Tensor):
                         continue
-                    if nn.parameter.is_lazy(value):
-                        continue
-                    undo.append((table, name, value))
-                    table[name] = move(value)
+                    to = dtype if cast and value.is_floating_point() else None
+                    if value.device.type != device or (to or value.dtype) != value.dtype or nn.parameter.is_lazy(value):
+                        undo.append((table, name, value))
+                        table[name] = move(value, to)
         yield
     finally:
         for table, name, value in reversed(undo):
             table[name] = value
 
 
+def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None) -> torch.Tensor:
+    if nn.parameter.is_lazy(value):
+        # It becomes a plain parameter in place when its module first runs: so that is another one.
+        kind: Any = nn.UninitializedBuffer if isinstance(value, nn.UninitializedBuffer) else nn.UninitializedParameter
+        twin: torch.Tensor = kind(value.requires_grad, device=device, dtype=dtype or value.dtype)
+        return twin
+    if isinstance(value, nn.Parameter):
+        return _moved_parameter(value, device, dtype)
+    return value.detach().to(device, dtype)
+
+
 def place(tree: Any, device: str) -> Any:
     """Put every tensor of some arguments on a device; on meta only its shape and dtype are left."""
-    from torch.utils._pytree import tree_map_only
+    from torch.utils._pytree import tree_map
 
-    def move(value: torch.Tensor) -> torch.Tensor:
-        return torch.empty_like(value, device=device) if device == "meta" else value.to(device)
+    def move(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return torch.empty_like(value, device=device) if device == "meta" else value.to(device)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return _with_fields(value, lambda field: place(field, device))
+        return value
 
-    return tree_map_only(torch.Tensor, move, tree)
+    return tree_map(move, tree)
+
+
+def _with_fields(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a dataclass with changed fields; its constructor is not run again."""
+    import copy
+
+    twin = copy.copy(value)
+    for field in dataclasses.fields(value):
+        if hasattr(value, field.name):
+            object.__setattr__(twin, field.name, change(getattr(value, field.name)))
+    return twin
+
+
+def tensors(tree: Any) -> list[torch.Tensor]:
+    """All tensors in some arguments."""
+    from torch.utils._pytree import tree_leaves
+
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def is_mixed(tree: Any) -> bool:
+    """Whether tensors of several devices, meta among them, meet in some arguments."""
+    kinds = {leaf.device.type for leaf in tensors(tree)}
+    return len(kinds) > 1 and "meta" in kinds
 
 
 def stored_bytes(module: nn.Module) -> int:
     """The bytes that a module's parameters and buffers take, or would take where they are on meta."""
-    seen: Mapping[int, torch.Tensor] = {id(t): t for t in (*module.parameters(), *module.buffers())}
-    return sum(t.numel() * t.element_size() for t in seen.values() if not nn.parameter.is_lazy(t))
+    tables = {id(t): t for t in (*module.parameters(), *module.buffers()) if not nn.parameter.is_lazy(t)}
+    return sum(t.numel() * t.element_size() for t in tables.values())

@@ -25,6 +25,26 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def process_preserved() -> Iterator[None]:
+    """Put back, whatever happens, what making and running a model may change in the process: random states, the grad
+    mode, the default dtype, and the functions that peers patch.
+    """
+    import random
+    import sys
+
+    state = random.getstate()
+    numpy: Any = sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    try:
+        with unpatched_afterwards(), _torch_state():
+            yield
+    finally:
+        random.setstate(state)
+        if numpy_state is not None:
+            numpy.random.set_state(numpy_state)
+
+
+@contextmanager
 def _torch_state() -> Iterator[None]:
     grad = torch.is_grad_enabled()
     dtype = torch.get_default_dtype()

@@ -3,37 +3,59 @@
 What is tried, in turn, until one way works:
 
 1. ``meta``: the constructor and the forward pass on the meta device; nothing is allocated or computed.
-2. ``meta``, stripped: constructors that compute run on CPU, their parameters move to meta as they are registered.
+2. ``meta``, with a constructor that runs on the CPU: its parameters move to meta as they are registered.
 3. ``fake``: fake tensors, for what meta has no kernel for.
 4. ``cpu``: a real run, if the weights fit into the memory that is there.
 
-The way that was taken is reported with the result.
+The way that was taken is reported with the result, with the reason why no earlier one was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
 from convstat.errors import ConvstatError, DeviceError
-from convstat.sources.recipe import Example, Recipe, failed
+from convstat.sources.recipe import EndlessError, Example, Recipe, failed, quiet
+from convstat.trace import forward
 from convstat.trace.answers import Answers
+from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
 from convstat.trace.calls import Trace
-from convstat.trace.placing import EndlessError, place, placed, stored_bytes, stripped
+from convstat.trace.failures import Failure, UnfitError, give_up, wants_gpu
+from convstat.trace.placing import Counting, Redirected, building, place, placed, stored_bytes
+from convstat.trace.preserve import process_preserved
 from convstat.trace.record import record
 
 ExampleOf = Callable[[nn.Module, Example | None], Example]
 """Makes the arguments of a forward pass, from the module and from what the entry point gave along with it."""
 
+META = "meta"
+STRIPPED = "meta, made on cpu"
+FAKE = "fake tensors"
+
+NOTES: Mapping[str, str] = MappingProxyType(
+    {
+        STRIPPED: "traced on meta; its constructor ran on the CPU without weights: {}",
+        FAKE: "traced with fake tensors: {}",
+        "cpu": "run for real on the CPU: {}",
+    }
+)
+"""What is said of a way that is not the first, with the reason why the first did not work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A model that ran: its trace, the way it ran, and what it ran on."""
+    """A model that ran: its trace, the way it ran, and what it ran on.
+
+    ``redirected`` says that it asked for a GPU that is not there, and was kept from it.
+    """
 
     trace: Trace
     way: str
@@ -41,167 +63,178 @@ class Traced:
     example: Example
     device: str
     notes: tuple[str, ...] = ()
-
-
-class _UnfitError(Exception):
-    """A way that cannot be tried for this model; the message says why."""
+    redirected: bool = False
 
 
 def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: bool = False) -> Traced:
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
-    ways = _WAYS if device == "auto" else {"meta": _WAYS["meta"]} if device == "meta" else {device: _real(device)}
+    failures: list[Failure] = []
+    for way in _ways(recipe, device):
+        for redirected in (False, True):
+            attempt = _Attempt(recipe, example_of, way, train=train, redirected=redirected)
+            try:
+                with process_preserved(), quiet():
+                    traced = attempt.run()
+            except (ConvstatError, EndlessError, Exception, SystemExit) as error:
+                failures.append(attempt.failed(error))
+            else:
+                return replace(traced, notes=(*recipe.notes, *_said(way, redirected, failures), *traced.notes))
+            if redirected or not wants_gpu(failures[-1].cause):
+                break
+            del failures[-1]
+    raise give_up(recipe.source, device, failures)
+
+
+def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     if recipe.needs_cpu:
         if device not in ("auto", "cpu"):
             raise DeviceError(f"{recipe.source} only runs on the CPU", help="leave --device out")
-        ways = {"cpu": _WAYS["cpu"]}
-    failures: dict[str, BaseException] = {}
-    for way, attempt in ways.items():
+        return ("cpu",)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("there is no CUDA device on this machine", help="use --device auto, cpu or meta")
+    return (META, STRIPPED, FAKE, "cpu") if device == "auto" else (device,)
+
+
+def _said(way: str, redirected: bool, failures: list[Failure]) -> Iterator[str]:
+    if failures:
+        yield NOTES[way].format(failures[0].why())
+    if redirected:
+        yield "it asks for a GPU, and there is none: it was kept where it is"
+
+
+class _Attempt:
+    """One way of making and running a model; remembers how far it came."""
+
+    def __init__(self, recipe: Recipe, example_of: ExampleOf, way: str, *, train: bool, redirected: bool) -> None:
+        self.recipe = recipe
+        self.example_of = example_of
+        self.way = way
+        self.train = train
+        self.redirected = redirected
+        self.device = {META: "meta", STRIPPED: "meta", FAKE: "cpu"}.get(way, way)
+        self.module: nn.Module | None = None
+        self.example: Example | None = None
+
+    def run(self) -> Traced:
+        """Make the model, run it and record it."""
+        with ExitStack() as stack:
+            if self.redirected:
+                stack.enter_context(Redirected(self.device))
+            if self.way == FAKE:
+                return self._fake()
+            return self._meta() if self.device == "meta" else self._real()
+
+    def _make(self, *, stripped: bool = False) -> tuple[nn.Module, Example | None]:
+        with ExitStack() as stack:
+            if self.way not in (STRIPPED, FAKE):
+                stack.enter_context(torch.device(self.device))
+            stack.enter_context(building("meta" if stripped else None))
+            self.module, given = self.recipe.make()
+        return self.module, given
+
+    def _record(self, example: Example, notes: Callable[[], tuple[str, ...]] = tuple) -> Traced:
+        assert self.module is not None
+        self.example = example
+        trace = record(self.module, example.args, example.kwargs, train=self.train)
+        return Traced(trace, self.way, self.module, example, self.device, notes(), self.redirected)
+
+    def _meta(self) -> Traced:
+        with limited_memory():
+            module, given = self._make(stripped=self.way == STRIPPED)
+            with torch.device("meta"):
+                example = self.example_of(module, given)
+            answers = Answers(values=self.recipe.assume_values)
+            with placed(module, "meta", self.recipe.dtype), declared_operators(), answers:
+                return self._record(_placed(example, "meta"), lambda: answers.notes)
+
+    def _fake(self) -> Traced:
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        with limited_memory(), FakeTensorMode(allow_non_fake_inputs=True):
+            module, given = self._make()
+            if any(not _is_fake(t) for t in (*module.parameters(), *module.buffers())):
+                raise UnfitError("the module was made before, with real tensors")
+            if self.recipe.dtype is not None:
+                module.to(self.recipe.dtype)
+            with Counting("the forward pass"):
+                return self._record(self.example_of(module, given))
+
+    def _real(self) -> Traced:
+        self._check_room()
+        with limited_memory(room()):
+            module, given = self._make()
+            with placed(module, self.device, self.recipe.dtype), Counting("the forward pass"):
+                return self._record(_placed(self.example_of(module, given), self.device))
+
+    def _check_room(self) -> None:
+        """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
+        if self.recipe.needs_cpu:
+            return
         try:
-            traced = attempt(recipe, example_of, train)
-        except ConvstatError as error:
-            # A constructor that fails on meta raises through users_code; the next way may still make it.
-            if not isinstance(error.__cause__, Exception) or isinstance(error.__cause__, EndlessError):
-                raise
-            failures[way] = error
-        except _UnfitError as error:
-            failures[way] = error
-        except EndlessError as error:
-            raise failed(f"{recipe.source} does not end", error) from error
-        except Exception as error:
-            failures[way] = error
-        else:
-            tried = [f"{name} did not work: {_reason(error)}" for name, error in failures.items()]
-            return replace(traced, notes=(*recipe.notes, *tried, *traced.notes))
-    raise _give_up(recipe, failures)
+            with limited_memory(), building("meta"):
+                module, _ = self.recipe.make()
+        except Exception:
+            return
+        needed, most = stored_bytes(module), room()
+        if most is not None and needed > most:
+            free = available_memory() or 0
+            raise UnfitError(
+                f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
+            )
 
+    def failed(self, error: BaseException) -> Failure:
+        """Say what went wrong; raises at once where no other way can be better."""
+        source, cause = self.recipe.source, error
+        if isinstance(error, ConvstatError):
+            if error.__cause__ is None or isinstance(error.__cause__, SystemExit):
+                raise error
+            cause = error.__cause__
+        if isinstance(cause, EndlessError):
+            raise failed(f"{source} does not end", cause, help=_ENDLESS) from cause
+        if isinstance(cause, SystemExit):
+            raise failed(f"{source} does not run", cause) from cause
+        if self.way in (META, STRIPPED, FAKE) and is_out_of_memory(cause):
+            raise self._too_large(cause)
+        if self.example is None or self.module is None:
+            return Failure(self.way, error)
+        return Failure(
+            self.way,
+            error,
+            signature=forward.signature_text(self.module),
+            options=forward.example_options(self.module),
+            inputs=_in_words(self.module, self.example),
+        )
 
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def _give_up(recipe: Recipe, failures: dict[str, BaseException]) -> ConvstatError:
-    """Show the failure that says most: that of the last way that was really tried."""
-    tried = [error for error in failures.values() if not isinstance(error, _UnfitError)]
-    error = tried[-1]
-    unfit = [f"{way}: {error}" for way, error in failures.items() if isinstance(error, _UnfitError)]
-    if isinstance(error, ConvstatError):
+    def _too_large(self, cause: BaseException) -> ConvstatError:
+        most = f"{MEMORY_WITHOUT_WEIGHTS / 2**30:.0f} GiB"
+        error = failed(
+            f"{self.recipe.source} takes more than {most} of memory without its weights", cause, help=_ENDLESS
+        )
+        # What its frames hold is what filled the memory.
+        traceback.clear_frames(cause.__traceback__)
+        self.module = self.example = None
         return error
-    help = [f"a real run was not tried: {reason}" for reason in unfit]
-    if "meta" in str(error).lower() and unfit:
-        help.append("its control flow depends on values; give a smaller input, or run it with --device cpu")
-    else:
-        help.append("give the inputs that its forward takes: --input x=1x3x224x224, --input ids=1x128:int64")
-    return failed(f"{recipe.source} does not run", error, help=tuple(help))
 
 
-def _meta(recipe: Recipe, example_of: ExampleOf, train: bool) -> Traced:
-    with torch.device("meta"), stripped(None):
-        module, given = recipe.make()
-    return _on_meta(recipe, module, given, example_of, train, "meta")
+def _placed(example: Example, device: str) -> Example:
+    return Example(place(example.args, device), place(dict(example.kwargs), device))
 
 
-def _stripped(recipe: Recipe, example_of: ExampleOf, train: bool) -> Traced:
-    with stripped("meta"):
-        module, given = recipe.make()
-    return _on_meta(recipe, module, given, example_of, train, "meta, built on cpu without weights")
+_ENDLESS = ("a model is made and run once: leave loops over steps, samples and epochs to who calls it",)
 
 
-def _on_meta(
-    recipe: Recipe, module: nn.Module, given: Example | None, example_of: ExampleOf, train: bool, way: str
-) -> Traced:
-    example = example_of(module, given)
-    example = Example(place(example.args, "meta"), place(dict(example.kwargs), "meta"))
-    with ExitStack() as stack:
-        stack.enter_context(placed(module, "meta"))
-        stack.enter_context(declared_operators())
-        answers = stack.enter_context(Answers(values=recipe.assume_values))
-        trace = record(module, example.args, example.kwargs, train=train)
-    return Traced(trace, way, module, example, "meta", answers.notes)
-
-
-def _fake(recipe: Recipe, example_of: ExampleOf, train: bool) -> Traced:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode(allow_non_fake_inputs=True), stripped(None):
-        module, given = recipe.make()
-        if any(not _is_fake(t) for t in (*module.parameters(), *module.buffers())):
-            raise _UnfitError("the module was made before, with real tensors")
-        example = example_of(module, given)
-        trace = record(module, example.args, example.kwargs, train=train)
-    return Traced(trace, "fake tensors", module, example, "cpu")
+def _in_words(module: nn.Module, example: Example) -> str:
+    named = forward.named_tensors(module, example.args, example.kwargs)
+    return ", ".join(
+        f"{name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {str(tensor.dtype).removeprefix('torch.')}"
+        for name, tensor in list(named.items())[:8]
+    )
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:
     from torch._subclasses.fake_tensor import FakeTensor
 
     return isinstance(tensor, FakeTensor) or isinstance(tensor.data, FakeTensor)
-
-
-def _real(device: str) -> Callable[[Recipe, ExampleOf, bool], Traced]:
-    def attempt(recipe: Recipe, example_of: ExampleOf, train: bool) -> Traced:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise DeviceError("there is no CUDA device on this machine", help="use --device auto, cpu or meta")
-        _check_room(recipe)
-        with torch.device(device), stripped(None):
-            module, given = recipe.make()
-        with placed(module, device), _limited_memory():
-            example = example_of(module, given)
-            example = Example(place(example.args, device), place(dict(example.kwargs), device))
-            trace = record(module, example.args, example.kwargs, train=train)
-        return Traced(trace, device, module, example, device)
-
-    return attempt
-
-
-def _check_room(recipe: Recipe) -> None:
-    """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
-    if recipe.needs_cpu:
-        return
-    try:
-        with stripped("meta"):
-            module, _ = recipe.make()
-    except Exception:
-        return
-    needed, free = stored_bytes(module), available_memory()
-    if free is not None and needed > 0.7 * free:
-        raise _UnfitError(f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
-
-
-def available_memory() -> int | None:
-    """The bytes of memory that are free, as the system says; None where it does not."""
-    from pathlib import Path
-
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-@contextmanager
-def _limited_memory() -> Iterator[None]:
-    """Let allocations fail with an exception before the system ends the process for taking all memory."""
-    free = available_memory()
-    try:
-        import resource
-    except ImportError:
-        free = None
-    if free is None:
-        yield
-        return
-    from pathlib import Path
-
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = used + int(0.9 * free)
-    if before[1] != resource.RLIM_INFINITY:
-        limit = min(limit, before[1])
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @contextmanager
@@ -219,11 +252,3 @@ def declared_operators() -> Iterator[None]:
         yield
     finally:
         extension._has_ops = before
-
-
-_WAYS: dict[str, Callable[[Recipe, ExampleOf, bool], Traced]] = {
-    "meta": _meta,
-    "meta, built on cpu without weights": _stripped,
-    "fake tensors": _fake,
-    "cpu": _real("cpu"),
-}

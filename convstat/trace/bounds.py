@@ -1,0 +1,102 @@
+"""How far a model may go before it is taken for one without end: in kernels, layers and memory.
+
+The limits are far above every model that is known, and low enough to be reached within half a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from convstat.sources.recipe import EndlessError
+
+MAX_KERNELS = 300_000
+"""Kernels that a constructor or a forward pass may run; a net of ten thousand layers runs about 50,000."""
+
+MAX_PARAMETERS = 250_000
+"""Parameters (tensors, not values) that a model may register; the largest mixtures of experts have 50,000."""
+
+MAX_MODULES = 500_000
+"""Modules that may be registered inside others."""
+
+MEMORY_WITHOUT_WEIGHTS = 2 * 2**30
+"""Bytes that may be taken while neither weights nor activations are stored."""
+
+SHARE_OF_MEMORY = 0.7
+"""The part of the free memory that a real run may take."""
+
+
+class Count:
+    """Counts one kind of thing up to a limit."""
+
+    def __init__(self, limit: int, message: str) -> None:
+        self.limit = limit
+        self.message = message
+        self.count = 0
+
+    def add(self) -> None:
+        """Count one more."""
+        self.count += 1
+        if self.count > self.limit:
+            raise EndlessError(self.message.format(f"{self.limit:,}"))
+
+
+def kernels(what: str) -> Count:
+    """A count of kernels, of what runs them."""
+    return Count(MAX_KERNELS, what + " ran more than {} kernels and did not end")
+
+
+def available_memory() -> int | None:
+    """The bytes of memory that are free, as the system says; None where it does not."""
+    from pathlib import Path
+
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def room() -> int | None:
+    """The bytes that a real run may take; None where the system does not say what is free."""
+    free = available_memory()
+    return None if free is None else int(SHARE_OF_MEMORY * free)
+
+
+@contextmanager
+def limited_memory(most: int | None = MEMORY_WITHOUT_WEIGHTS) -> Iterator[None]:
+    """Let allocations beyond so many more bytes fail with an exception, before the system ends the process.
+
+    What counts is memory that can be written to (``RLIMIT_DATA``): address space that a GPU's driver reserves does not.
+    Does nothing with None, and where the system has no such limit.
+    """
+    used = _data_bytes()
+    if most is None or used is None:
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [used + most, *(limit for limit in before if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _data_bytes() -> int | None:
+    """The bytes that the process can write to now; None where the system does not say."""
+    from pathlib import Path
+
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception says that there is no more memory, Python's or torch's."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text

@@ -1,0 +1,140 @@
+"""What the forward of a module takes: the names of its arguments, its signature in words, a shape to begin with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from typing import Any
+
+import torch
+from torch import nn
+
+_SIZES: Mapping[str, tuple[str, ...]] = {
+    "Conv1d": ("1000",),
+    "Conv2d": ("224", "224"),
+    "Conv3d": ("16", "112", "112"),
+}
+
+
+def parameters_of(module: nn.Module) -> tuple[Parameter, ...] | None:
+    """The parameters of a module's forward, as Python or its script knows them; None where nobody does."""
+    forward: Any = getattr(module, "_orig_mod", module).forward
+    try:
+        return tuple(signature(forward).parameters.values())
+    except (TypeError, ValueError):
+        schema = getattr(forward, "schema", None)
+        if schema is None:
+            return None
+        return tuple(
+            Parameter(
+                argument.name,
+                Parameter.POSITIONAL_OR_KEYWORD,
+                default=argument.default_value if argument.has_default_value() else Parameter.empty,
+            )
+            for argument in schema.arguments[1:]
+        )
+
+
+def argument_names(module: nn.Module) -> tuple[str, ...]:
+    """The names of what forward takes by position, in order."""
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(parameter.name for parameter in parameters_of(module) or () if parameter.kind in kinds)
+
+
+def keyword_names(module: nn.Module) -> tuple[str, ...] | None:
+    """The names that forward takes, None where it takes any."""
+    parameters = parameters_of(module)
+    if parameters is None or any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    kinds = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return tuple(parameter.name for parameter in parameters if parameter.kind in kinds)
+
+
+def signature_text(module: nn.Module) -> str:
+    """The signature in words, without annotations: ``x, mask=None, *, scale=1.0``."""
+    parameters = parameters_of(module)
+    if parameters is None:
+        return "..."
+    words: list[str] = []
+    for parameter in parameters:
+        if parameter.kind is Parameter.KEYWORD_ONLY and "*" not in words and not any(w[0] == "*" for w in words):
+            words.append("*")
+        stars = "*" * (parameter.kind is Parameter.VAR_POSITIONAL) + "**" * (parameter.kind is Parameter.VAR_KEYWORD)
+        default = "" if parameter.default is Parameter.empty else f"={_short(parameter.default)}"
+        words.append(f"{stars}{parameter.name}{default}")
+    return ", ".join(words)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 20 and "\n" not in text else "..."
+
+
+def needs_inputs(module: nn.Module) -> bool:
+    """Whether forward has arguments without a default; taken for granted where nobody knows."""
+    parameters = parameters_of(module)
+    if parameters is None:
+        return True
+    return any(
+        parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters
+    )
+
+
+def example_options(module: nn.Module) -> str:
+    """Options that give what forward cannot do without: ``--input 3x224x224``, ``--input x=... --input y=...``."""
+    shape = _first_shape(module)
+    needed = [
+        parameter.name
+        for parameter in parameters_of(module) or ()
+        if parameter.default is Parameter.empty
+        and parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD, Parameter.POSITIONAL_ONLY)
+    ]
+    if len(needed) < 2:
+        return f"--input {shape}"
+    return " ".join(f"--input {name}={shape}" for name in needed)
+
+
+def _first_shape(module: nn.Module) -> str:
+    """A shape to begin with, from the first layer that tells the size of its input."""
+    for part in module.modules():
+        kind = type(part).__name__
+        if kind in _SIZES:
+            return "x".join((f"{part.in_channels}", *_SIZES[kind]))
+        if kind in ("Embedding", "EmbeddingBag"):
+            return "1x128:int64"
+        if kind == "Linear":
+            return str(part.in_features)
+        if kind in ("LSTM", "GRU", "RNN"):
+            return f"1x100x{part.input_size}" if part.batch_first else f"100x1x{part.input_size}"
+        if kind in ("TransformerEncoderLayer", "MultiheadAttention"):
+            attention: Any = getattr(part, "self_attn", part)
+            return f"Nx100x{attention.embed_dim}"
+    return "3x224x224"
+
+
+def named_tensors(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Every tensor that goes in, by parameter and place inside what is passed: ``x``, ``batch['ids']``, ``pair[0]``."""
+    names = argument_names(module)
+    found: dict[str, torch.Tensor] = {}
+    positional = ((names[i] if i < len(names) else f"input{i}", value) for i, value in enumerate(args))
+    for name, value in (*positional, *kwargs.items()):
+        _gather(name, value, found)
+    return found
+
+
+def _gather(name: str, value: Any, found: dict[str, torch.Tensor]) -> None:
+    if isinstance(value, torch.Tensor):
+        found[name] = value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _gather(f"{name}[{key!r}]", item, found)
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        for field, item in zip(value._fields, value, strict=True):
+            _gather(f"{name}.{field}", item, found)
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            _gather(f"{name}[{place}]", item, found)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            _gather(f"{name}.{field.name}", getattr(value, field.name, None), found)
