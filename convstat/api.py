@@ -98,6 +98,7 @@ def analyze(
 
     ``inputs`` are shapes without the batch, as ``--input`` takes them.
     ``counters`` is ``default``, ``all``, ``none`` or names with commas.
+    In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
     ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
     """
     target = resolve(argument)
@@ -124,6 +125,19 @@ def analyze(
     if warn is not None and spec.warnings:
         warn(spec.warnings)
     graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch, spec=spec)
+    if mode != "eval":
+        from convstat import modules
+
+        return modules.analyze(
+            modules.recipe_of_graph(graph, target, dtype=dtype),
+            batch=batch,
+            device=device,
+            counters=counters,
+            per=per,
+            mode=mode,
+            overrides=overrides,
+            progress=progress,
+        )
     report = analysis.count(
         graph,
         source=target.argument,

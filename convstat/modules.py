@@ -15,6 +15,7 @@ from convstat.sources.recipe import Example, Recipe
 if TYPE_CHECKING:
     import torch
 
+    from convstat.graph import Graph
     from convstat.sources import Target
 
 MODES = ("eval", "train")
@@ -29,6 +30,21 @@ def recipe_of(target: Target, overrides: Mapping[str, Any]) -> Recipe:
     from convstat.sources import entry
 
     return entry.recipe(target.path, overrides)
+
+
+def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
+    """Say how to make the torch model of a spec, where it is to be traced and not only counted."""
+
+    def make() -> tuple[torch.nn.Module, Example | None]:
+        import torch
+
+        from convstat.build import build, example_inputs
+
+        place = torch.get_default_device().type
+        inputs = example_inputs(graph, device=place, dtype=dtype)
+        return build(graph, device=place, dtype=dtype), Example(args=inputs)
+
+    return Recipe(graph.name, target.argument, target.kind, make)
 
 
 def analyze(
@@ -69,9 +85,11 @@ def analyze(
         overrides=overrides,
     )
     assumed = recipe.explain(report) if recipe.explain is not None else ()
-    report = replace(report, model=replace(report.model, notes=(*assumed, *traced.notes)))
-    if mode == "train" or counters == "none":
+    report = _with_notes(report, *assumed, *traced.notes)
+    if counters == "none":
         return report
+    if mode == "train":
+        return _with_notes(report, "other counters were not run: they count a forward pass alone")
 
     from convstat.counters import measure_on, select
     from convstat.counters.stages import ModuleStages
@@ -82,6 +100,10 @@ def analyze(
         stages = ModuleStages(recipe, example_of, traced)
         report = replace(report, counters=measure_on(stages, report, chosen, device=device))
     return report
+
+
+def _with_notes(report: Report, *notes: str) -> Report:
+    return replace(report, model=replace(report.model, notes=(*report.model.notes, *notes)))
 
 
 def _check(device: str, mode: str, batch: int) -> None:
