@@ -168,7 +168,7 @@ class _Walk:
             name = module.path or ROOT
             return _Work(call, module, name if count == 1 else f"{name}#{count}", first=count == 1)
         # Without a path of its own: two of them may have one name, and are told apart by number.
-        name = _class(module) if parent is None or parent.name == ROOT else f"{parent.name}.{_class(module)}"
+        name = f"({_class(module)})" if parent is None or parent.name == ROOT else f"{parent.name}.({_class(module)})"
         number = self.names[name] = self.names.get(name, 0) + 1
         held = sum(parameter.numel for parameter in module.parameters)
         note = f"not registered in the model: its {held:,} params are not the model's" if held else None
@@ -211,7 +211,7 @@ class _Walk:
         if place not in self.backward:
             module = self.trace.modules[place]
             name = f"{module.path or (ROOT if module.registered else _class(module))} (backward)"
-            self.backward[place] = _Work(_NO_CALL, module, name, first=False, note="backward pass")
+            self.backward[place] = _Work(_NO_CALL, module, name, first=False, is_leaf=False, note="backward pass")
         return self.backward[place]
 
     def _part(self, call: KernelCall, place: int, work: _Work) -> _Work:

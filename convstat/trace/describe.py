@@ -31,7 +31,7 @@ def describe(value: Any) -> Value:
     (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
     """
     if isinstance(value, torch.Tensor):
-        if value.layout is not _STRIDED or value.is_nested:
+        if value.layout is not _STRIDED or value.is_nested or nn.parameter.is_lazy(value):
             return _odd_tensor(value)
         return TensorInfo(tuple(value.shape), dtype_name(value.dtype))
     if type(value) in _PLAIN:
@@ -48,9 +48,9 @@ def describe(value: Any) -> Value:
 
 
 def _odd_tensor(value: torch.Tensor) -> Value:
-    """A tensor that is not one dense block: sparse, or one whose samples differ in shape."""
-    if value.is_nested:
-        return ObjectInfo("torch.nested")
+    """A tensor that is not one dense block: sparse, of samples that differ in shape, or without a shape as yet."""
+    if value.is_nested or nn.parameter.is_lazy(value):
+        return ObjectInfo(type_name(type(value)))
     return TensorInfo(tuple(value.shape), dtype_name(value.dtype), str(value.layout).removeprefix("torch."))
 
 

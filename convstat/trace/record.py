@@ -90,8 +90,35 @@ def _backward(output: Any, model: nn.Module) -> None:
     """Run the backward pass to the trainable parameters; their ``.grad`` stays as it was."""
     ends = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
     starts = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if ends and starts:
-        torch.autograd.grad(ends, starts, [torch.ones_like(end) for end in ends], allow_unused=True)
+    if not ends or not starts:
+        return
+    ones = [torch.ones_like(end) for end in ends]
+    if not _reenters(ends):
+        torch.autograd.grad(ends, starts, ones, allow_unused=True)
+        return
+    # A checkpoint of the older kind refuses to be asked for some gradients only.
+    before = [(parameter, parameter.grad) for parameter in starts]
+    try:
+        torch.autograd.backward(ends, ones)
+    finally:
+        for parameter, gradient in before:
+            parameter.grad = gradient
+
+
+def _reenters(ends: Iterable[torch.Tensor]) -> bool:
+    """Whether a checkpoint that starts a backward pass inside the backward pass stands in the graph."""
+    nodes: list[Any] = [end.grad_fn for end in ends]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if node is None:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        found = [before for before, _ in node.next_functions if before not in seen]
+        seen.update(found)
+        nodes += found
+    return False
 
 
 def _is_compiled(module: nn.Module) -> bool:
@@ -140,6 +167,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.runs_script = False
         self.made_in: dict[int, int] | None = None
         self.goes_back = False
+        self.unfinished: tuple[Call, ...] = ()
 
     def prepare(self, model: nn.Module, *, train: bool) -> None:
         """Remember whose the parameters of scripted modules are, and for a backward pass whose each kernel is."""
@@ -155,6 +183,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             result = function(*args, **kwargs)
             return result, tuple(self.top)
+        except BaseException:
+            self.unfinished = tuple(self.top)
+            raise
         finally:
             # Also on an exception: a model may catch it and go on, and what failed did not happen.
             self.top = outer
@@ -169,6 +200,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.inside.append(index)
             try:
                 result, children = self._nested(original, (module, *args), kwargs)
+            except BaseException:
+                if self.goes_back:
+                    # A checkpoint stops running the forward pass again as soon as it has what it needs.
+                    self.top.append(ModuleCall(index, *before, None, self.unfinished))
+                raise
             finally:
                 self.inside.pop()
             self.top.append(ModuleCall(index, *before, describe(result), children))
