@@ -178,10 +178,9 @@ class Report:
     @property
     def is_explained(self) -> bool:
         """Whether no counter's difference has a part without a cause."""
-        return not any(
-            row.unexplained.params or row.unexplained.macs or any(cause.verdict == "unexplained" for cause in row.causes)
-            for row in self.counters
-        )
+        rests = (row.unexplained.params or row.unexplained.macs for row in self.counters)
+        verdicts = (cause.verdict for row in self.counters for cause in row.causes)
+        return not any(rests) and "unexplained" not in verdicts
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document; see ``convstat schema report``."""
