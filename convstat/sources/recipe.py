@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,10 @@ class Recipe:
     """Whether values that the model reads from tensors are known not to change a count."""
     dtype: torch.dtype | None = None
     """The floating-point type that its weights have while it runs; None leaves them as they are."""
+    is_made: bool = False
+    """Whether ``make`` gives a model that is there already: it is used as it is, and left as it was."""
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+    """What is entered around all that the user's code does, such as importing when it runs."""
     needs_cpu: bool = False
     """Whether the model can only be made and run on real tensors in the main memory, as quantized nets can."""
     explain: Callable[[Report], tuple[str, ...]] | None = None

@@ -45,6 +45,9 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
         except (RuntimeError, NotImplementedError):
             # A constant made on CPU met a meta tensor: its shape is all that matters from here on.
             # Kept on CPU until then, so that models may read the constants that they made themselves.
+            if answer is not None and func.namespace != "aten":
+                # An operator of torchvision's that is declared only, called on constants.
+                return answer(self, func, place(args, "meta"), place(kwargs, "meta"))
             if not is_mixed((args, kwargs)):
                 raise
             return func(*place(args, "meta"), **place(kwargs, "meta"))

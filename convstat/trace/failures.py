@@ -27,7 +27,7 @@ _OF_THE_WAY = re.compile(
 _NO_OPERATORS = re.compile(r"Couldn't load custom C\+\+ ops|torchvision::\w+")
 
 _NO_GPU = re.compile(
-    r"not compiled with CUDA|NVIDIA|No CUDA GPUs|CUDA (?:error|driver)|linked with support for|XPU|MPS"
+    r"not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA (?:error|driver)|not linked with support for"
 )
 
 

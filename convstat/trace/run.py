@@ -73,7 +73,7 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
         for redirected in (False, True):
             attempt = _Attempt(recipe, example_of, way, train=train, redirected=redirected)
             try:
-                with process_preserved(), quiet():
+                with process_preserved(), quiet(), recipe.around():
                     traced = attempt.run()
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))
@@ -85,6 +85,22 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
     raise give_up(recipe.source, device, failures)
 
 
+def make(recipe: Recipe, example_of: ExampleOf, device: str) -> tuple[nn.Module, Example]:
+    """Make a model and its inputs on a device, for who else wants to run it."""
+    if device == "cpu" and not recipe.is_made:
+        _check_room(recipe)
+    stripped = device == "meta" and not recipe.is_made
+    with process_preserved(), quiet(), recipe.around(), ExitStack() as stack:
+        if not stripped:
+            stack.enter_context(torch.device(device))
+        stack.enter_context(limited_memory(None if stripped else room()))
+        stack.enter_context(building("meta" if stripped else None))
+        module, given = recipe.make()
+        with torch.device(device):
+            example = example_of(module, given)
+    return module, _placed(example, device)
+
+
 def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     if recipe.needs_cpu:
         if device not in ("auto", "cpu"):
@@ -92,7 +108,10 @@ def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
         return ("cpu",)
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("there is no CUDA device on this machine", help="use --device auto, cpu or meta")
-    return (META, STRIPPED, FAKE, "cpu") if device == "auto" else (device,)
+    if device != "auto":
+        return (device,)
+    # The constructor of a model that is there already is over.
+    return (META, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, "cpu")
 
 
 def _said(way: str, redirected: bool, failures: list[Failure]) -> Iterator[str]:
@@ -160,27 +179,12 @@ class _Attempt:
                 return self._record(self.example_of(module, given))
 
     def _real(self) -> Traced:
-        self._check_room()
+        if not (self.recipe.needs_cpu or self.recipe.is_made):
+            _check_room(self.recipe)
         with limited_memory(room()):
             module, given = self._make()
             with placed(module, self.device, self.recipe.dtype), Counting("the forward pass"):
                 return self._record(_placed(self.example_of(module, given), self.device))
-
-    def _check_room(self) -> None:
-        """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
-        if self.recipe.needs_cpu:
-            return
-        try:
-            with limited_memory(), building("meta"):
-                module, _ = self.recipe.make()
-        except Exception:
-            return
-        needed, most = stored_bytes(module), room()
-        if most is not None and needed > most:
-            free = available_memory() or 0
-            raise UnfitError(
-                f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
-            )
 
     def failed(self, error: BaseException) -> Failure:
         """Say what went wrong; raises at once where no other way can be better."""
@@ -221,6 +225,19 @@ def _placed(example: Example, device: str) -> Example:
 
 
 _ENDLESS = ("a model is made and run once: leave loops over steps, samples and epochs to who calls it",)
+
+
+def _check_room(recipe: Recipe) -> None:
+    """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
+    try:
+        with limited_memory(), building("meta"):
+            module, _ = recipe.make()
+    except Exception:
+        return
+    needed, most = stored_bytes(module), room()
+    if most is not None and needed > most:
+        free = available_memory() or 0
+        raise UnfitError(f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
 
 
 def _in_words(module: nn.Module, example: Example) -> str:
