@@ -204,6 +204,9 @@ class _Walk:
         elif "reduction" in other and "adaptive_avg_pool" in inside.function:
             # An adaptive pooling to 1 runs as a mean: as many elements are read, and it is still a pooling.
             other = {"pool": other["reduction"]}
+        elif "elementwise" in other and inside.function == "torch.nn.functional.linear":
+            # Where its input does not lie in one piece, the bias is added by a kernel of its own.
+            other = {"bias": other["elementwise"]}
         work.add(cost.macs, other)
 
     def _backward_of(self, place: int) -> _Work:
