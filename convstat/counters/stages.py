@@ -151,7 +151,8 @@ class ModuleStages:
                 stack.enter_context(Redirected(device))
             if device == "cpu":
                 stack.enter_context(limited_memory(room()))
-            stack.enter_context(placed(self._made(device)[0], device, self.recipe.dtype))
+            module, _ = self._made(device)
+            stack.enter_context(placed(module, device, self.recipe.dtype, copied=self.recipe.is_made))
             if device == "meta":
                 stack.enter_context(declared_operators())
                 stack.enter_context(Answers(values=self.recipe.assume_values))

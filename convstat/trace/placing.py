@@ -139,34 +139,42 @@ def _is_gpu(device: Any) -> bool:
     return False
 
 
-def _moved_parameter(value: torch.Tensor, device: str, dtype: torch.dtype | None = None) -> nn.Parameter:
-    return nn.Parameter(value.detach().to(device, dtype), requires_grad=value.requires_grad)
+def _moved_parameter(
+    value: torch.Tensor, device: str, dtype: torch.dtype | None = None, *, copy: bool = False
+) -> nn.Parameter:
+    return nn.Parameter(value.detach().to(device, dtype, copy=copy), requires_grad=value.requires_grad)
 
 
 @contextmanager
-def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None) -> Iterator[None]:
+def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, copied: bool = False) -> Iterator[None]:
     """Let a module's parameters, buffers and plain tensor attributes be on a device, and put its own back afterwards.
 
     With a ``dtype``, its floating-point parameters and buffers have that one meanwhile, as after ``module.to(dtype)``.
-    Tensors that fit already stay as they are; shared ones stay shared.
+    Tensors that fit already stay as they are, or with ``copied`` are copies, which a forward pass may write to.
+    Shared ones stay shared.
     """
     moved: dict[int, torch.Tensor] = {}
     undo: list[tuple[Any, str, Any]] = []
 
     def move(value: torch.Tensor, to: torch.dtype | None) -> torch.Tensor:
         if id(value) not in moved:
-            moved[id(value)] = _moved(value, device, to)
+            moved[id(value)] = _moved(value, device, to, copy=copied)
         return moved[id(value)]
 
     try:
         for part in module.modules():
-            tables: tuple[tuple[Any, bool], ...] = ((part._parameters, True), (part._buffers, True), (vars(part), False))
+            tables: tuple[tuple[Any, bool], ...] = (
+                (part._parameters, True),
+                (part._buffers, True),
+                (vars(part), False),
+            )
             for table, cast in tables:
                 for name, value in list(table.items()):
                     if not isinstance(value, torch.Tensor):
                         continue
                     to = dtype if cast and value.is_floating_point() else None
-                    if value.device.type != device or (to or value.dtype) != value.dtype or nn.parameter.is_lazy(value):
+                    fits = value.device.type == device and (to or value.dtype) == value.dtype
+                    if copied or not fits or nn.parameter.is_lazy(value):
                         undo.append((table, name, value))
                         table[name] = move(value, to)
         yield
@@ -175,15 +183,15 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None) -> 
             table[name] = value
 
 
-def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None) -> torch.Tensor:
+def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None, *, copy: bool) -> torch.Tensor:
     if nn.parameter.is_lazy(value):
         # It becomes a plain parameter in place when its module first runs: so that is another one.
         kind: Any = nn.UninitializedBuffer if isinstance(value, nn.UninitializedBuffer) else nn.UninitializedParameter
         twin: torch.Tensor = kind(value.requires_grad, device=device, dtype=dtype or value.dtype)
         return twin
     if isinstance(value, nn.Parameter):
-        return _moved_parameter(value, device, dtype)
-    return value.detach().to(device, dtype)
+        return _moved_parameter(value, device, dtype, copy=copy)
+    return value.detach().to(device, dtype, copy=copy)
 
 
 def place(tree: Any, device: str) -> Any:

@@ -60,7 +60,7 @@ def record(
         warnings.simplefilter("ignore")
         stack.enter_context(compiler_not_loaded())
         stack.enter_context(preserved(model))
-        model.train(train)
+        _set_mode(model, train=train)
         for module in table.modules if hooked is None else hooked:
             if not isinstance(module, torch.jit.ScriptModule):
                 module.register_forward_hook(_no_hook)
@@ -81,9 +81,21 @@ def record(
             recorder.top, recorder.goes_back = [], True
             _backward(output, model)
             root = replace(root, children=(*root.children, *recorder.top))
-    leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
-    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
-    return Trace(root, table.infos(), device, uses=recorder.uses())
+        leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
+        device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
+        return Trace(root, table.infos(), device, uses=recorder.uses())
+
+
+def _set_mode(model: nn.Module, *, train: bool) -> None:
+    """Switch to train or eval mode as the model does it, or flag by flag where that does not work.
+
+    Some override ``train``, some refuse to be changed, and modules that hold each other make it recurse for ever.
+    """
+    try:
+        model.train(train)
+    except Exception:
+        for module in model.modules():
+            vars(module)["training"] = train
 
 
 def _backward(output: Any, model: nn.Module) -> None:

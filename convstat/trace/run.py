@@ -183,7 +183,10 @@ class _Attempt:
             _check_room(self.recipe)
         with limited_memory(room()):
             module, given = self._make()
-            with placed(module, self.device, self.recipe.dtype), Counting("the forward pass"):
+            with (
+                placed(module, self.device, self.recipe.dtype, copied=self.recipe.is_made),
+                Counting("the forward pass"),
+            ):
                 return self._record(_placed(self.example_of(module, given), self.device))
 
     def failed(self, error: BaseException) -> Failure:
