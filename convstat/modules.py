@@ -193,22 +193,31 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
 def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module, floating: torch.dtype | None) -> Any:
     import torch
 
+    if isinstance(pattern, (list, tuple)):
+        # Detectors take a list with one picture for each sample.
+        return [zeros(spec.shape, spec, module, floating) for _ in range(batch)]
+    usual = tuple(pattern.shape) if isinstance(pattern, torch.Tensor) else None
+    if usual is not None and not pattern.is_floating_point():
+        floating = pattern.dtype
+    return zeros(spec.with_batch(batch, usual), spec, module, floating)
+
+
+def zeros(
+    shape: Sequence[int], spec: InputSpec, module: torch.nn.Module, usual: torch.dtype | None = None
+) -> torch.Tensor:
+    """Make an input of a shape: of the dtype that is written, else the usual one, else that of the module's weights."""
+    import torch
+
     dtype = getattr(torch, spec.dtype, None) if spec.dtype else None
     if spec.dtype and not isinstance(dtype, torch.dtype):
         raise UsageError(
             f"unknown dtype '{spec.dtype}' in --input {spec.text}",
             help="for example float32, float16, bfloat16, int64 or bool",
         )
-    if dtype is None and isinstance(pattern, torch.Tensor) and not pattern.is_floating_point():
-        dtype = pattern.dtype
     if dtype is None:
         weights = (p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex())
-        dtype = floating or next(weights, torch.float32)
-    if isinstance(pattern, (list, tuple)):
-        # Detectors take a list with one picture for each sample.
-        return [torch.zeros(spec.shape, dtype=dtype) for _ in range(batch)]
-    shape = spec.with_batch(batch, tuple(pattern.shape) if isinstance(pattern, torch.Tensor) else None)
-    return torch.zeros(shape, dtype=dtype)
+        dtype = usual or next(weights, torch.float32)
+    return torch.zeros(tuple(shape), dtype=dtype)
 
 
 def _infos(module: torch.nn.Module, example: Example) -> tuple[InputInfo, ...]:

@@ -27,6 +27,7 @@ LEVELS = (
     ("api",),
     ("sweep", "budget"),
     ("render",),
+    ("public",),
     ("cli",),
     ("__main__",),
 )

@@ -104,7 +104,9 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     if chosen.inputs:
         notes.append(f"it was given {chosen.inputs}")
     what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be made"
-    return failed(what, chosen.cause, notes=tuple(notes), help=tuple(_help(chosen, device, failures)))
+    error = failed(what, chosen.cause, notes=tuple(notes), help=tuple(_help(chosen, device, failures)))
+    error.__cause__ = chosen.cause
+    return error
 
 
 def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
