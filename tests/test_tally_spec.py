@@ -41,13 +41,13 @@ def targets() -> list[str]:
 
 @pytest.mark.parametrize("target", targets(), ids=lambda target: Path(target).name)
 def test_a_spec_and_the_trace_of_its_torch_model_agree_layer_by_layer(target: str) -> None:
-    """Equal params, buffers and MACs in every layer; what is no module there, like an addition, is in the root's row."""
+    """Equal params, buffers and MACs in every layer; what is no module, like an addition, is in the root's row."""
     graph = graph_of(resolve(target), {})
     counted = analyze(target, counters="none")
     report = traced(build.build(graph, device="meta"), *build.example_inputs(graph, device="meta"))
     functional = {node.name for node in graph.nodes if node.layer.functional}
     expected = {row.name: (row.params, row.macs, row.buffers) for row in counted.layers if row.name not in functional}
-    actual: dict[str, tuple[int, ...]] = {name: (0, 0, 0) for name in expected}
+    actual: dict[str, tuple[int, ...]] = dict.fromkeys(expected, (0, 0, 0))
     for row in report.layers:
         # What is inside a module that is one layer of the vocabulary belongs to that layer.
         name = row.name.partition("#")[0]
