@@ -25,6 +25,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from convstat.trace.bounds import MAX_CALLS, Count
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.describe import ModuleTable, describe
 from convstat.trace.dynamo import compiler_not_loaded
@@ -68,7 +69,7 @@ def record(
         stack.enter_context(_compiler_off())
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
-            stack.enter_context(torch.jit.optimized_execution(False))
+            stack.enter_context(torch.jit._fuser.optimized_execution(False))
         stack.enter_context(_room_for_our_own_frames())
         stack.enter_context(torch.enable_grad())
         stack.enter_context(recorder.watching_modules())
@@ -174,6 +175,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.table = table
         self.top: list[Call] = []
         self.inside: list[int] = []
+        self.calls = Count(MAX_CALLS, "the forward pass called more than {} modules")
         self.used: dict[int, int] = {}
         self.scripted: dict[int, int] = {}
         self.runs_script = False
@@ -207,6 +209,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         original = nn.Module.__call__
 
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            self.calls.add()
             index = self.table.index(module)
             before = _describe_all(args), _describe_kwargs(kwargs)
             self.inside.append(index)
