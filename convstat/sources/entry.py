@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
-from convstat.sources.recipe import Example, Recipe, users_code
+from convstat.sources.recipe import Example, Recipe, failed, users_code
 
 if TYPE_CHECKING:
     import torch
@@ -27,10 +27,13 @@ def recipe(argument: str, overrides: Mapping[str, Any]) -> Recipe:
     from convstat.trace.bounds import limited_memory, room
 
     place, _, name = argument.rpartition(":")
-    with limited_memory(room()):
-        # What is made on import is made for real: no way is chosen yet.
-        module, neighbours = import_place(place)
-        target = _attribute(module, place, name)
+    try:
+        with limited_memory(room()):
+            # What is made on import is made for real: no way is chosen yet.
+            module, neighbours = import_place(place)
+            target = _attribute(module, place, name)
+    except MemoryError as error:
+        raise failed(f"cannot import {place}", error) from None
     keywords = {key: plain(value) for key, value in overrides.items()}
     label = name.rpartition(".")[2]
     maker = _maker(argument, target, keywords)

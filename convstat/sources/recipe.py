@@ -60,6 +60,10 @@ class EndlessError(BaseException):
     """A model that goes on beyond every limit; no ``Exception``, so that a model that catches those does not go on."""
 
 
+class TooLargeError(EndlessError):
+    """A model that takes too much memory."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Run the user's code: what it prints goes to stderr, and what it imports leaves no compiled files behind."""
@@ -80,7 +84,8 @@ def users_code(what: str) -> Iterator[None]:
     with quiet():
         try:
             yield
-        except (ConvstatError, KeyboardInterrupt, GeneratorExit):
+        except (ConvstatError, KeyboardInterrupt, GeneratorExit, MemoryError):
+            # Without memory, no message can be made here.
             raise
         except BaseException as error:
             raise failed(what, error) from error

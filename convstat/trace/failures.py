@@ -124,6 +124,8 @@ def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
         return help or ["run it for real with --device cpu"]
     if chosen.signature is None:
         return ["it is called with the overrides alone: NAME=VALUE"] if isinstance(chosen.cause, TypeError) else []
+    if isinstance(chosen.cause, RecursionError):
+        return ["its forward calls itself without end, or nests deeper than Python can"]
     if "memory" in text:
         return ["give a smaller input or batch"]
     return [f"its forward takes ({chosen.signature})", f"for example: {chosen.options}"]

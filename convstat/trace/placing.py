@@ -17,10 +17,18 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convstat.trace.bounds import MAX_MODULES, MAX_PARAMETERS, Count, kernels
+from convstat.trace.bounds import (
+    MAX_MADE_IN_FORWARD,
+    MAX_MODULES,
+    MAX_PARAMETERS,
+    Count,
+    is_out_of_memory,
+    kernels,
+    too_large,
+)
 
 LARGE = 64 * 2**20
-"""Bytes from which a tensor that a constructor makes is a weight: nobody reads values from it."""
+"""Bytes from which a tensor that a model makes begins on meta: nobody reads single values from it."""
 
 
 @contextmanager
@@ -31,9 +39,22 @@ def building(device: str | None) -> Iterator[None]:
     the rest of the constructor runs as it always does.
     With None, registrations are only counted.
     """
+    with _registering("its constructor", device, MAX_PARAMETERS, MAX_MODULES), _Building(device):
+        yield
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Run a forward pass within limits on what it makes."""
+    with _registering("the forward pass", None, MAX_MADE_IN_FORWARD, MAX_MADE_IN_FORWARD):
+        yield
+
+
+@contextmanager
+def _registering(what: str, device: str | None, most_parameters: int, most_modules: int) -> Iterator[None]:
     moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    parameters = Count(MAX_PARAMETERS, "its constructor made more than {} parameters and did not end")
-    modules = Count(MAX_MODULES, "its constructor made more than {} modules and did not end")
+    parameters = Count(most_parameters, what + " made more than {} parameters")
+    modules = Count(most_modules, what + " made more than {} modules")
 
     def parameter(module: nn.Module, name: str, value: nn.Parameter | None) -> torch.Tensor | None:
         parameters.add()
@@ -62,7 +83,6 @@ def building(device: str | None) -> Iterator[None]:
     with ExitStack() as stack:
         for hook in hooks:
             stack.callback(hook.remove)
-        stack.enter_context(_Building(device))
         yield
 
 
@@ -93,21 +113,48 @@ class _Building(Counting):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add()
         kwargs = kwargs or {}
+        if func in _INITIALISERS and args[0].device.type == "meta":
+            return args[0]
         if func is torch.ops.aten._to_copy.default and args[0].device.type == "meta":
             return func(*args, **{**kwargs, "device": args[0].device})
         if self.device is None:
             return func(*args, **kwargs)
-        if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
-            plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
-            on_meta = func(*args, **{**plain, "device": torch.device("meta")})
-            if on_meta.numel() * on_meta.element_size() > LARGE:
-                return on_meta
-        try:
-            return func(*args, **kwargs)
-        except (RuntimeError, NotImplementedError):
-            if not is_mixed((args, kwargs)):
-                raise
-            return func(*place(args, "meta"), **place(kwargs, "meta"))
+        return without_storage(func, args, kwargs)
+
+
+_INITIALISERS = frozenset(
+    (
+        torch.ops.aten.uniform_.default,
+        torch.ops.aten.normal_.default,
+        torch.ops.aten.zero_.default,
+        torch.ops.aten.fill_.Scalar,
+        torch.ops.aten.clamp_.default,
+        torch.ops.aten.erfinv_.default,
+        torch.ops.aten.mul_.Scalar,
+        torch.ops.aten.add_.Scalar,
+    )
+)
+"""Kernels that only change values, of which a meta tensor has none."""
+
+
+def without_storage(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run a kernel, and take to meta what is large, and what meets a meta tensor; small constants keep their values."""
+    if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
+        plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
+        on_meta = func(*args, **{**plain, "device": _META})
+        if isinstance(on_meta, torch.Tensor) and on_meta.numel() * on_meta.element_size() > LARGE:
+            return on_meta
+    try:
+        return func(*args, **kwargs)
+    except (RuntimeError, NotImplementedError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise too_large(error) from error
+        if not is_mixed((args, kwargs)):
+            raise
+        return func(*place(args, "meta"), **place(kwargs, "meta"))
+
+
+_META = torch.device("meta")
 
 
 class Redirected(TorchFunctionMode):

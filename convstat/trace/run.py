@@ -23,13 +23,13 @@ import torch
 from torch import nn
 
 from convstat.errors import ConvstatError, DeviceError
-from convstat.sources.recipe import EndlessError, Example, Recipe, failed, quiet
+from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, failed, quiet
 from convstat.trace import forward
 from convstat.trace.answers import Answers
 from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
 from convstat.trace.calls import Trace
 from convstat.trace.failures import Failure, UnfitError, give_up, wants_gpu
-from convstat.trace.placing import Counting, Redirected, building, place, placed, stored_bytes
+from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.preserve import process_preserved
 from convstat.trace.record import record
 
@@ -154,7 +154,8 @@ class _Attempt:
     def _record(self, example: Example, notes: Callable[[], tuple[str, ...]] = tuple) -> Traced:
         assert self.module is not None
         self.example = example
-        trace = record(self.module, example.args, example.kwargs, train=self.train)
+        with running():
+            trace = record(self.module, example.args, example.kwargs, train=self.train)
         return Traced(trace, self.way, self.module, example, self.device, notes(), self.redirected)
 
     def _meta(self) -> Traced:
@@ -169,7 +170,7 @@ class _Attempt:
     def _fake(self) -> Traced:
         from torch._subclasses.fake_tensor import FakeTensorMode
 
-        with limited_memory(), FakeTensorMode(allow_non_fake_inputs=True):
+        with limited_memory(), _unlogged(), FakeTensorMode(allow_non_fake_inputs=True):
             module, given = self._make()
             if any(not _is_fake(t) for t in (*module.parameters(), *module.buffers())):
                 raise UnfitError("the module was made before, with real tensors")
@@ -196,6 +197,8 @@ class _Attempt:
             if error.__cause__ is None or isinstance(error.__cause__, SystemExit):
                 raise error
             cause = error.__cause__
+        if isinstance(cause, TooLargeError):
+            raise self._too_large(cause)
         if isinstance(cause, EndlessError):
             raise failed(f"{source} does not end", cause, help=_ENDLESS) from cause
         if isinstance(cause, SystemExit):
@@ -249,6 +252,20 @@ def _in_words(module: nn.Module, example: Example) -> str:
         f"{name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {str(tensor.dtype).removeprefix('torch.')}"
         for name, tensor in list(named.items())[:8]
     )
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep fake tensors from logging their failures: each is an answer here."""
+    import logging
+
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:
