@@ -18,6 +18,15 @@ SCHEMA = "convstat.report/1"
 ROOT = "(root)"
 """The name of the row of what a Python model does itself, outside its submodules."""
 
+BACKWARD = " (backward)"
+"""What the name of a row ends with where it is a module's backward pass."""
+
+NEVER_CALLED = "never called"
+"""The note of a row of parameters that nothing used."""
+
+BACKWARD_PASS = "backward pass"
+"""The note of a row that is a module's backward pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:

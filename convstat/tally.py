@@ -17,7 +17,7 @@ So the convolution of a block is the row of its ``Conv2d``, and an addition in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,8 +26,18 @@ from convstat.analysis import total
 from convstat.kernels.attention import products_of
 from convstat.kernels.base import tensors
 from convstat.pixels import pixels
-from convstat.report import ROOT, InputInfo, LayerRow, ModelInfo, Report, Uncounted
-from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, Trace
+from convstat.report import (
+    BACKWARD,
+    BACKWARD_PASS,
+    NEVER_CALLED,
+    ROOT,
+    InputInfo,
+    LayerRow,
+    ModelInfo,
+    Report,
+    Uncounted,
+)
+from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, Shape, Trace
 
 _ITEM_BYTES: Mapping[str, int] = {
     "float64": 8,
@@ -65,7 +75,7 @@ def count(
     rows = tuple(walk.rows())
     shapes_in = [tensor.shape for tensor in tensors((*trace.root.args, *trace.root.kwargs.values()))] or [()]
     shapes_out = [tensor.shape for tensor in tensors(trace.root.output)] or [()]
-    denominator, basis = pixels(per, shapes_in[0], shapes_out[0])
+    denominator, basis = pixels(per, _stacked(trace.root, shapes_in), shapes_out[0])
     dtypes = {parameter.dtype for module in trace.modules for parameter in module.parameters}
     return Report(
         model=ModelInfo(
@@ -85,6 +95,13 @@ def count(
         uncounted=tuple(Uncounted(op, calls, tuple(layers)) for op, (calls, layers) in sorted(walk.uncounted.items())),
         groups=walk.groups(),
     )
+
+
+def _stacked(root: ModuleCall, shapes: Sequence[Shape]) -> Shape:
+    """The shape of the first input; a list of pictures, which have no batch, is taken for a batch of them."""
+    first = next(iter((*root.args, *root.kwargs.values())), None)
+    pictures = first.items if isinstance(first, ListInfo) else ()
+    return (len(pictures), *shapes[0]) if pictures and len(shapes[0]) == 3 else shapes[0]
 
 
 @dataclass(slots=True)
@@ -213,8 +230,8 @@ class _Walk:
         """The row of a module's backward pass, that of all its calls."""
         if place not in self.backward:
             module = self.trace.modules[place]
-            name = f"{module.path or (ROOT if module.registered else _class(module))} (backward)"
-            self.backward[place] = _Work(_NO_CALL, module, name, first=False, is_leaf=False, note="backward pass")
+            name = f"{module.path or (ROOT if module.registered else _class(module))}{BACKWARD}"
+            self.backward[place] = _Work(_NO_CALL, module, name, first=False, is_leaf=False, note=BACKWARD_PASS)
         return self.backward[place]
 
     def _part(self, call: KernelCall, place: int, work: _Work) -> _Work:
@@ -292,7 +309,7 @@ _NO_CALL = ModuleCall(0, ())
 
 
 def _idle(module: ModuleInfo) -> _Work:
-    return _Work(_NO_CALL, module, module.path or ROOT, first=True, is_leaf=False, note="never called")
+    return _Work(_NO_CALL, module, module.path or ROOT, first=True, is_leaf=False, note=NEVER_CALLED)
 
 
 def _class(module: ModuleInfo) -> str:
