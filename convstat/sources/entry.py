@@ -96,7 +96,7 @@ def _maker(
             )
         return lambda: (target, None)
     if not callable(target):
-        raise SourceError(f"{argument} is a {type(target).__name__}, not a module or something that returns one")
+        raise SourceError(f"{argument} is of type {type(target).__name__}, no module and nothing that returns one")
     _check_keywords(argument, target, keywords)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
@@ -104,7 +104,7 @@ def _maker(
             result = target(**keywords)
         module, inputs = (result[0], result[1]) if isinstance(result, tuple) and len(result) == 2 else (result, None)
         if not isinstance(module, nn.Module):
-            raise SourceError(f"{argument} returned a {type(result).__name__}, not a module or (module, inputs)")
+            raise SourceError(f"{argument} gave a {type(result).__name__}: it should be a module, or (module, inputs)")
         return module, None if inputs is None else _example(inputs)
 
     return make

@@ -5,6 +5,7 @@ The model is made anew for every device that is tried, so nothing is allocated b
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
@@ -91,9 +92,30 @@ def users_code(what: str) -> Iterator[None]:
             raise failed(what, error) from error
 
 
-def failed(what: str, error: BaseException, *, notes: tuple[str, ...] = (), help: tuple[str, ...] = ()) -> SourceError:
+def failed(
+    what: str,
+    error: BaseException,
+    *,
+    mark: Mark | None = None,
+    notes: tuple[str, ...] = (),
+    help: tuple[str, ...] = (),
+) -> SourceError:
     """Say what of the user's failed, with the innermost line that is neither torch's, nor Python's, nor ours."""
-    return SourceError(Diagnostic(f"{what}: {reason(error)}", users_line(error), notes=notes, help=help))
+    if not help and wants_gpu(error):
+        help = (NO_GPU,)
+    return SourceError(Diagnostic(f"{what}: {reason(error)}", mark or users_line(error), notes=notes, help=help))
+
+
+NO_GPU = "there is no GPU here: ask torch.cuda.is_available() first, or leave the model where it is made"
+
+_NO_GPU = re.compile(
+    r"not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA (?:error|driver)|not linked with support for"
+)
+
+
+def wants_gpu(error: BaseException) -> bool:
+    """Whether something failed because it wants a GPU and there is none."""
+    return _NO_GPU.search(str(error)) is not None
 
 
 def reason(error: BaseException) -> str:
@@ -155,6 +177,12 @@ def _rank(filename: str) -> int:
             return 0 if first.partition(".")[0] in ("torch", "torchvision", "functorch") else 1
     python = (Path(paths["stdlib"]), Path(paths["platstdlib"]), Path(sys.base_prefix) / "lib")
     return 0 if any(path.is_relative_to(folder.resolve()) for folder in python) else 2
+
+
+def definition(function: Any) -> Mark | None:
+    """The place of a function of the user's own."""
+    code = getattr(function, "__code__", None)
+    return _mark(code.co_filename, code.co_firstlineno) if code is not None and _rank(code.co_filename) > 1 else None
 
 
 def _frame_mark(frame: traceback.FrameSummary) -> Mark | None:

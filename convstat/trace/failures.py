@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from convstat.errors import ConvstatError, Mark, SourceError
-from convstat.sources.recipe import failed, reason, users_line
+from convstat.sources.recipe import NO_GPU, failed, reason, users_line, wants_gpu
 
 VALUES = "it reads values of tensors"
 
@@ -26,10 +26,6 @@ _OF_THE_WAY = re.compile(
 
 _NO_OPERATORS = re.compile(r"Couldn't load custom C\+\+ ops|torchvision::\w+")
 
-_NO_GPU = re.compile(
-    r"not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA (?:error|driver)|not linked with support for"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -44,6 +40,7 @@ class Failure:
     signature: str | None = None
     options: str = ""
     inputs: str = ""
+    forward: Mark | None = None
 
     @property
     def cause(self) -> BaseException:
@@ -70,8 +67,8 @@ class Failure:
 
     @property
     def mark(self) -> Mark | None:
-        """The user's own line."""
-        return users_line(self.cause)
+        """The user's own line; where it was not reached, that of the forward."""
+        return users_line(self.cause) or self.forward
 
     def why(self) -> str:
         """The reason in a few words, with the place."""
@@ -86,11 +83,6 @@ class Failure:
 
 class UnfitError(Exception):
     """A way that cannot be tried for this model; the message says why."""
-
-
-def wants_gpu(error: BaseException) -> bool:
-    """Whether a model failed because it wants a GPU and there is none."""
-    return _NO_GPU.search(str(error)) is not None
 
 
 def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
@@ -112,7 +104,7 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
 def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
     text = str(chosen.cause)
     if wants_gpu(chosen.cause):
-        return ["there is no GPU here; let the model stay where it is made, convstat puts it where it counts"]
+        return [NO_GPU]
     if chosen.is_artefact:
         if device == "meta":
             return ["leave --device out, or run it for real with --device cpu"]

@@ -23,12 +23,12 @@ import torch
 from torch import nn
 
 from convstat.errors import ConvstatError, DeviceError
-from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, failed, quiet
+from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers
 from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
 from convstat.trace.calls import Trace
-from convstat.trace.failures import Failure, UnfitError, give_up, wants_gpu
+from convstat.trace.failures import Failure, UnfitError, give_up
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.preserve import process_preserved
 from convstat.trace.record import record
@@ -213,6 +213,7 @@ class _Attempt:
             signature=forward.signature_text(self.module),
             options=forward.example_options(self.module),
             inputs=_in_words(self.module, self.example),
+            forward=definition(getattr(self.module.forward, "__func__", None)),
         )
 
     def _too_large(self, cause: BaseException) -> ConvstatError:
