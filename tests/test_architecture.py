@@ -25,7 +25,7 @@ LEVELS = (
     ("counters", "reconcile", "config"),
     ("modules",),
     ("api",),
-    ("sweep", "budget"),
+    ("points", "traced", "sweep", "budget"),
     ("render",),
     ("public",),
     ("cli",),
