@@ -143,10 +143,12 @@ class ModuleStages:
         from convstat.trace.answers import Answers
         from convstat.trace.bounds import limited_memory, room
         from convstat.trace.placing import Redirected, placed
+        from convstat.trace.record import compiler_off
         from convstat.trace.run import declared_operators
 
         with ExitStack() as stack:
             stack.enter_context(self.recipe.around())
+            stack.enter_context(compiler_off())
             if self.traced.redirected:
                 stack.enter_context(Redirected(device))
             if device == "cpu":

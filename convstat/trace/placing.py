@@ -32,14 +32,18 @@ LARGE = 64 * 2**20
 
 
 @contextmanager
-def building(device: str | None) -> Iterator[None]:
+def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
     """Make modules within limits, and with a device, without storing weights.
 
     Every parameter and buffer then moves to that device as it is registered, so that the initialisers cost nothing;
     the rest of the constructor runs as it always does.
-    With None, registrations are only counted.
+    With None, registrations are only counted, and kernels if they are ``watched``:
+    ``torch.jit.trace`` does not work while they are.
     """
-    with _registering("its constructor", device, MAX_PARAMETERS, MAX_MODULES), _Building(device):
+    with ExitStack() as stack:
+        stack.enter_context(_registering("its constructor", device, MAX_PARAMETERS, MAX_MODULES))
+        if watched:
+            stack.enter_context(_Building(device))
         yield
 
 

@@ -18,11 +18,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
 from convstat.trace.bounds import MAX_CALLS, Count
@@ -66,7 +67,7 @@ def record(
             if not isinstance(module, torch.jit.ScriptModule):
                 module.register_forward_hook(_no_hook)
         recorder.prepare(model, train=train)
-        stack.enter_context(_compiler_off())
+        stack.enter_context(compiler_off())
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
             stack.enter_context(torch.jit._fuser.optimized_execution(False))
@@ -140,7 +141,7 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _compiler_off() -> Iterator[None]:
+def compiler_off() -> Iterator[None]:
     """Run modules that ``torch.compile`` wrapped, and functions that it did, as they were written.
 
     A compiler fuses kernels until none is left that a rule knows; what is to be counted is what was compiled.
@@ -175,6 +176,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.table = table
         self.top: list[Call] = []
         self.inside: list[int] = []
+        self.others = Lock()
         self.calls = Count(MAX_CALLS, "the forward pass called more than {} modules")
         self.used: dict[int, int] = {}
         self.scripted: dict[int, int] = {}
@@ -207,8 +209,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def watching_modules(self) -> _Replaced:
         """Record calls of modules for as long as this is entered."""
         original = nn.Module.__call__
+        here, modes = get_ident(), _get_current_dispatch_mode_stack()
 
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() != here and self not in _get_current_dispatch_mode_stack():
+                # Modes belong to a thread. Who started another one waits for it, so its calls come in order.
+                with self.others, ExitStack() as stack:
+                    for mode in (*modes, self):
+                        stack.enter_context(mode)
+                    stack.enter_context(torch.enable_grad())
+                    return call(module, *args, **kwargs)
             self.calls.add()
             index = self.table.index(module)
             before = _describe_all(args), _describe_kwargs(kwargs)

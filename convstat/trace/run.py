@@ -94,7 +94,7 @@ def make(recipe: Recipe, example_of: ExampleOf, device: str) -> tuple[nn.Module,
         if not stripped:
             stack.enter_context(torch.device(device))
         stack.enter_context(limited_memory(None if stripped else room()))
-        stack.enter_context(building("meta" if stripped else None))
+        stack.enter_context(building("meta" if stripped else None, watched=stripped))
         module, given = recipe.make()
         with torch.device(device):
             example = example_of(module, given)
@@ -147,7 +147,7 @@ class _Attempt:
         with ExitStack() as stack:
             if self.way not in (STRIPPED, FAKE):
                 stack.enter_context(torch.device(self.device))
-            stack.enter_context(building("meta" if stripped else None))
+            stack.enter_context(building("meta" if stripped else None, watched=self.way in (META, STRIPPED, FAKE)))
             self.module, given = self.recipe.make()
         return self.module, given
 
@@ -164,8 +164,12 @@ class _Attempt:
             with torch.device("meta"):
                 example = self.example_of(module, given)
             answers = Answers(values=self.recipe.assume_values)
+            example = _placed(example, "meta")
+            if not self.recipe.is_made:
+                with answers:
+                    _initialise(module, example)
             with placed(module, "meta", self.recipe.dtype), declared_operators(), answers:
-                return self._record(_placed(example, "meta"), lambda: answers.notes)
+                return self._record(example, lambda: answers.notes)
 
     def _fake(self) -> Traced:
         from torch._subclasses.fake_tensor import FakeTensorMode
@@ -225,6 +229,13 @@ class _Attempt:
         traceback.clear_frames(cause.__traceback__)
         self.module = self.example = None
         return error
+
+
+def _initialise(module: nn.Module, example: Example) -> None:
+    """Run a model that has lazy modules, so that it is what it becomes, for us and for who else runs it."""
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        with torch.no_grad():
+            module(*example.args, **example.kwargs)
 
 
 def _placed(example: Example, device: str) -> Example:
