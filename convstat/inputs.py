@@ -26,6 +26,8 @@ _INPUT = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 
+_SEPARATORS = str.maketrans({",": "x", "\u00d7": "x"})
+
 HELP = "write the sizes: 3x224x224, x=3x224x224, ids=Nx128:int64, t=N, or [2,3,4] for a whole shape"
 
 
@@ -82,7 +84,8 @@ def parse(text: str) -> InputSpec:
     >>> parse("ids=128:int64")
     InputSpec(text='ids=128:int64', name='ids', shape=(128,), dtype='int64', says_batch=False, is_exact=False)
     """
-    match = _INPUT.fullmatch(re.sub(r"[,\u00d7]", "x", text.replace(" ", "")))
+    # Blanks may stand around a separator; between two sizes they are no separator themselves.
+    match = _INPUT.fullmatch(re.sub(r"\s*([=:x,\u00d7\[\]])\s*", r"\1", text.strip()).translate(_SEPARATORS))
     if match is None:
         raise UsageError(f"cannot read the input shape '{text}'", help=HELP)
     written = match["exact"] or match["sample"] or match["shape"]
