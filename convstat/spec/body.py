@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from convstat.spec.expand import Run
 
 MAX_LAYERS = 100_000
+MAX_BLOCKS = 100_000
+"""How many calls of blocks may stand in a model. One that comes to nothing costs time and memory too."""
+
 MAX_CALLS = 64
 """How deep blocks may call blocks."""
 
@@ -285,10 +288,14 @@ class Body:
             trainable = not self.is_true(frozen, item.frozen)
         if owner is not None and isinstance(content, Leaf):
             self.check_owner(item, content, owner)
+        fragment = self.fragment
         self.count += content.counts.layers
         if self.count > MAX_LAYERS:
             self.run.refuse(f"more than {MAX_LAYERS:,} layers", item.mark)
-        fragment = self.fragment
+        if isinstance(content, Fragment):
+            fragment.calls += 1 + content.calls
+            if fragment.calls > MAX_BLOCKS:
+                self.run.refuse(f"more than {MAX_BLOCKS:,} calls of blocks", item.mark)
         fragment.parts.append(Part(path, item, sources, content, what, owner, trainable))
         shape = content.output if isinstance(content, Leaf) else content.values[content.output].shape
         self.wires.append(Wire(shape, len(fragment.parts) - 1))
