@@ -53,7 +53,9 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "rnn_projection": ("defect", "does not count the output projection of an LSTM"),
         "unbatched": ("defect", "takes the first size of an input without a batch to be the batch"),
         "functional_mispriced": ("defect", "prices a matrix product by the shape of its first operand alone"),
+        "complex_products": ("defect", "prices products of complex numbers as if they were real"),
         # Not seen.
+        "hook_unseen": ("blindness", "does not see what hooks of a layer multiply, such as those of spectral_norm"),
         "functional_unseen": ("blindness", "does not see products that are called as functions or operators"),
         "subclass_unseen": ("blindness", "does not see subclasses of torch's layers, parametrized ones among them"),
         "no_rule": ("blindness", "has no rule for layers of this kind"),

@@ -47,10 +47,13 @@ class Ptflops:
 
         def give(_: tuple[int, ...]) -> Any:
             # A single tensor goes in by position, several by name: ptflops has no other way.
-            return inputs[0] if len(inputs) == 1 else dict(zip(names, inputs, strict=True))
+            if len(inputs) == 1 and not keywords:
+                return inputs[0]
+            return {**dict(zip(names, inputs, strict=True)), **keywords}
 
         names = input_names(model, len(inputs))
-        with running(model) as printed, _blind_inside_kernels(inputs):
+        keywords = getattr(inputs, "keywords", {})
+        with running(model) as printed, _blind_inside_kernels((*inputs, *keywords.values())):
             try:
                 macs, params = get_model_complexity_info(
                     model,
