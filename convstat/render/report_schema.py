@@ -129,6 +129,7 @@ def _report() -> Schema:
         "causes": _list(_object(cause)),
         "unexplained": {**_ref("figures"), "description": "reported - predicted"},
         "error": {"type": ["string", "null"]},
+        "foreseen": {"type": "boolean", "description": "whether its prediction says that it gives no answer"},
     }
     return _object(
         {
@@ -136,7 +137,7 @@ def _report() -> Schema:
             "model": _object(model),
             "totals": _ref("totals"),
             "layers": _list(_object(layer)),
-            "counters": _list(_object(counter)),
+            "counters": _list(_object(counter, optional=("foreseen",))),
             "uncounted": _list(_ref("uncounted")),
             "groups": {"type": "object", "additionalProperties": _TEXT},
             "status": {"enum": ["complete", "incomplete"]},
