@@ -51,7 +51,9 @@ def test_at_most_twenty_problems_are_shown() -> None:
     with pytest.raises(SpecError) as caught:
         read(text, "net.yaml")
     assert 20 + 1 == len(caught.value.diagnostics)
-    assert "error: and 10 more errors, in lines 24, 25, 26, 27, 28, 29, 30, 31, 32, 33" == str(caught.value.diagnostics[-1])
+    assert "error: and 10 more errors, in lines 24, 25, 26, 27, 28, 29, 30, 31, 32, 33" == str(
+        caught.value.diagnostics[-1]
+    )
 
 
 def test_mistakes_of_several_layers_are_found_in_one_run() -> None:
@@ -226,9 +228,7 @@ HOSTILE = {
     + "[{residual: {body: [{ReLU: , when: i < 0}]}, repeat: 9999}]}, repeat: 9999}]\n",
     "a tower of blocks": TOWER + "layers: [b59]\n",
     "a tower of empty blocks": HEAD + "blocks:\n  b0: {layers: []}\n" + EMPTY,
-    "a tower of blocks that leave all out": HEAD
-    + "blocks:\n  b0: {layers: [{Identity: null, when: false}]}\n"
-    + EMPTY,
+    "a tower of blocks that leave all out": HEAD + "blocks:\n  b0: {layers: [{Identity: null, when: false}]}\n" + EMPTY,
     "a wrong layer in blocks that repeat each other": HEAD
     + "blocks:\n  b0: [{Conv2d: {out_channels: 7, kernel_size: 3, groups: cin - 1}}, {ReLU: , from: input}]\n"
     + "  b1: [{b0: , repeat: 50000}]\nlayers: [b1]\n",
