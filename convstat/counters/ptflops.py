@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
+from convstat.trace.calls import TensorInfo, Value
 
 if TYPE_CHECKING:
     import torch
@@ -96,6 +97,11 @@ class Ptflops:
             for call, _ in trace.kernels():
                 if "attention" in call.op or call.op == "aten._safe_softmax":
                     return "scaled dot-product attention runs other kernels on the meta device"
+            # Whether a biased Linear over several positions is one kernel, or a product and an addition that this
+            # backend does not see, depends on the strides of its input; and those, after a convolution, on the device.
+            for function in trace.functions():
+                if function.name.endswith(".linear") and len(_shape(function.args[:1])) > 2:
+                    return "a Linear over several positions may run other kernels on the meta device"
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
@@ -106,6 +112,11 @@ class Ptflops:
         from convstat.trace.record import record
 
         return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+
+def _shape(args: tuple[Value, ...]) -> tuple[int, ...]:
+    first = args[0] if args else None
+    return first.shape if isinstance(first, TensorInfo) else ()
 
 
 def _failure(printed: str) -> CounterFailure:
