@@ -70,6 +70,7 @@ def check(
             dtype=session.pick(dtype, session.config.dtype, "float32"),
             per=session.pick(per, session.config.per, "input"),
             config=session.config,
+            warn=session.warn,
         )
         session.write(outputs, [result])
     return ExitCode.VIOLATION if strict and result.count("warn") else result.exit_code

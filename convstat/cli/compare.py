@@ -51,6 +51,7 @@ def compare(
             device=session.pick(device, session.config.device, "auto"),
             counters=counters or "none",
             config=session.config,
+            warn=session.warn,
             progress=progress,
         )
         progress.clear()

@@ -16,7 +16,7 @@ from convstat.spec.items import GROUPS, check_name, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree, load
 from convstat.spec.plan import INPUT, PREV, Block, BlockCall, Item, LayerCall, Plan, Ref
 from convstat.spec.problems import Problems
-from convstat.spec.unused import unused_items
+from convstat.spec.unused import unused_inputs, unused_items
 from convstat.spec.values import RESERVED, SHAPE_NAMES, Formula, Scope, unknown
 
 KEYS = ("convstat", "name", "note", "input", "vars", "blocks", "layers", "models", "outputs", "budget")
@@ -346,6 +346,11 @@ class Compiler:
         for name, (key, _) in self.own.items():
             if name not in called and name not in self.used:
                 found.append(Diagnostic(f"the block '{name}' is never used", key.mark, severity="warning"))
+        for entry in unused_inputs(plan.variants[None].inputs, plan.items, plan.outputs):
+            help = ("take it by its name: from, or the list of add, concat or a block",)
+            found.append(
+                Diagnostic(f"the input '{entry.name}' is never used", entry.mark, help=help, severity="warning")
+            )
         lists: list[tuple[tuple[Item, ...], tuple[Ref, ...]]] = [(plan.items, plan.outputs)]
         lists += [(block.items, ()) for block in plan.blocks.values() if not block.shipped]
         for items, outputs in lists:
