@@ -34,9 +34,12 @@ def expand(
     target = resolve(targets[0])
     if target.kind not in ("spec", "inline"):
         raise UsageError(f"{targets[0]} is {kind_in_words(target.kind)}, and only a spec can be expanded")
-    graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes)
+    spec = target.load()
+    graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes, spec=spec)
     source = " ".join([target.argument, *assignments])
-    standard_output().write(write_spec(graph, source=source, defaults=all))
+    standard_output().write(
+        write_spec(graph, source=source, defaults=all, note=spec.note, budget=[limit for limit, _ in spec.budget])
+    )
     return ExitCode.OK
 
 
