@@ -131,6 +131,10 @@ def test_an_unknown_variant_is_explained() -> None:
     [
         ("Conv2d(64, 128, kernel_sise=3)", "has no argument 'kernel_sise'"),
         ("Conv2d(64, 128)", "Conv2d needs kernel_size"),
+        ("Conv2d(64, 128)", "help: Conv2d(64, 128, kernel_size=...)"),
+        ("Conv2d()", "help: Conv2d(out_channels=..., kernel_size=...)"),
+        ("ACBlock()", "help: ACBlock(out_channels=...)"),
+        ("ACBlock(8, kernel_size=4)", "kernel_size of ACBlock must be odd, not 4"),
         ("Cnov2d(64, 128, 3)", "did you mean 'Conv2d'"),
         ("nn.Conv2d(64, 128, 3)", "write the layer alone: Conv2d"),
         ("Conv2d(64, 128, 3", "not a layer"),

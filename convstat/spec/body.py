@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import layers
 from convstat.errors import LayerError, SpecError
-from convstat.spec import groups
+from convstat.spec import groups, shipped
 from convstat.spec.fragment import Fragment, Leaf, Part, find
 from convstat.spec.fragment import Value as Wire
 from convstat.spec.groups import NO_PATCH, UnknownError, Values
@@ -407,6 +407,10 @@ class Body:
             else:
                 around = around or {**(run.values if not block.shipped else {}), **sizes_of(shapes[0])}
                 params[name] = self.work_out(formula, {**around, **params})
+        odd = shipped.ODD.get(block.name) if block.shipped else None
+        if odd is not None and isinstance(params[odd], int) and params[odd] % 2 == 0:
+            run.explain.add(f"{odd} of {block.name} must be odd, not {params[odd]}", item.mark)
+            raise UnknownError
         key = None if inner else run.key_of(block, tuple(params.values()), shapes)
         fragment: Fragment | None = run.memo.get(key)
         if fragment is None:
