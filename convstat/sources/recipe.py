@@ -115,7 +115,15 @@ _NO_GPU = re.compile(
 
 def wants_gpu(error: BaseException) -> bool:
     """Whether something failed because it wants a GPU and there is none."""
-    return _NO_GPU.search(str(error)) is not None
+    return _NO_GPU.search(text_of(error)) is not None
+
+
+def text_of(error: BaseException) -> str:
+    """The text of an exception; empty where it cannot even be asked for."""
+    try:
+        return str(error.msg if isinstance(error, SyntaxError) else error)
+    except Exception:
+        return ""
 
 
 def reason(error: BaseException) -> str:
@@ -123,11 +131,7 @@ def reason(error: BaseException) -> str:
     kind = type(error).__name__
     if isinstance(error, SystemExit):
         return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
-    try:
-        text = error.msg if isinstance(error, SyntaxError) else str(error)
-    except Exception:
-        text = ""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
     if isinstance(error, EndlessError):
         return line
     line = line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON].rstrip()}..."

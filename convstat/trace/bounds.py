@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from convstat.sources.recipe import EndlessError, TooLargeError
+from convstat.sources.recipe import EndlessError, TooLargeError, text_of
 
 MAX_KERNELS = 250_000
 """Kernels that a constructor or a forward pass may run; a net of ten thousand layers runs about 50,000."""
@@ -104,10 +104,10 @@ def _data_bytes() -> int | None:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an exception says that there is no more memory, Python's or torch's."""
-    text = str(error)
+    text = text_of(error)
     return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
 def too_large(error: BaseException) -> TooLargeError:
     """What is raised instead of an exception that says that there is no more memory: no model goes on after it."""
-    return TooLargeError(str(error))
+    return TooLargeError(text_of(error))

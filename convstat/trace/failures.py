@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from convstat.errors import ConvstatError, Mark, SourceError
-from convstat.sources.recipe import NO_GPU, failed, reason, users_line, wants_gpu
+from convstat.sources.recipe import NO_GPU, failed, reason, text_of, users_line, wants_gpu
 
 VALUES = "it reads values of tensors"
 
@@ -56,13 +56,13 @@ class Failure:
     @property
     def is_artefact(self) -> bool:
         """Whether it comes from the way: on real tensors, with all operators, the model would have gone on."""
-        text = str(self.cause)
+        text = text_of(self.cause)
         return any(pattern.search(text) for pattern in (_VALUES, _OF_THE_WAY, _NO_OPERATORS)) or self.lacks is not None
 
     @property
     def lacks(self) -> str | None:
         """The operator that has no kernel there."""
-        match = _NO_KERNEL.search(str(self.cause)) if isinstance(self.cause, NotImplementedError) else None
+        match = _NO_KERNEL.search(text_of(self.cause)) if isinstance(self.cause, NotImplementedError) else None
         return match and (match[1] or match[2])
 
     @property
@@ -73,7 +73,7 @@ class Failure:
     def why(self) -> str:
         """The reason in a few words, with the place."""
         place = f" ({self.mark.file}:{self.mark.line})" if self.mark is not None else ""
-        if _VALUES.search(str(self.cause)):
+        if _VALUES.search(text_of(self.cause)):
             return VALUES + place
         if self.lacks:
             return f"{self.lacks} only runs on real tensors{place}"
@@ -96,20 +96,21 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     if chosen.inputs:
         notes.append(f"it was given {chosen.inputs}")
     what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be made"
-    error = failed(what, chosen.cause, notes=tuple(notes), help=tuple(_help(chosen, device, failures)))
+    help = tuple(_help(chosen, device, failures))
+    error = failed(what, chosen.cause, mark=chosen.mark, notes=tuple(notes), help=help)
     error.__cause__ = chosen.cause
     return error
 
 
 def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
-    text = str(chosen.cause)
+    text = text_of(chosen.cause)
     if wants_gpu(chosen.cause):
         return [NO_GPU]
     if chosen.is_artefact:
         if device == "meta":
             return ["leave --device out, or run it for real with --device cpu"]
         help = []
-        if any(_NO_OPERATORS.search(str(failure.cause)) for failure in failures):
+        if any(_NO_OPERATORS.search(text_of(failure.cause)) for failure in failures):
             help.append("torchvision's operators do not load beside this torch: install the build that fits it")
         if any(failure.is_unfit for failure in failures):
             help.append("make it smaller, or run it for real with --device cpu on a machine with more memory")

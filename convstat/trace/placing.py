@@ -31,6 +31,10 @@ LARGE = 64 * 2**20
 """Bytes from which a tensor that a model makes begins on meta: nobody reads single values from it."""
 
 
+SMALL = 2**20
+"""Elements up to which a plain tensor attribute of a module is taken for a constant."""
+
+
 @contextmanager
 def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
     """Make modules within limits, and with a device, without storing weights.
@@ -222,6 +226,9 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, 
             for table, cast in tables:
                 for name, value in list(table.items()):
                     if not isinstance(value, torch.Tensor):
+                        continue
+                    if not cast and device == "meta" and value.numel() <= SMALL:
+                        # A constant: it keeps its values, which may be read, until it meets a meta tensor.
                         continue
                     to = dtype if cast and value.is_floating_point() else None
                     fits = value.device.type == device and (to or value.dtype) == value.dtype
