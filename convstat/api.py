@@ -168,7 +168,10 @@ def load_report(path: str) -> Report:
     from pathlib import Path
 
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        if not text.strip():
+            raise SourceError(f"{path} is empty, not a saved report")
+        data = json.loads(text)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -179,4 +182,9 @@ def load_report(path: str) -> Report:
         data = data[0]
     if not isinstance(data, dict):
         raise SourceError(f"{path} is not a saved report")
-    return Report.from_dict(data)
+    try:
+        return Report.from_dict(data)
+    except SourceError as error:
+        raise SourceError(
+            [replace(problem, message=f"{path}: {problem.message}") for problem in error.diagnostics]
+        ) from None

@@ -23,7 +23,8 @@ FORMS = (
 )
 """The forms of a target, for messages."""
 
-_INLINE = re.compile(r"\s*[A-Za-z_]\w*\s*\(.*\)\s*", re.DOTALL)
+_INLINE = re.compile(r"\s*[A-Za-z_][\w.]*\s*\(.*\)\s*", re.DOTALL)
+_OPENED = re.compile(r"\s*[A-Za-z_][\w.]*\s*\(.*", re.DOTALL)
 
 _ENTRY = re.compile(r"(?:.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -78,10 +79,41 @@ def resolve(argument: str) -> Target:
         return Target(argument, "zoo", path, variant or None)
     if _ENTRY.fullmatch(argument):
         return Target(argument, "module", argument)
-    raise UsageError(
-        f"cannot tell what '{argument}' is",
-        help=(*did_you_mean(argument, _nearby()), *(f"a target is {form}" for form in FORMS)),
-    )
+    raise _unknown(argument, path)
+
+
+def _unknown(argument: str, path: str) -> UsageError:
+    """Say what an argument that has no form of a target most likely is."""
+    from pathlib import Path
+
+    from convstat import layers
+    from convstat.spec import shipped
+
+    if _OPENED.fullmatch(argument) and (missing := argument.count("(") - argument.count(")")) > 0:
+        fixed = argument.strip() + ")" * missing
+        return UsageError(f"'{argument}' looks like a layer, but ')' is missing at its end", help=f"write '{fixed}'")
+    name = argument.rpartition(".")[2]
+    if name in layers.NAMES:
+        required = [key for key, spec in layers.NAMES[name].arguments.items() if spec.required]
+        call = f"{name}({', '.join(f'{key}=...' for key in required)})"
+        return UsageError(f"'{argument}' is a layer without its brackets", help=f"write '{call}'")
+    if name in shipped.NAMES:
+        return UsageError(f"'{argument}' is a block without its brackets", help=f"write '{name}(...)'")
+    forms = tuple(f"a target is {form}" for form in FORMS)
+    try:
+        place = Path(path)
+        if place.is_dir():
+            near = sorted(str(entry) for entry in place.glob("*.y*ml"))[:5]
+            help = f"it holds {', '.join(near)}" if near else "it holds no spec: no file that ends in .yaml or .yml"
+            return UsageError(f"'{path}' is a directory", help=help)
+        if place.is_file():
+            end = f"ends in {place.suffix}" if place.suffix else "has no ending"
+            python = (f"a model in it is named so: {path}:Net",) if place.suffix == ".py" else ()
+            known = ("a spec ends in .yaml or .yml, a saved report in .json",)
+            return UsageError(f"cannot tell what the file '{path}' holds: its name {end}", help=python or known)
+    except (OSError, ValueError):
+        pass  # no name that a file can have
+    return UsageError(f"cannot tell what '{argument}' is", help=(*did_you_mean(argument, _nearby()), *forms))
 
 
 def _nearby() -> list[str]:

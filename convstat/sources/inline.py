@@ -91,9 +91,12 @@ def _parse(source: SourceText) -> ast.Call:
         raise SpecError(Diagnostic("not a layer: too deeply nested", Mark(source, 1, 1))) from None
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Attribute):
         dotted = ast.unparse(tree.func)
+        alone = dotted.rpartition(".")[2]
         raise SpecError(
             Diagnostic(
-                f"write the layer alone: {dotted.rpartition('.')[2]}, not {dotted}", Mark(source, 1, 1, len(dotted))
+                f"write the layer alone: {alone}, not {dotted}",
+                Mark(source, 1, 1, len(dotted)),
+                help=(f"write {alone}{text.strip()[len(dotted) :]}",),
             )
         )
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
