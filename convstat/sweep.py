@@ -34,6 +34,7 @@ REFERENCE_INPUT = "4x64x64"
 """What is swept where nothing is named and no settings name a model."""
 
 _NOT_THERE = r"no (variable|argument) '"
+_OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot calculate with the word '"
 
 
 def compare(
@@ -80,9 +81,8 @@ def compare(
                 device=device,
                 progress=progress,
             )
-    for spec in shelf.values() if warn is not None else ():
-        if spec.warnings:
-            warn(spec.warnings)
+    if warn is not None and (found := [warning for spec in shelf.values() for warning in spec.warnings]):
+        warn(found)
     impossible = sum(row.status == "invalid" for row in rows)
     incomplete = [note for subject in subjects for note in getattr(subject, "notes", ())]
     return Comparison(
@@ -156,6 +156,7 @@ class _Subject:
         rows: list[ComparisonRow] = []
         argument = self.target.argument
         error: SpecError | None = None
+        mistakes: dict[str, Diagnostic] = {}
         for point, values in points:
             try:
                 totals = self.totals(point)
@@ -163,6 +164,9 @@ class _Subject:
                 # A parameter that does not exist is a mistake of the command, not a property of the point.
                 if any(re.match(_NOT_THERE, diagnostic.message) for diagnostic in caught.diagnostics):
                     raise
+                if found := [diagnostic for diagnostic in caught.diagnostics if _is_of_wrong_type(diagnostic, values)]:
+                    mistakes.update((str(diagnostic), diagnostic) for diagnostic in found)
+                    continue
                 error = error or caught
                 rows.append(invalid(self.target, values, caught))
                 continue
@@ -171,6 +175,8 @@ class _Subject:
             if counters != "none":
                 answers = self.ask(point, counters, device=device, progress=progress)
             rows.append(ComparisonRow(argument, values, "ok", totals, base, counters=answers))
+        if mistakes:
+            raise UsageError(list(mistakes.values()))
         if error is not None and all(row.status == "invalid" for row in rows):
             self.refuse_own(error)
         return rows
@@ -237,6 +243,18 @@ class _Subject:
 
     def _settings(self, point: Sequence[Value]) -> tuple[dict[str, Value], tuple[str, ...], int]:
         return settings(pair(self.names, point), self.special, self.inputs, self.batch)
+
+
+def _is_of_wrong_type(problem: Diagnostic, values: Mapping[str, Value]) -> bool:
+    """Whether a value of the command is at fault, and would be at any point: a word for a number and the like.
+
+    What an expression of the spec makes of a right value is a property of the point.
+    """
+    if not re.match(_OF_WRONG_TYPE, problem.message):
+        return False
+    if problem.mark is not None and not problem.mark.source.is_file and problem.mark.text.partition("=")[0] in values:
+        return True
+    return any(f"the word '{value}'" in problem.message for value in values.values() if isinstance(value, str))
 
 
 @contextmanager

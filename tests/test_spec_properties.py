@@ -269,7 +269,7 @@ def test_what_can_be_read_is_valid_by_the_schema(document: dict[str, Any]) -> No
 def test_the_schema_is_one_and_knows_every_layer_and_block() -> None:
     """It is a schema of its dialect, it has each name of the layer table, and it refuses what is not there."""
     jsonschema.Draft202012Validator.check_schema(spec_schema())
-    item = spec_schema()["$defs"]["item"]["anyOf"][1]["properties"]
+    item = spec_schema()["$defs"]["known.item"]["anyOf"][1]["properties"]
     assert {*layers.NAMES, *shipped_blocks.NAMES, "residual", "parallel"} <= set(item)
     assert set(shipped_blocks.NAMES) == set(shipped_blocks.trees())
     head = {"input": [3, 8, 8]}

@@ -1,18 +1,20 @@
 """The JSON Schema of a spec, for editors: made from the layer table, the grammar and the shipped blocks.
 
-A schema knows neither variables nor the blocks of a file, so wherever an expression may stand it takes any text,
-and an item that is no layer may be a block. The reader of specs knows the rest.
+A schema knows neither the variables nor the blocks of a file, so wherever an expression may stand it takes any text,
+and in a file with blocks or variables an item that is no layer may be one of them (``item``); in one without, it may
+not (``known.item``). The reader of specs knows the rest.
 """
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 from convstat import layers
 from convstat.layers.base import Layer
 from convstat.spec import shipped
 from convstat.spec.inputs import DTYPES
-from convstat.spec.items import MERGES, SHORTCUTS, is_merge
+from convstat.spec.items import GROUPS, MERGES, MODIFIERS, SHORTCUTS, is_merge
 from convstat.spec.load import Map, Scalar
 
 Schema = dict[str, Any]
@@ -24,6 +26,7 @@ _VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
 _EXPRESSION: Schema = {"$ref": "#/$defs/expression"}
 _VALUE: Schema = {"$ref": "#/$defs/value"}
 _LAYERS: Schema = {"$ref": "#/$defs/layers"}
+_KNOWN_LAYERS: Schema = {"$ref": "#/$defs/known.layers"}
 _REFERENCES: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 
@@ -41,6 +44,8 @@ def spec_schema() -> Schema:
         "properties": _properties(),
         "required": ["input", "layers"],
         "additionalProperties": False,
+        "if": {"anyOf": [{"required": ["blocks"]}, {"required": ["vars"]}]},
+        "else": {"properties": {"layers": {"$ref": "#/$defs/known.layers"}}},
         "$defs": {
             "expression": {
                 "description": "A number, or an expression: + - * / // % **, comparisons, and or not, a if t else b,"
@@ -58,7 +63,9 @@ def spec_schema() -> Schema:
                 "minItems": 1,
             },
             "layers": {"type": "array", "items": {"$ref": "#/$defs/item"}},
-            "item": _item(),
+            "item": {"anyOf": [_known_item(_LAYERS), _own_item()]},
+            "known.layers": {"type": "array", "items": {"$ref": "#/$defs/known.item"}},
+            "known.item": _known_item(_KNOWN_LAYERS),
             **{f"layer.{name}": _layer(kind) for name, kind in layers.KINDS.items()},
             **{f"block.{name}": _shipped(name) for name in shipped.NAMES},
         },
@@ -133,8 +140,8 @@ def _named(value: Schema, pattern: str) -> Schema:
     return {"type": "object", "propertyNames": {"pattern": pattern}, "additionalProperties": value}
 
 
-def _item() -> Schema:
-    modifiers: Schema = {
+def _modifiers() -> Schema:
+    return {
         "name": {"description": "What the item is called", "type": "string", "pattern": _NAME},
         "from": {"description": "The earlier items that it takes; prev is the one above", **_REFERENCES},
         "repeat": {"description": "How often; inside, i counts from 0 and n is how often", **_EXPRESSION},
@@ -143,14 +150,18 @@ def _item() -> Schema:
         "frozen": {"description": "Where true, its parameters do not train", **_EXPRESSION},
         "note": {"description": "A remark", "type": "string"},
     }
+
+
+def _known_item(lists: Schema) -> Schema:
+    """An item that is a layer, a shipped block or a group; ``lists`` are the lists of layers in a group."""
     operations: Schema = {name: {"$ref": f"#/$defs/layer.{kind.kind()}"} for name, kind in layers.NAMES.items()}
     operations.update({name: {"$ref": f"#/$defs/block.{name}"} for name in shipped.NAMES})
     operations["residual"] = {
         "description": "A body whose output is added to what comes in",
         "type": "object",
         "properties": {
-            "shortcut": {"anyOf": [{"enum": list(SHORTCUTS)}, _LAYERS, {"type": "null"}]},
-            "body": _LAYERS,
+            "shortcut": {"anyOf": [{"enum": list(SHORTCUTS)}, lists, {"type": "null"}]},
+            "body": lists,
         },
         "required": ["body"],
         "additionalProperties": False,
@@ -161,27 +172,47 @@ def _item() -> Schema:
         "properties": {
             "merge": {"enum": list(MERGES)},
             "paths": {
-                "anyOf": [_named(_LAYERS, _NAME), {"type": "array", "items": _LAYERS, "minItems": 2}],
+                "anyOf": [_named(lists, _NAME), {"type": "array", "items": lists, "minItems": 2}],
             },
         },
         "required": ["merge", "paths"],
         "additionalProperties": False,
     }
+    return {
+        "anyOf": [
+            {"description": "A layer or a block without arguments", "enum": [*layers.NAMES, *shipped.NAMES]},
+            {
+                "type": "object",
+                "properties": {**_modifiers(), **operations},
+                "additionalProperties": False,
+                "not": {"propertyNames": {"enum": list(MODIFIERS)}},
+            },
+        ]
+    }
+
+
+def _own_item() -> Schema:
+    """An item that is a block of the file, or a variable that names a layer: one word beside the modifiers."""
     call = {
         "description": "A block of this file",
         "anyOf": [_VALUE, {"type": "object", "additionalProperties": _VALUE}],
     }
-    bare = [*layers.NAMES, *shipped.NAMES]
+    layer = {"enum": [*layers.KINDS, *GROUPS]}
+    # JSON Schema cannot count the words that are no modifiers: with k modifiers there are at most k + 1 words.
+    counted = [
+        {"maxProperties": count + 1, "anyOf": [{"required": list(some)} for some in combinations(MODIFIERS, count)]}
+        for count in range(len(MODIFIERS) + 1)
+    ]
     return {
         "anyOf": [
-            {"description": "A layer or a block without arguments", "anyOf": [{"enum": bare}, {"type": "string"}]},
+            {"description": "A block of this file without arguments", "type": "string", "not": layer},
             {
                 "type": "object",
-                "properties": {**modifiers, **operations},
-                "propertyNames": {"pattern": _NAME},
+                "properties": _modifiers(),
+                "propertyNames": {"pattern": _NAME, "not": layer},
                 "additionalProperties": call,
-                "minProperties": 1,
-                "maxProperties": 1 + len(modifiers),
+                "not": {"propertyNames": {"enum": list(MODIFIERS)}},
+                "anyOf": counted,
             },
         ]
     }
