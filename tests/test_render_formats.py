@@ -109,10 +109,22 @@ def test_csv_of_several_reports_has_one_heading() -> None:
 def test_no_cell_is_a_formula(text: str) -> None:
     """A spreadsheet starts no text of ours with =, +, - or @; a name that is safe stays as it is."""
     written = cell(text)
-    assert not written.lstrip().startswith(("=", "+", "-", "@"))
+    assert text == "-" or not written.lstrip().startswith(("=", "+", "-", "@"))
     assert written.isprintable()
     if re.fullmatch(r"\w+", text):
         assert text == written
+
+
+@pytest.mark.parametrize("text", ["-", "--max macs=500k", "--min params(share)@head.**=5%", "--exact layers=3"])
+def test_what_we_or_the_command_line_say_stays_as_it_is(text: str) -> None:
+    """Standard input and the place of a budget are compared by programs."""
+    assert text == cell(text)
+
+
+@pytest.mark.parametrize("text", ["-1+1", "--cmd|' /C calc'!A0", "=1", " =1", "+1", "@SUM(A1)", "--max\nmacs"])
+def test_a_name_that_is_a_formula_is_led_by_an_apostrophe(text: str) -> None:
+    """Also one that looks a little like an option."""
+    assert cell(text).startswith("'")
 
 
 def test_a_negative_number_is_a_number() -> None:

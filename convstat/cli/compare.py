@@ -31,7 +31,7 @@ def compare(
 ) -> int:
     """Sweep parameters; set models side by side.
 
-    The first row is the base. A point that cannot be built is a row with the reason.
+    The first row is the base. A point that cannot be built is a row with the reason; if none can, the exit code is 2.
     """
     from convstat import axes, sweep
     from convstat.cli.session import Session
@@ -56,4 +56,6 @@ def compare(
         )
         progress.clear()
         session.write(outputs, [comparison])
-    return ExitCode.USAGE if strict and comparison.invalid else ExitCode.OK
+    # Without one point that can be built, nothing was compared.
+    failed = comparison.base is None or (strict and comparison.invalid)
+    return ExitCode.USAGE if failed else ExitCode.OK

@@ -2,11 +2,14 @@
 
 The column ``row`` says what a row is: ``layer``, ``total``, ``counter``, ``variant`` or ``budget``.
 Sum the rows of one kind; the layers add up to the total.
-A text that a spreadsheet would take for a formula is led by an apostrophe.
+A name from a model that a spreadsheet would take for a formula is led by an apostrophe:
+one that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return.
+A dash alone (standard input) and the options that a budget comes from (``--max macs=5M``) stay as they are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "|", "%")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+NO_FORMULA = r"-|--(?:max|min|exact) \w.*"
 
 
 class CsvRenderer(Renderer):
@@ -89,9 +93,14 @@ def cell(value: object) -> str:
 
 
 def text_cell(text: str) -> str:
-    """Make a text safe: no control characters, and nothing that a spreadsheet would run."""
+    """Make a text safe: no control characters, and nothing that a spreadsheet would run.
+
+    >>> text_cell("-"), text_cell("--max macs=500k"), text_cell("@SUM(A1)")
+    ('-', '--max macs=500k', "'@SUM(A1)")
+    """
     safe = printable(text)
-    return f"'{safe}" if text.lstrip().startswith(FORMULA_STARTS) or text.startswith(("\t", "\r")) else safe
+    is_formula = text.lstrip(" ").startswith(FORMULA_STARTS) and not re.fullmatch(NO_FORMULA, text)
+    return f"'{safe}" if is_formula else safe
 
 
 def _counts(counts: Totals | LayerRow, pixels: int) -> Record:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from convstat.render.page import Row, Table
-from convstat.render.text import UNICODE_ELLIPSIS, cells, shorten
+from convstat.render.text import UNICODE_ELLIPSIS, cells, shorten, without_aside
 
 GAP = 2
 """Blanks between two columns."""
@@ -85,11 +85,26 @@ def fit(table: Table, width: int) -> Fit:
     return Fit(tuple(shown), tuple(least[p] for p in shown), tuple(sorted(hidden)))
 
 
+def has_room(table: Table, width: int) -> bool:
+    """Whether a table fits whole, with every column and every name."""
+    return sum(natural_widths(table)) + GAP * (len(table.columns) - 1) <= width
+
+
 def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:
     """Write the lines of a table that fits; each with its row, or None for the heading and the rule."""
     columns = [table.columns[p] for p in chosen.shown]
     slots = [(column.align == "right", room) for column, room in zip(columns, chosen.widths, strict=True)]
     lines: list[tuple[str, Row | None]] = []
+
+    every = (*table.rows, *table.totals)
+
+    def name(position: int, text: str, room: int) -> str:
+        """A name without what stands in brackets behind it, where only that has no room and no other is the same."""
+        shorter = without_aside(text, room)
+        alone = text == shorter or not any(
+            row.cells[position] != text and row.cells[position].startswith(shorter) for row in every
+        )
+        return shorter if alone else text
 
     def write(texts: list[str]) -> str:
         parts = []
@@ -108,7 +123,7 @@ def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> l
                 if position == 0 and row.indent:
                     # A deep tree keeps room for a name: the indent gives way, the name is shortened after that.
                     indent = min(INDENT * row.indent, max(0, room - min(cells(text), NARROWEST_NAME)))
-                text = " " * indent + shorten(text, room - indent, ellipsis)
+                text = " " * indent + shorten(name(position, text, room - indent), room - indent, ellipsis)
             texts.append(text)
         return write(texts)
 
@@ -131,9 +146,11 @@ def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLI
     lines: list[tuple[str, Row | None]] = []
     for row in rows:
         name = row.cells[chosen.shown[0]]
+        if columns[0].assigns:
+            name = f"{columns[0].title}={name}"
         indent = min(INDENT * row.indent, max(0, width - NARROWEST_NAME))
         if columns[0].shortens:
-            name = shorten(name, width - indent, ellipsis)
+            name = shorten(without_aside(name, width - indent), width - indent, ellipsis)
         lines.append((" " * indent + name, row))
         for position, column in zip(chosen.shown[1:], columns[1:], strict=True):
             value = row.cells[position]

@@ -21,6 +21,7 @@ class Column(NamedTuple):
     ``priority`` 0 is never dropped; of the others, the largest goes first when the room is short.
     ``name`` is what the column is called where its heading alone would not say it.
     A ``shortens`` column holds names: down to ``comfort`` cells they are shortened rather than lose a column.
+    The cells of one that ``assigns`` are values: where its heading is not above them, it is before them, ``groups=1``.
     ``graphic`` marks a column that only makes sense side by side with its neighbours: a bar.
     """
 
@@ -31,6 +32,7 @@ class Column(NamedTuple):
     shortens: bool = False
     comfort: int = 24
     graphic: bool = False
+    assigns: bool = False
 
     @property
     def label(self) -> str:

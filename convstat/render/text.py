@@ -42,6 +42,11 @@ def shorten(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:
     'backb...ntwise'
     >>> shorten("conv1", 14)
     'conv1'
+
+    A number in it is there whole or not at all, because a part of one is another number:
+
+    >>> shorten("features.1024.conv", 14, "...")
+    'featu....conv'
     """
     if cells(text) <= width:
         return text
@@ -55,7 +60,32 @@ def shorten(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:
     tail = rest
     while cells(tail) > room - cells(head):
         tail = tail[1:]
+    head, tail = _whole_numbers(text, head, tail)
     return head + ellipsis + tail
+
+
+def _whole_numbers(text: str, head: str, tail: str) -> tuple[str, str]:
+    """Take from the ends of a shortened text what is only a part of a number."""
+    import re
+
+    start, end = len(head), len(text) - len(tail)
+    for match in re.finditer(r"\d+(?:[.,]\d+)*", text):
+        if match.start() < start < match.end():
+            start = match.start()
+        if match.start() < end < match.end():
+            end = match.end()
+    # A name of digits only has no other part to show.
+    return (text[:start], text[end:]) if start or end < len(text) else (head, tail)
+
+
+def without_aside(text: str, width: int) -> str:
+    """Leave away what stands in brackets behind a name, where it has no room.
+
+    >>> without_aside("total (175 layers)", 10), without_aside("total (175 layers)", 18)
+    ('total', 'total (175 layers)')
+    """
+    head, bracket, _ = text.partition(" (")
+    return head if bracket and text.endswith(")") and cells(head) <= width < cells(text) else text
 
 
 def exact(number: int | None) -> str:

@@ -26,7 +26,7 @@ def view(result: Result, options: Options) -> Page:
     if isinstance(result, Comparison):
         from convstat.render.views.comparison import comparison_page
 
-        return comparison_page(result)
+        return comparison_page(result, options)
     from convstat.render.views.check import check_page
 
     return check_page(result)

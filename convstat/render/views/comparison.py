@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from convstat.comparison import ratio
+from convstat.render.base import Options
+from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.text import change, exact, factor, per_pixel_scale, printable
 from convstat.render.views.report import label, show_value
@@ -17,19 +20,29 @@ if TYPE_CHECKING:
 MODEL = "model"
 
 
-def comparison_page(comparison: Comparison) -> Page:
+LONGEST_PATH = 26
+"""What is called by more than a path of this length is called by a letter, where its name has no room."""
+
+
+def comparison_page(comparison: Comparison, options: Options) -> Page:
     """Make the page of one comparison."""
-    return Page(tuple(_blocks(comparison)))
+    return Page(tuple(_blocks(comparison, options)))
 
 
-def _blocks(comparison: Comparison) -> Iterator[Block]:
+def _blocks(comparison: Comparison, options: Options) -> Iterator[Block]:
     if comparison.default:
         yield Line(printable(comparison.default))
     count = len(comparison.rows)
     facts = [(printable(name), printable(show_value(value))) for name, value in comparison.constants.items()]
+    if peers := _peers(comparison):
+        facts.append(("counters", ", ".join(peers)))
     if facts:
         yield Pairs((*facts, ("the same for", f"all {count:,}" if count > 1 else "the one row")))
-    yield comparison_table(comparison)
+    table = comparison_table(comparison)
+    if (letters := _letters(comparison)) and not has_room(table, options.width):
+        yield Items(tuple(Item(letter, name) for name, letter in letters.items()), "left")
+        table = comparison_table(comparison, letters)
+    yield table
     if footnotes := reasons(comparison):
         yield Items(tuple(Item(f"[{i}]", text, "warn") for i, text in enumerate(footnotes, 1)))
     for note in comparison.notes:
@@ -45,6 +58,23 @@ def label_of(row: ComparisonRow, key: str) -> str:
     """Write one key of a row."""
     value = row.values.get(key, row.model if key == MODEL else None)
     return printable(show_value(value))
+
+
+def _peers(comparison: Comparison) -> dict[str, str]:
+    """Give the peers that were asked, each in full, and by its name alone where that is enough."""
+    found = {label(counter): counter for row in comparison.rows for counter in row.counters}
+    names = [counter.name for counter in found.values()]
+    return {full: full if names.count(one.name) > 1 else printable(one.name) for full, one in found.items()}
+
+
+def _letters(comparison: Comparison) -> dict[str, str]:
+    """Give models a letter each, where a layer with its arguments is among them: such names differ in their middle."""
+    if MODEL not in comparison.varying:
+        return {}
+    names = list(dict.fromkeys(label_of(row, MODEL) for row in comparison.rows))
+    if len(names) > len(ascii_uppercase) or not any("(" in name and len(name) > LONGEST_PATH for name in names):
+        return {}
+    return dict(zip(names, ascii_uppercase, strict=False))
 
 
 def base_name(comparison: Comparison) -> str:
@@ -73,8 +103,11 @@ def reason_of(row: ComparisonRow) -> str:
     return printable("; ".join(" ".join(part.split()) for part in parts))
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """Set the rows one under the other, each metric with its change against the base."""
+def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None = None) -> Table:
+    """Set the rows one under the other, each metric with its change against the base.
+
+    With ``letters``, these stand for the names of the models.
+    """
     labels = keys(comparison)
     totals = [row.totals for row in comparison.rows if row.totals is not None]
     scale = per_pixel_scale([t.macs_per_pixel for t in totals])
@@ -82,10 +115,19 @@ def comparison_table(comparison: Comparison) -> Table:
     # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
     versus = f"vs {base_name(comparison)}"
     versus = versus if len(versus) <= 14 else "vs base"
-    peers = list(dict.fromkeys(label(c) for row in comparison.rows for c in row.counters))
+    peers = _peers(comparison)
     footnote = {text: i for i, text in enumerate(reasons(comparison), 1)}
     columns = [
-        *(Column(printable(key), "left", shortens=True, comfort=26 if key == MODEL else 12) for key in labels),
+        *(
+            Column(
+                printable(key),
+                "left",
+                shortens=True,
+                comfort=LONGEST_PATH if key == MODEL else 12,
+                assigns=key != MODEL or letters is not None,
+            )
+            for key in labels
+        ),
         Column("params"),
         Column(versus, name=f"params {versus}"),
         Column("ratio", priority=4, name="params ratio"),
@@ -94,13 +136,18 @@ def comparison_table(comparison: Comparison) -> Table:
         Column("ratio", priority=3, name="MACs ratio"),
         Column("FLOPs", priority=6),
         *([Column(scale.title, priority=5)] if has_pixels else []),
-        *(Column(f"{peer} {what}", priority=7) for peer in peers for what in ("params", "MACs")),
+        # These were asked for, and what is derived from our own counts was not.
+        *(
+            Column(f"{peer} {what}", priority=priority)
+            for peer in peers.values()
+            for what, priority in (("params", 2), ("MACs", 1))
+        ),
     ]
     base = comparison.base
     base_totals = base.totals if base is not None and base.totals is not None else Totals()
     rows: list[Row] = []
     for row in comparison.rows:
-        lead = tuple(label_of(row, key) for key in labels)
+        lead = tuple((letters or {}).get(label_of(row, key), label_of(row, key)) for key in labels)
         if row.totals is None:
             note = f"invalid [{footnote[reason_of(row)]}]"
             rows.append(Row((*lead, note, *(["-"] * (len(columns) - len(lead) - 1))), "warn"))
