@@ -13,12 +13,12 @@ from convstat.spec.fragment import Value as Wire
 from convstat.spec.groups import NO_PATCH, UnknownError, Values
 from convstat.spec.overrides import Override, Patch
 from convstat.spec.plan import PREV, BlockCall, Broken, Choice, Item, LayerCall, Ref, Residual
+from convstat.spec.recover import after_mistake, likely
 from convstat.spec.scalars import ExpressionError, Value
 from convstat.spec.sizes import sizes_of
 from convstat.spec.values import Formula, truth, types_of, value_of
 
 if TYPE_CHECKING:
-    from convstat.layers.base import Layer
     from convstat.spec.expand import Run
 
 MAX_LAYERS = 100_000
@@ -61,27 +61,15 @@ class Body:
             else:
                 wire = self.repeated(item, values, prefix, wire, own)
         except UnknownError:
-            wire = self.after_mistake(item, values, prefix, wire, own)
+            wire = after_mistake(self, item, values, prefix, wire, own)
         except ExpressionError as error:
             assert item.when is not None
             run.explain.expression(error, item.when, values)
-            wire = self.after_mistake(item, values, prefix, wire, own)
+            wire = after_mistake(self, item, values, prefix, wire, own)
         self.names[prefix + item.name] = wire
         if prefix:
             self.names.setdefault(f"{prefix}{item.position}", wire)
         return wire
-
-    def after_mistake(self, item: Item, values: Values, prefix: str, wire: int, patch: Patch) -> int:
-        """Report what else is wrong with an item: the names that it takes, and how often it is repeated."""
-        with suppress(UnknownError):
-            self.sources(item, prefix, wire)
-        if item.share is not None:
-            with suppress(UnknownError):
-                self.find(item.share, prefix)
-        if item.repeat is not None:
-            with suppress(UnknownError):
-                self.times(item, item.repeat, values, wire, patch)
-        return self.unknown()
 
     def modifier(self, name: str, formula: Formula, item: Item, values: Values, wire: int, patch: Patch) -> Value:
         """Work out ``when``, ``repeat`` or ``frozen``."""
@@ -257,30 +245,11 @@ class Body:
             leaf = self.run.leaf(action.kind, known_by, names, given, shapes)  # type: ignore[arg-type]
         except LayerError as error:
             self.run.explain.layer(error, item, action, path, self.fragment, sources, values, overridden)
-            found = self.likely(error, action, names, given, shapes)
+            found = likely(self.run, error, action, names, given, shapes)
             if found is None:
                 raise UnknownError from None
             leaf, owner = found, None
         return self.add(item, path, sources, leaf, values, owner=owner, patch=patch)
-
-    def likely(
-        self,
-        error: LayerError,
-        action: LayerCall,
-        names: tuple[str, ...],
-        given: tuple[Value, ...],
-        shapes: tuple[Any, ...],
-    ) -> Leaf | None:
-        """The layer without the argument at fault, where its output has the same shape: what follows is looked at."""
-        if error.argument not in names or error.argument not in without_shape(action.kind):
-            return None
-        kept = {name: value for name, value in zip(names, given, strict=True) if name != error.argument}
-        kind = action.kind
-        known_by = (kind.kind(), tuple(kept), tuple(kept.values()), types_of(tuple(kept.values())))
-        try:
-            return self.run.leaf(kind, known_by, tuple(kept), tuple(kept.values()), shapes)
-        except LayerError:
-            return None
 
     def all_of(self, formulas: tuple[Formula, ...], values: Values) -> tuple[Value, ...]:
         """Work formulas out one by one, so that each mistake is reported at its place."""
@@ -441,8 +410,3 @@ class Body:
         """A wire of which nothing is known."""
         self.wires.append(Wire(None, -1))
         return len(self.wires) - 1
-
-
-def without_shape(kind: type[Layer]) -> tuple[str, ...]:
-    """The arguments on which the shape of the output does not depend: those that follow from the input, and groups."""
-    return tuple(name for name, spec in kind.arguments.items() if spec.infer is not None or name == "groups")
