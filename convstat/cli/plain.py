@@ -57,7 +57,7 @@ class PlainCommand(TyperCommand):
 
     def make_parser(self, ctx: Any) -> Any:
         """Give the parser of the arguments, one that refuses what contradicts itself."""
-        parser = super().make_parser(ctx)
+        parser: Any = super().make_parser(ctx)
         parse = parser.parse_args
 
         def parse_once(args: list[str]) -> Any:
