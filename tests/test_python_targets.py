@@ -311,8 +311,7 @@ def test_pixels_of_detectors_are_those_of_their_pictures(capsys: pytest.CaptureF
 )
 def test_peers_are_explained_on_zoo_models(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What ptflops says of a net of torchvision is predicted to the unit, at any batch."""
-    # Peers take a list of pictures for something else than a batch.
-    for batch in ("1",) if "ssd" in target else ("1", "2"):
+    for batch in ("1", "2"):
         report = document(capsys, "analyze", f"torchvision/{target}", "--counters", "ptflops", "-b", batch)
         (counter,) = report["counters"]  # type: ignore[misc]
         assert ("ok", {"params": 0, "macs": 0}) == (counter["status"], counter["unexplained"])

@@ -15,7 +15,7 @@ from convstat.counters.ptflops_functions import RULES as FUNCTIONS
 from convstat.counters.ptflops_functions import Number
 from convstat.counters.ptflops_modules import RULES as MODULES
 from convstat.counters.ptflops_modules import why_mispriced
-from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
+from convstat.trace import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace
 
 _PRODUCTS = """
 convolution _convolution convolution_overrideable convolution_backward mkldnn_convolution cudnn_convolution
@@ -165,11 +165,16 @@ def _holders(trace: Trace) -> dict[int, int]:
 
 
 def batch_of(trace: Trace) -> int:
-    """What the module part is divided by: the first size of the only input; 1 where inputs go by keyword."""
+    """What the module part is divided by: ``len`` of the only input; 1 where inputs go by keyword.
+
+    That is the first size of a tensor, and the number of pictures in a list of them.
+    """
     args = trace.root.args
-    if len(args) == 1 and isinstance(args[0], TensorInfo) and args[0].shape:
+    if len(args) != 1:
+        return 1
+    if isinstance(args[0], TensorInfo) and args[0].shape:
         return args[0].shape[0]
-    return 1
+    return max(1, len(args[0].items)) if isinstance(args[0], ListInfo) else 1
 
 
 def trainable_params(trace: Trace, terms: Ledger) -> int:
