@@ -150,6 +150,9 @@ def _example(
         name, place = spec.name, places.index(spec.name) if spec.name in places else None
         if name is None:
             place, position = position, position + 1
+            if place >= len(args) and place < len(places) and places[place] in kwargs:
+                # What comes with the model comes by name.
+                name = places[place]
         elif known is not None and name not in known:
             raise UsageError(
                 f"the forward of {recipe.source} has no argument '{name}'",

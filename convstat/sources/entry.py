@@ -64,10 +64,11 @@ _MISSING = object()
 
 
 def _models(owner: Any) -> list[str]:
-    """The names in a module or a class that a model may come from: what it defines before what it imported."""
+    """The names in a module or a class that a model may come from."""
     from torch import nn
 
-    names = [name for name, value in vars(owner).items() if callable(value) or isinstance(value, nn.Module)]
+    kinds = (nn.Module, classmethod, staticmethod)
+    names = [name for name, value in vars(owner).items() if callable(value) or isinstance(value, kinds)]
     return [name for name in names if not name.startswith("_")]
 
 

@@ -104,7 +104,7 @@ def _data_bytes() -> int | None:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an exception says that there is no more memory, Python's or torch's."""
-    text = text_of(error)
+    text = "" if error is None else text_of(error)
     return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 

@@ -19,7 +19,8 @@ _SIZES: Mapping[str, tuple[str, ...]] = {
 
 def parameters_of(module: nn.Module) -> tuple[Parameter, ...] | None:
     """The parameters of a module's forward, as Python or its script knows them; None where nobody does."""
-    forward: Any = dict(module._modules.items()).get("_orig_mod", module).forward
+    inner: Any = dict(module._modules.items()).get("_orig_mod", module)
+    forward: Any = inner.forward
     try:
         return tuple(signature(forward).parameters.values())
     except (TypeError, ValueError):
