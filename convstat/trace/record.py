@@ -251,8 +251,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         op, overload, is_composite = _operator(func)
-        if is_composite:
+        if is_composite and not any(isinstance(value, torch.Tensor) and value.is_nested for value in args):
             # Under inference_mode the dispatcher does not take an operator apart that only stands for others.
+            # Nested tensors have kernels of their own for it.
             with self:
                 result = func.decompose(*args, **(kwargs or {}))
             if result is not NotImplemented:
