@@ -148,6 +148,8 @@ class CounterRow:
     unexplained: Figures = Figures()
     error: str | None = None
     device: str | None = None
+    native: Mapping[str, int] | None = None
+    """What the counter itself printed, by its unit, where that is not MACs: ``{"flops": 2000}``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,9 @@ class Report:
     def is_explained(self) -> bool:
         """Whether no counter's difference has a part without a cause."""
         return not any(
-            row.unexplained.params or row.unexplained.macs or any(cause.verdict == "unexplained" for cause in row.causes)
+            row.unexplained.params
+            or row.unexplained.macs
+            or any(cause.verdict == "unexplained" for cause in row.causes)
             for row in self.counters
         )
 
@@ -303,6 +307,7 @@ def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
         "version": row.version,
         "status": row.status,
         "device": row.device,
+        **({"native": dict(row.native)} if row.native is not None else {}),
         "reported": _figures(row.reported, memory=True),
         "predicted": _figures(row.predicted, memory=True) if row.predicted else None,
         "difference": _figures(row.difference),
@@ -336,4 +341,5 @@ def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
         unexplained=Figures(**data["unexplained"]),
         error=data["error"],
         device=data.get("device"),
+        native=data.get("native"),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
+from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 _FAILED = re.compile(r"following exception: \n<class '(?:[\w<>]+\.)*(?P<type>\w+)'>: (?P<message>[^\n]*)")
-
-_ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
-_RECURRENT = ("RNN", "GRU", "LSTM")
 
 
 class Ptflops:
@@ -80,19 +78,15 @@ class Ptflops:
 
     def why_not_meta(self, trace: Trace) -> str | None:
         """Attention and recurrent layers run other kernels on meta than on a real device."""
+        if self.variant == "aten":
+            return why_other_kernels(trace)
         for info in trace.modules:
             kind = info.type.rpartition(".")[2]
-            if self.variant == "aten" and kind in (*_ATTENTION, *_RECURRENT):
-                return f"{kind} runs other kernels on the meta device"
             # On a real device, frozen attention takes the fused path in spite of grad being enabled.
-            if kind in _ATTENTION and not any(p.requires_grad for p in info.parameters):
+            if kind in ATTENTION and not any(p.requires_grad for p in info.parameters):
                 inside = (trace.modules[child] for child in info.children)
                 if not any(p.requires_grad for child in inside for p in child.parameters):
                     return f"frozen {kind} runs other kernels on the meta device"
-        if self.variant == "aten":
-            for call, _ in trace.kernels():
-                if "attention" in call.op or call.op == "aten._safe_softmax":
-                    return "scaled dot-product attention runs other kernels on the meta device"
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:

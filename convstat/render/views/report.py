@@ -30,6 +30,9 @@ MEMORY: Mapping[str, str] = {
     "total": "total",
 }
 
+NATIVE: Mapping[str, str] = {"flops": "FLOPs"}
+"""A counter's own unit -> how it is written."""
+
 
 def report_page(report: Report, options: Options) -> Page:
     """Make the page of one report."""
@@ -93,6 +96,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         if memory := counter.reported.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
             yield "memory", f"{figures} MiB, says {label(counter)}"
+        if counter.native:
+            figures = ", ".join(f"{amount:,} {NATIVE.get(name, name)}" for name, amount in counter.native.items())
+            yield "native", f"{figures}, says {label(counter)}"
 
 
 def show_inputs(inputs: Sequence[InputInfo]) -> str:

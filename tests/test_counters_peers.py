@@ -1,0 +1,137 @@
+"""The counters that are optional: each real one, where it is installed, against what its convention predicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+from live import NAMES, PEERS, ask, check_on_both_devices, installed
+from probe_pool import MORE, PROBES
+from random_nets import CHANNELS, nets
+from torch import nn
+
+from convstat.api import analyze
+from convstat.cli.options import COUNTER_NAMES
+from convstat.counters import DEFAULT, flopcountermode
+from convstat.counters.causes import UNATTRIBUTED
+from convstat.report import CounterRow
+
+TABLE = (*NAMES, *PEERS)
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+ZOO = (
+    "resnet18",
+    "mobilenet_v3_small",
+    "googlenet",
+    "shufflenet_v2_x0_5",
+    "swin_t",
+    "vit_b_16",
+    "densenet121",
+    "convnext_tiny",
+)
+
+
+@pytest.fixture(params=PEERS)
+def peer(request: pytest.FixtureRequest) -> str:
+    """The name of a counter that is installed."""
+    return installed(request.param)
+
+
+def explained(row: CounterRow) -> None:
+    """The peer answered, and its difference has causes that are known, to the unit."""
+    assert ("ok", None) == (row.status, row.error)
+    assert UNATTRIBUTED not in {cause.code for cause in row.causes}
+    for figure in ("params", "macs"):
+        assert getattr(row.unexplained, figure) in (0, None)
+        assert getattr(row.difference, figure) in (None, sum(getattr(cause, figure) for cause in row.causes))
+
+
+@pytest.mark.parametrize("name", [*PROBES, *MORE])
+def test_each_peer_says_what_its_convention_predicts(name: str, peer: str) -> None:
+    """To the unit, failures included, on the CPU and on meta, with equal answers on both where we say so."""
+    make, shapes = {**PROBES, **MORE}[name]
+    torch.manual_seed(0)
+    check_on_both_devices(make(), *(torch.rand(shape) for shape in shapes), only=(peer,))
+
+
+def test_each_peer_is_predicted_on_indices(peer: str) -> None:
+    """An embedding takes integers."""
+    model = nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 4))
+    check_on_both_devices(model, torch.zeros(2, 5, dtype=torch.int64), only=(peer,))
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
+@given(net=nets(), batch=st.integers(1, 3), size=st.integers(3, 6))
+def test_each_peer_is_predicted_on_nets_put_together_at_random(
+    peer: str, net: nn.Module, batch: int, size: int
+) -> None:
+    """Nested, shared, frozen, subclassed, called as functions, in every batch."""
+    image = torch.rand(batch, CHANNELS, size, size)
+    try:
+        with torch.no_grad():
+            net.eval()(image)
+    except RuntimeError:
+        reject()
+    check_on_both_devices(net, image, only=(peer,))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_each_peer_is_predicted_on_networks_people_use(name: str, peer: str, torchvision: Any) -> None:
+    """torchvision's networks, on both devices where they say the same; small images keep it quick."""
+    kwargs = {"init_weights": False} if name == "googlenet" else {}
+    model = getattr(torchvision.models, name)(**kwargs)
+    size = 224 if name == "vit_b_16" else 64
+    check_on_both_devices(model, torch.zeros(1, 3, size, size), only=(peer,))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_each_peer_is_explained_on_every_example(path: Path, peer: str) -> None:
+    """Every unit of the difference has a name."""
+    (row,) = analyze(str(path), counters=peer).counters
+    assert peer == row.name
+    explained(row)
+
+
+def test_every_counter_of_the_table_is_completed_and_documented(root: Path) -> None:
+    """The names in the shell are those of the table, and the page on counters tells of each."""
+    page = (root / "convstat/docs/counters.md").read_text()
+    assert set(TABLE) <= set(COUNTER_NAMES)
+    assert [] == [name for name in TABLE if f"`--counters {name}`" not in page and name not in DEFAULT]
+
+
+def test_no_peer_of_these_runs_where_none_is_named() -> None:
+    """They are optional: a default counter is one that is always installed."""
+    assert not set(DEFAULT) & set(PEERS)
+
+
+def test_flopcountermode_counts_two_for_each_product() -> None:
+    """Its own figure is kept; the bias counts nothing; it has no parameters."""
+    row = analyze("Conv2d(3, 4, 3)", inputs=["3x10x10"], counters="flopcountermode").counters[0]
+    macs = 8 * 8 * 4 * 3 * 3 * 3
+    assert (macs, None, {"flops": 2 * macs}) == (row.reported.macs, row.reported.params, row.native)
+    assert () == row.causes
+    explained(row)
+
+
+def test_flopcountermode_misses_the_attention_that_a_cpu_fuses() -> None:
+    """On meta, the same attention is two products."""
+    make, _ = PROBES["sdpa"]
+    query = torch.rand(2, 4, 7, 8)
+    on_cpu = ask(make(), query, only=("flopcountermode",))["flopcountermode"]
+    on_meta = ask(make(), query.to("meta"), only=("flopcountermode",))["flopcountermode"]
+    assert (0, 2 * 4 * 7 * 7 * (8 + 8)) == (on_cpu.prediction.macs, on_meta.prediction.macs)
+    assert {"": "fused_kernel"} == dict(on_cpu.prediction.because)
+    assert None is not on_meta.why_not_meta
+
+
+def test_a_wrong_rule_of_flopcountermode_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution priced with its bias is contradicted by the real tool."""
+    wrong = {**flopcountermode.RULES, "aten.convolution": lambda call: [(None, 7)]}
+    monkeypatch.setattr(flopcountermode, "RULES", wrong)
+    row = analyze("Conv2d(3, 4, 3)", inputs=["3x10x10"], counters="flopcountermode").counters[0]
+    assert 8 * 8 * 4 * 3 * 3 * 3 - 7 == row.unexplained.macs
