@@ -36,6 +36,7 @@ LATE = {
     "torch": ("build", "trace", "counters", "layers.twins"),
     "ptflops": (),
     "torchsummary": (),
+    "torchinfo": (),
     "torchvision": (),
     "numpy": (),
     "rich": (),

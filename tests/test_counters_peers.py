@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from chains import Chain, count, sample
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from live import NAMES, PEERS, ask, check_on_both_devices, installed
@@ -16,8 +17,9 @@ from torch import nn
 
 from convstat.api import analyze
 from convstat.cli.options import COUNTER_NAMES
-from convstat.counters import DEFAULT, flopcountermode
+from convstat.counters import COUNTERS, DEFAULT, flopcountermode, measure, torchinfo_rows
 from convstat.counters.causes import UNATTRIBUTED
+from convstat.layers import KINDS
 from convstat.report import CounterRow
 
 TABLE = (*NAMES, *PEERS)
@@ -89,6 +91,16 @@ def test_each_peer_is_predicted_on_networks_people_use(name: str, peer: str, tor
     check_on_both_devices(model, torch.zeros(1, 3, size, size), only=(peer,))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_peer_is_explained_on_every_kind_of_layer(kind: str, peer: str) -> None:
+    """Two samples, alone in a model: the causes have names, and come to the unit."""
+    written, shapes = sample(kind)
+    chain = Chain(*shapes, dtype=KINDS[kind].input_dtype)
+    graph = chain.add(kind, "block.it", sources=tuple(chain.shapes), **written).graph()
+    (row,) = measure(graph, count(graph, batch=2), (COUNTERS[peer],))
+    explained(row)
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_each_peer_is_explained_on_every_example(path: Path, peer: str) -> None:
     """Every unit of the difference has a name."""
@@ -135,3 +147,36 @@ def test_a_wrong_rule_of_flopcountermode_is_seen(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(flopcountermode, "RULES", wrong)
     row = analyze("Conv2d(3, 4, 3)", inputs=["3x10x10"], counters="flopcountermode").counters[0]
     assert 8 * 8 * 4 * 3 * 3 * 3 - 7 == row.unexplained.macs
+
+
+def test_torchinfo_multiplies_parameters_by_the_batch_or_by_positions() -> None:
+    """A Linear on a sequence costs one sample's; a norm its parameters; a transposed convolution its outputs."""
+    installed("torchinfo")
+    linear = analyze("Linear(8, 16)", inputs=["5x8"], counters="torchinfo").counters[0]
+    assert 8 * 16 + 16 == linear.reported.macs
+    assert {"positions_ignored": -4 * 8 * 16, "bias": 16} == {cause.code: cause.macs for cause in linear.causes}
+    norm = analyze("BatchNorm2d(8)", inputs=["8x5x5"], counters="torchinfo").counters[0]
+    assert {"param_reuse": 8 + 8} == {cause.code: cause.macs for cause in norm.causes}
+    transposed = analyze("ConvTranspose2d(8, 4, 2, stride=2, bias=False)", inputs=["8x5x5"], counters="torchinfo")
+    assert {"transposed_output": 8 * 4 * 2 * 2 * (10 * 10 - 5 * 5)} == {
+        cause.code: cause.macs for cause in transposed.counters[0].causes
+    }
+
+
+def test_torchinfo_counts_a_module_that_two_others_hold_again_in_those() -> None:
+    """584 parameters become 1752."""
+    installed("torchinfo")
+    conv = nn.Conv2d(8, 8, 3, padding=1)
+    answer = ask(nn.Sequential(nn.Sequential(conv), nn.Sequential(conv)), torch.rand(1, 8, 4, 4), only=("torchinfo",))
+    terms = {(term.layer, term.code): term.params for term in answer["torchinfo"].prediction.terms if term.params}
+    params = 8 * 8 * 3 * 3 + 8
+    assert 3 * params == sum(terms.values())
+    assert 2 * params == sum(amount for (_, code), amount in terms.items() if code == "shared_again")
+
+
+def test_a_wrong_rule_of_torchinfo_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution that is priced by the batch alone is contradicted by the real tool."""
+    installed("torchinfo")
+    monkeypatch.setattr(torchinfo_rows, "_kind", lambda info: "Linear")
+    row = analyze("Conv2d(3, 4, 3, bias=False)", inputs=["3x10x10"], counters="torchinfo").counters[0]
+    assert (8 * 8 - 1) * 4 * 3 * 3 * 3 == row.unexplained.macs

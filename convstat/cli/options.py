@@ -111,7 +111,7 @@ Dtype = Annotated[
         autocompletion=complete_words("float32", "float16", "bfloat16"),
     ),
 ]
-COUNTER_NAMES = ("default", "all", "none", "ptflops", "ptflops-aten", "torchsummary", "flopcountermode")
+COUNTER_NAMES = ("default", "all", "none", "ptflops", "ptflops-aten", "torchsummary", "flopcountermode", "torchinfo")
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 
 Counters = Annotated[

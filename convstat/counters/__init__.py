@@ -11,10 +11,11 @@ from convstat.counters.flopcountermode import FLOP_COUNTER
 from convstat.counters.measure import measure, measure_on
 from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
+from convstat.counters.torchinfo import TORCHINFO
 from convstat.counters.torchsummary import TORCHSUMMARY
 from convstat.errors import UsageError, did_you_mean
 
-COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER))
+COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO))
 """Every counter by its name."""
 
 DEFAULT = ("ptflops", "torchsummary")

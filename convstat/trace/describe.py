@@ -119,7 +119,7 @@ class ModuleTable:
     def _info(self, place: int) -> ModuleInfo:
         module = self.modules[place]
         kind = type(module)
-        children = dict.fromkeys(
+        entries = tuple(
             self.places[id(child)]
             for child in module._modules.values()
             if child is not None and id(child) in self.places
@@ -142,7 +142,8 @@ class ModuleTable:
             )
             + self._packed(module),
             attributes=_attributes(module),
-            children=tuple(children),
+            children=tuple(dict.fromkeys(entries)),
+            entries=entries,
             buffers=tuple(
                 BufferInfo(name, tuple(buffer.shape), dtype_name(buffer.dtype))
                 for name, buffer in module._buffers.items()
