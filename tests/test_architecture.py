@@ -37,6 +37,7 @@ LATE = {
     "ptflops": (),
     "torchsummary": (),
     "torchinfo": (),
+    "thop": (),
     "torchvision": (),
     "numpy": (),
     "rich": (),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,16 @@ from torch import nn
 
 from convstat.api import analyze
 from convstat.cli.options import COUNTER_NAMES
-from convstat.counters import COUNTERS, DEFAULT, flopcountermode, measure, torchinfo_rows
+from convstat.counters import (
+    COUNTERS,
+    DEFAULT,
+    flopcountermode,
+    measure,
+    shared_import,
+    torchinfo_rows,
+    uthop_modules,
+    uthop_walk,
+)
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.layers import KINDS
 from convstat.report import CounterRow
@@ -180,3 +191,43 @@ def test_a_wrong_rule_of_torchinfo_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torchinfo_rows, "_kind", lambda info: "Linear")
     row = analyze("Conv2d(3, 4, 3, bias=False)", inputs=["3x10x10"], counters="torchinfo").counters[0]
     assert (8 * 8 - 1) * 4 * 3 * 3 * 3 == row.unexplained.macs
+
+
+def test_ultralytics_thop_counts_products_wherever_they_are_called() -> None:
+    """As an operator, as a function, in a subclass; bias additions count nothing, a norm four for each element."""
+    installed("ultralytics-thop")
+    make, shapes = PROBES["operator @"]
+    answer = ask(make(), *(torch.rand(shape) for shape in shapes), only=("ultralytics-thop",))["ultralytics-thop"]
+    assert 2 * 4 * 5 * 6 == answer.prediction.macs
+    norm = analyze("BatchNorm2d(8)", inputs=["8x5x5"], counters="ultralytics-thop").counters[0]
+    assert {"norm_steps": 4 * 8 * 5 * 5} == {cause.code: cause.macs for cause in norm.causes}
+    make, _ = PROBES["mm by keyword"]
+    unseen = ask(make(), torch.rand(4, 5), torch.rand(5, 6), only=("ultralytics-thop",))["ultralytics-thop"]
+    assert (0, {"": "functional_unseen"}) == (unseen.prediction.macs, dict(unseen.prediction.because))
+
+
+def test_a_wrong_rule_of_ultralytics_thop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Linear that costs seven is contradicted by the real tool."""
+    installed("ultralytics-thop")
+    wrong = {**uthop_modules.RULES, "torch.nn.modules.linear.Linear": lambda call, info: [(None, 7)]}
+    monkeypatch.setattr(uthop_walk, "MODULES", wrong)
+    row = analyze("Linear(8, 16)", inputs=["8"], counters="ultralytics-thop").counters[0]
+    assert 8 * 16 - 7 == row.unexplained.macs
+
+
+def test_a_distribution_that_another_was_written_over_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """thop and ultralytics-thop share files: the hash of one tells whose it is."""
+    record = tmp_path / "one-1.0.dist-info"
+    record.mkdir()
+    (tmp_path / "shared.py").write_text("one")
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: one\nVersion: 1.0\n")
+    digest = urlsafe_b64encode(sha256(b"one").digest()).rstrip(b"=").decode()
+    (record / "RECORD").write_text(f"shared.py,sha256={digest},3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "1.0" == shared_import.version_if_whole("one", "shared.py")
+    (tmp_path / "shared.py").write_text("other")
+    assert None is shared_import.version_if_whole("one", "shared.py")
+    assert "other was installed over it" in str(shared_import.why_unavailable("one", "other"))
+    assert None is shared_import.why_unavailable("nothing-of-this-name", "other")

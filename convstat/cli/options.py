@@ -111,7 +111,17 @@ Dtype = Annotated[
         autocompletion=complete_words("float32", "float16", "bfloat16"),
     ),
 ]
-COUNTER_NAMES = ("default", "all", "none", "ptflops", "ptflops-aten", "torchsummary", "flopcountermode", "torchinfo")
+COUNTER_NAMES = (
+    "default",
+    "all",
+    "none",
+    "ptflops",
+    "ptflops-aten",
+    "torchsummary",
+    "flopcountermode",
+    "torchinfo",
+    "ultralytics-thop",
+)
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 
 Counters = Annotated[

@@ -13,9 +13,10 @@ from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
 from convstat.counters.torchinfo import TORCHINFO
 from convstat.counters.torchsummary import TORCHSUMMARY
+from convstat.counters.uthop import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
 
-COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO))
+COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP))
 """Every counter by its name."""
 
 DEFAULT = ("ptflops", "torchsummary")

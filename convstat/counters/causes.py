@@ -29,6 +29,11 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "attention_scale": ("convention", "counts the scaling of the queries in attention"),
         "elementwise": ("convention", "counts additions and multiplications made with torch.add, torch.mul and such"),
         "rnn_elementwise": ("convention", "counts the element-wise work in the gates of recurrent layers"),
+        "norm_steps": ("convention", "counts normalisation: two operations an element, four with scale and shift"),
+        "softmax_steps": ("convention", "counts a softmax: an exponential, an addition and a division an element"),
+        "pool_steps": ("convention", "counts average pooling: an addition for each element of a window, a division"),
+        "upsample_steps": ("convention", "counts upsampling by its mode: up to 259 operations an output element"),
+        "bilinear_second": ("convention", "counts the second sum of a bilinear layer"),
         "param_reuse": ("convention", "counts the parameters of norms, embeddings and such once for each sample"),
         "deform_sampling": ("convention", "counts the interpolation of deformed sampling points"),
         # The same, a second time: by the hook of the module and by the patch of the function that it calls.
