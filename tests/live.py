@@ -15,7 +15,7 @@ from convstat.trace.record import record
 
 NAMES = ("ptflops", "ptflops-aten", "torchsummary")
 
-PEERS = ("flopcountermode", "torchinfo", "ultralytics-thop")
+PEERS = ("flopcountermode", "torchinfo", "ultralytics-thop", "thop")
 """The counters that run only where they are named; all but the first have to be installed."""
 
 

@@ -121,6 +121,7 @@ COUNTER_NAMES = (
     "flopcountermode",
     "torchinfo",
     "ultralytics-thop",
+    "thop",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 

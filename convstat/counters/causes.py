@@ -74,6 +74,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "inside_counted": ("defect", "does not look inside a module for which it has a rule"),
         "uncalled": ("blindness", "does not see layers that are never called"),
         "not_weight_or_bias": ("blindness", "sees only the parameters that are called weight or bias"),
+        "no_rule_params": ("blindness", "sees only the parameters of layers for which it has a rule"),
         "root_unseen": ("blindness", "does not see the parameters that the model itself holds"),
         "container_unseen": ("blindness", "does not see parameters of Sequential and ModuleList"),
         "not_a_parameter": ("defect", "counts tensors called weight or bias that are not parameters"),

@@ -29,13 +29,15 @@ def _first(call: ModuleCall) -> TensorInfo:
     return value
 
 
-def _output(call: ModuleCall) -> TensorInfo:
+def output_of(call: ModuleCall) -> TensorInfo:
+    """The tensor that a layer returns."""
     if not isinstance(call.output, TensorInfo):
         raise PredictedFailure("AttributeError: a layer does not return a tensor")
     return call.output
 
 
-def _integer(info: ModuleInfo, name: str) -> int:
+def integer(info: ModuleInfo, name: str) -> int:
+    """A number among a module's attributes, 0 where there is none."""
     value = info.attributes.get(name, 0)
     return value if isinstance(value, int) else 0
 
@@ -44,7 +46,8 @@ def _nothing(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     return []
 
 
-def _weight(info: ModuleInfo) -> tuple[int, ...]:
+def weight_shape(info: ModuleInfo) -> tuple[int, ...]:
+    """The shape of the weight, also where it is no parameter but was made of some."""
     parameter, attribute = info.parameter("weight"), info.attributes.get("weight")
     if parameter is not None:
         return parameter.shape
@@ -52,15 +55,15 @@ def _weight(info: ModuleInfo) -> tuple[int, ...]:
 
 
 def _convolution(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    weight, source = _weight(info), _first(call).shape
+    weight, source = weight_shape(info), _first(call).shape
     # The channels are counted from the right, where they are with and without a batch.
-    channels = source[1 - len(weight)] // _integer(info, "groups")
-    return [(None, _output(call).numel * channels * prod(weight[2:]))]
+    channels = source[1 - len(weight)] // integer(info, "groups")
+    return [(None, output_of(call).numel * channels * prod(weight[2:]))]
 
 
 def _transposed(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    weight = _weight(info)
-    channels = _output(call).shape[1 - len(weight)] // _integer(info, "groups")
+    weight = weight_shape(info)
+    channels = output_of(call).shape[1 - len(weight)] // integer(info, "groups")
     return [(None, _first(call).numel * channels * prod(weight[2:]))]
 
 
@@ -82,12 +85,13 @@ def _softmax(call: ModuleCall, info: ModuleInfo) -> list[Part]:
         axis = 0 if len(source.shape) in (0, 1, 3) else 1
     length = source.shape[axis] if source.shape else 1
     rows = source.numel // length if length else 0
-    steps = _softmax_steps(rows, length)
+    steps = softmax_steps(rows, length)
     steps += source.numel if "Softmin" in kind else rows if "LogSoftmax" in kind else 0
     return [("softmax_steps", steps)]
 
 
-def _softmax_steps(rows: int, length: int) -> int:
+def softmax_steps(rows: int, length: int) -> int:
+    """An exponential and a division for each element, and an addition for each but one of a row."""
     return rows * (2 * length + max(length - 1, 0))
 
 
@@ -98,7 +102,7 @@ def _each(value: Value, dims: int) -> tuple[int, ...]:
 
 
 def _average(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    source, output, attributes = _first(call).shape, _output(call), info.attributes
+    source, output, attributes = _first(call).shape, output_of(call), info.attributes
     dims = next(int(kind[-2]) for kind in (info.type, *info.bases) if kind.rpartition(".")[2].startswith("AvgPool"))
     kernel, stride, padding = (_each(attributes.get(name), dims) for name in ("kernel_size", "stride", "padding"))
     windows = 1
@@ -111,7 +115,7 @@ def _average(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 
 
 def _adaptive(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    output = _output(call)
+    output = output_of(call)
     added = 1
     for size, places in zip(_first(call).shape, output.shape, strict=False):
         added *= sum(-(-(j + 1) * size // places) - j * size // places for j in range(places))
@@ -123,15 +127,15 @@ _UPSAMPLE = {"linear": 5, "bilinear": 11, "bicubic": 259, "trilinear": 31}
 
 def _upsample(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     mode = info.attributes.get("mode")
-    return [("upsample_steps", _UPSAMPLE.get(mode, 0) * _output(call).numel if isinstance(mode, str) else 0)]
+    return [("upsample_steps", _UPSAMPLE.get(mode, 0) * output_of(call).numel if isinstance(mode, str) else 0)]
 
 
 def _linear(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    return [(None, _integer(info, "in_features") * _output(call).numel)]
+    return [(None, integer(info, "in_features") * output_of(call).numel)]
 
 
 def _bilinear(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    first, second, places = _integer(info, "in1_features"), _integer(info, "in2_features"), _output(call).numel
+    first, second, places = integer(info, "in1_features"), integer(info, "in2_features"), output_of(call).numel
     return [(None, first * second * places), ("bilinear_second", second * places)]
 
 
@@ -139,7 +143,8 @@ _STEPS = {"RNN": (1, 1, 0), "GRU": (3, 3, 4), "LSTM": (4, 4, 4)}
 """Kind -> its gates; additions a unit, over all gates; other element-wise work a unit."""
 
 
-def _cell(kind: str, inputs: int, hidden: int, bias: bool, projected: int) -> list[Part]:
+def cell_parts(kind: str, inputs: int, hidden: int, bias: bool, projected: int) -> list[Part]:
+    """What one step of one layer of a recurrent kind costs."""
     gates, additions, others = _STEPS[kind]
     products = gates * hidden * (inputs + (projected or hidden)) + hidden * projected
     return [
@@ -156,12 +161,12 @@ def _recurrent(call: ModuleCall, info: ModuleInfo) -> list[Part]:
         times = source.shape[0]
     else:
         times = source.shape[0] * source.shape[1]
-    hidden, projected, bias = _integer(info, "hidden_size"), _integer(info, "proj_size"), info.attributes.get("bias")
+    hidden, projected, bias = integer(info, "hidden_size"), integer(info, "proj_size"), info.attributes.get("bias")
     ways = 2 if info.attributes.get("bidirectional") else 1
     parts: list[Part] = []
-    for layer in range(_integer(info, "num_layers")):
-        inputs = _integer(info, "input_size") if layer == 0 else (projected or hidden) * ways
-        parts += _cell(kind, inputs, hidden, bool(bias), projected)
+    for layer in range(integer(info, "num_layers")):
+        inputs = integer(info, "input_size") if layer == 0 else (projected or hidden) * ways
+        parts += cell_parts(kind, inputs, hidden, bool(bias), projected)
     return [(code, amount * ways * times) for code, amount in parts]
 
 
@@ -169,8 +174,8 @@ def _recurrent_cell(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     kind = next(k for name in (info.type, *info.bases) if (k := name.rpartition(".")[2].removesuffix("Cell")) in _STEPS)
     source = _first(call)
     times = source.shape[0] if len(source.shape) == 2 else 1
-    parts = _cell(
-        kind, _integer(info, "input_size"), _integer(info, "hidden_size"), bool(info.attributes.get("bias")), 0
+    parts = cell_parts(
+        kind, integer(info, "input_size"), integer(info, "hidden_size"), bool(info.attributes.get("bias")), 0
     )
     return [(code, amount * times) for code, amount in parts]
 
@@ -192,7 +197,7 @@ def attended(
     projected = width * (2 * queries * width + (keys - added) * key_and_value)
     return [
         (None, batch * (projected + 2 * queries * keys * width)),
-        ("softmax_steps", _softmax_steps(batch * heads * queries, keys)),
+        ("softmax_steps", softmax_steps(batch * heads * queries, keys)),
     ]
 
 
@@ -204,9 +209,9 @@ def _attention(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     return attended(
         call.output,
         key,
-        _integer(info, "embed_dim"),
-        _integer(info, "num_heads"),
-        _integer(info, "kdim") + _integer(info, "vdim"),
+        integer(info, "embed_dim"),
+        integer(info, "num_heads"),
+        integer(info, "kdim") + integer(info, "vdim"),
         added,
         batch_first=bool(info.attributes.get("batch_first")),
     )
