@@ -1,3 +1,30 @@
-"""convstat: what a network costs, exactly, and why other counters say otherwise."""
+"""convstat: what a network costs, exactly, and why other counters say otherwise.
+
+>>> import convstat
+>>> convstat.analyze("Linear(16, 4)", (16,)).totals.macs
+64
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convstat.public import Report, analyze, load, register_kernel
 
 __version__ = "0.1.0"
+
+__all__ = ["Report", "__version__", "analyze", "load", "register_kernel"]
+
+
+def __getattr__(name: str) -> Any:
+    # What the API stands on is imported when it is asked for: the command line starts without it.
+    if name in __all__:
+        from convstat import public
+
+        return getattr(public, name)
+    raise AttributeError(f"module 'convstat' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convstat import analysis
 from convstat.errors import Diagnostic, SourceError, UsageError
 from convstat.graph import Graph, Shape
+from convstat.inputs import parse_all
 from convstat.report import Report
 from convstat.sources import Target, resolve
 
@@ -18,42 +18,24 @@ if TYPE_CHECKING:
 
 DEFAULT_COUNTERS = "default"
 
-_INPUT = re.compile(
-    r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:[x×]\d+)*)(?::(?P<dtype>\w+))?", re.ASCII | re.IGNORECASE
-)
-
-
-def parse_input(text: str) -> tuple[str | None, Shape, str | None]:
-    """Read one ``--input``: an optional name, the sizes without the batch, an optional dtype.
-
-    >>> parse_input("3x224x224"), parse_input("ids=128:int64")
-    ((None, (3, 224, 224), None), ('ids', (128,), 'int64'))
-    """
-    match = _INPUT.fullmatch(text.replace(" ", "").replace(",", "x"))
-    if match is None:
-        raise UsageError(
-            f"cannot read the input shape '{text}'",
-            help="write the sizes without the batch: 3x224x224, x=3x224x224 or ids=128:int64",
-        )
-    shape = tuple(int(size) for size in re.split("[x×]", match["shape"].lower()))
-    if min(shape) < 1:
-        raise UsageError(f"the input shape '{text}' has a size of 0")
-    return match["name"], shape, match["dtype"]
-
 
 def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, Shape]:
     """Give the shapes, without the batch, of the inputs that ``inputs`` names or lists in order."""
-    parsed = [parse_input(text) for text in inputs]
     names = list(spec.input_names)
     shapes: dict[str, Shape] = {}
-    for position, (name, shape, _) in enumerate(parsed):
-        key = name or (names[position] if position < len(names) else "")
+    for position, written in enumerate(parse_all(inputs)):
+        key = written.name or (names[position] if position < len(names) else "")
         if key not in names:
             known = ", ".join(names)
-            raise UsageError(f"{argument} has no input '{name or position + 1}'", help=f"its inputs: {known}")
+            raise UsageError(f"{argument} has no input '{written.name or position + 1}'", help=f"its inputs: {known}")
         if key in shapes:
             raise UsageError(f"input '{key}' is given twice")
-        shapes[key] = shape
+        if written.is_exact or not written.shape:
+            raise UsageError(
+                f"--input {written.text} is not one sample of an input of a spec",
+                help="write the sizes without the batch: 3x224x224",
+            )
+        shapes[key] = written.shape
     return shapes
 
 
@@ -73,10 +55,10 @@ def graph_of(
     graph = spec.expand(overrides, variant=target.variant, inputs=shapes, batch=batch)
     declared = {item.name: item.dtype for item in graph.inputs}
     names = list(spec.input_names)
-    for position, (name, _, dtype) in enumerate(map(parse_input, inputs)):
-        key = name or names[position]
-        if dtype is not None and dtype != declared[key]:
-            raise UsageError(f"input '{key}' is {declared[key]} in {target.argument}, not {dtype}")
+    for position, item in enumerate(parse_all(inputs)):
+        key = item.name or names[position]
+        if item.dtype is not None and item.dtype != declared[key]:
+            raise UsageError(f"input '{key}' is {declared[key]} in {target.argument}, not {item.dtype}")
     return graph
 
 
@@ -98,6 +80,7 @@ def analyze(
 
     ``inputs`` are shapes without the batch, as ``--input`` takes them.
     ``counters`` is ``default``, ``all``, ``none`` or names with commas.
+    In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
     ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
     """
     target = resolve(argument)
@@ -124,6 +107,19 @@ def analyze(
     if warn is not None and spec.warnings:
         warn(spec.warnings)
     graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch, spec=spec)
+    if mode != "eval":
+        from convstat import modules
+
+        return modules.analyze(
+            modules.recipe_of_graph(graph, target, dtype=dtype),
+            batch=batch,
+            device=device,
+            counters=counters,
+            per=per,
+            mode=mode,
+            overrides=overrides,
+            progress=progress,
+        )
     report = analysis.count(
         graph,
         source=target.argument,

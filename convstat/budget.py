@@ -165,6 +165,11 @@ def _count(
     """Count a target; give its report and the budgets that its spec holds."""
     if target.kind == "report":
         return api.analyze(target.argument, overrides, inputs=inputs), []
+    if target.needs_torch:
+        report = api.analyze(
+            target.argument, overrides, inputs=inputs, batch=batch, dtype=dtype, counters="none", per=per
+        )
+        return report, []
     spec = target.load()
     own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget))
     graph = api.graph_of(target, overrides, inputs=inputs, batch=batch, spec=spec)

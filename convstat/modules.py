@@ -15,6 +15,7 @@ from convstat.sources.recipe import Example, Recipe
 if TYPE_CHECKING:
     import torch
 
+    from convstat.graph import Graph
     from convstat.sources import Target
 
 MODES = ("eval", "train")
@@ -29,6 +30,21 @@ def recipe_of(target: Target, overrides: Mapping[str, Any]) -> Recipe:
     from convstat.sources import entry
 
     return entry.recipe(target.path, overrides)
+
+
+def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
+    """Say how to make the torch model of a spec, where it is to be traced and not only counted."""
+
+    def make() -> tuple[torch.nn.Module, Example | None]:
+        import torch
+
+        from convstat.build import build, example_inputs
+
+        place = torch.get_default_device().type
+        inputs = example_inputs(graph, device=place, dtype=dtype)
+        return build(graph, device=place, dtype=dtype), Example(args=inputs)
+
+    return Recipe(graph.name, target.argument, target.kind, make)
 
 
 def analyze(
@@ -69,9 +85,11 @@ def analyze(
         overrides=overrides,
     )
     assumed = recipe.explain(report) if recipe.explain is not None else ()
-    report = replace(report, model=replace(report.model, notes=(*assumed, *traced.notes)))
-    if mode == "train" or counters == "none":
+    report = _with_notes(report, *assumed, *traced.notes)
+    if counters == "none":
         return report
+    if mode == "train":
+        return _with_notes(report, "other counters were not run: they count a forward pass alone")
 
     from convstat.counters import measure_on, select
     from convstat.counters.stages import ModuleStages
@@ -82,6 +100,10 @@ def analyze(
         stages = ModuleStages(recipe, example_of, traced)
         report = replace(report, counters=measure_on(stages, report, chosen, device=device))
     return report
+
+
+def _with_notes(report: Report, *notes: str) -> Report:
+    return replace(report, model=replace(report.model, notes=(*report.model.notes, *notes)))
 
 
 def _check(device: str, mode: str, batch: int) -> None:
@@ -171,22 +193,31 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
 def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module, floating: torch.dtype | None) -> Any:
     import torch
 
+    if isinstance(pattern, (list, tuple)):
+        # Detectors take a list with one picture for each sample.
+        return [zeros(spec.shape, spec, module, floating) for _ in range(batch)]
+    usual = tuple(pattern.shape) if isinstance(pattern, torch.Tensor) else None
+    if usual is not None and not pattern.is_floating_point():
+        floating = pattern.dtype
+    return zeros(spec.with_batch(batch, usual), spec, module, floating)
+
+
+def zeros(
+    shape: Sequence[int], spec: InputSpec, module: torch.nn.Module, usual: torch.dtype | None = None
+) -> torch.Tensor:
+    """Make an input of a shape: of the dtype that is written, else the usual one, else that of the module's weights."""
+    import torch
+
     dtype = getattr(torch, spec.dtype, None) if spec.dtype else None
     if spec.dtype and not isinstance(dtype, torch.dtype):
         raise UsageError(
             f"unknown dtype '{spec.dtype}' in --input {spec.text}",
             help="for example float32, float16, bfloat16, int64 or bool",
         )
-    if dtype is None and isinstance(pattern, torch.Tensor) and not pattern.is_floating_point():
-        dtype = pattern.dtype
     if dtype is None:
         weights = (p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex())
-        dtype = floating or next(weights, torch.float32)
-    if isinstance(pattern, (list, tuple)):
-        # Detectors take a list with one picture for each sample.
-        return [torch.zeros(spec.shape, dtype=dtype) for _ in range(batch)]
-    shape = spec.with_batch(batch, tuple(pattern.shape) if isinstance(pattern, torch.Tensor) else None)
-    return torch.zeros(shape, dtype=dtype)
+        dtype = usual or next(weights, torch.float32)
+    return torch.zeros(tuple(shape), dtype=dtype)
 
 
 def _infos(module: torch.nn.Module, example: Example) -> tuple[InputInfo, ...]:

@@ -18,6 +18,15 @@ SCHEMA = "convstat.report/1"
 ROOT = "(root)"
 """The name of the row of what a Python model does itself, outside its submodules."""
 
+BACKWARD = " (backward)"
+"""What the name of a row ends with where it is a module's backward pass."""
+
+NEVER_CALLED = "never called"
+"""The note of a row of parameters that nothing used."""
+
+BACKWARD_PASS = "backward pass"
+"""The note of a row that is a module's backward pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:
@@ -180,12 +189,9 @@ class Report:
     @property
     def is_explained(self) -> bool:
         """Whether no counter's difference has a part without a cause."""
-        return not any(
-            row.unexplained.params
-            or row.unexplained.macs
-            or any(cause.verdict == "unexplained" for cause in row.causes)
-            for row in self.counters
-        )
+        rests = (row.unexplained.params or row.unexplained.macs for row in self.counters)
+        verdicts = (cause.verdict for row in self.counters for cause in row.causes)
+        return not any(rests) and "unexplained" not in verdicts
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document; see ``convstat schema report``."""

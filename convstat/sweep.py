@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import ITEM_BYTES
-from convstat.axes import Axis, Value, combine, parse_all, plain, split
+from convstat.axes import Axis, Value, combine, parse_all, split
 from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
 from convstat.config import Config
 from convstat.errors import SpecError, UsageError
 from convstat.graph import Shape
 from convstat.pixels import pixels
+from convstat.points import invalid, is_special, pair, settings, show_inputs
 from convstat.report import CounterRow, Totals
 from convstat.sources import Target, resolve
+from convstat.traced import Traced
 
 __all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "compare", "split"]
 
@@ -63,20 +65,21 @@ def compare(
     points = list(combine(axes, zipped=zip, models=len(models)))
     names = [axis.name for axis in axes]
     key = "model" if "model" not in names else "target"
-    subjects = [_Subject(target, axes, shelf, inputs=inputs, batch=batch, per=per, dtype=dtype) for target in models]
+    subjects = [_subject(target, axes, shelf, inputs=inputs, batch=batch, per=per, dtype=dtype) for target in models]
     rows: list[ComparisonRow] = []
     # What a counter leaves behind may be large and in cycles; what is only counted is neither.
     with nullcontext() if counters != "none" else _without_collection():
         for subject in subjects:
             label: dict[str, Value] = {key: subject.target.argument} if len(models) > 1 else {}
             rows += subject.rows(
-                [(point, {**label, **_pair(names, point)}) for point in points],
+                [(point, {**label, **pair(names, point)}) for point in points],
                 base=next((row.totals for row in rows if row.totals), None),
                 counters=counters,
                 device=device,
                 progress=progress,
             )
-    invalid = sum(row.status == "invalid" for row in rows)
+    impossible = sum(row.status == "invalid" for row in rows)
+    incomplete = [note for subject in subjects for note in getattr(subject, "notes", ())]
     return Comparison(
         rows=tuple(rows),
         axes=axes,
@@ -85,8 +88,14 @@ def compare(
         constants=_constants(subjects, axes, [row.totals for row in rows if row.totals], batch=batch, dtype=dtype),
         zipped=zip,
         default=default,
-        notes=(f"{invalid:,} of {len(rows):,} points cannot be built",) if invalid else (),
+        notes=(*([f"{impossible:,} of {len(rows):,} points cannot be built"] if impossible else []), *incomplete),
     )
+
+
+def _subject(target: Target, axes: Sequence[Axis], shelf: dict[str, Spec], **settings: Any) -> _Subject | Traced:
+    if target.needs_torch:
+        return Traced(target, axes, **settings)
+    return _Subject(target, axes, shelf, **settings)
 
 
 class _Subject:
@@ -127,7 +136,7 @@ class _Subject:
         self.spec = _load(target, shelf)
         self._input_names = self.spec.input_names
         variables = self.spec.vars
-        self.special = [name for name in self.names if _is_special(name) and name not in variables]
+        self.special = [name for name in self.names if is_special(name) and name not in variables]
 
     def rows(
         self,
@@ -150,7 +159,7 @@ class _Subject:
                 if any(re.match(_NOT_THERE, diagnostic.message) for diagnostic in caught.diagnostics):
                     raise
                 error = error or caught
-                rows.append(_invalid(self.target, values, caught))
+                rows.append(invalid(self.target, values, caught))
                 continue
             base = base or totals
             answers: tuple[CounterRow, ...] = ()
@@ -222,23 +231,7 @@ class _Subject:
         ).counters
 
     def _settings(self, point: Sequence[Value]) -> tuple[dict[str, Value], tuple[str, ...], int]:
-        """Split a point into the model's parameters, its inputs and the batch."""
-        overrides = _pair(self.names, point)
-        if not self.special:
-            return overrides, self.inputs, self.batch
-        texts, batch = self.inputs, self.batch
-        for name in self.special:
-            value = overrides.pop(name)
-            if name == "batch":
-                if type(value) is not int or value < 1:
-                    raise UsageError(f"the batch must be an integer of at least 1, not {plain(value)}")
-                batch = value
-            else:
-                shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
-                _, _, own = name.partition(".")
-                texts = (*(text for text in texts if own and not text.startswith(f"{own}=")),)
-                texts = (*texts, f"{own}={shape}" if own else shape)
-        return overrides, texts, batch
+        return settings(pair(self.names, point), self.special, self.inputs, self.batch)
 
 
 @contextmanager
@@ -267,6 +260,10 @@ def _variants(target: Target, shelf: dict[str, Spec]) -> list[Target]:
     """Give the targets that one argument stands for: ``net.yaml#*`` is the file and then every variant in it."""
     if target.variant != "*":
         return [target]
+    if target.kind == "zoo":
+        from convstat.sources import zoo
+
+        return [resolve(f"{target.path}#{name}") for name in zoo.variants(target.path)]
     names = list(_load(target, shelf).variants)
     if not names:
         raise UsageError(f"{target.path} has no variants", help="they stand under models: in the spec")
@@ -282,14 +279,8 @@ def _default(config: Config, inputs: Sequence[str]) -> tuple[Sequence[str], Sequ
     return (REFERENCE,), shapes, f"no target named: the reference layer {REFERENCE} on {', '.join(shapes)}"
 
 
-def _invalid(target: Target, values: Mapping[str, Value], error: SpecError) -> ComparisonRow:
-    first = error.diagnostics[0]
-    where = f"{first.mark.file}:{first.mark.line}" if first.mark and first.mark.source.is_file else None
-    return ComparisonRow(target.argument, values, "invalid", reason=first.message, help=first.help, where=where)
-
-
 def _constants(
-    subjects: Sequence[_Subject], axes: Sequence[Axis], totals: Sequence[Totals], *, batch: int, dtype: str
+    subjects: Sequence[_Subject | Traced], axes: Sequence[Axis], totals: Sequence[Totals], *, batch: int, dtype: str
 ) -> dict[str, Any]:
     """Give what is the same for all rows, in the order in which one would say it."""
     names = [axis.name for axis in axes]
@@ -308,22 +299,3 @@ def _constants(
         constants["pixels"] = bases.pop()
     constants.update((axis.name, axis.values[0]) for axis in axes if not axis.varies)
     return constants
-
-
-def show_inputs(inputs: Mapping[str, Shape]) -> str:
-    """Write shapes without the batch, the way ``--input`` takes them.
-
-    >>> show_inputs({"x": (1, 3, 224, 224)}), show_inputs({"x": (1, 3, 8, 8), "mask": (1, 8, 8)})
-    ('3x224x224', 'x=3x8x8, mask=8x8')
-    """
-    shown = {name: "x".join(map(str, shape[1:])) for name, shape in inputs.items()}
-    return ", ".join(shown.values() if len(shown) == 1 else (f"{name}={shape}" for name, shape in shown.items()))
-
-
-def _is_special(name: str) -> bool:
-    return name in ("batch", "input") or name.startswith("input.")
-
-
-def _pair(names: Sequence[str], values: Sequence[Value]) -> dict[str, Value]:
-    # In compare, zip is an option.
-    return dict(zip(names, values, strict=True))

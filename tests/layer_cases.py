@@ -231,7 +231,7 @@ CASES: dict[str, list[Case]] = {
     "MultiheadAttention": [
         ({"num_heads": 4}, ((5, 2, 8),)),
         ({"num_heads": 2, "batch_first": True, "bias": False}, ((2, 5, 8),)),
-        ({"num_heads": 2, "dropout": 0.1}, ((5, 2, 8), (7, 2, 8))),
+        ({"num_heads": 2, "dropout": 0.1, "need_weights": False}, ((5, 2, 8), (7, 2, 8))),
         (
             {"num_heads": 1, "kdim": 3, "vdim": 4, "batch_first": True, "add_bias_kv": True, "add_zero_attn": True},
             ((2, 5, 8), (2, 7, 3), (2, 7, 4)),

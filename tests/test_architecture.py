@@ -25,8 +25,9 @@ LEVELS = (
     ("counters", "reconcile", "config"),
     ("modules",),
     ("api",),
-    ("sweep", "budget"),
+    ("points", "traced", "sweep", "budget"),
     ("render",),
+    ("public",),
     ("cli",),
     ("__main__",),
 )

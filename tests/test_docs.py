@@ -3,7 +3,7 @@
 In a ``console`` block, a line that starts with ``$ `` is a command, and what follows is what it prints.
 A line ``...`` stands for any number of lines.
 ``CONVSTAT_GOLDEN=1`` (``make golden``) writes what the commands print into the blocks that have no such line.
-A YAML block that starts with a comment ``# name.yaml`` is a file that later commands can use;
+A YAML or Python block that starts with a comment ``# name.yaml`` is a file that later commands can use;
 one without the head of a spec is taken as a part of one.
 """
 
@@ -76,12 +76,10 @@ def run(command: str, folder: Path, last: int) -> tuple[str, int]:
     return "".join(f"{line}\n" for line in lines), answer.returncode
 
 
-def count_yaml(text: str, folder: Path) -> None:
+def count_yaml(text: str) -> None:
     """Count a spec or a part of one, or read it where it is no spec at all."""
     from convstat import spec
 
-    if title := re.match(r"# (\S+\.yaml)\n", text):
-        (folder / title[1]).write_text(text, encoding="utf-8")
     if "jobs:" in text:
         assert isinstance(yaml.safe_load(text), dict)
         return
@@ -102,8 +100,10 @@ def test_golden_documentation_is_what_really_happens(path: Path, tmp_path: Path)
     last = 0
     wrong = []
     for block in blocks(page):
+        if title := re.match(r"# (\S+\.(?:yaml|py))\n", block.text):
+            (tmp_path / title[1]).write_text(block.text, encoding="utf-8")
         if block.language == "yaml":
-            count_yaml(block.text, tmp_path)
+            count_yaml(block.text)
         elif block.language == "toml":
             tomllib.loads(block.text)
         elif block.language == "json":

@@ -45,8 +45,8 @@ LEFT_OUT: dict[str, set[str]] = {
 }
 """Arguments that torch's signature has and the layer kind does not."""
 
-ADDED: dict[str, set[str]] = {"RNN": {"nonlinearity"}}
-"""Arguments that torch's class takes and its signature, which is *args, does not show."""
+ADDED: dict[str, set[str]] = {"RNN": {"nonlinearity"}, "MultiheadAttention": {"need_weights"}}
+"""Arguments that torch's signature does not show: behind *args, or taken by forward."""
 
 OTHER_DEFAULTS = {("TransformerEncoderLayer", "activation"): ("relu", torch.nn.functional.relu)}
 """Defaults that are written as a word here and are a function in torch."""

@@ -14,6 +14,7 @@ def analyze(
     dtype: o.Dtype = None,
     counters: o.Counters = None,
     per: o.Per = None,
+    mode: o.Mode = None,
     format: o.Format = None,
     output: o.Output = None,
     depth: o.Depth = None,
@@ -51,11 +52,13 @@ def analyze(
                 dtype=session.pick(dtype, session.config.dtype, "float32"),
                 counters=session.pick(counters, session.config.counters, api.DEFAULT_COUNTERS),
                 per=session.pick(per, session.config.per, "input"),
+                mode=mode or "eval",
                 progress=progress,
                 warn=session.warn,
             )
             for target in targets
         ]
+        session.environment(reports)
         progress.clear()
         session.write(outputs, reports)
     if strict and not all(report.is_explained for report in reports):

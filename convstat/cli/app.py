@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "expand": Entry("inspect:expand", LOOK, ("convstat expand net.yaml width=32",)),
     "render": Entry("inspect:render", LOOK, ("convstat render report.json -f markdown --top 10",)),
-    "list": Entry("listings:list_", LOOK, ("convstat list layers",)),
+    "list": Entry("listings:list_", LOOK, ("convstat list layers", "convstat list zoo resnet")),
     "docs": Entry("project:docs", LOOK, ("convstat docs spec",)),
     "init": Entry("project:init", PROJECT, ("convstat init net.yaml",)),
     "schema": Entry("project:schema", PROJECT, ("convstat schema spec > spec.schema.json",)),

@@ -126,6 +126,36 @@ def _first_words(path: Any) -> str:
     return sentence.rstrip(".:")
 
 
+def zoo() -> tuple[Entry, ...]:
+    """The names in model zoos, from the list that ships; whether they can be counted needs the zoo itself."""
+    from convstat.sources.zoo import ZOOS, names
+
+    return tuple({"zoo": name, "name": f"{name}/{model}"} for name in ZOOS for model in names(name))
+
+
+def matching(entries: tuple[Entry, ...], what: str, pattern: str | None) -> tuple[Entry, ...]:
+    """Keep the entries with a name that a pattern is in, or matches where it has wildcards; case does not matter."""
+    from convstat.errors import UsageError, did_you_mean
+
+    if pattern is None:
+        return entries
+    import re
+    from fnmatch import translate
+
+    wild = re.compile(translate(pattern.lower()) if set(pattern) & set("*?[") else f".*{re.escape(pattern.lower())}.*")
+    kept = tuple(entry for entry in entries if any(wild.fullmatch(name) for name in _names(entry)))
+    if not kept:
+        known = [name for entry in entries for name in _names(entry)]
+        raise UsageError(f"no name in the list of {what} matches '{pattern}'", help=did_you_mean(pattern, known))
+    return kept
+
+
+def _names(entry: Entry) -> tuple[str, ...]:
+    """A name in full, and without its folder or zoo."""
+    full = str(entry["name"]).lower()
+    return full, full.rpartition("/")[2]
+
+
 LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
     "layers": (layers, "layers", "family"),
     "blocks": (blocks, "blocks", None),
@@ -133,6 +163,7 @@ LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
     "formats": (formats, "formats", None),
     "metrics": (metrics, "metrics of budgets", None),
     "configs": (configs, "specs in configs/", None),
+    "zoo": (zoo, "models in zoos", "zoo"),
 }
 """What can be listed."""
 
@@ -147,6 +178,14 @@ def list_(
             autocompletion=o.complete_words(*LISTS),
         ),
     ],
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PATTERN",
+            help="Only names with this in them, or that match it: resnet, 'torchvision/*_fpn'.",
+            show_default=False,
+        ),
+    ] = None,
     format: o.Format = None,
     width: o.Width = None,
     ascii: o.Ascii = False,
@@ -163,5 +202,5 @@ def list_(
     read, title, group = LISTS[what]
     session = Session(format=format, width=width, ascii=ascii)
     with session.writing(()) as (outputs, _):
-        session.write(outputs, [Listing(title, read(), group)])
+        session.write(outputs, [Listing(title, matching(read(), what, pattern), group)])
     return ExitCode.OK

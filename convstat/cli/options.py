@@ -23,15 +23,18 @@ def examples(*lines: str) -> str:
 
 
 def complete_target(incomplete: str) -> list[str]:
-    """Offer specs, saved reports and folders."""
+    """Offer specs, saved reports, folders, the models in Python files, and the names in model zoos."""
     import os
 
+    path, colon, start = incomplete.rpartition(":")
+    if colon and path.endswith(".py"):
+        return [f"{path}:{name}" for name in _models_in(path) if name.startswith(start)]
     folder, start = os.path.split(incomplete)
+    found = _in_zoos(incomplete)
     try:
         names = sorted(os.listdir(folder or "."))
     except OSError:
-        return []
-    found = []
+        return found
     for name in names:
         path = os.path.join(folder, name)
         if name.startswith(start) and not (name.startswith(".") and not start):
@@ -39,7 +42,35 @@ def complete_target(incomplete: str) -> list[str]:
                 found.append(f"{path}/")
             elif name.endswith((".yaml", ".yml", ".json")):
                 found.append(path)
+            elif name.endswith(".py"):
+                found.append(f"{path}:")
     return found
+
+
+def _in_zoos(incomplete: str) -> list[str]:
+    """The zoos, and the names in one once it is written; from the list that ships, not from the zoo."""
+    from convstat.sources import zoo
+
+    found = []
+    for name in zoo.ZOOS:
+        if incomplete.startswith(f"{name}/"):
+            found += [full for model in zoo.names(name) if (full := f"{name}/{model}").startswith(incomplete)]
+        elif f"{name}/".startswith(incomplete):
+            found.append(f"{name}/")
+    return found
+
+
+def _models_in(path: str) -> list[str]:
+    """The classes and functions of a Python file, which is read and not run."""
+    import ast
+    from pathlib import Path
+
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8", errors="replace"))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
 
 
 def complete_format(incomplete: str) -> list[str]:
@@ -63,6 +94,7 @@ Arguments = Annotated[
     typer.Argument(
         metavar="TARGET|KEY=VALUE",
         help="Specs (net.yaml, net.yaml#variant, - for standard input), inline layers ('Conv2d(4, 8, 3)'), "
+        "Python models (package.module:build, file.py:Net), zoo models (torchvision/resnet50, timm/NAME), "
         "saved reports (report.json); and overrides of their parameters.",
         show_default=False,
         autocompletion=complete_target,
@@ -133,6 +165,15 @@ Counters = Annotated[
         "see convstat list counters.",
         rich_help_panel=WHAT,
         autocompletion=complete_words(*COUNTER_NAMES),
+    ),
+]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        metavar="eval|train",
+        help="eval counts a forward pass, train a forward and a backward pass (default: eval).",
+        rich_help_panel=WHAT,
+        autocompletion=complete_words("eval", "train"),
     ),
 ]
 Per = Annotated[

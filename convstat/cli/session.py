@@ -16,6 +16,7 @@ from convstat.sources import FORMS, resolve
 
 if TYPE_CHECKING:
     from convstat.render.base import Result
+    from convstat.report import Report
 
 
 T = TypeVar("T")
@@ -119,6 +120,15 @@ class Session:
         """Say something on standard error that only ``-v`` asks for."""
         if self.verbose:
             show_problems([Diagnostic(text, severity="note")])
+
+    def environment(self, reports: Sequence[Report]) -> None:
+        """Say what was special about this installation, once; it changes no count."""
+        if not self.verbose:
+            return
+        from convstat.trace.environment import NOTE
+
+        if any(NOTE in report.model.notes for report in reports):
+            self.detail(NOTE)
 
     def write(self, outputs: Outputs, results: Sequence[Result]) -> None:
         """Write the results everywhere."""

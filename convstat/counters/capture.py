@@ -79,7 +79,8 @@ def device_of(inputs: tuple[Any, ...]) -> str:
     import torch
     from torch.utils._pytree import tree_leaves
 
-    return next((leaf.device.type for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor)), "cpu")
+    # A plain tuple: torch takes a subclass of one for a single value.
+    return next((leaf.device.type for leaf in tree_leaves(tuple(inputs)) if isinstance(leaf, torch.Tensor)), "cpu")
 
 
 def first_line(error: BaseException) -> str:

@@ -14,9 +14,10 @@ from convstat import reconcile
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction
 from convstat.counters.capture import first_line
 from convstat.counters.stages import GraphStages, Stages
-from convstat.errors import UsageError
+from convstat.errors import ConvstatError, UsageError
 from convstat.graph import Graph
 from convstat.report import CounterRow, Report
+from convstat.sources.recipe import EndlessError
 
 if TYPE_CHECKING:
     import torch
@@ -59,22 +60,28 @@ def _row(counter: Counter, report: Report, stages: Stages, wanted: str) -> Count
         said = getattr(counter, "unavailable", None)
         reason = (said and said()) or f"it is not installed; {counter.help}"
         return reconcile.failed(name, variant, None, "unavailable", reason)
-    why_not = stages.why_not_meta() or counter.why_not_meta(stages.trace("meta"))
-    device = wanted if wanted != "auto" else "cpu" if why_not else "meta"
-    if device == "meta" and why_not:
-        return reconcile.failed(name, variant, version, "skipped", f"{why_not}; use --device auto or cpu", device)
-    model, inputs = stages.model(device)
+    device = "meta" if wanted == "auto" else wanted
     try:
+        why_not = stages.why_not_meta() or counter.why_not_meta(stages.trace("meta"))
+        device = wanted if wanted != "auto" else "cpu" if why_not else "meta"
+        if device == "meta" and why_not:
+            return reconcile.failed(name, variant, version, "skipped", f"{why_not}; use --device auto or cpu", device)
+        model, inputs = stages.model(device)
         with stages.running(device):
             reported = counter.run(model, inputs)
     except CounterFailure as failure:
         return reconcile.failed(name, variant, version, "failed", str(failure), device)
-    except Exception as error:
+    except ConvstatError:
+        raise
+    except (Exception, EndlessError) as error:
         return reconcile.failed(name, variant, version, "failed", first_line(error), device)
     # Where the answers are the same, so are the traces, and that of meta is there already.
     trace_device = device if why_not else "meta"
-    with stages.running(trace_device):
-        prediction = predict(counter, *stages.model(trace_device), stages.trace(trace_device))
+    try:
+        with stages.running(trace_device):
+            prediction = predict(counter, *stages.model(trace_device), stages.trace(trace_device))
+    except CounterFailure as failure:
+        prediction = Prediction(None, None, failure=str(failure))
     return reconcile.reconcile(
         report.layers, reported, prediction, name=name, variant=variant, version=version, device=device
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from convstat.counters.base import CounterFailure
 from convstat.counters.capture import first_line
 from convstat.errors import DeviceError, SourceError
 from convstat.graph import Graph
@@ -99,6 +101,7 @@ class ModuleStages:
         if traced.way == "fake tensors":
             # A counter needs real values where meta has no answer.
             self._models.clear()
+            self._traces.clear()
 
     def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         """The model, and its inputs in the order of its forward's parameters."""
@@ -107,21 +110,12 @@ class ModuleStages:
 
     def _made(self, device: str) -> tuple[torch.nn.Module, Example]:
         if device not in self._models:
-            import torch
-
-            from convstat.sources.recipe import Example, failed
-            from convstat.trace.placing import place
+            from convstat.trace.run import make
 
             try:
-                with torch.device(device):
-                    module, given = self.recipe.make()
-                example = self.example_of(module, given)
-            except (RuntimeError, MemoryError) as error:
-                raise failed(f"{self.recipe.source} could not be made on {device}", error) from error
-            self._models[device] = (
-                module,
-                Example(place(example.args, device), place(dict(example.kwargs), device)),
-            )
+                self._models[device] = make(self.recipe, self.example_of, device)
+            except Exception as error:
+                raise CounterFailure(f"the model cannot be made on the {device}: {first_line(error)}") from error
         return self._models[device]
 
     def trace(self, device: str) -> Trace:
@@ -131,7 +125,10 @@ class ModuleStages:
 
             module, example = self._made(device)
             with self.running(device):
-                self._traces[device] = record(module, example.args, example.kwargs)
+                try:
+                    self._traces[device] = record(module, example.args, example.kwargs)
+                except Exception as error:
+                    raise CounterFailure(f"the model does not run on the {device}: {first_line(error)}") from error
         return self._traces[device]
 
     def why_not_meta(self) -> str | None:
@@ -144,33 +141,52 @@ class ModuleStages:
         from contextlib import ExitStack
 
         from convstat.trace.answers import Answers
-        from convstat.trace.placing import placed
+        from convstat.trace.bounds import limited_memory, room
+        from convstat.trace.placing import Redirected, placed
+        from convstat.trace.record import compiler_off
         from convstat.trace.run import declared_operators
 
         with ExitStack() as stack:
-            stack.enter_context(placed(self._made(device)[0], device, self.recipe.dtype))
+            stack.enter_context(self.recipe.around())
+            stack.enter_context(compiler_off())
+            if self.traced.redirected:
+                stack.enter_context(Redirected(device))
+            if device == "cpu":
+                stack.enter_context(limited_memory(room()))
+            module, _ = self._made(device)
+            stack.enter_context(placed(module, device, self.recipe.dtype, copied=self.recipe.is_made))
             if device == "meta":
                 stack.enter_context(declared_operators())
                 stack.enter_context(Answers(values=self.recipe.assume_values))
             yield
 
 
-def positional(module: torch.nn.Module, example: Example) -> tuple[Any, ...]:
+class Inputs(tuple[Any, ...]):
+    """The positional inputs of a forward pass; ``keywords`` are those that can only be passed by name."""
+
+    keywords: Mapping[str, Any] = MappingProxyType({})
+
+
+def positional(module: torch.nn.Module, example: Example) -> Inputs:
     """The arguments of a forward pass by position, as most counters want them.
 
-    Keyword arguments are put at their place; one that can only be passed by name is left to the counter to miss.
+    Keyword arguments are put at their place, and defaults before them.
     """
-    if not example.kwargs:
-        return example.args
-    from inspect import Parameter, signature
+    from convstat.trace.forward import positional_parameters
 
-    bound = signature(module.forward).bind(*example.args, **example.kwargs)
-    bound.apply_defaults()
-    last = max(list(bound.arguments).index(name) for name in example.kwargs if name in bound.arguments)
-    kinds = bound.signature.parameters
-    values = [
-        value
-        for place, (name, value) in enumerate(bound.arguments.items())
-        if place <= last and kinds[name].kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    return tuple(values)
+    values = list(example.args)
+    rest = dict(example.kwargs)
+    gap: list[Any] = []
+    for parameter in positional_parameters(module)[len(values) :]:
+        if not rest:
+            break
+        if parameter.name in rest:
+            values += [*gap, rest.pop(parameter.name)]
+            gap = []
+        elif parameter.default is not parameter.empty:
+            gap.append(parameter.default)
+        else:
+            break
+    inputs = Inputs(values)
+    inputs.keywords = rest
+    return inputs

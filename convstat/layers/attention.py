@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convstat.errors import LayerError
 from convstat.formulas.attention import attention_macs
@@ -39,7 +39,8 @@ def _split(shape: Shape, batch_first: bool) -> tuple[int, int]:
 class MultiheadAttention(Layer):
     """Multi-head attention: of one input to itself, or of a query to keys and values.
 
-    MACs are the projections and both products; scaling the queries is ``elementwise``.
+    MACs are the projections and both products; scaling the queries is ``elementwise``, and averaging the weights over
+    the heads, as torch does unless ``need_weights`` is false, is a ``reduction``.
     Inputs: one (self-attention), two (query; key and value), or three. The output is the sequence, without the weights.
     As in torch, ``batch_first`` is false unless set: the first dimension, which is the batch elsewhere, is then the
     sequence and the second the batch.
@@ -59,6 +60,8 @@ class MultiheadAttention(Layer):
     kdim = Argument(Optional(Count()), None)
     vdim = Argument(Optional(Count()), None)
     batch_first = Argument(Flag(), False)
+    # torch takes it when the module is called, and other counters see other kernels by it.
+    need_weights = Argument(Flag(), True)
 
     def _three(self, inputs: tuple[Shape, ...]) -> tuple[Shape, Shape, Shape]:
         """The shapes of query, key and value."""
@@ -102,6 +105,8 @@ class MultiheadAttention(Layer):
             "elementwise": batch * queries * self.embed_dim,
             "softmax": batch * self.num_heads * queries * attended,
         }
+        if self.need_weights:
+            other["reduction"] = other["softmax"]
         if self.bias:
             # The queries, the keys, the values, and the output.
             other["bias"] = batch * (2 * queries + 2 * keys) * self.embed_dim
@@ -127,8 +132,11 @@ class MultiheadAttention(Layer):
 
     def call(self, module: torch.nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         query, key, value = inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]
-        output: torch.Tensor = module(query, key, value, need_weights=False)[0]
+        output: torch.Tensor = module(query, key, value, need_weights=self.need_weights)[0]
         return output
+
+    def torch_arguments(self) -> dict[str, Any]:
+        return {name: value for name, value in super().torch_arguments().items() if name != "need_weights"}
 
 
 _ACTIVATION = {kind.kind().lower(): kind for kind in _ACTIVATIONS if kind.kind() in ("ReLU", "GELU")}
@@ -169,7 +177,12 @@ class TransformerEncoderLayer(Layer):
     def _parts(self, shape: Shape) -> dict[str, tuple[Layer, Shape]]:
         """Each part with the shape of its input."""
         wide = (*shape[:-1], self.dim_feedforward)
-        attention = {"num_heads": self.nhead, "bias": self.bias, "batch_first": self.batch_first}
+        attention = {
+            "num_heads": self.nhead,
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "need_weights": False,
+        }
         norm = LayerNorm.create({"bias": self.bias}, (shape,))
         return {
             "self_attn": (MultiheadAttention.create(attention, (shape,)), shape),

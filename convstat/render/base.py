@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import UsageError, did_you_mean
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convstat.render.listing import Listing
     from convstat.report import Report
 
-    Result = Report | Comparison | Check | Listing
+    Result: TypeAlias = Report | Comparison | Check | Listing
 
 ENTRY_POINTS = "convstat.renderers"
 

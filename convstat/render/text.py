@@ -113,7 +113,9 @@ def rounded(above: int, below: int, decimals: int) -> int:
     >>> rounded(1, 8, 2), rounded(3, 8, 2), rounded(2, 3, 0)
     (12, 38, 1)
     """
-    whole, rest = divmod(above * 10**decimals, below)
+    # A power of an int is Any to mypy, because its exponent might be negative.
+    shifted: int = above * 10**decimals
+    whole, rest = divmod(shifted, below)
     up = 2 * rest > below or (2 * rest == below and whole % 2 == 1)
     return whole + up
 

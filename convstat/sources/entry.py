@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
-from convstat.sources.recipe import Example, Recipe, users_code
+from convstat.sources.recipe import Example, Recipe, failed, users_code
 
 if TYPE_CHECKING:
     import torch
@@ -21,68 +21,64 @@ if TYPE_CHECKING:
 
 def recipe(argument: str, overrides: Mapping[str, Any]) -> Recipe:
     """Import what the argument names and say how to make its model; raises SourceError with the user's own line."""
+    from torch import nn
+
+    from convstat.sources.importing import import_place
+    from convstat.trace.bounds import limited_memory, room
+
     place, _, name = argument.rpartition(":")
-    module = _import(place)
-    target = _attribute(module, place, name)
+    try:
+        with limited_memory(room()):
+            # What is made on import is made for real: no way is chosen yet.
+            module, neighbours = import_place(place)
+            target = _attribute(module, place, name)
+    except MemoryError as error:
+        raise failed(f"cannot import {place}", error) from None
     keywords = {key: plain(value) for key, value in overrides.items()}
     label = name.rpartition(".")[2]
-    return Recipe(label, argument, "module", _maker(argument, target, keywords))
+    maker = _maker(argument, target, keywords)
+    return Recipe(label, argument, "module", maker, around=neighbours.active, is_made=isinstance(target, nn.Module))
 
 
-def _import(place: str) -> Any:
-    import importlib
-    import importlib.util
-    import sys
-    from pathlib import Path
+def recipe_of(target: Any, name: str, source: str, overrides: Mapping[str, Any]) -> Recipe:
+    """Say how to make a model from what an entry point would name: a module, a class, or anything that returns one."""
+    from torch import nn
 
-    if place.endswith(".py"):
-        path = Path(place)
-        if not path.is_file():
-            near = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
-            raise SourceError(f"there is no file {place}", help=did_you_mean(place, near))
-        # Its neighbours can be imported, as when Python runs the file itself.
-        _search(str(path.parent.resolve()))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        if spec is None or spec.loader is None:
-            raise SourceError(f"cannot import {place}")
-        module = importlib.util.module_from_spec(spec)
-        # Registered, so that dataclasses and pickling inside it find it; not over a module of that name.
-        sys.modules.setdefault(path.stem, module)
-        with users_code(f"cannot import {place}"):
-            spec.loader.exec_module(module)
-        return module
-    _search(str(Path.cwd()))
-    with users_code(f"cannot import {place}"):
-        return importlib.import_module(place)
-
-
-def _search(folder: str) -> None:
-    import sys
-
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    keywords = {key: plain(value) for key, value in overrides.items()}
+    return Recipe(name, source, "module", _maker(source, target, keywords), is_made=isinstance(target, nn.Module))
 
 
 def _attribute(module: Any, place: str, name: str) -> Any:
     target = module
+    passed = place
     for part in name.split("."):
-        if not hasattr(target, part):
-            from torch import nn
-
-            known = [
-                key
-                for key, value in vars(target).items()
-                if not key.startswith("_") and (callable(value) or isinstance(value, nn.Module))
-            ]
-            raise SourceError(f"{place} has no '{part}'", help=did_you_mean(part, known))
-        target = getattr(target, part)
+        with users_code(f"{passed} has no '{part}'"):
+            found = getattr(target, part, _MISSING)
+        if found is _MISSING:
+            raise SourceError(f"{passed} has no '{part}'", help=did_you_mean(part, _models(target)))
+        target, passed = found, f"{passed}{'.' if passed != place else ':'}{part}"
     return target
 
 
+_MISSING = object()
+
+
+def _models(owner: Any) -> list[str]:
+    """The names in a module or a class that a model may come from: what it defines before what it imported."""
+    from torch import nn
+
+    names = [name for name, value in vars(owner).items() if callable(value) or isinstance(value, nn.Module)]
+    return [name for name in names if not name.startswith("_")]
+
+
 def plain(value: object) -> object:
-    """What a Python function expects: floats and not exact fractions."""
+    """What a Python function expects: floats and not exact fractions.
+
+    >>> plain([Fraction(1, 2), Fraction(1), 3])
+    [0.5, 1.0, 3]
+    """
     if isinstance(value, Fraction):
-        return int(value) if value.denominator == 1 else float(value)
+        return float(value)
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
@@ -100,7 +96,7 @@ def _maker(
             )
         return lambda: (target, None)
     if not callable(target):
-        raise SourceError(f"{argument} is a {type(target).__name__}, not a module or something that returns one")
+        raise SourceError(f"{argument} is of type {type(target).__name__}, no module and nothing that returns one")
     _check_keywords(argument, target, keywords)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
@@ -108,7 +104,7 @@ def _maker(
             result = target(**keywords)
         module, inputs = (result[0], result[1]) if isinstance(result, tuple) and len(result) == 2 else (result, None)
         if not isinstance(module, nn.Module):
-            raise SourceError(f"{argument} returned a {type(result).__name__}, not a module or (module, inputs)")
+            raise SourceError(f"{argument} gave a {type(result).__name__}: it should be a module, or (module, inputs)")
         return module, None if inputs is None else _example(inputs)
 
     return make

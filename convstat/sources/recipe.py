@@ -5,9 +5,10 @@ The model is made anew for every device that is tried, so nothing is allocated b
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ class Recipe:
     """Whether values that the model reads from tensors are known not to change a count."""
     dtype: torch.dtype | None = None
     """The floating-point type that its weights have while it runs; None leaves them as they are."""
+    is_made: bool = False
+    """Whether ``make`` gives a model that is there already: it is used as it is, and left as it was."""
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+    """What is entered around all that the user's code does, such as importing when it runs."""
     needs_cpu: bool = False
     """Whether the model can only be made and run on real tensors in the main memory, as quantized nets can."""
     explain: Callable[[Report], tuple[str, ...]] | None = None
@@ -54,6 +59,10 @@ class Recipe:
 
 class EndlessError(BaseException):
     """A model that goes on beyond every limit; no ``Exception``, so that a model that catches those does not go on."""
+
+
+class TooLargeError(EndlessError):
+    """A model that takes too much memory."""
 
 
 @contextmanager
@@ -76,15 +85,37 @@ def users_code(what: str) -> Iterator[None]:
     with quiet():
         try:
             yield
-        except (ConvstatError, KeyboardInterrupt, GeneratorExit):
+        except (ConvstatError, KeyboardInterrupt, GeneratorExit, MemoryError):
+            # Without memory, no message can be made here.
             raise
         except BaseException as error:
             raise failed(what, error) from error
 
 
-def failed(what: str, error: BaseException, *, notes: tuple[str, ...] = (), help: tuple[str, ...] = ()) -> SourceError:
+def failed(
+    what: str,
+    error: BaseException,
+    *,
+    mark: Mark | None = None,
+    notes: tuple[str, ...] = (),
+    help: tuple[str, ...] = (),
+) -> SourceError:
     """Say what of the user's failed, with the innermost line that is neither torch's, nor Python's, nor ours."""
-    return SourceError(Diagnostic(f"{what}: {reason(error)}", users_line(error), notes=notes, help=help))
+    if not help and wants_gpu(error):
+        help = (NO_GPU,)
+    return SourceError(Diagnostic(f"{what}: {reason(error)}", mark or users_line(error), notes=notes, help=help))
+
+
+NO_GPU = "there is no GPU here: ask torch.cuda.is_available() first, or leave the model where it is made"
+
+_NO_GPU = re.compile(
+    r"not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA (?:error|driver)|not linked with support for"
+)
+
+
+def wants_gpu(error: BaseException) -> bool:
+    """Whether something failed because it wants a GPU and there is none."""
+    return _NO_GPU.search(str(error)) is not None
 
 
 def reason(error: BaseException) -> str:
@@ -146,6 +177,12 @@ def _rank(filename: str) -> int:
             return 0 if first.partition(".")[0] in ("torch", "torchvision", "functorch") else 1
     python = (Path(paths["stdlib"]), Path(paths["platstdlib"]), Path(sys.base_prefix) / "lib")
     return 0 if any(path.is_relative_to(folder.resolve()) for folder in python) else 2
+
+
+def definition(function: Any) -> Mark | None:
+    """The place of a function of the user's own."""
+    code = getattr(function, "__code__", None)
+    return _mark(code.co_filename, code.co_firstlineno) if code is not None and _rank(code.co_filename) > 1 else None
 
 
 def _frame_mark(frame: traceback.FrameSummary) -> Mark | None:

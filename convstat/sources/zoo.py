@@ -51,6 +51,14 @@ def installed_names(zoo: str) -> tuple[str, ...]:
         return tuple(sorted(timm.list_models()))
 
 
+def variants(argument: str) -> tuple[str, ...]:
+    """The published entries of a model, as they are written behind its ``#``."""
+    zoo, _, name = argument.partition("/")
+    if zoo != "torchvision":
+        raise UsageError(f"{argument} has no variants", help="timm names its weights in the name")
+    return tuple(entry.name for entry in _models(name).get_model_weights(name))
+
+
 def recipe(argument: str, variant: str | None, overrides: Mapping[str, Any]) -> Recipe:
     """Say how to make a zoo's model; raises SourceError where the zoo is missing or has no such model."""
     zoo, _, name = argument.partition("/")
@@ -63,12 +71,7 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
     from convstat.trace.environment import torchvision_compat
 
     note = torchvision_compat()
-    with _importing("torchvision"):
-        from torchvision import models
-
-    known = models.list_models()
-    if name not in known:
-        raise _unknown("torchvision", name, known)
+    models = _models(name)
     builder = models.get_model_builder(name)
     entry = _entry(name, variant, models)
     source = f"torchvision/{name}" + (f"#{variant}" if variant else "")
@@ -97,6 +100,20 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
         needs_cpu=quantize,
         explain=_second_stage if is_detector else None,
     )
+
+
+def _models(name: str) -> Any:
+    """torchvision's models, of which ``name`` has to be one."""
+    from convstat.trace.environment import torchvision_compat
+
+    torchvision_compat()
+    with _importing("torchvision"):
+        from torchvision import models
+
+    known = models.list_models()
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+    return models
 
 
 def _second_stage(report: Report) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from convstat.trace.placing import Counting, is_mixed, place, tensors
+from convstat.trace.placing import Counting, place, tensors, without_storage
 
 
 class Answers(Counting):  # type: ignore[no-untyped-call]
@@ -41,13 +41,13 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
         if answer is not None and _any_meta((args, kwargs)):
             return answer(self, func, args, kwargs)
         try:
-            return func(*args, **kwargs)
-        except (RuntimeError, NotImplementedError):
-            # A constant made on CPU met a meta tensor: its shape is all that matters from here on.
-            # Kept on CPU until then, so that models may read the constants that they made themselves.
-            if not is_mixed((args, kwargs)):
+            # Constants stay on the CPU until they meet a meta tensor, so that models may read those that they made.
+            return without_storage(func, args, kwargs)
+        except NotImplementedError:
+            if answer is None or func.namespace == "aten":
                 raise
-            return func(*place(args, "meta"), **place(kwargs, "meta"))
+            # An operator of torchvision's that is declared only, called on constants.
+            return answer(self, func, place(args, "meta"), place(kwargs, "meta"))
 
     def assume(self, what: str) -> None:
         """Write an assumption down."""

@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from convstat.sources.recipe import EndlessError
+from convstat.sources.recipe import EndlessError, TooLargeError
 
-MAX_KERNELS = 300_000
+MAX_KERNELS = 250_000
 """Kernels that a constructor or a forward pass may run; a net of ten thousand layers runs about 50,000."""
 
-MAX_PARAMETERS = 250_000
-"""Parameters (tensors, not values) that a model may register; the largest mixtures of experts have 50,000."""
+MAX_CALLS = 250_000
+"""Calls of modules and functions in a forward pass."""
 
-MAX_MODULES = 500_000
-"""Modules that may be registered inside others."""
+MAX_PARAMETERS = 150_000
+"""Parameters (tensors, not values) that a constructor may register; the largest mixtures of experts have 70,000."""
+
+MAX_MODULES = 300_000
+"""Modules that a constructor may register inside others."""
+
+MAX_MADE_IN_FORWARD = 10_000
+"""Parameters or modules that a forward pass may make."""
 
 MEMORY_WITHOUT_WEIGHTS = 2 * 2**30
 """Bytes that may be taken while neither weights nor activations are stored."""
@@ -43,7 +49,7 @@ class Count:
 
 def kernels(what: str) -> Count:
     """A count of kernels, of what runs them."""
-    return Count(MAX_KERNELS, what + " ran more than {} kernels and did not end")
+    return Count(MAX_KERNELS, what + " ran more than {} kernels")
 
 
 def available_memory() -> int | None:
@@ -100,3 +106,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an exception says that there is no more memory, Python's or torch's."""
     text = str(error)
     return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text
+
+
+def too_large(error: BaseException) -> TooLargeError:
+    """What is raised instead of an exception that says that there is no more memory: no model goes on after it."""
+    return TooLargeError(str(error))

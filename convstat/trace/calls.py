@@ -79,6 +79,9 @@ class KernelCall:
     """An operator that reached its kernel: ``op`` is ``aten.convolution``, ``overload`` is ``default``.
 
     ``children`` are the functions that the kernel itself called: torch's meta kernels are written in Python.
+    ``owner`` is a place in :attr:`Trace.modules` where that is not the module around the call:
+    the kernels of the backward pass have the module of their forward kernel,
+    and those of a scripted module, whose parts are not called through Python, the part whose parameter they read.
     """
 
     op: str
@@ -87,6 +90,8 @@ class KernelCall:
     kwargs: Mapping[str, Value] = field(default_factory=lambda: _NO_VALUES)
     output: Value = None
     children: tuple[Call, ...] = ()
+    owner: int | None = None
+    backward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,12 @@ class ParameterInfo:
 
 @dataclass(frozen=True, slots=True)
 class BufferInfo:
-    """A stored tensor that is not learned, such as a running mean."""
+    """A stored tensor that is not learned, such as a running mean; equal ``key`` means the same tensor."""
 
     name: str
     shape: Shape
     dtype: str
+    key: int = -1
 
     @property
     def numel(self) -> int:
@@ -222,7 +228,7 @@ class Trace:
         while stack:
             call, owner = stack.pop()
             if isinstance(call, KernelCall):
-                yield call, owner
+                yield call, owner if call.owner is None else self.modules[call.owner]
                 continue
             if isinstance(call, ModuleCall) and self.modules[call.module].registered:
                 owner = self.modules[call.module]

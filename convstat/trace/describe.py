@@ -31,7 +31,7 @@ def describe(value: Any) -> Value:
     (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
     """
     if isinstance(value, torch.Tensor):
-        if value.layout is not _STRIDED or value.is_nested:
+        if value.layout is not _STRIDED or value.is_nested or nn.parameter.is_lazy(value):
             return _odd_tensor(value)
         return TensorInfo(tuple(value.shape), dtype_name(value.dtype))
     if type(value) in _PLAIN:
@@ -48,9 +48,9 @@ def describe(value: Any) -> Value:
 
 
 def _odd_tensor(value: torch.Tensor) -> Value:
-    """A tensor that is not one dense block: sparse, or one whose samples differ in shape."""
-    if value.is_nested:
-        return ObjectInfo("torch.nested")
+    """A tensor that is not one dense block: sparse, of samples that differ in shape, or without a shape as yet."""
+    if value.is_nested or nn.parameter.is_lazy(value):
+        return ObjectInfo(type_name(type(value)))
     return TensorInfo(tuple(value.shape), dtype_name(value.dtype), str(value.layout).removeprefix("torch."))
 
 
@@ -99,6 +99,8 @@ class ModuleTable:
                 if child is not None
             )
         self.registered = len(self.modules)
+        # A scripted module makes the Python objects of its tensors when asked: kept, so that each keeps its id.
+        self._alive = [*model.parameters(), *model.buffers()]
         self.keys: dict[int, int] = {}
 
     def _add(self, module: nn.Module, paths: list[str]) -> int:
@@ -145,7 +147,12 @@ class ModuleTable:
             children=tuple(dict.fromkeys(entries)),
             entries=entries,
             buffers=tuple(
-                BufferInfo(name, tuple(buffer.shape), dtype_name(buffer.dtype))
+                BufferInfo(
+                    name,
+                    tuple(buffer.shape),
+                    dtype_name(buffer.dtype),
+                    self.keys.setdefault(id(buffer), len(self.keys)),
+                )
                 for name, buffer in module._buffers.items()
                 if buffer is not None and not isinstance(buffer, nn.UninitializedBuffer)
             ),
@@ -154,7 +161,7 @@ class ModuleTable:
     def _packed(self, module: nn.Module) -> tuple[ParameterInfo, ...]:
         """The parameters of a quantized module: packed in an attribute, or in a submodule that is never called."""
         packed: Any = vars(module).get("_packed_params")
-        if packed is None and (inner := module._modules.get("_packed_params")) is not None:
+        if packed is None and (inner := dict(module._modules.items()).get("_packed_params")) is not None:
             packed = getattr(inner, "_packed_params", getattr(inner, "_packed_weight", None))
         if not isinstance(packed, torch.ScriptObject) or _holds_for_parent(module):
             return ()
@@ -192,4 +199,7 @@ def _attributes(module: nn.Module) -> dict[str, Value]:
     for name, value in module._parameters.items():
         if value is None:
             found[name] = None
+    if isinstance(module, torch.jit.ScriptModule):
+        # The class that it was scripted from.
+        found["original_name"] = module.original_name
     return found

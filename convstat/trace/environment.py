@@ -54,7 +54,9 @@ def torchvision_compat() -> str | None:
     Does nothing where torchvision is not installed, is imported already, or loads its operators.
     """
     if not _done:
-        _done.insert(0, _declare_missing())
+        # Looking for torchvision may ask again: whoever watches imports declares its operators first.
+        _done.append(None)
+        _done[0] = _declare_missing()
     note: str | None = _done[0]
     return note
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from convstat.errors import ConvstatError, Mark, SourceError
-from convstat.sources.recipe import failed, reason, users_line
+from convstat.sources.recipe import NO_GPU, failed, reason, users_line, wants_gpu
 
 VALUES = "it reads values of tensors"
 
@@ -26,10 +26,6 @@ _OF_THE_WAY = re.compile(
 
 _NO_OPERATORS = re.compile(r"Couldn't load custom C\+\+ ops|torchvision::\w+")
 
-_NO_GPU = re.compile(
-    r"not compiled with CUDA|NVIDIA|No CUDA GPUs|CUDA (?:error|driver)|linked with support for|XPU|MPS"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -44,6 +40,7 @@ class Failure:
     signature: str | None = None
     options: str = ""
     inputs: str = ""
+    forward: Mark | None = None
 
     @property
     def cause(self) -> BaseException:
@@ -70,8 +67,8 @@ class Failure:
 
     @property
     def mark(self) -> Mark | None:
-        """The user's own line."""
-        return users_line(self.cause)
+        """The user's own line; where it was not reached, that of the forward."""
+        return users_line(self.cause) or self.forward
 
     def why(self) -> str:
         """The reason in a few words, with the place."""
@@ -88,11 +85,6 @@ class UnfitError(Exception):
     """A way that cannot be tried for this model; the message says why."""
 
 
-def wants_gpu(error: BaseException) -> bool:
-    """Whether a model failed because it wants a GPU and there is none."""
-    return _NO_GPU.search(str(error)) is not None
-
-
 def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     """Make one error of all ways that failed: the one that is the model's own, as a real run would show it."""
     tried = [failure for failure in failures if not failure.is_unfit]
@@ -104,13 +96,15 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     if chosen.inputs:
         notes.append(f"it was given {chosen.inputs}")
     what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be made"
-    return failed(what, chosen.cause, notes=tuple(notes), help=tuple(_help(chosen, device, failures)))
+    error = failed(what, chosen.cause, notes=tuple(notes), help=tuple(_help(chosen, device, failures)))
+    error.__cause__ = chosen.cause
+    return error
 
 
 def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
     text = str(chosen.cause)
     if wants_gpu(chosen.cause):
-        return ["there is no GPU here; let the model stay where it is made, convstat puts it where it counts"]
+        return [NO_GPU]
     if chosen.is_artefact:
         if device == "meta":
             return ["leave --device out, or run it for real with --device cpu"]
@@ -122,6 +116,8 @@ def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
         return help or ["run it for real with --device cpu"]
     if chosen.signature is None:
         return ["it is called with the overrides alone: NAME=VALUE"] if isinstance(chosen.cause, TypeError) else []
+    if isinstance(chosen.cause, RecursionError):
+        return ["its forward calls itself without end, or nests deeper than Python can"]
     if "memory" in text:
         return ["give a smaller input or batch"]
     return [f"its forward takes ({chosen.signature})", f"for example: {chosen.options}"]

@@ -36,10 +36,15 @@ def parameters_of(module: nn.Module) -> tuple[Parameter, ...] | None:
         )
 
 
+def positional_parameters(module: nn.Module) -> tuple[Parameter, ...]:
+    """What forward takes by position, in order."""
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(parameter for parameter in parameters_of(module) or () if parameter.kind in kinds)
+
+
 def argument_names(module: nn.Module) -> tuple[str, ...]:
     """The names of what forward takes by position, in order."""
-    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(parameter.name for parameter in parameters_of(module) or () if parameter.kind in kinds)
+    return tuple(parameter.name for parameter in positional_parameters(module))
 
 
 def keyword_names(module: nn.Module) -> tuple[str, ...] | None:

@@ -17,23 +17,48 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convstat.trace.bounds import MAX_MODULES, MAX_PARAMETERS, Count, kernels
+from convstat.trace.bounds import (
+    MAX_MADE_IN_FORWARD,
+    MAX_MODULES,
+    MAX_PARAMETERS,
+    Count,
+    is_out_of_memory,
+    kernels,
+    too_large,
+)
 
 LARGE = 64 * 2**20
-"""Bytes from which a tensor that a constructor makes is a weight: nobody reads values from it."""
+"""Bytes from which a tensor that a model makes begins on meta: nobody reads single values from it."""
 
 
 @contextmanager
-def building(device: str | None) -> Iterator[None]:
+def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
     """Make modules within limits, and with a device, without storing weights.
 
     Every parameter and buffer then moves to that device as it is registered, so that the initialisers cost nothing;
     the rest of the constructor runs as it always does.
-    With None, registrations are only counted.
+    With None, registrations are only counted, and kernels if they are ``watched``:
+    ``torch.jit.trace`` does not work while they are.
     """
+    with ExitStack() as stack:
+        stack.enter_context(_registering("its constructor", device, MAX_PARAMETERS, MAX_MODULES))
+        if watched:
+            stack.enter_context(_Building(device))
+        yield
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Run a forward pass within limits on what it makes."""
+    with _registering("the forward pass", None, MAX_MADE_IN_FORWARD, MAX_MADE_IN_FORWARD):
+        yield
+
+
+@contextmanager
+def _registering(what: str, device: str | None, most_parameters: int, most_modules: int) -> Iterator[None]:
     moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    parameters = Count(MAX_PARAMETERS, "its constructor made more than {} parameters and did not end")
-    modules = Count(MAX_MODULES, "its constructor made more than {} modules and did not end")
+    parameters = Count(most_parameters, what + " made more than {} parameters")
+    modules = Count(most_modules, what + " made more than {} modules")
 
     def parameter(module: nn.Module, name: str, value: nn.Parameter | None) -> torch.Tensor | None:
         parameters.add()
@@ -62,7 +87,6 @@ def building(device: str | None) -> Iterator[None]:
     with ExitStack() as stack:
         for hook in hooks:
             stack.callback(hook.remove)
-        stack.enter_context(_Building(device))
         yield
 
 
@@ -93,21 +117,48 @@ class _Building(Counting):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add()
         kwargs = kwargs or {}
+        if func in _INITIALISERS and args[0].device.type == "meta":
+            return args[0]
         if func is torch.ops.aten._to_copy.default and args[0].device.type == "meta":
             return func(*args, **{**kwargs, "device": args[0].device})
         if self.device is None:
             return func(*args, **kwargs)
-        if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
-            plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
-            on_meta = func(*args, **{**plain, "device": torch.device("meta")})
-            if on_meta.numel() * on_meta.element_size() > LARGE:
-                return on_meta
-        try:
-            return func(*args, **kwargs)
-        except (RuntimeError, NotImplementedError):
-            if not is_mixed((args, kwargs)):
-                raise
-            return func(*place(args, "meta"), **place(kwargs, "meta"))
+        return without_storage(func, args, kwargs)
+
+
+_INITIALISERS = frozenset(
+    (
+        torch.ops.aten.uniform_.default,
+        torch.ops.aten.normal_.default,
+        torch.ops.aten.zero_.default,
+        torch.ops.aten.fill_.Scalar,
+        torch.ops.aten.clamp_.default,
+        torch.ops.aten.erfinv_.default,
+        torch.ops.aten.mul_.Scalar,
+        torch.ops.aten.add_.Scalar,
+    )
+)
+"""Kernels that only change values, of which a meta tensor has none."""
+
+
+def without_storage(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run a kernel, and take to meta what is large, and what meets a meta tensor; small constants keep their values."""
+    if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
+        plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
+        on_meta = func(*args, **{**plain, "device": _META})
+        if isinstance(on_meta, torch.Tensor) and on_meta.numel() * on_meta.element_size() > LARGE:
+            return on_meta
+    try:
+        return func(*args, **kwargs)
+    except (RuntimeError, NotImplementedError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise too_large(error) from error
+        if not is_mixed((args, kwargs)):
+            raise
+        return func(*place(args, "meta"), **place(kwargs, "meta"))
+
+
+_META = torch.device("meta")
 
 
 class Redirected(TorchFunctionMode):
@@ -139,34 +190,42 @@ def _is_gpu(device: Any) -> bool:
     return False
 
 
-def _moved_parameter(value: torch.Tensor, device: str, dtype: torch.dtype | None = None) -> nn.Parameter:
-    return nn.Parameter(value.detach().to(device, dtype), requires_grad=value.requires_grad)
+def _moved_parameter(
+    value: torch.Tensor, device: str, dtype: torch.dtype | None = None, *, copy: bool = False
+) -> nn.Parameter:
+    return nn.Parameter(value.detach().to(device, dtype, copy=copy), requires_grad=value.requires_grad)
 
 
 @contextmanager
-def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None) -> Iterator[None]:
+def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, copied: bool = False) -> Iterator[None]:
     """Let a module's parameters, buffers and plain tensor attributes be on a device, and put its own back afterwards.
 
     With a ``dtype``, its floating-point parameters and buffers have that one meanwhile, as after ``module.to(dtype)``.
-    Tensors that fit already stay as they are; shared ones stay shared.
+    Tensors that fit already stay as they are, or with ``copied`` are copies, which a forward pass may write to.
+    Shared ones stay shared.
     """
     moved: dict[int, torch.Tensor] = {}
     undo: list[tuple[Any, str, Any]] = []
 
     def move(value: torch.Tensor, to: torch.dtype | None) -> torch.Tensor:
         if id(value) not in moved:
-            moved[id(value)] = _moved(value, device, to)
+            moved[id(value)] = _moved(value, device, to, copy=copied)
         return moved[id(value)]
 
     try:
         for part in module.modules():
-            tables: tuple[tuple[Any, bool], ...] = ((part._parameters, True), (part._buffers, True), (vars(part), False))
+            tables: tuple[tuple[Any, bool], ...] = (
+                (part._parameters, True),
+                (part._buffers, True),
+                (vars(part), False),
+            )
             for table, cast in tables:
                 for name, value in list(table.items()):
                     if not isinstance(value, torch.Tensor):
                         continue
                     to = dtype if cast and value.is_floating_point() else None
-                    if value.device.type != device or (to or value.dtype) != value.dtype or nn.parameter.is_lazy(value):
+                    fits = value.device.type == device and (to or value.dtype) == value.dtype
+                    if copied or not fits or nn.parameter.is_lazy(value):
                         undo.append((table, name, value))
                         table[name] = move(value, to)
         yield
@@ -175,15 +234,15 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None) -> 
             table[name] = value
 
 
-def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None) -> torch.Tensor:
+def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None, *, copy: bool) -> torch.Tensor:
     if nn.parameter.is_lazy(value):
         # It becomes a plain parameter in place when its module first runs: so that is another one.
         kind: Any = nn.UninitializedBuffer if isinstance(value, nn.UninitializedBuffer) else nn.UninitializedParameter
         twin: torch.Tensor = kind(value.requires_grad, device=device, dtype=dtype or value.dtype)
         return twin
     if isinstance(value, nn.Parameter):
-        return _moved_parameter(value, device, dtype)
-    return value.detach().to(device, dtype)
+        return _moved_parameter(value, device, dtype, copy=copy)
+    return value.detach().to(device, dtype, copy=copy)
 
 
 def place(tree: Any, device: str) -> Any:

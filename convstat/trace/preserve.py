@@ -62,35 +62,80 @@ def _torch_state() -> Iterator[None]:
 @contextmanager
 def _module_state(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
-    before = [(module, *_snapshot(module)) for module in modules]
-    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers() if buffer.device.type != "meta"]
+    holdings = [_held(module) for module in modules]
+    before = [(module, type(module), dict(vars(module))) for module in modules]
+    tensors = {id(tensor): tensor for _, held in holdings for tensor in held}
+    copies = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors.values()]
     try:
         yield
     finally:
-        for module, attributes, tables in before:
-            _restore(module, attributes, tables)
+        for module, kind, attributes in before:
+            _restore(module, kind, attributes)
+        for containers, _ in holdings:
+            for container, entries in containers:
+                _refill(container, entries)
         with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:
-                    buffer.copy_(value)
+            for tensor, version, value in copies:
+                if tensor._version != version:
+                    tensor.copy_(value)
 
 
-def _snapshot(module: nn.Module) -> tuple[dict[str, Any], dict[str, dict[Any, Any]]]:
-    attributes = dict(vars(module))
-    # nn.Module's own tables (parameters, submodules, hooks) change in place.
-    tables = {name: dict(value) for name, value in attributes.items() if name[0] == "_" and isinstance(value, dict)}
-    return attributes, tables
+_Container = dict[Any, Any] | list[Any] | set[Any]
 
 
-def _restore(module: nn.Module, attributes: dict[str, Any], tables: dict[str, dict[Any, Any]]) -> None:
+def _held(module: nn.Module) -> tuple[list[tuple[_Container, list[Any]]], list[torch.Tensor]]:
+    """What a module holds: the dicts, lists and sets, each with what is in it, and the tensors.
+
+    nn.Module's own tables (parameters, submodules, hooks) are among them.
+    """
+    containers: dict[int, tuple[_Container, list[Any]]] = {}
+    tensors: list[torch.Tensor] = []
+    stack: list[Any] = list(vars(module).values())
+    while stack:
+        value = stack.pop()
+        if isinstance(value, (dict, list, set)):
+            if id(value) not in containers:
+                entries = list(value.items()) if isinstance(value, dict) else list(value)
+                containers[id(value)] = value, entries
+                stack += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, tuple):
+            stack += value
+        elif isinstance(value, torch.Tensor) and _has_values(value):
+            tensors.append(value)
+    return list(containers.values()), tensors
+
+
+def _has_values(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has values that a forward pass may write to; parameters are left alone by it."""
+    return not isinstance(tensor, nn.Parameter) and tensor.device.type != "meta" and not nn.parameter.is_lazy(tensor)
+
+
+def _refill(container: _Container, entries: list[Any]) -> None:
+    """Put back what was in a container, in the order in which it was."""
+    now = list(container.items()) if isinstance(container, dict) else list(container)
+    if len(now) == len(entries) and all(map(_is_same, now, entries)):
+        return
+    container.clear()
+    if isinstance(container, list):
+        container.extend(entries)
+    else:
+        container.update(entries)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:
+        # The items of a dict are pairs that are made when they are asked for.
+        return one[0] is other[0] and one[1] is other[1]
+    return one is other
+
+
+def _restore(module: nn.Module, kind: type, attributes: dict[str, Any]) -> None:
+    if type(module) is not kind:
+        # A lazy module has become what it stands for.
+        object.__setattr__(module, "__class__", kind)
     now = vars(module)
     for name in [name for name in now if name not in attributes]:
         del now[name]
     for name, value in attributes.items():
         if name not in now or now[name] is not value:
             now[name] = value
-    for name, entries in tables.items():
-        table = attributes[name]
-        if len(table) != len(entries) or any(table.get(key) is not value for key, value in entries.items()):
-            table.clear()
-            table.update(entries)

@@ -13,17 +13,20 @@ on the meta device kernels are Python and call ``torch.mm`` and friends themselv
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
+from convstat.trace.bounds import MAX_CALLS, Count
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.describe import ModuleTable, describe
 from convstat.trace.dynamo import compiler_not_loaded
@@ -42,13 +45,15 @@ def record(
     """Run the model once, in eval mode with grad enabled, and return the tree of its calls.
 
     With ``train`` it runs in train mode, and a backward pass follows, from ones at every output that has a gradient;
-    its kernels stand in the tree as the root's last children.
+    its kernels stand in the tree as the root's last children, each with the module whose forward kernel it goes back
+    through. What a checkpoint runs again for it stands there too, as calls of modules.
 
     Grad is on because peers leave it on: without it, attention takes a fused kernel that they do not price.
     ``hooked`` are the modules that carry a forward hook during the run, as they do under the peer that is to be
     predicted (default: all): torch's transformer layers choose their kernels by whether there are hooks.
     The model and the process are left as found, also when the forward pass raises.
     """
+    model = getattr(model, "_orig_mod", model) if _is_compiled(model) else model
     table = ModuleTable(model)
     recorder = _Recorder(table)
     with ExitStack() as stack:
@@ -57,9 +62,16 @@ def record(
         warnings.simplefilter("ignore")
         stack.enter_context(compiler_not_loaded())
         stack.enter_context(preserved(model))
-        model.train(train)
+        _set_mode(model, train=train)
         for module in table.modules if hooked is None else hooked:
-            module.register_forward_hook(_no_hook)
+            if not isinstance(module, torch.jit.ScriptModule):
+                module.register_forward_hook(_no_hook)
+        recorder.prepare(model, train=train)
+        stack.enter_context(compiler_off())
+        if recorder.runs_script:
+            # From the second run on, an optimizer would rearrange the kernels.
+            stack.enter_context(torch.jit._fuser.optimized_execution(False))
+        stack.enter_context(_room_for_our_own_frames())
         stack.enter_context(torch.enable_grad())
         stack.enter_context(recorder.watching_modules())
         stack.enter_context(spying(recorder.function))
@@ -68,20 +80,88 @@ def record(
         (root,) = recorder.top
         assert isinstance(root, ModuleCall)
         if train:
-            recorder.top = []
+            recorder.top, recorder.goes_back = [], True
             _backward(output, model)
             root = replace(root, children=(*root.children, *recorder.top))
-    leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
-    device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
-    return Trace(root, table.infos(), device, uses=recorder.uses())
+        leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
+        device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
+        return Trace(root, table.infos(), device, uses=recorder.uses())
+
+
+def _set_mode(model: nn.Module, *, train: bool) -> None:
+    """Switch to train or eval mode as the model does it, or flag by flag where that does not work.
+
+    Some override ``train``, some refuse to be changed, and modules that hold each other make it recurse for ever.
+    """
+    try:
+        model.train(train)
+    except Exception:
+        for module in model.modules():
+            vars(module)["training"] = train
 
 
 def _backward(output: Any, model: nn.Module) -> None:
     """Run the backward pass to the trainable parameters; their ``.grad`` stays as it was."""
     ends = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
     starts = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if ends and starts:
-        torch.autograd.grad(ends, starts, [torch.ones_like(end) for end in ends], allow_unused=True)
+    if not ends or not starts:
+        return
+    ones = [torch.ones_like(end) for end in ends]
+    if not _reenters(ends):
+        torch.autograd.grad(ends, starts, ones, allow_unused=True)
+        return
+    # A checkpoint of the older kind refuses to be asked for some gradients only.
+    before = [(parameter, parameter.grad) for parameter in starts]
+    try:
+        torch.autograd.backward(ends, ones)
+    finally:
+        for parameter, gradient in before:
+            parameter.grad = gradient
+
+
+def _reenters(ends: Iterable[torch.Tensor]) -> bool:
+    """Whether a checkpoint that starts a backward pass inside the backward pass stands in the graph."""
+    nodes: list[Any] = [end.grad_fn for end in ends]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if node is None:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        found = [before for before, _ in node.next_functions if before not in seen]
+        seen.update(found)
+        nodes += found
+    return False
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    dynamo = sys.modules.get("torch._dynamo")
+    return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+
+
+@contextmanager
+def compiler_off() -> Iterator[None]:
+    """Run modules that ``torch.compile`` wrapped, and functions that it did, as they were written.
+
+    A compiler fuses kernels until none is left that a rule knows; what is to be counted is what was compiled.
+    """
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@contextmanager
+def _room_for_our_own_frames() -> Iterator[None]:
+    """Let models nest as deep as they may without us: each of their calls is a few of ours too."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(3 * limit)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _no_hook(module: nn.Module, args: object, output: object) -> None:
@@ -96,7 +176,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.table = table
         self.top: list[Call] = []
         self.inside: list[int] = []
+        self.others = Lock()
+        self.calls = Count(MAX_CALLS, "the forward pass called more than {} modules")
         self.used: dict[int, int] = {}
+        self.scripted: dict[int, int] = {}
+        self.runs_script = False
+        self.made_in: dict[int, int] | None = None
+        self.goes_back = False
+        self.unfinished: tuple[Call, ...] = ()
+
+    def prepare(self, model: nn.Module, *, train: bool) -> None:
+        """Remember whose the parameters of scripted modules are, and for a backward pass whose each kernel is."""
+        self.made_in = {} if train else None
+        for place, module in enumerate(self.table.modules):
+            if isinstance(module, torch.jit.ScriptModule):
+                self.runs_script = True
+                self.scripted.update((id(value), place) for value in module.parameters(recurse=False))
 
     def _nested(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Call, ...]]:
         """Call the function and collect the calls that it makes."""
@@ -104,6 +199,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             result = function(*args, **kwargs)
             return result, tuple(self.top)
+        except BaseException:
+            self.unfinished = tuple(self.top)
+            raise
         finally:
             # Also on an exception: a model may catch it and go on, and what failed did not happen.
             self.top = outer
@@ -111,13 +209,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def watching_modules(self) -> _Replaced:
         """Record calls of modules for as long as this is entered."""
         original = nn.Module.__call__
+        here, modes = get_ident(), _get_current_dispatch_mode_stack()
 
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() != here and self not in _get_current_dispatch_mode_stack():
+                # Modes belong to a thread. Who started another one waits for it, so its calls come in order.
+                with self.others, ExitStack() as stack:
+                    for mode in (*modes, self):
+                        stack.enter_context(mode)
+                    stack.enter_context(torch.enable_grad())
+                    return call(module, *args, **kwargs)
+            self.calls.add()
             index = self.table.index(module)
             before = _describe_all(args), _describe_kwargs(kwargs)
             self.inside.append(index)
             try:
                 result, children = self._nested(original, (module, *args), kwargs)
+            except BaseException:
+                if self.goes_back:
+                    # A checkpoint stops running the forward pass again as soon as it has what it needs.
+                    self.top.append(ModuleCall(index, *before, None, self.unfinished))
+                raise
             finally:
                 self.inside.pop()
             self.top.append(ModuleCall(index, *before, describe(result), children))
@@ -138,15 +250,36 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        op, overload, is_composite = _operator(func)
+        if is_composite:
+            # Under inference_mode the dispatcher does not take an operator apart that only stands for others.
+            with self:
+                result = func.decompose(*args, **(kwargs or {}))
+            if result is not NotImplemented:
+                return result
         before = _describe_all(args), _describe_kwargs(kwargs or {})
+        owner = None
         if self.inside:
+            inside = self.inside[-1]
             for value in args:
                 if type(value) is nn.Parameter:
-                    self.used.setdefault(id(value), self.inside[-1])
+                    self.used.setdefault(id(value), inside)
+                    if self.runs_script and owner is None:
+                        owner = self.scripted.get(id(value))
+            if self.made_in is not None:
+                # The node of the graph that will go back through this kernel was made a moment ago.
+                self.made_in.setdefault(_sequence_number() - 1, inside if owner is None else owner)
+        elif self.goes_back:
+            owner = self._went_forward_in()
         result, children = self._nested(func, args, kwargs or {})
-        op, overload = _op_name(func)
-        self.top.append(KernelCall(op, overload, *before, describe(result), children))
+        goes_back = self.goes_back and not self.inside
+        self.top.append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back))
         return result
+
+    def _went_forward_in(self) -> int | None:
+        """The module whose forward kernel the running part of the backward pass goes back through."""
+        node = torch._C._current_autograd_node()
+        return None if node is None or self.made_in is None else self.made_in.get(node._sequence_nr())
 
     def uses(self) -> dict[int, int]:
         """The module in whose call each parameter was first used, by the parameter's key."""
@@ -155,14 +288,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 _NO_KWARGS: dict[str, Value] = {}
-_OP_NAMES: dict[Any, tuple[str, str]] = {}
+_OPERATORS: dict[Any, tuple[str, str, bool]] = {}
+_sequence_number = torch._C._autograd._get_sequence_nr
 
 
-def _op_name(func: Any) -> tuple[str, str]:
-    name = _OP_NAMES.get(func)
-    if name is None:
-        name = _OP_NAMES[func] = (str(func._overloadpacket), func._overloadname)
-    return name
+def _operator(func: Any) -> tuple[str, str, bool]:
+    """The name of an operator and of its overload, and whether it only stands for others."""
+    known = _OPERATORS.get(func)
+    if known is None:
+        known = _OPERATORS[func] = (
+            (str(func._overloadpacket), func._overloadname, _stands_for_others(func))
+            if isinstance(func, torch._ops.OpOverload)
+            else (str(func), "", False)
+        )
+    return known
+
+
+def _stands_for_others(func: Any) -> bool:
+    # Fake tensors ask prim::device, which the dispatcher does not know, where no exception may leave.
+    return func.namespace != "prim" and bool(
+        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    )
 
 
 def _describe_all(values: Iterable[Any]) -> tuple[Value, ...]:

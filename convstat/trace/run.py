@@ -23,13 +23,13 @@ import torch
 from torch import nn
 
 from convstat.errors import ConvstatError, DeviceError
-from convstat.sources.recipe import EndlessError, Example, Recipe, failed, quiet
+from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers
 from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
 from convstat.trace.calls import Trace
-from convstat.trace.failures import Failure, UnfitError, give_up, wants_gpu
-from convstat.trace.placing import Counting, Redirected, building, place, placed, stored_bytes
+from convstat.trace.failures import Failure, UnfitError, give_up
+from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.preserve import process_preserved
 from convstat.trace.record import record
 
@@ -73,7 +73,7 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
         for redirected in (False, True):
             attempt = _Attempt(recipe, example_of, way, train=train, redirected=redirected)
             try:
-                with process_preserved(), quiet():
+                with process_preserved(), quiet(), recipe.around():
                     traced = attempt.run()
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))
@@ -85,6 +85,22 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
     raise give_up(recipe.source, device, failures)
 
 
+def make(recipe: Recipe, example_of: ExampleOf, device: str) -> tuple[nn.Module, Example]:
+    """Make a model and its inputs on a device, for who else wants to run it."""
+    if device == "cpu" and not recipe.is_made:
+        _check_room(recipe)
+    stripped = device == "meta" and not recipe.is_made
+    with process_preserved(), quiet(), recipe.around(), ExitStack() as stack:
+        if not stripped:
+            stack.enter_context(torch.device(device))
+        stack.enter_context(limited_memory(None if stripped else room()))
+        stack.enter_context(building("meta" if stripped else None, watched=stripped))
+        module, given = recipe.make()
+        with torch.device(device):
+            example = example_of(module, given)
+    return module, _placed(example, device)
+
+
 def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     if recipe.needs_cpu:
         if device not in ("auto", "cpu"):
@@ -92,7 +108,10 @@ def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
         return ("cpu",)
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("there is no CUDA device on this machine", help="use --device auto, cpu or meta")
-    return (META, STRIPPED, FAKE, "cpu") if device == "auto" else (device,)
+    if device != "auto":
+        return (device,)
+    # The constructor of a model that is there already is over.
+    return (META, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, "cpu")
 
 
 def _said(way: str, redirected: bool, failures: list[Failure]) -> Iterator[str]:
@@ -128,14 +147,15 @@ class _Attempt:
         with ExitStack() as stack:
             if self.way not in (STRIPPED, FAKE):
                 stack.enter_context(torch.device(self.device))
-            stack.enter_context(building("meta" if stripped else None))
+            stack.enter_context(building("meta" if stripped else None, watched=self.way in (META, STRIPPED, FAKE)))
             self.module, given = self.recipe.make()
         return self.module, given
 
     def _record(self, example: Example, notes: Callable[[], tuple[str, ...]] = tuple) -> Traced:
         assert self.module is not None
         self.example = example
-        trace = record(self.module, example.args, example.kwargs, train=self.train)
+        with running():
+            trace = record(self.module, example.args, example.kwargs, train=self.train)
         return Traced(trace, self.way, self.module, example, self.device, notes(), self.redirected)
 
     def _meta(self) -> Traced:
@@ -144,13 +164,17 @@ class _Attempt:
             with torch.device("meta"):
                 example = self.example_of(module, given)
             answers = Answers(values=self.recipe.assume_values)
+            example = _placed(example, "meta")
+            if not self.recipe.is_made:
+                with answers:
+                    _initialise(module, example)
             with placed(module, "meta", self.recipe.dtype), declared_operators(), answers:
-                return self._record(_placed(example, "meta"), lambda: answers.notes)
+                return self._record(example, lambda: answers.notes)
 
     def _fake(self) -> Traced:
         from torch._subclasses.fake_tensor import FakeTensorMode
 
-        with limited_memory(), FakeTensorMode(allow_non_fake_inputs=True):
+        with limited_memory(), _unlogged(), FakeTensorMode(allow_non_fake_inputs=True):
             module, given = self._make()
             if any(not _is_fake(t) for t in (*module.parameters(), *module.buffers())):
                 raise UnfitError("the module was made before, with real tensors")
@@ -160,27 +184,15 @@ class _Attempt:
                 return self._record(self.example_of(module, given))
 
     def _real(self) -> Traced:
-        self._check_room()
+        if not (self.recipe.needs_cpu or self.recipe.is_made):
+            _check_room(self.recipe)
         with limited_memory(room()):
             module, given = self._make()
-            with placed(module, self.device, self.recipe.dtype), Counting("the forward pass"):
+            with (
+                placed(module, self.device, self.recipe.dtype, copied=self.recipe.is_made),
+                Counting("the forward pass"),
+            ):
                 return self._record(_placed(self.example_of(module, given), self.device))
-
-    def _check_room(self) -> None:
-        """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
-        if self.recipe.needs_cpu:
-            return
-        try:
-            with limited_memory(), building("meta"):
-                module, _ = self.recipe.make()
-        except Exception:
-            return
-        needed, most = stored_bytes(module), room()
-        if most is not None and needed > most:
-            free = available_memory() or 0
-            raise UnfitError(
-                f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free"
-            )
 
     def failed(self, error: BaseException) -> Failure:
         """Say what went wrong; raises at once where no other way can be better."""
@@ -189,6 +201,8 @@ class _Attempt:
             if error.__cause__ is None or isinstance(error.__cause__, SystemExit):
                 raise error
             cause = error.__cause__
+        if isinstance(cause, TooLargeError):
+            raise self._too_large(cause)
         if isinstance(cause, EndlessError):
             raise failed(f"{source} does not end", cause, help=_ENDLESS) from cause
         if isinstance(cause, SystemExit):
@@ -203,6 +217,7 @@ class _Attempt:
             signature=forward.signature_text(self.module),
             options=forward.example_options(self.module),
             inputs=_in_words(self.module, self.example),
+            forward=definition(getattr(self.module.forward, "__func__", None)),
         )
 
     def _too_large(self, cause: BaseException) -> ConvstatError:
@@ -216,11 +231,31 @@ class _Attempt:
         return error
 
 
+def _initialise(module: nn.Module, example: Example) -> None:
+    """Run a model that has lazy modules, so that it is what it becomes, for us and for who else runs it."""
+    if any(nn.parameter.is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        with torch.no_grad():
+            module(*example.args, **example.kwargs)
+
+
 def _placed(example: Example, device: str) -> Example:
     return Example(place(example.args, device), place(dict(example.kwargs), device))
 
 
 _ENDLESS = ("a model is made and run once: leave loops over steps, samples and epochs to who calls it",)
+
+
+def _check_room(recipe: Recipe) -> None:
+    """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
+    try:
+        with limited_memory(), building("meta"):
+            module, _ = recipe.make()
+    except Exception:
+        return
+    needed, most = stored_bytes(module), room()
+    if most is not None and needed > most:
+        free = available_memory() or 0
+        raise UnfitError(f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
 
 
 def _in_words(module: nn.Module, example: Example) -> str:
@@ -229,6 +264,20 @@ def _in_words(module: nn.Module, example: Example) -> str:
         f"{name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {str(tensor.dtype).removeprefix('torch.')}"
         for name, tensor in list(named.items())[:8]
     )
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep fake tensors from logging their failures: each is an answer here."""
+    import logging
+
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -22,16 +21,6 @@ COMMANDS = {
     "compare": convstat("compare", MOBILENET, "alpha=0.25,0.5,0.75,1.0"),
     "check": convstat("check", MOBILENET, "--max", "params=5M", "--max", "macs=600M"),
 }
-
-
-@pytest.fixture(scope="module")
-def limits(request: pytest.FixtureRequest) -> Iterator[Limits]:
-    """The figures of this run, printed when all are there."""
-    found = Limits()
-    yield found
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        print("\n\nspeed and memory, ratios within this run", *found.table(), sep="\n")
 
 
 def test_commands_on_a_spec_take_a_fraction_of_an_import_of_torch(limits: Limits) -> None:

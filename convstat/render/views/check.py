@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import apart, exact, printable, share
-from convstat.render.views.report import show_inputs, show_value, title
+from convstat.render.views.report import input_fact, show_value, title
 
 if TYPE_CHECKING:
     from convstat.budget import Check
@@ -34,7 +34,7 @@ def _blocks(check: Check) -> Iterator[Block]:
     for checked in check.models:
         model = checked.model
         yield Heading(title(model.name, model.source), 1)
-        facts = [("input", f"{show_inputs(model.inputs)}, batch {model.batch}")]
+        facts = [("input", input_fact(model))]
         if model.overrides:
             written = (f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
             facts.append(("set", " ".join(written)))

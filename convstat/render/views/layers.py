@@ -15,13 +15,17 @@ from convstat.errors import UsageError, did_you_mean
 from convstat.render.base import Options
 from convstat.render.page import Column, Row, Table
 from convstat.render.text import bar, exact, per_pixel_scale, printable, share
-from convstat.report import LayerRow, Report
+from convstat.render.views import tree
+from convstat.report import NEVER_CALLED, LayerRow, Report
 
 BAR_WIDTH = 10
 
 
 class LayerLine(NamedTuple):
-    """One line of the table: a layer, several folded into one, or the title of a block (no ``layers``)."""
+    """One line of the table: a layer, several folded into one, or the title of a block.
+
+    A title shows no figures; it stands for what the block did itself where that has neither parameters nor MACs.
+    """
 
     name: str
     type: str
@@ -30,6 +34,7 @@ class LayerLine(NamedTuple):
     macs: int = 0
     layers: int = 0
     indent: int = 0
+    is_title: bool = False
 
     @property
     def flops(self) -> int:
@@ -65,9 +70,11 @@ def check_options(options: Options) -> None:
 def layer_lines(report: Report, options: Options) -> tuple[LayerLine, ...]:
     """Choose the lines; their numbers add up to the report's totals."""
     check_options(options)
+    if options.sort is None and options.top is None and not options.flat:
+        return tuple(_tree(report, options.depth))
     lines = _fold(report.layers, report.groups, options.depth)
     if options.sort is None and options.top is None:
-        return lines if options.flat else tuple(_tree(lines, report.groups))
+        return lines
     ordered = sorted(lines, key=SORT_KEYS[options.sort or "macs"])
     if options.top is None or options.top >= len(ordered):
         return tuple(ordered)
@@ -94,52 +101,80 @@ def show_shapes(shapes: Iterable[Sequence[int]]) -> str:
 
 
 def _fold(layers: Sequence[LayerRow], groups: Mapping[str, str], depth: int | None) -> tuple[LayerLine, ...]:
+    """List layers by their full names, those of a block below the depth as one."""
     folded: dict[str, list[LayerRow]] = {}
     lines: dict[str, LayerLine] = {}
+    # What a block did itself belongs to it.
+    blocks = {parent for row in layers for parent in _parents(tree.path_of(row), depth)}
     for position, row in enumerate(layers):
-        parts = row.name.split(".")
-        if depth is not None and len(parts) > depth:
-            folded.setdefault(".".join(parts[:depth]), []).append(row)
-            lines.setdefault(".".join(parts[:depth]), _line(row))
+        parts = tree.path_of(row)
+        path = ".".join(parts[:depth]).partition("#")[0]
+        if depth is not None and (len(parts) > depth or path in blocks):
+            folded.setdefault(path, []).append(row)
+            lines.setdefault(path, _line(row))
         else:
             # A layer that is called twice has two rows of one name.
             lines[f"{row.name}\0{position}"] = _line(row)
     for path, rows in folded.items():
-        lines[path] = LayerLine(
-            name=printable(path),
-            type=printable(groups.get(path, "")) or f"({len(rows)} layer{'s' if len(rows) > 1 else ''})",
-            shape=show_shapes(rows[-1].output_shapes),
-            params=sum(row.params for row in rows),
-            macs=sum(row.macs for row in rows),
-            layers=len(rows),
+        lines[path] = _sum(
+            rows, path, printable(groups.get(path, "")) or f"({len(rows)} layer{'s' if len(rows) > 1 else ''})"
         )
     return tuple(lines.values())
 
 
-def _line(row: LayerRow) -> LayerLine:
-    shared = f" (= {row.shares})" if row.shares else ""
+def _parents(parts: Sequence[str], depth: int | None) -> Iterable[str]:
+    return [".".join(parts[:depth])] if depth is not None and len(parts) > depth else []
+
+
+def _sum(rows: Sequence[LayerRow], name: str, type: str, indent: int = 0) -> LayerLine:
     return LayerLine(
-        name=printable(row.name),
-        type=printable(row.type + shared),
-        shape=show_shapes(row.output_shapes),
-        params=row.params,
-        macs=row.macs,
-        layers=1,
+        name=printable(name),
+        type=type,
+        shape=show_shapes(rows[-1].output_shapes),
+        params=sum(row.params for row in rows),
+        macs=sum(row.macs for row in rows),
+        layers=len(rows),
+        indent=indent,
     )
 
 
-def _tree(lines: Sequence[LayerLine], groups: Mapping[str, str]) -> Iterable[LayerLine]:
-    above: list[str] = []
-    for line in lines:
-        *blocks, last = line.name.split(".")
-        common = 0
-        while common < min(len(above), len(blocks)) and above[common] == blocks[common]:
-            common += 1
-        for level in range(common, len(blocks)):
-            path = ".".join(blocks[: level + 1])
-            yield LayerLine(name=blocks[level], type=printable(groups.get(path, "")), shape="", indent=level)
-        above = blocks
-        yield LayerLine(last, line.type, line.shape, line.params, line.macs, line.layers, indent=len(blocks))
+def _line(row: LayerRow) -> LayerLine:
+    return _sum([row], row.name, _type(row))
+
+
+def _type(row: LayerRow, *, again: bool = False) -> str:
+    """The type of a layer, with whose parameters it uses, and whether it was used at all."""
+    about = ""
+    if (shared := tree.owner(row)) is not None and not again:
+        about = f" (= {shared})"
+    elif row.note == NEVER_CALLED:
+        about = f" ({row.note})"
+    return printable(row.type + about)
+
+
+def _tree(report: Report, depth: int | None) -> Iterable[LayerLine]:
+    in_order = report.model.kind not in ("module", "zoo")
+    for node, level, whole, again in tree.walk(tree.build(report.layers), depth):
+        rows = node.all_rows() if whole else node.rows
+        if node.children:
+            kind = tree.block_type(node, report.groups, again=again)
+            if whole and not kind:
+                kind = f"({len(rows)} layer{'s' if len(rows) > 1 else ''})"
+            if whole and all(row.note == NEVER_CALLED for row in rows):
+                kind = f"{kind} ({NEVER_CALLED})"
+        else:
+            kind = _type(node.rows[0], again=again)
+        kind = tree.multiplied(kind, node.times)
+        shape = show_shapes(tree.output_shapes(node, report.groups, in_order=in_order) if whole else _last(node.rows))
+        if whole:
+            yield _sum(rows, node.name, kind, level)._replace(shape=shape)
+        else:
+            name = printable(node.name)
+            yield LayerLine(name, kind, shape, layers=len(rows), indent=level, is_title=True)
+
+
+def _last(rows: Sequence[LayerRow]) -> Sequence[tuple[int, ...]]:
+    return rows[-1].output_shapes if rows else ()
 
 
 def layer_table(report: Report, options: Options) -> Table:
@@ -165,8 +200,8 @@ def layer_table(report: Report, options: Options) -> Table:
     )
 
     def row(line: LayerLine) -> Row:
-        if not line.layers:
-            return Row((line.name, line.type, *([""] * 7)), "quiet", line.indent)
+        if line.is_title:
+            return Row((line.name, line.type, line.shape, *([""] * 6)), "quiet", line.indent)
         cells = (
             line.name,
             line.type,

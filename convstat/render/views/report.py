@@ -10,7 +10,7 @@ from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import change, exact, per_pixel_scale, printable, signed
 from convstat.render.views.layers import layer_table, show_shapes
-from convstat.report import CounterRow, InputInfo, Report
+from convstat.report import BACKWARD_PASS, CounterRow, InputInfo, ModelInfo, Report
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -22,6 +22,15 @@ DEVICES: Mapping[str, str] = {
     "cpu": "on the CPU, on real tensors",
     "cuda": "on the GPU, on real tensors",
 }
+
+TRACED: Mapping[str, str] = {
+    "meta": "on the meta device: nothing is allocated or computed",
+    "cpu": "on the CPU",
+    "cuda": "on the GPU",
+}
+
+PYTHON = ("module", "zoo")
+"""The kinds of models that are traced."""
 
 MEMORY: Mapping[str, str] = {
     "input": "input",
@@ -64,9 +73,27 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
         yield Items(tuple(_other(report.totals.other)))
     yield Heading("layers")
     yield layer_table(report, options)
-    if notes := [(printable(row.name), printable(row.note)) for row in report.layers if row.note]:
+    if notes := tuple(_notes(report)):
         yield Heading("notes")
-        yield Pairs(tuple(notes))
+        yield Pairs(notes)
+
+
+def _notes(report: Report) -> Iterator[tuple[str, str]]:
+    """What is said of the whole model, then of its layers: what is said of several, once."""
+    if report.model.notes:
+        from convstat.trace.environment import NOTE
+
+        # What is true of an installation and changes no count is said with -v alone.
+        yield from (("model", printable(note)) for note in report.model.notes if note != NOTE)
+    layers: dict[str, list[str]] = {}
+    for row in report.layers:
+        if row.note and row.note != BACKWARD_PASS:
+            layers.setdefault(row.note, []).append(printable(row.name))
+    for note, names in layers.items():
+        if len(names) == 1:
+            yield names[0], printable(note)
+        else:
+            yield f"{len(names):,} layers", f"{printable(note)}: {', '.join(names)}"
 
 
 def title(name: str, source: str) -> str:
@@ -76,7 +103,7 @@ def title(name: str, source: str) -> str:
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     model, totals = report.model, report.totals
-    yield "input", f"{show_inputs(model.inputs)}, batch {model.batch}"
+    yield "input", input_fact(model)
     if model.overrides:
         yield "set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
     yield "counts", CONVENTION
@@ -89,9 +116,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if totals.buffers:
         weights += f"; {totals.buffers:,} values in buffers"
     yield "weights", weights
-    if model.device != "none":
-        where = ", ".join(DEVICES.get(device, f"on {printable(device)}") for device in model.device.split("+"))
-        yield "peers", f"ran {where}; {printable(model.mode)} mode"
+    yield from _runs(report)
     for counter in report.counters:
         if memory := counter.reported.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
@@ -99,6 +124,37 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         if counter.native:
             figures = ", ".join(f"{amount:,} {NATIVE.get(name, name)}" for name, amount in counter.native.items())
             yield "native", f"{figures}, says {label(counter)}"
+
+
+def _runs(report: Report) -> Iterator[tuple[str, str]]:
+    """Where the model was traced, if it was, and where the peers ran it."""
+    model = report.model
+    devices = () if model.device == "none" else tuple(model.device.split("+"))
+    if model.kind in PYTHON or model.mode != "eval":
+        passes = "a forward and a backward pass" if model.mode == "train" else "a forward pass"
+        where = TRACED.get(devices[0], f"on {printable(devices[0])}") if devices else ""
+        yield "traced", f"{passes} {where}; {printable(model.mode)} mode"
+        devices = tuple(dict.fromkeys(counter.device for counter in report.counters if counter.device))
+    if devices:
+        where = ", ".join(DEVICES.get(device, f"on {printable(device)}") for device in devices)
+        yield "peers", f"ran {where}; {printable(model.mode)} mode"
+
+
+def input_fact(model: ModelInfo) -> str:
+    """Write the inputs and the batch; those of a Python model in full where it is not the batch that they begin with.
+
+    >>> input_fact(ModelInfo("net", "net.yaml", "spec", (InputInfo("x", (2, 3, 8, 8)),), batch=2))
+    '3x8x8, batch 2'
+    >>> input_fact(ModelInfo("net", "net.py:Net", "module", (InputInfo("x", (2, 3, 8, 8)),)))
+    '2x3x8x8'
+    """
+    whole = [model.kind in PYTHON and (item.shape[:1] != (model.batch,) or "[" in item.name) for item in model.inputs]
+    # One more size in front is what gets left out again.
+    shown = [
+        InputInfo(item.name, (1, *item.shape), item.dtype) if is_whole else item
+        for item, is_whole in zip(model.inputs, whole, strict=True)
+    ]
+    return show_inputs(shown) if all(whole) else f"{show_inputs(shown)}, batch {model.batch}"
 
 
 def show_inputs(inputs: Sequence[InputInfo]) -> str:

@@ -1,0 +1,60 @@
+"""Points of a comparison: what is set at one, and the row of one that cannot be built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from convstat.axes import Value, plain
+from convstat.comparison import ComparisonRow
+from convstat.errors import SourceError, SpecError, UsageError
+from convstat.graph import Shape
+from convstat.sources import Target
+
+
+def settings(
+    overrides: dict[str, Value], special: Sequence[str], inputs: tuple[str, ...], batch: int
+) -> tuple[dict[str, Value], tuple[str, ...], int]:
+    """Split a point into the model's parameters, its inputs and the batch."""
+    texts = inputs
+    for name in special:
+        if name not in overrides:
+            continue
+        value = overrides.pop(name)
+        if name == "batch":
+            if type(value) is not int or value < 1:
+                raise UsageError(f"the batch must be an integer of at least 1, not {plain(value)}")
+            batch = value
+        else:
+            shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
+            _, _, own = name.partition(".")
+            texts = (*(text for text in texts if own and not text.startswith(f"{own}=")),)
+            texts = (*texts, f"{own}={shape}" if own else shape)
+    return overrides, texts, batch
+
+
+def invalid(target: Target, values: Mapping[str, Value], error: SpecError | SourceError) -> ComparisonRow:
+    """The row of a point where a model cannot be built: its first problem, and where that is."""
+    first = error.diagnostics[0]
+    where = f"{first.mark.file}:{first.mark.line}" if first.mark and first.mark.source.is_file else None
+    return ComparisonRow(target.argument, values, "invalid", reason=first.message, help=first.help, where=where)
+
+
+def show_inputs(inputs: Mapping[str, Shape]) -> str:
+    """Write shapes without the batch, the way ``--input`` takes them.
+
+    >>> show_inputs({"x": (1, 3, 224, 224)}), show_inputs({"x": (1, 3, 8, 8), "mask": (1, 8, 8)})
+    ('3x224x224', 'x=3x8x8, mask=8x8')
+    """
+    shown = {name: "x".join(map(str, shape[1:])) for name, shape in inputs.items()}
+    return ", ".join(shown.values() if len(shown) == 1 else (f"{name}={shape}" for name, shape in shown.items()))
+
+
+def is_special(name: str) -> bool:
+    """Whether a name is that of the batch or of an input, where it is not one of the model's own parameters."""
+    return name in ("batch", "input") or name.startswith("input.")
+
+
+def pair(names: Sequence[str], values: Sequence[Value]) -> dict[str, Value]:
+    """Put the values of a point under the names of their axes."""
+    # In compare, zip is an option.
+    return dict(zip(names, values, strict=True))

@@ -1,0 +1,319 @@
+"""The Python API: ``convstat.analyze`` and the report that it gives.
+
+Everything here is also what the command line does; the names are exported lazily by the package itself,
+so that ``import convstat`` stays quick and free of torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from convstat import api, report
+from convstat.errors import UsageError
+from convstat.inputs import InputSpec, parse
+from convstat.sources import resolve
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from convstat.kernels import Rule
+    from convstat.sources.recipe import Example, Recipe
+
+__all__ = ["Report", "analyze", "load", "register_kernel"]
+
+
+class Report(report.Report):
+    """What a model costs: totals, one row for each call of a layer, and what other counters said.
+
+    ``totals`` and ``layers`` hold exact integers: parameters, multiply-accumulates (``macs``; ``flops`` are twice
+    that), and under ``other``, by name, what is not MACs.
+    A report shows itself as a table in a console with rich and in a notebook; ``print`` gives the same as text.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, plain: report.Report) -> Report:
+        """Take any report over."""
+        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+
+    def to_json(self) -> str:
+        """The document ``convstat.report/1``, as ``-f json`` writes it; ``convstat.load`` reads it back from a file."""
+        from convstat.render.json import to_json
+
+        return to_json(self.to_dict())
+
+    def to_dataframe(self) -> Any:
+        """The layers as a ``pandas.DataFrame``: a row for each call of a layer, in the order in which they ended.
+
+        The columns are ``name``, ``type``, ``input_shapes``, ``output_shapes`` (tuples, batch included), ``params``,
+        ``trainable_params``, ``buffers``, ``weight_bytes``, ``macs``, ``flops``, one for each entry of ``other``
+        (``other.bias``, ...), ``shares`` and ``note``. Every column of counts adds up to the totals.
+        Raises ImportError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_dataframe needs pandas, which is not installed: pip install pandas") from None
+        return pandas.DataFrame([_record(row, self.totals.other) for row in self.layers])
+
+    def to_text(self, *, width: int = 120, depth: int | None = None, flat: bool = False) -> str:
+        """The table that the command line prints, without colours.
+
+        ``width`` is in columns, ``depth`` folds blocks below that many levels, ``flat`` shows every call by itself.
+        """
+        from convstat.render.base import Options
+        from convstat.render.terminal import TableRenderer
+
+        return TableRenderer().render([self], Options(width=width, depth=depth, flat=flat))
+
+    def __str__(self) -> str:
+        return self.to_text().rstrip("\n")
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        state = "" if self.status == "complete" else f", {self.status}"
+        return f"<Report of {self.model.name}: {totals.params:,} params, {totals.macs:,} MACs{state}>"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        from convstat.render.base import Options
+        from convstat.render.console import STYLES
+        from convstat.render.terminal import TableRenderer
+
+        shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
+        for line in TableRenderer().lines([self], shown):
+            yield Text.assemble(*((part, STYLES[tone]) for part, tone in line), no_wrap=True, overflow="ignore")
+
+    def _repr_html_(self) -> str:
+        from convstat.render.base import Options
+        from convstat.render.html import to_html
+        from convstat.render.views.report import report_page
+
+        return to_html(report_page(self, Options()))
+
+
+def _record(row: report.LayerRow, entries: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "type": row.type,
+        "input_shapes": row.input_shapes,
+        "output_shapes": row.output_shapes,
+        "params": row.params,
+        "trainable_params": row.trainable_params,
+        "buffers": row.buffers,
+        "weight_bytes": row.weight_bytes,
+        "macs": row.macs,
+        "flops": row.flops,
+        **{f"other.{entry}": row.other.get(entry, 0) for entry in entries},
+        "shares": row.shares,
+        "note": row.note,
+    }
+
+
+def analyze(
+    model: Any,
+    inputs: Any = None,
+    *,
+    batch: int = 1,
+    device: str = "auto",
+    dtype: str | None = None,
+    counters: str = "none",
+    per: str = "input",
+    mode: str = "eval",
+    **overrides: Any,
+) -> Report:
+    """Count a model: its parameters, its multiply-accumulates, and the rest of its work by name.
+
+    ``model`` is a ``torch.nn.Module``, something that returns one when it is called (a class, a function), or what
+    the command line takes: a spec's path, an inline layer, ``package.module:build``, ``file.py:Net``,
+    ``torchvision/resnet50``, ``timm/NAME``, a saved report. ``overrides`` are the parameters of a spec and the
+    keyword arguments of a callable; a module that is made already takes none.
+
+    ``inputs`` are the arguments of one forward pass:
+
+    - a tensor, or a list or tuple of arguments, each a tensor or anything else that ``forward`` takes;
+    - a dict of keyword arguments;
+    - in the place of a tensor, its shape: ``(3, 224, 224)``, or as text with a dtype, ``"1x128:int64"``. A shape of
+      one size (features) or three (C, H, W) gets ``batch`` in front, another is taken as it is; a shape inside of
+      another list or dict always is. For a spec, shapes are without the batch.
+
+    Without them, the model's own are used: those of the spec, of the zoo, of a callable that returns
+    ``(module, inputs)``.
+
+    The model is run once on the meta device, where nothing is computed and no weights are needed; ``device`` and what
+    is done where that is not possible are as for ``--device``. It is left exactly as found: parameters, buffers,
+    gradients, hooks, train and eval flags, and the random state.
+    ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
+    commas) also runs others and explains how they differ. ``per`` is the basis of MACs/pixel, ``dtype`` the
+    floating-point type of the weights where it is not to be the model's own.
+
+    Raises :class:`convstat.errors.UsageError` for arguments that make no sense,
+    :class:`convstat.errors.SpecError` for a spec that cannot be built, and
+    :class:`convstat.errors.SourceError` for a model that cannot be made or does not run on these inputs, with the
+    model's own exception as its cause.
+
+    >>> report = analyze("Conv2d(3, 8, kernel_size=3, bias=False)", (3, 10, 10))
+    >>> report.totals.params, report.totals.macs == 8 * 8 * 8 * 3 * 3 * 3
+    (216, True)
+    """
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    texts = _texts(inputs)
+    if isinstance(model, str) and (texts is not None or not resolve(model).needs_torch):
+        if texts is None:
+            raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
+        return Report.of(
+            api.analyze(
+                model,
+                overrides,
+                inputs=texts,
+                batch=batch,
+                device=device,
+                dtype=dtype or "float32",
+                counters=counters,
+                per=per,
+                mode=mode,
+            )
+        )
+    from convstat import modules
+
+    return Report.of(
+        modules.analyze(
+            _recipe(model, overrides, inputs if texts is None else None, batch),
+            inputs=texts or (),
+            batch=batch,
+            device=device,
+            dtype=dtype,
+            counters=counters,
+            per=per,
+            mode=mode,
+            overrides=overrides,
+        )
+    )
+
+
+def load(path: str | os.PathLike[str]) -> Report:
+    """Read a report that was saved as JSON; raises :class:`convstat.errors.SourceError` where the file is none."""
+    return Report.of(api.load_report(os.fspath(path)))
+
+
+def register_kernel(name: str, rule: Rule | Callable[..., int] | int, *, replace: bool = False) -> Callable[[], None]:
+    """Say what a custom operator costs, by its name in torch: ``"mylib::my_op"``.
+
+    ``rule`` takes the :class:`convstat.trace.calls.KernelCall` (arguments and results with their shapes and dtypes)
+    and gives its MACs as an int, or a :class:`convstat.layers.base.Cost` with what else it does; a number is the cost
+    of every call. An operator that has a rule already is refused with ValueError, unless ``replace`` says that this is
+    meant. Returns a function that takes the rule back.
+    """
+    from convstat import kernels
+    from convstat.layers.base import Cost
+    from convstat.trace.calls import KernelCall
+
+    def price(call: KernelCall) -> Cost:
+        cost = rule(call) if callable(rule) else rule
+        return Cost(cost) if type(cost) is int else cost  # type: ignore[return-value]
+
+    return kernels.register(name, price, replace=replace)
+
+
+def _recipe(model: Any, overrides: Mapping[str, Any], inputs: Any, batch: int) -> Recipe:
+    """Say how to make the model, along with the inputs that were handed in."""
+    from torch import nn
+
+    from convstat import modules
+    from convstat.sources import entry
+
+    if isinstance(model, str):
+        recipe = modules.recipe_of(resolve(model), overrides)
+    elif isinstance(model, nn.Module):
+        kind = type(model)
+        recipe = entry.recipe_of(model, kind.__name__, f"{kind.__module__}.{kind.__qualname__}", overrides)
+    elif callable(model):
+        name = getattr(model, "__qualname__", type(model).__qualname__)
+        recipe = entry.recipe_of(model, name.rpartition(".")[2], f"{model.__module__}.{name}", overrides)
+    else:
+        raise UsageError(f"a {type(model).__name__} is neither a module nor the name of a model")
+    if inputs is None:
+        return recipe
+    make = recipe.make
+
+    def with_inputs() -> tuple[torch.nn.Module, Example | None]:
+        module, _ = make()
+        return module, _example(inputs, batch, module)
+
+    return replace(recipe, make=with_inputs)
+
+
+def _texts(inputs: Any) -> tuple[str, ...] | None:
+    """Inputs as ``--input`` takes them, None where there is more to them than shapes."""
+    if inputs is None:
+        return ()
+    if isinstance(inputs, Mapping):
+        items = {name: _text(value) for name, value in inputs.items()}
+        return None if None in items.values() else tuple(f"{name}={text}" for name, text in items.items())
+    if (text := _text(inputs)) is not None:
+        return (text,)
+    if isinstance(inputs, (list, tuple)):
+        texts = tuple(_text(value) for value in inputs)
+        return None if None in texts else tuple(text for text in texts if text is not None)
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return "x".join(map(str, value)) if _is_shape(value) else None
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(type(size) is int for size in value)
+
+
+def _example(inputs: Any, batch: int, module: torch.nn.Module) -> Example:
+    """The arguments of the forward pass, tensors made where shapes were given."""
+    from convstat.sources.recipe import Example
+
+    if isinstance(inputs, Mapping):
+        return Example(kwargs={name: _argument(value, batch, module) for name, value in inputs.items()})
+    if type(inputs) in (list, tuple):
+        return Example(args=tuple(_argument(value, batch, module) for value in inputs))
+    return Example(args=(inputs,))
+
+
+def _argument(value: Any, batch: int, module: torch.nn.Module) -> Any:
+    if (spec := _spec(value)) is not None:
+        return _zeros(spec.with_batch(batch), spec, module)
+    return _nested(value, module)
+
+
+def _nested(value: Any, module: torch.nn.Module) -> Any:
+    if (spec := _spec(value)) is not None:
+        return _zeros(spec.shape, spec, module)
+    if type(value) in (list, tuple):
+        return type(value)(_nested(item, module) for item in value)
+    if type(value) is dict:
+        return {key: _nested(item, module) for key, item in value.items()}
+    return value
+
+
+def _spec(value: Any) -> InputSpec | None:
+    """A shape, written as text or as sizes; other words are arguments as they are."""
+    if isinstance(value, str):
+        try:
+            return parse(value)
+        except UsageError:
+            return None
+    text = _text(value)
+    return None if text is None else parse(text)
+
+
+def _zeros(shape: Sequence[int], spec: InputSpec, module: torch.nn.Module) -> torch.Tensor:
+    from convstat import modules
+
+    return modules.zeros(shape, spec, module)
