@@ -42,7 +42,11 @@ def count(
             name=graph.name,
             source=source,
             kind=kind,
-            inputs=tuple(InputInfo(item.name, item.shape, item.dtype) for item in graph.inputs),
+            # What is floating is of the model's dtype; indices stay what they are.
+            inputs=tuple(
+                InputInfo(item.name, item.shape, dtype if item.dtype == "float32" else item.dtype)
+                for item in graph.inputs
+            ),
             batch=batch,
             dtype=dtype,
             overrides=dict(overrides or {}),

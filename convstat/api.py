@@ -39,6 +39,22 @@ def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, 
     return shapes
 
 
+def _unnamed(spec: Spec, inputs: Sequence[str]) -> list[Diagnostic]:
+    """Say which inputs the shapes without a name went to, where there are several."""
+    names = list(spec.input_names)
+    if len(names) < 2:
+        return []
+    return [
+        Diagnostic(
+            f"--input {item.text} is for '{names[position]}', as it stands at place {position + 1}",
+            severity="note",
+            help=(f"the inputs are {', '.join(names)}; to name one: --input {names[position]}={item.text}",),
+        )
+        for position, item in enumerate(parse_all(inputs))
+        if item.name is None
+    ]
+
+
 def graph_of(
     target: Target,
     overrides: Mapping[str, Any],
@@ -107,6 +123,8 @@ def analyze(
     if warn is not None and spec.warnings:
         warn(spec.warnings)
     graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch, spec=spec)
+    if warn is not None and (notes := _unnamed(spec, inputs)):
+        warn(notes)
     if mode != "eval":
         from convstat import modules
 

@@ -93,11 +93,13 @@ def check(
     dtype: str = "float32",
     per: str = "input",
     config: Config | None = None,
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Check:
     """Judge every budget of the options, the specs and the settings on every target.
 
     ``max``, ``min`` and ``exact`` are of the form ``params=5M``.
     Without a target, those of the settings are checked, with the settings' input.
+    ``warn`` is told the warnings about each spec.
     Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
     """
     config = config or Config()
@@ -123,7 +125,9 @@ def check(
     notes: list[str] = []
     idle = {id(limit): limit for limit in shared}
     for argument in targets:
-        report, own = _count(resolve(argument), overrides or {}, inputs=inputs, batch=batch, dtype=dtype, per=per)
+        report, own = _count(
+            resolve(argument), overrides or {}, inputs=inputs, batch=batch, dtype=dtype, per=per, warn=warn
+        )
         applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
         checked.append(CheckedModel(report.model, report.totals, report.uncounted))
         results += _judge_all(report, argument, applying)
@@ -160,7 +164,14 @@ def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
 
 
 def _count(
-    target: Target, overrides: Mapping[str, Value], *, inputs: Sequence[str], batch: int, dtype: str, per: str
+    target: Target,
+    overrides: Mapping[str, Value],
+    *,
+    inputs: Sequence[str],
+    batch: int,
+    dtype: str,
+    per: str,
+    warn: Callable[[Sequence[Diagnostic]], None] | None,
 ) -> tuple[Report, list[Limit]]:
     """Count a target; give its report and the budgets that its spec holds."""
     if target.kind == "report":
@@ -171,6 +182,8 @@ def _count(
         )
         return report, []
     spec = target.load()
+    if warn is not None and spec.warnings:
+        warn(spec.warnings)
     own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget))
     graph = api.graph_of(target, overrides, inputs=inputs, batch=batch, spec=spec)
     report = analysis.count(

@@ -108,8 +108,9 @@ def judge(report: Report, limit: Limit, argument: str | None = None) -> BudgetRe
     rows = _matching(report, limit)
     pixels = report.totals.pixels
     if limit.metric == "macs_per_pixel" and not pixels:
+        side = "output" if "output " in f"{report.totals.pixel_basis} " else "input"
         raise _limit_error(
-            limit, f"{report.model.name} has no pixels: its input has no spatial positions", "limit macs instead"
+            limit, f"{report.model.name} has no pixels: its {side} has no spatial positions", "limit macs instead"
         )
     if limit.scope == "each":
         values = [_of_layer(row, limit.metric, pixels) for row in rows]

@@ -39,23 +39,30 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
     True
     >>> pixels("block:128+8", (1, 1, 144, 144), (1, 1, 128, 128))
     (16384, 'block 128x128, border 8')
+
+    A tensor of three sizes may be a signal or tokens with their features, and does not say which:
+
+    >>> pixels("input", (1, 10, 32), (1, 10))
+    (32, 'positions of input 10x32 read as C x L')
     """
     if per == "output":
-        return _positions(first_output), f"output {_size(first_output)}"
+        return _positions(first_output), _side("output", first_output)
     size = _size(first_input)
     if per == "input":
-        return _positions(first_input), f"input {size}"
+        return _positions(first_input), _side("input", first_input)
     if per == "element":
         return prod(first_input), f"elements of input {'x'.join(map(str, first_input[1:]))}"
     if per in ("luma420", "samples420"):
         if len(first_input) != 4:
             raise UsageError(f"--per {per} needs a first input of C x H x W, not {'x'.join(map(str, first_input[1:]))}")
-        batch, _, height, width = first_input
+        batch, channels, height, width = first_input
+        # A filter may get more planes beside luma, such as one of a quantizer; a colour picture is no luma plane.
+        note = f", though the input has {channels} channels" if channels != 1 else ""
         if per == "luma420":
-            return batch * height * width, f"luma pixels of {size}"
+            return batch * height * width, f"luma pixels of {size}{note}"
         # Each chroma plane has half the width and height, rounded up.
         chroma = -(-height // 2) * -(-width // 2)
-        return batch * (height * width + 2 * chroma), f"4:2:0 samples of {size}"
+        return batch * (height * width + 2 * chroma), f"4:2:0 samples of {size}{note}"
     if match := _BLOCK.fullmatch(per):
         return _block(match, first_input)
     known = ", ".join(BASES)
@@ -75,6 +82,12 @@ def _block(match: re.Match[str], first_input: Shape) -> tuple[int, str]:
             help=f"give it with --input C x {height + 2 * border} x {width + 2 * border}",
         )
     return first_input[0] * height * width, f"block {height}x{width}, border {border}"
+
+
+def _side(side: str, shape: Shape) -> str:
+    if len(shape) == 3:
+        return f"positions of {side} {'x'.join(map(str, shape[1:]))} read as C x L"
+    return f"{side} {_size(shape)}"
 
 
 def _positions(shape: Shape) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from convstat.counters.base import Prediction, Reported, Status
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
-from convstat.report import ROOT, Cause, CounterRow, Figures, LayerRow
+from convstat.report import Cause, CounterRow, Figures, LayerRow
 
 
 @dataclass(slots=True)
@@ -99,12 +99,21 @@ def _own(layers: Iterable[LayerRow]) -> dict[str, _Own]:
     """Sum convstat's figures by the layer that holds the parameters: a module is one thing, however often called."""
     own: dict[str, _Own] = {}
     for row in layers:
-        name = row.shares or row.name
-        layer = own.setdefault("" if name == ROOT else name, _Own())
+        layer = own.setdefault(registered(row.shares or row.name), _Own())
         layer.params += row.params
         layer.macs += row.macs
         layer.calls += 1
     return own
+
+
+def registered(name: str) -> str:
+    """The path of the registered module that a row belongs to: the root is written in brackets, and so is what is not
+    registered.
+
+    >>> registered("(root)"), registered("block.(Conv2d)"), registered("block.conv")
+    ('', 'block', 'block.conv')
+    """
+    return f".{name}".partition(".(")[0].lstrip(".")
 
 
 def locate(path: str, layers: Mapping[str, object]) -> str:
@@ -137,10 +146,11 @@ def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...
         mine = own.get(layer, _Own())
         params = 0 if prediction.params is None else same.params - mine.params
         macs = 0 if prediction.macs is None else same.macs - mine.macs
+        code = because.get(layer) or _around(layer, prediction.because) or UNATTRIBUTED
         if params:
-            amounts.setdefault(UNATTRIBUTED, _Amount()).add(layer, params, 0, mine.calls)
+            known = code if code == "unregistered" else UNATTRIBUTED
+            amounts.setdefault(known, _Amount()).add(layer, params, 0, mine.calls)
         if macs:
-            code = because.get(layer, UNATTRIBUTED)
             amounts.setdefault(code, _Amount()).add(layer, 0, macs, mine.calls)
 
     causes = [
@@ -151,6 +161,19 @@ def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...
     ]
     causes.sort(key=lambda cause: (-abs(cause.macs), -abs(cause.params), cause.code))
     return (*causes, *_remarks(own, prediction))
+
+
+_OF_ALL_INSIDE = ("fused_kernel", "inside_counted", "unregistered")
+"""Codes that explain whatever is inside the module for which they are given."""
+
+
+def _around(layer: str, because: Mapping[str, str]) -> str | None:
+    """The code of the nearest module around a layer that explains what is inside it."""
+    while layer:
+        layer = layer.rpartition(".")[0]
+        if because.get(layer) in _OF_ALL_INSIDE:
+            return because[layer]
+    return None
 
 
 def _remarks(own: Mapping[str, _Own], prediction: Prediction) -> Iterator[Cause]:

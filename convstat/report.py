@@ -144,6 +144,7 @@ class CounterRow:
     """One counter's answer, what its convention predicts, and why it differs from convstat's.
 
     ``difference`` = sum of ``causes`` + ``unexplained``, for params and for MACs.
+    ``is_foreseen`` is True where the counter has no answer and its prediction says that it has none.
     """
 
     name: str
@@ -159,6 +160,14 @@ class CounterRow:
     device: str | None = None
     native: Mapping[str, int] | None = None
     """What the counter itself printed, by its unit, where that is not MACs: ``{"flops": 2000}``."""
+    is_foreseen: bool = False
+
+    @property
+    def is_reconciled(self) -> bool:
+        """Whether its answer, or that it has none, is what its convention predicts."""
+        if self.status != "ok":
+            return self.is_foreseen
+        return self.predicted is not None and not (self.unexplained.params or self.unexplained.macs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +197,12 @@ class Report:
 
     @property
     def is_explained(self) -> bool:
-        """Whether no counter's difference has a part without a cause."""
-        rests = (row.unexplained.params or row.unexplained.macs for row in self.counters)
+        """Whether every counter's answer is what was predicted, and no difference has a part without a cause.
+
+        A counter without an answer has none to explain only where its failure was predicted too.
+        """
         verdicts = (cause.verdict for row in self.counters for cause in row.causes)
-        return not any(rests) and "unexplained" not in verdicts
+        return all(row.is_reconciled for row in self.counters) and "unexplained" not in verdicts
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document; see ``convstat schema report``."""
@@ -331,6 +342,7 @@ def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
         ],
         "unexplained": _figures(row.unexplained),
         "error": row.error,
+        "foreseen": row.is_foreseen,
     }
 
 
@@ -348,4 +360,5 @@ def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
         error=data["error"],
         device=data.get("device"),
         native=data.get("native"),
+        is_foreseen=data.get("foreseen", False),
     )

@@ -16,7 +16,7 @@ from convstat.analysis import ITEM_BYTES
 from convstat.axes import Axis, Value, combine, parse_all, split
 from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
 from convstat.config import Config
-from convstat.errors import SpecError, UsageError
+from convstat.errors import Diagnostic, SpecError, UsageError
 from convstat.graph import Shape
 from convstat.pixels import pixels
 from convstat.points import invalid, is_special, pair, settings, show_inputs
@@ -49,12 +49,14 @@ def compare(
     counters: str = "none",
     config: Config | None = None,
     progress: Callable[[str], None] | None = None,
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Comparison:
     """Put models side by side, at every combination of the arguments' values.
 
     ``arguments`` are overrides and sweeps; ``batch`` and ``input`` can be swept as a parameter can.
     Without a target it is the model of the settings, or else the reference layer, and the result says which.
     With ``counters``, every row also holds what they answer.
+    ``warn`` is told the warnings about each spec.
     """
     axes = parse_all(arguments)
     default = None
@@ -78,6 +80,9 @@ def compare(
                 device=device,
                 progress=progress,
             )
+    for spec in shelf.values() if warn is not None else ():
+        if spec.warnings:
+            warn(spec.warnings)
     impossible = sum(row.status == "invalid" for row in rows)
     incomplete = [note for subject in subjects for note in getattr(subject, "notes", ())]
     return Comparison(

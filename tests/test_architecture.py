@@ -22,7 +22,7 @@ LEVELS = (
     ("analysis", "comparison", "judge"),
     ("trace", "build"),
     ("kernels", "tally", "sources"),
-    ("counters", "reconcile", "config"),
+    ("counters", "reconcile", "config", "config_schema"),
     ("modules",),
     ("api",),
     ("points", "traced", "sweep", "budget"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from chains import Chain, count, sample
+from torch import nn
 
 from convstat.build import build, example_inputs
 from convstat.counters import COUNTERS, CounterFailure, Prediction, Registry, Reported, measure, ptflops_pytorch, select
@@ -20,6 +21,7 @@ from convstat.errors import DeviceError, UsageError
 from convstat.graph import Graph
 from convstat.layers import KINDS
 from convstat.report import CounterRow
+from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -329,3 +331,22 @@ def test_failures_read_as_one_line_with_help() -> None:
     assert "it broke; try again" == str(CounterFailure("it broke", "try again"))
     assert "it broke" == str(CounterFailure("it broke"))
     assert None is Prediction(1, 2).failure
+
+
+def test_a_linear_over_several_positions_is_not_run_on_meta_by_the_aten_backend() -> None:
+    """After a convolution its strides, and with them its kernels, are another device's own."""
+    torch.manual_seed(0)
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.patches(x).permute(0, 2, 3, 1))
+
+    tokens = record(Tokens(), (torch.rand(1, 3, 8, 8),))
+    assert "may run other kernels" in str(COUNTERS["ptflops-aten"].why_not_meta(tokens))
+    assert COUNTERS["ptflops"].why_not_meta(tokens) is None
+    flat = record(nn.Sequential(nn.Conv2d(3, 8, 8), nn.Flatten(), nn.Linear(8, 4)), (torch.rand(1, 3, 8, 8),))
+    assert COUNTERS["ptflops-aten"].why_not_meta(flat) is None

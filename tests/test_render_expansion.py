@@ -65,6 +65,19 @@ def test_an_expanded_example_is_the_same_network(path: Path, defaults: bool) -> 
         assert [(i.shape, i.dtype) for i in graph.inputs] == [(i.shape, i.dtype) for i in again.inputs]
 
 
+def test_the_remark_and_the_budgets_are_kept() -> None:
+    """As they were written; budgets on paths, which the flat spec does not have, as comments."""
+    head = 'convstat: 1\nnote: "a: remark"\ninput: [3, 8, 8]\nbudget: ["params <= 5M", "macs(share)@relu*<=20%"]\n'
+    for layers, kept in (("[ReLU]", 2), ("[{residual: {body: [ReLU]}}]", 1)):
+        read = spec.read(head + f"layers: {layers}\n", "net.yaml")
+        limits = [text for text, _ in read.budget]
+        text = write_spec(read.expand(), note=read.note, budget=limits)
+        again = spec.read(text, "expanded")
+        assert "a: remark" == again.note
+        assert limits[:kept] == [limit for limit, _ in again.budget]
+        assert all(limit in text for limit in limits)
+
+
 def test_edges_shares_notes_and_dtypes_are_kept() -> None:
     """Everything that may stand beside a layer comes back."""
     graph = spec.read(ODD, "odd").expand()

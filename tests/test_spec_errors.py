@@ -51,7 +51,9 @@ def test_at_most_twenty_problems_are_shown() -> None:
     with pytest.raises(SpecError) as caught:
         read(text, "net.yaml")
     assert 20 + 1 == len(caught.value.diagnostics)
-    assert "error: and 10 more errors" == str(caught.value.diagnostics[-1])
+    assert "error: and 10 more errors, in lines 24, 25, 26, 27, 28, 29, 30, 31, 32, 33" == str(
+        caught.value.diagnostics[-1]
+    )
 
 
 def test_mistakes_of_several_layers_are_found_in_one_run() -> None:
@@ -129,6 +131,10 @@ def test_an_unknown_variant_is_explained() -> None:
     [
         ("Conv2d(64, 128, kernel_sise=3)", "has no argument 'kernel_sise'"),
         ("Conv2d(64, 128)", "Conv2d needs kernel_size"),
+        ("Conv2d(64, 128)", "help: Conv2d(64, 128, kernel_size=...)"),
+        ("Conv2d()", "help: Conv2d(out_channels=..., kernel_size=...)"),
+        ("ACBlock()", "help: ACBlock(out_channels=...)"),
+        ("ACBlock(8, kernel_size=4)", "kernel_size of ACBlock must be odd, not 4"),
         ("Cnov2d(64, 128, 3)", "did you mean 'Conv2d'"),
         ("nn.Conv2d(64, 128, 3)", "write the layer alone: Conv2d"),
         ("Conv2d(64, 128, 3", "not a layer"),
@@ -209,6 +215,7 @@ BILLION = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
 TOWER = HEAD + "blocks:\n  b0: [ReLU]\n" + "".join(f"  b{n}: [b{n - 1}, b{n - 1}]\n" for n in range(1, 60))
+EMPTY = "".join(f"  b{n}: {{layers: [b{n - 1}, b{n - 1}]}}\n" for n in range(1, 40)) + "layers: [b39, ReLU]\n"
 CHAIN = HEAD + "blocks:\n  b0: [ReLU]\n" + "".join(f"  b{n}: [b{n - 1}]\n" for n in range(1, 5000))
 HOSTILE = {
     "a billion aliases": HEAD + BILLION,
@@ -224,6 +231,11 @@ HOSTILE = {
     + "blocks:\n  a: [{ReLU: , when: false, repeat: 99999}]\nlayers: [{a: , repeat: 99999}, {residual: {body: "
     + "[{residual: {body: [{ReLU: , when: i < 0}]}, repeat: 9999}]}, repeat: 9999}]\n",
     "a tower of blocks": TOWER + "layers: [b59]\n",
+    "a tower of empty blocks": HEAD + "blocks:\n  b0: {layers: []}\n" + EMPTY,
+    "a tower of blocks that leave all out": HEAD + "blocks:\n  b0: {layers: [{Identity: null, when: false}]}\n" + EMPTY,
+    "a wrong layer in blocks that repeat each other": HEAD
+    + "blocks:\n  b0: [{Conv2d: {out_channels: 7, kernel_size: 3, groups: cin - 1}}, {ReLU: , from: input}]\n"
+    + "  b1: [{b0: , repeat: 50000}]\nlayers: [b1]\n",
     "a chain of blocks": CHAIN + "layers: [b4999]\n",
     "a power of a power": HEAD + "layers: [{Conv2d: {out_channels: 9**9**9, kernel_size: 3}}]\n",
     "a power that grows": HEAD

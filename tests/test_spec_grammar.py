@@ -362,6 +362,9 @@ layers:
     from: x
     name: line
   - add: [words, line]
+  - Identity:
+    from: mask
+outputs: [add, prev]
 """,
         head="input: {x: [7], ids: [5], mask: {shape: [2], dtype: int64}}\n",
     )

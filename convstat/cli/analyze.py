@@ -41,6 +41,7 @@ def analyze(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "analyze")
     targets, shapes = session.targets(named, input)
+    session.refuse_saved(targets, batch=batch, device=device, dtype=dtype, counters=counters, per=per, mode=mode)
     with session.writing(targets) as (outputs, progress):
         reports = [
             api.analyze(

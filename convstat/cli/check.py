@@ -57,6 +57,7 @@ def check(
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "check")
+    session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
     with session.writing(targets) as (outputs, _):
         result = budget.check(
             targets,
@@ -69,6 +70,7 @@ def check(
             dtype=session.pick(dtype, session.config.dtype, "float32"),
             per=session.pick(per, session.config.per, "input"),
             config=session.config,
+            warn=session.warn,
         )
         session.write(outputs, [result])
     return ExitCode.VIOLATION if strict and result.count("warn") else result.exit_code

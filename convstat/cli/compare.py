@@ -38,6 +38,7 @@ def compare(
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
+    session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
     with session.writing(targets) as (outputs, progress):
         comparison = sweep.compare(
             targets,
@@ -50,6 +51,7 @@ def compare(
             device=session.pick(device, session.config.device, "auto"),
             counters=counters or "none",
             config=session.config,
+            warn=session.warn,
             progress=progress,
         )
         progress.clear()

@@ -34,9 +34,12 @@ def expand(
     target = resolve(targets[0])
     if target.kind not in ("spec", "inline"):
         raise UsageError(f"{targets[0]} is {kind_in_words(target.kind)}, and only a spec can be expanded")
-    graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes)
+    spec = target.load()
+    graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes, spec=spec)
     source = " ".join([target.argument, *assignments])
-    standard_output().write(write_spec(graph, source=source, defaults=all))
+    standard_output().write(
+        write_spec(graph, source=source, defaults=all, note=spec.note, budget=[limit for limit, _ in spec.budget])
+    )
     return ExitCode.OK
 
 
@@ -64,7 +67,7 @@ def render(
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
-        quiet=quiet, verbose=verbose,
+        quiet=quiet, verbose=verbose, needs_settings=False,
     )  # fmt: skip
     with session.writing(reports) as (outputs, _):
         session.write(outputs, [api.load_report(path) for path in reports])

@@ -200,7 +200,7 @@ def list_(
             f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"there are lists of {', '.join(LISTS)}")
         )
     read, title, group = LISTS[what]
-    session = Session(format=format, width=width, ascii=ascii)
+    session = Session(format=format, width=width, ascii=ascii, needs_settings=False)
     with session.writing(()) as (outputs, _):
         session.write(outputs, [Listing(title, matching(read(), what, pattern), group)])
     return ExitCode.OK

@@ -11,7 +11,7 @@ WHAT = "Input and run"
 SHOW = "Output"
 
 EXIT_CODES = (
-    "Exit codes: 0 all is well · 1 a budget is exceeded, or with --strict a difference is not explained · "
+    "Exit codes: 0 all is well · 1 a budget is exceeded, or with --strict a counter is not reconciled · "
     "2 a mistake in the arguments, the spec or the settings · 3 a fault of convstat · "
     "4 incomplete, there is no verdict · 130 interrupted"
 )
@@ -256,7 +256,12 @@ Verbose = Annotated[
     ),
 ]
 StrictAnalyze = Annotated[
-    bool, typer.Option("--strict", help="Exit with 1 if a difference is not explained, with 4 if incomplete.")
+    bool,
+    typer.Option(
+        "--strict",
+        help="Exit with 1 if a counter is not reconciled: a difference is not explained, or there is no answer and "
+        "that was not predicted (failed, skipped, not installed); with 4 if incomplete.",
+    ),
 ]
 StrictCompare = Annotated[bool, typer.Option("--strict", help="Exit with 2 if a point cannot be built.")]
 StrictCheck = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")]

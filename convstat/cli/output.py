@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,17 +27,17 @@ STANDARD_OUTPUT = "-"
 
 
 class File(NamedTuple):
-    """A file to write, and whether it is ours to remove if the work fails."""
+    """A file to write."""
 
     path: str
     renderer: Renderer
-    is_new: bool = False
 
 
 class Outputs:
     """The plan of one command: what is written where, in which format.
 
-    Use it as a context: files that were made by looking at them go again if the work fails.
+    Use it as a context: that every file can be written is seen on entering.
+    Whatever ends the work, a signal included, leaves no file that is empty or half written.
     """
 
     def __init__(
@@ -69,6 +70,21 @@ class Outputs:
             seen.add(real)
             self._protect(path, inputs)
             self.files.append(File(path, renderer))
+        self._refuse_idle_options()
+
+    def _refuse_idle_options(self) -> None:
+        """Refuse options about what is shown where every output holds everything."""
+        options = self.options
+        given = [name for name in ("depth", "flat", "sort", "top") if getattr(options, name) not in (None, False)]
+        shown = [*(file.renderer for file in self.files), *([] if self.silent else [self.renderer])]
+        if self.owner is not None:
+            shown.append(self.owner)
+        if given and shown and not any(renderer.is_view for renderer in shown):
+            names = " and ".join(dict.fromkeys(renderer.name for renderer in shown))
+            raise UsageError(
+                f"--{given[0]} chooses what is shown, and {names} always holds every layer",
+                help=f"leave --{given[0]} away, or write table or markdown",
+            )
 
     def _read(self, written: str) -> tuple[Renderer, str]:
         format, found, path = written.partition("=")
@@ -100,30 +116,19 @@ class Outputs:
                 raise OutputError(f"'{path}' is not overwritten: it is an input of this command")
 
     def __enter__(self) -> Outputs:
-        for position, file in enumerate(self.files):
-            try:
-                self.files[position] = file._replace(is_new=_prepare(file.path))
-            except OutputError:
-                self._remove_new()
-                raise
+        for file in self.files:
+            _try(file.path)
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if kind is not None:
-            self._remove_new()
-
-    def _remove_new(self) -> None:
-        for file in self.files:
-            if file.is_new and os.path.exists(file.path) and not os.path.getsize(file.path):
-                os.unlink(file.path)
+        """Nothing is left to do: files are written whole or not at all."""
 
     def write(self, results: Sequence[Result]) -> None:
         """Write the results everywhere; standard output last."""
         for file in self.files:
             text = file.renderer.render(results, self.options._replace(width=self.width or DEFAULT_WIDTH))
             try:
-                with open(file.path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-                    stream.write(text)
+                _write(file.path, text)
             except OSError as error:
                 raise OutputError(f"cannot write '{file.path}': {error.strerror}") from None
         if self.silent:
@@ -142,8 +147,8 @@ class Outputs:
         renderer.show(results, options, terminal)
 
 
-def _prepare(path: str) -> bool:
-    """See that a file can be written; say whether it was made for that."""
+def _try(path: str) -> None:
+    """See that a file can be written, and leave nothing behind."""
     existed = os.path.exists(path)
     try:
         if existed and not stat.S_ISREG(os.stat(path).st_mode):
@@ -152,8 +157,29 @@ def _prepare(path: str) -> bool:
                 raise OutputError(f"cannot write '{path}': it is a folder")
             if not os.access(path, os.W_OK):
                 raise OutputError(f"cannot write '{path}': permission denied")
-            return False
+            return
         with open(path, "ab"):
-            return not existed
+            pass
+        if not existed:
+            # The path may be a link to where nothing is yet: the link stays.
+            os.unlink(os.path.realpath(path))
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file; a new one appears under its name when it is complete."""
+    final = os.path.realpath(path)
+    # A file that exists keeps its owner and its mode, so it is written in place.
+    is_new = not os.path.exists(final)
+    target = f"{final}.{os.getpid()}.part" if is_new else path
+    try:
+        with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            stream.write(text)
+        if is_new:
+            os.replace(target, final)
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                os.unlink(target)
+        raise

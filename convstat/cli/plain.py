@@ -55,12 +55,35 @@ def use_plain_value(parameter: Any) -> None:
 class PlainCommand(TyperCommand):
     """A command whose parameters are read plainly, ``--help`` included."""
 
+    def make_parser(self, ctx: Any) -> Any:
+        """Give the parser of the arguments, one that refuses what contradicts itself."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_once(args: list[str]) -> Any:
+            values, rest, order = parse(args=args)
+            for param in order:
+                if order.count(param) > 1 and not (param.multiple or param.nargs == -1 or _adds_up(param)):
+                    option = max(param.opts, key=len)
+                    raise typer.BadParameter(
+                        "it is given twice, and takes one value", ctx=ctx, param_hint=f"'{option}'"
+                    )
+            return values, rest, order
+
+        parser.parse_args = parse_once
+        return parser
+
     def get_params(self, ctx: Any) -> list[Any]:
         """Give the parameters."""
         params = super().get_params(ctx)
         for parameter in params:
             use_plain_value(parameter)
         return list(params)
+
+
+def _adds_up(param: Any) -> bool:
+    """Whether giving an option again says nothing against what was said before."""
+    return bool(getattr(param, "is_flag", False) or getattr(param, "count", False))
 
 
 class PlainGroup(TyperGroup):

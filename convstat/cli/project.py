@@ -40,7 +40,7 @@ budget:                             # convstat check {name}
   - macs<=10M
 """
 
-SCHEMAS = ("spec", "report")
+SCHEMAS = ("spec", "report", "config")
 
 
 def init(
@@ -78,7 +78,7 @@ def schema(
         str,
         typer.Argument(
             metavar="|".join(SCHEMAS),
-            help="spec: what a YAML file may hold, for editors. report: what -f json writes.",
+            help="spec: what a YAML file may hold, for editors. report: what -f json writes. config: the settings.",
             show_default=False,
             autocompletion=o.complete_words(*SCHEMAS),
         ),
@@ -97,8 +97,14 @@ def schema(
         from convstat.spec.schema import spec_schema
 
         document = spec_schema()
+    elif what == "config":
+        from convstat.config_schema import config_schema
+
+        document = config_schema()
     else:
-        raise UsageError(f"there is no schema of '{what}'", help=(*did_you_mean(what, SCHEMAS), "spec or report"))
+        raise UsageError(
+            f"there is no schema of '{what}'", help=(*did_you_mean(what, SCHEMAS), f"there are {', '.join(SCHEMAS)}")
+        )
     standard_output().write(to_json(document))
     return ExitCode.OK
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from convstat import config as settings_file
 from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
-from convstat.errors import Diagnostic, UsageError
+from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.render.base import DEFAULT_WIDTH, Options
 from convstat.sources import FORMS, resolve
 
@@ -56,8 +57,12 @@ class Session:
         top: int | None = None,
         quiet: int = 0,
         verbose: int = 0,
+        needs_settings: bool = True,
     ) -> None:
-        """Take the options as they come from the command line; refuse those that make no sense."""
+        """Take the options as they come from the command line; refuse those that make no sense.
+
+        Without ``needs_settings``, settings that cannot be read are no reason to stop.
+        """
         from convstat.render.views.layers import check_options
 
         self.options = Options(DEFAULT_WIDTH if width is None else width, ascii, depth, flat, sort, top)
@@ -67,9 +72,32 @@ class Session:
         self.format = format
         self.outputs = tuple(output or ())
         self.width = width
-        self.config = settings_file.load()
+        self.config = self._settings(needs_settings)
         if self.config.path:
             self.detail(f"settings: {self.config.path}")
+
+    def _settings(self, are_needed: bool) -> settings_file.Config:
+        try:
+            return settings_file.load()
+        except ConfigError as error:
+            if are_needed:
+                raise
+            first = error.diagnostics[0]
+            self.warn([replace(first, message=f"{first.message}: the settings are not used here", severity="warning")])
+            return settings_file.Config()
+
+    @staticmethod
+    def refuse_saved(targets: Sequence[str], **options: object) -> None:
+        """Refuse options that would change how a saved report was made; only those that were given count."""
+        given = [f"--{name}" for name, value in options.items() if value is not None]
+        for argument in targets if given else ():
+            if resolve(argument).kind == "report":
+                last = f" and no {given[-1]}" if len(given) > 1 else ""
+                listed = ", no ".join(given[:-1]) if last else given[0]
+                raise UsageError(
+                    f"{argument} is a saved report: it takes no {listed}{last}",
+                    help="analyze the model itself, with these options",
+                )
 
     @staticmethod
     def pick(*values: T | None) -> T:

@@ -33,7 +33,10 @@ def select(names: str) -> tuple[Counter, ...]:
     ['ptflops', 'torchsummary']
     """
     chosen: dict[str, Counter] = {}
-    for name in (part.strip() for part in names.split(",")):
+    words = [part.strip() for part in names.split(",")]
+    if "none" in words and (others := [word for word in words if word not in ("none", "convstat")]):
+        raise UsageError(f"--counters {names} contradicts itself: none, and also {', '.join(others)}")
+    for name in words:
         if name in ("none", "convstat"):
             continue
         group = DEFAULT if name == "default" else tuple(COUNTERS) if name == "all" else (name,)

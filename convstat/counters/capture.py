@@ -68,9 +68,9 @@ def input_names(model: torch.nn.Module, count: int) -> tuple[str, ...]:
     """The names of the first inputs of a model's forward."""
     names = getattr(model, "input_names", None)
     if names is None:
-        from inspect import signature
+        from convstat.trace.forward import argument_names
 
-        names = tuple(signature(model.forward).parameters)
+        names = argument_names(model)
     return tuple(names[:count])
 
 

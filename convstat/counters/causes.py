@@ -64,7 +64,9 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "cell_width": ("defect", "multiplies the weights of a recurrent cell by its width as well"),
         "rnn_names": ("defect", "prices every weight of a recurrent layer at every step, whatever it does"),
         "weight_names": ("defect", "prices weights by what they are called, and these have other names"),
+        "complex_products": ("defect", "prices products of complex numbers as if they were real"),
         # Not seen.
+        "hook_unseen": ("blindness", "does not see what hooks of a layer multiply, such as those of spectral_norm"),
         "functional_unseen": ("blindness", "does not see products that are called as functions or operators"),
         "subclass_unseen": ("blindness", "does not see subclasses of torch's layers, parametrized ones among them"),
         "no_rule": ("blindness", "has no rule for layers of this kind"),

@@ -8,6 +8,7 @@ where a device is asked for, it runs on that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convstat import reconcile
@@ -70,11 +71,13 @@ def _row(counter: Counter, report: Report, stages: Stages, wanted: str) -> Count
         with stages.running(device):
             reported = counter.run(model, inputs)
     except CounterFailure as failure:
-        return reconcile.failed(name, variant, version, "failed", str(failure), device)
+        row = reconcile.failed(name, variant, version, "failed", str(failure), device)
+        return replace(row, is_foreseen=_foresees_failure(counter, stages, device))
     except ConvstatError:
         raise
     except (Exception, EndlessError) as error:
-        return reconcile.failed(name, variant, version, "failed", first_line(error), device)
+        row = reconcile.failed(name, variant, version, "failed", first_line(error), device)
+        return replace(row, is_foreseen=_foresees_failure(counter, stages, device))
     # Where the answers are the same, so are the traces, and that of meta is there already.
     trace_device = device if why_not else "meta"
     try:
@@ -85,6 +88,16 @@ def _row(counter: Counter, report: Report, stages: Stages, wanted: str) -> Count
     return reconcile.reconcile(
         report.layers, reported, prediction, name=name, variant=variant, version=version, device=device
     )
+
+
+def _foresees_failure(counter: Counter, stages: Stages, device: str) -> bool:
+    """Whether a counter's prediction for this model is that it fails."""
+    try:
+        with stages.running(device):
+            return predict(counter, *stages.model(device), stages.trace(device)).failure is not None
+    except (Exception, EndlessError):
+        # The model may be what fails, and then nothing was predicted.
+        return False
 
 
 def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace) -> Prediction:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
 from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
+from convstat.trace.calls import TensorInfo, Value
 
 if TYPE_CHECKING:
     import torch
@@ -45,10 +46,13 @@ class Ptflops:
 
         def give(_: tuple[int, ...]) -> Any:
             # A single tensor goes in by position, several by name: ptflops has no other way.
-            return inputs[0] if len(inputs) == 1 else dict(zip(names, inputs, strict=True))
+            if len(inputs) == 1 and not keywords:
+                return inputs[0]
+            return {**dict(zip(names, inputs, strict=True)), **keywords}
 
         names = input_names(model, len(inputs))
-        with running(model) as printed, _blind_inside_kernels(inputs):
+        keywords = getattr(inputs, "keywords", {})
+        with running(model) as printed, _blind_inside_kernels((*inputs, *keywords.values())):
             try:
                 macs, params = get_model_complexity_info(
                     model,
@@ -87,6 +91,12 @@ class Ptflops:
                 inside = (trace.modules[child] for child in info.children)
                 if not any(p.requires_grad for child in inside for p in child.parameters):
                     return f"frozen {kind} runs other kernels on the meta device"
+        if self.variant == "aten":
+            # Whether a biased Linear over several positions is one kernel, or a product and an addition that this
+            # backend does not see, depends on the strides of its input; and those, after a convolution, on the device.
+            for function in trace.functions():
+                if function.name.endswith(".linear") and len(_shape(function.args[:1])) > 2:
+                    return "a Linear over several positions may run other kernels on the meta device"
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
@@ -97,6 +107,11 @@ class Ptflops:
         from convstat.trace.record import record
 
         return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+
+def _shape(args: tuple[Value, ...]) -> tuple[int, ...]:
+    first = args[0] if args else None
+    return first.shape if isinstance(first, TensorInfo) else ()
 
 
 def _failure(printed: str) -> CounterFailure:

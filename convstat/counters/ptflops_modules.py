@@ -223,6 +223,8 @@ def why_mispriced(call: ModuleCall, info: ModuleInfo) -> str | None:
     """The code of the cause why a hook's multiply-accumulates are not the layer's own; None where they are."""
     name = info.type.rpartition(".")[2]
     first = call.args[0] if call.args else None
+    if isinstance(first, TensorInfo) and first.dtype.startswith("complex"):
+        return "complex_products"
     if name.startswith("Conv") and isinstance(first, TensorInfo) and len(first.shape) != int(name[-2]) + 2:
         return "unbatched"
     if name == "MultiheadAttention":

@@ -18,16 +18,30 @@ from convstat.counters.ptflops_modules import why_mispriced
 from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
 
 _PRODUCTS = """
-convolution _convolution mm addmm bmm baddbmm addbmm matmul linear mv addmv dot _trilinear
+convolution _convolution convolution_overrideable convolution_backward mkldnn_convolution cudnn_convolution
+mm addmm bmm baddbmm addbmm _int_mm _addmm_activation matmul linear mkldnn_linear mv addmv dot vdot addr _trilinear
+_grouped_mm _scaled_mm _weight_int8pack_mm _weight_int4pack_mm
 mkldnn_rnn_layer lstm gru rnn_tanh rnn_relu _cudnn_rnn _thnn_fused_lstm_cell _thnn_fused_gru_cell
 _scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_flash_attention
 _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention _scaled_dot_product_attention_math
 _scaled_dot_product_fused_attention_overrideable
 _native_multi_head_attention _transformer_encoder_layer_fwd
 """
+_QUANTIZED = (
+    "linear linear_relu linear_dynamic linear_relu_dynamic conv1d conv2d conv3d conv1d_relu conv2d_relu conv3d_relu"
+)
 
-PRODUCTS = frozenset(f"aten.{name}" for name in _PRODUCTS.split())
+PRODUCTS = frozenset(
+    [
+        *(f"aten.{name}" for name in _PRODUCTS.split()),
+        *(f"quantized.{name}" for name in _QUANTIZED.split()),
+        "torchvision.deform_conv2d",
+    ]
+)
 """Kernels that multiply and accumulate: where one runs unpriced, its layer has MACs that the counter misses."""
+
+_SINGLE = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
+"""Layers that make one product, in the function that they call: another is made by a hook."""
 
 _TWICE: dict[str | None, str] = {"activation": "activation_twice", "softmax": "softmax_twice", "pool": "pool_twice"}
 _TWICE |= {"upsample": "upsample_twice", None: "attention_twice"}
@@ -41,6 +55,7 @@ class _Scope:
     info: ModuleInfo
     priced: frozenset[str | None] = frozenset()
     products_priced: bool = False
+    is_module: bool = False
 
 
 @dataclass(slots=True)
@@ -59,6 +74,8 @@ class _Walk:
             # What a kernel calls in turn is how this device computes it; see how the tool is run on meta.
             if call.op in PRODUCTS and not scope.products_priced:
                 self.because.setdefault(scope.layer, self._why_unseen(scope.info))
+            elif call.op in PRODUCTS and scope.is_module and scope.info.type.rpartition(".")[2] in _SINGLE:
+                self.because.setdefault(scope.layer, "hook_unseen")
             return
         if isinstance(call, ModuleCall):
             scope = self._module(call, scope)
@@ -73,7 +90,7 @@ class _Walk:
         info = self.trace.modules[call.module]
         if not info.registered:
             return _Scope(scope.layer, info, scope.priced, scope.products_priced)
-        inner = _Scope(info.path, info)
+        inner = _Scope(info.path, info, is_module=True)
         rule = MODULES.get(info.type)
         if rule is None:
             return inner

@@ -66,6 +66,8 @@ class Torchsummary:
         odd = next((type(value).__name__ for value in inputs if not hasattr(value, "shape")), None)
         if odd is not None:
             raise CounterFailure(f"it makes its inputs from shapes, and this model takes a {odd}")
+        for name in getattr(inputs, "keywords", {}):
+            raise CounterFailure(f"it passes inputs by position, and this model takes '{name}' by name only")
         device = device_of(inputs)
         stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
         with running(model) as printed, replaced(torchsummary, **stand_in):

@@ -50,6 +50,8 @@ class Renderer(ABC):
     """The file names that mean this format, with the dot."""
     about: ClassVar[str]
     """One line for ``convstat list formats``."""
+    is_view: ClassVar[bool] = True
+    """Whether ``depth``, ``flat``, ``sort`` and ``top`` choose what it shows; one for programs holds every layer."""
 
     @abstractmethod
     def render(self, results: Sequence[Result], options: Options) -> str:

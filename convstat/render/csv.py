@@ -31,6 +31,7 @@ class CsvRenderer(Renderer):
     name: ClassVar[str] = "csv"
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
     about: ClassVar[str] = "for spreadsheets: one row per layer and a total, raw integers"
+    is_view: ClassVar[bool] = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write all results under one heading; a cell is empty where a row has no such figure."""

@@ -7,7 +7,7 @@ A path such as ``stage1.0.conv`` cannot be a name in a list, so it becomes ``sta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,24 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"}
 
 
-def write_spec(graph: Graph, *, source: str = "", defaults: bool = False) -> str:
-    """Write a graph as a spec; with ``defaults``, arguments that are torch's defaults are written too."""
-    return "\n".join(_lines(graph, source, defaults)) + "\n"
+def write_spec(
+    graph: Graph, *, source: str = "", defaults: bool = False, note: str | None = None, budget: Sequence[str] = ()
+) -> str:
+    """Write a graph as a spec; with ``defaults``, arguments that are torch's defaults are written too.
+
+    ``note`` and ``budget`` are those of the spec that it was made from.
+    """
+    return "\n".join(_lines(graph, source, defaults, note, budget)) + "\n"
 
 
-def _lines(graph: Graph, source: str, defaults: bool) -> Iterator[str]:
+def _lines(graph: Graph, source: str, defaults: bool, note: str | None, budget: Sequence[str]) -> Iterator[str]:
     names = _names(graph)
     if source:
         yield f"# {printable(source)}, expanded"
     yield "convstat: 1"
     yield f"name: {scalar(graph.name)}"
+    if note:
+        yield f"note: {scalar(note)}"
     sizes = {item.name: _sizes(item.shape, item.dtype) for item in graph.inputs}
     # The only input is called so where it has no name of its own.
     yield f"input: {_flow(sizes['input'] if list(sizes) == ['input'] else sizes)}"
@@ -41,6 +48,13 @@ def _lines(graph: Graph, source: str, defaults: bool) -> Iterator[str]:
         previous = node.name
     if graph.outputs != (previous,):
         yield f"outputs: [{', '.join(names[name] for name in graph.outputs)}]"
+    # Where paths became names, a pattern of paths would match other layers or none.
+    flat = any(name != path for path, name in names.items())
+    lost = [limit for limit in budget if flat and "@" in limit]
+    if kept := [limit for limit in budget if limit not in lost]:
+        yield f"budget: {_flow(kept)}"
+    for limit in lost:
+        yield f"# budget of layers by their paths, which are names here: {printable(limit)}"
 
 
 def _sizes(shape: tuple[int, ...], dtype: str) -> Any:

@@ -18,6 +18,7 @@ class JsonRenderer(Renderer):
     name: ClassVar[str] = "json"
     suffixes: ClassVar[tuple[str, ...]] = (".json",)
     about: ClassVar[str] = "for programs: exact integers, every layer; see convstat schema report"
+    is_view: ClassVar[bool] = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the documents; whatever options of display were given, nothing is left out."""

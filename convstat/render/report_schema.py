@@ -134,6 +134,7 @@ def _report() -> Schema:
         "causes": _list(_object(cause)),
         "unexplained": {**_ref("figures"), "description": "reported - predicted"},
         "error": {"type": ["string", "null"]},
+        "foreseen": {"type": "boolean", "description": "whether its prediction says that it gives no answer"},
     }
     return _object(
         {
@@ -141,7 +142,7 @@ def _report() -> Schema:
             "model": _object(model),
             "totals": _ref("totals"),
             "layers": _list(_object(layer)),
-            "counters": _list(_object(counter, optional=("native",))),
+            "counters": _list(_object(counter, optional=("foreseen", "native"))),
             "uncounted": _list(_ref("uncounted")),
             "groups": {"type": "object", "additionalProperties": _TEXT},
             "status": {"enum": ["complete", "incomplete"]},

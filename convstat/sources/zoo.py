@@ -84,7 +84,13 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
 
         with users_code(f"{source} could not be made"), _no_weights(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return builder(**{"weights": weights, **_no_backbone(builder), **keywords}), None
+            try:
+                return builder(**{"weights": weights, **keywords}), None
+            except ValueError as error:
+                # The entry has other sizes than those asked for, and nobody asked for the entry.
+                if variant is not None or "weights" in keywords or "expected value" not in str(error):
+                    raise
+            return builder(**keywords), None
 
     usual = None if entry is None else _torchvision_inputs(entry)
     # Detectors read values only after the last product, to paste their results together.
@@ -149,13 +155,6 @@ def _entry(name: str, variant: str | None, models: Any) -> Any:
             help=(*did_you_mean(variant, by_name), f"its entries: {known}"),
         )
     return by_name[variant]
-
-
-def _no_backbone(builder: Callable[..., Any]) -> dict[str, None]:
-    """Segmentation and detection builders download a backbone unless they are told not to."""
-    import inspect
-
-    return {"weights_backbone": None} if "weights_backbone" in inspect.signature(builder).parameters else {}
 
 
 @contextmanager

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from convstat import layers
 from convstat.errors import LayerError, SpecError
-from convstat.spec import groups
+from convstat.spec import groups, shipped
 from convstat.spec.fragment import Fragment, Leaf, Part, find
 from convstat.spec.fragment import Value as Wire
 from convstat.spec.groups import NO_PATCH, UnknownError, Values
 from convstat.spec.overrides import Override, Patch
-from convstat.spec.plan import PREV, BlockCall, Choice, Item, LayerCall, Ref, Residual
+from convstat.spec.plan import PREV, BlockCall, Broken, Choice, Item, LayerCall, Ref, Residual
 from convstat.spec.scalars import ExpressionError, Value
 from convstat.spec.sizes import sizes_of
 from convstat.spec.values import Formula, truth, types_of, value_of
 
 if TYPE_CHECKING:
+    from convstat.layers.base import Layer
     from convstat.spec.expand import Run
 
 MAX_LAYERS = 100_000
+MAX_BLOCKS = 100_000
+"""How many calls of blocks may stand in a model. One that comes to nothing costs time and memory too."""
+
 MAX_CALLS = 64
 """How deep blocks may call blocks."""
 
@@ -56,15 +61,27 @@ class Body:
             else:
                 wire = self.repeated(item, values, prefix, wire, own)
         except UnknownError:
-            wire = self.unknown()
+            wire = self.after_mistake(item, values, prefix, wire, own)
         except ExpressionError as error:
             assert item.when is not None
             run.explain.expression(error, item.when, values)
-            wire = self.unknown()
+            wire = self.after_mistake(item, values, prefix, wire, own)
         self.names[prefix + item.name] = wire
         if prefix:
             self.names.setdefault(f"{prefix}{item.position}", wire)
         return wire
+
+    def after_mistake(self, item: Item, values: Values, prefix: str, wire: int, patch: Patch) -> int:
+        """Report what else is wrong with an item: the names that it takes, and how often it is repeated."""
+        with suppress(UnknownError):
+            self.sources(item, prefix, wire)
+        if item.share is not None:
+            with suppress(UnknownError):
+                self.find(item.share, prefix)
+        if item.repeat is not None:
+            with suppress(UnknownError):
+                self.times(item, item.repeat, values, wire, patch)
+        return self.unknown()
 
     def modifier(self, name: str, formula: Formula, item: Item, values: Values, wire: int, patch: Patch) -> Value:
         """Work out ``when``, ``repeat`` or ``frozen``."""
@@ -95,7 +112,12 @@ class Body:
         """The wires that an item takes."""
         if item.sources is None:
             return (wire,)
-        found = [wire if ref.name == PREV else self.find(ref, prefix) for ref in item.sources]
+        found = []
+        for ref in item.sources:
+            with suppress(UnknownError):
+                found.append(wire if ref.name == PREV else self.find(ref, prefix))
+        if len(found) < len(item.sources):
+            raise UnknownError
         return tuple(found)
 
     def find(self, ref: Ref, prefix: str) -> int:
@@ -135,14 +157,7 @@ class Body:
     def repeated(self, item: Item, values: Values, prefix: str, wire: int, patch: Patch) -> int:
         """Expand an item several times, each turn after the other."""
         assert item.repeat is not None
-        times = self.modifier("repeat", item.repeat, item, values, wire, patch)
-        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
-            override = patch.get("repeat")
-            place = override.mark if isinstance(override, Override) else item.repeat.mark
-            self.run.explain.repeat(times, place, item.repeat, values)
-            raise UnknownError
-        if times > MAX_LAYERS:
-            self.run.refuse(f"repeat is larger than {MAX_LAYERS:,}: {times}", item.repeat.mark)
+        times = self.times(item, item.repeat, values, wire, patch)
         path = prefix + item.name
         shared = {name: below for name, below in patch.items() if not name.isdigit()} if patch else NO_PATCH
         before = 0, 0
@@ -162,6 +177,18 @@ class Body:
             self.names[f"{path}.{turn}"] = wire
         return wire
 
+    def times(self, item: Item, repeat: Formula, values: Values, wire: int, patch: Patch) -> int:
+        """How often an item is repeated."""
+        times = self.modifier("repeat", repeat, item, values, wire, patch)
+        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+            override = patch.get("repeat")
+            place = override.mark if isinstance(override, Override) else repeat.mark
+            self.run.explain.repeat(times, place, repeat, values)
+            raise UnknownError
+        if times > MAX_LAYERS:
+            self.run.refuse(f"repeat is larger than {MAX_LAYERS:,}: {times}", repeat.mark)
+        return times
+
     def one(self, item: Item, values: Values, path: str, wire: int, sources: tuple[int, ...], patch: Patch) -> int:
         """Expand an item once, under the name ``path``."""
         action = item.action
@@ -170,12 +197,14 @@ class Body:
         self.run.step(item)
         if isinstance(action, BlockCall):
             return self.block(item, action, values, path, sources, patch)
+        if isinstance(action, Broken):
+            raise UnknownError
         if isinstance(action, Choice):
             word = self.work_out(action.formula, values)
             try:
                 chosen = action.compile(word) if isinstance(word, str) else None
             except SpecError as error:
-                self.run.problems.found += error.diagnostics
+                self.run.problems.include(error.diagnostics)
                 raise UnknownError from None
             if not isinstance(chosen, (LayerCall, BlockCall)):
                 self.run.explain.choice(word, action.formula, values)
@@ -228,8 +257,30 @@ class Body:
             leaf = self.run.leaf(action.kind, known_by, names, given, shapes)  # type: ignore[arg-type]
         except LayerError as error:
             self.run.explain.layer(error, item, action, path, self.fragment, sources, values, overridden)
-            raise UnknownError from None
+            found = self.likely(error, action, names, given, shapes)
+            if found is None:
+                raise UnknownError from None
+            leaf, owner = found, None
         return self.add(item, path, sources, leaf, values, owner=owner, patch=patch)
+
+    def likely(
+        self,
+        error: LayerError,
+        action: LayerCall,
+        names: tuple[str, ...],
+        given: tuple[Value, ...],
+        shapes: tuple[Any, ...],
+    ) -> Leaf | None:
+        """The layer without the argument at fault, where its output has the same shape: what follows is looked at."""
+        if error.argument not in names or error.argument not in without_shape(action.kind):
+            return None
+        kept = {name: value for name, value in zip(names, given, strict=True) if name != error.argument}
+        kind = action.kind
+        known_by = (kind.kind(), tuple(kept), tuple(kept.values()), types_of(tuple(kept.values())))
+        try:
+            return self.run.leaf(kind, known_by, tuple(kept), tuple(kept.values()), shapes)
+        except LayerError:
+            return None
 
     def all_of(self, formulas: tuple[Formula, ...], values: Values) -> tuple[Value, ...]:
         """Work formulas out one by one, so that each mistake is reported at its place."""
@@ -285,10 +336,14 @@ class Body:
             trainable = not self.is_true(frozen, item.frozen)
         if owner is not None and isinstance(content, Leaf):
             self.check_owner(item, content, owner)
+        fragment = self.fragment
         self.count += content.counts.layers
         if self.count > MAX_LAYERS:
             self.run.refuse(f"more than {MAX_LAYERS:,} layers", item.mark)
-        fragment = self.fragment
+        if isinstance(content, Fragment):
+            fragment.calls += 1 + content.calls
+            if fragment.calls > MAX_BLOCKS:
+                self.run.refuse(f"more than {MAX_BLOCKS:,} calls of blocks", item.mark)
         fragment.parts.append(Part(path, item, sources, content, what, owner, trainable))
         shape = content.output if isinstance(content, Leaf) else content.values[content.output].shape
         self.wires.append(Wire(shape, len(fragment.parts) - 1))
@@ -352,6 +407,10 @@ class Body:
             else:
                 around = around or {**(run.values if not block.shipped else {}), **sizes_of(shapes[0])}
                 params[name] = self.work_out(formula, {**around, **params})
+        odd = shipped.ODD.get(block.name) if block.shipped else None
+        if odd is not None and isinstance(params[odd], int) and params[odd] % 2 == 0:
+            run.explain.add(f"{odd} of {block.name} must be odd, not {params[odd]}", item.mark)
+            raise UnknownError
         key = None if inner else run.key_of(block, tuple(params.values()), shapes)
         fragment: Fragment | None = run.memo.get(key)
         if fragment is None:
@@ -382,3 +441,8 @@ class Body:
         """A wire of which nothing is known."""
         self.wires.append(Wire(None, -1))
         return len(self.wires) - 1
+
+
+def without_shape(kind: type[Layer]) -> tuple[str, ...]:
+    """The arguments on which the shape of the output does not depend: those that follow from the input, and groups."""
+    return tuple(name for name, spec in kind.arguments.items() if spec.infer is not None or name == "groups")

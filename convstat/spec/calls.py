@@ -23,6 +23,7 @@ def layer_call(
     """
     given: dict[str, Formula | None] = {}
     keys: dict[str, Mark] = {}
+    written: dict[str, str] = {}
     complete = True
     for key, mark, tree in _written(kind, arguments, compiler):
         name = kind.shorts.get(key, key)
@@ -33,14 +34,14 @@ def layer_call(
             complete = False
             continue
         if name in keys:
-            compiler.problems.add(f"'{name}' is given twice, once as '{key}'", mark)
-        keys[name] = mark
+            other = key if key != name else written[name]
+            compiler.problems.add(f"'{name}' is given twice, once as '{other}'", mark)
+        keys[name], written[name] = mark, key
         given[name] = _argument(kind, name, tree, scope, compiler)
     missing = [name for name, argument in kind.arguments.items() if argument.required and name not in given]
     if missing and complete and not (borrows and not given):
-        example = ", ".join(f"{name}: ..." for name in missing)
         compiler.problems.add(
-            f"{kind.kind()} needs {' and '.join(missing)}", op.mark, help=f"{kind.kind()}: {{{example}}}"
+            f"{kind.kind()} needs {' and '.join(missing)}", op.mark, help=_example(kind.kind(), missing, op)
         )
         return None
     formulas = tuple(formula for formula in given.values() if formula is not None)
@@ -50,6 +51,15 @@ def layer_call(
     constants = tuple(f.constant for f in formulas) if all(f.evaluate is None for f in formulas) else None
     frozen: tuple[Any, ...] = () if constants is None else (constants, types_of(constants))
     return LayerCall(kind, names, formulas, keys, constants, (kind.kind(), names, *frozen))
+
+
+def _example(name: str, missing: list[str], op: Scalar) -> str:
+    """The call with what is missing, as one would write it there: in a file, or on the command line."""
+    if op.mark.source.is_file:
+        return f"{name}: {{{', '.join(f'{argument}: ...' for argument in missing)}}}"
+    given = op.mark.source.text.strip().removesuffix(")").rstrip(", ")
+    more = ", ".join(f"{argument}=..." for argument in missing)
+    return f"{given}{'' if given.endswith('(') else ', '}{more})"
 
 
 def _written(kind: type[Layer], arguments: Tree | None, compiler: Compiler) -> list[tuple[str, Mark, Tree]]:
@@ -113,7 +123,7 @@ def block_call(name: str, op: Scalar, arguments: Tree | None, scope: Scope, comp
             given[key] = formula
     missing = [key for key, required in params.items() if required and key not in {entry[0] for entry in entries}]
     for key in missing:
-        compiler.problems.add(f"block '{name}' needs {key}", op.mark, help=f"{name}: {{{key}: ...}}")
+        compiler.problems.add(f"block '{name}' needs {key}", op.mark, help=_example(name, [key], op))
     if not complete or missing:
         return None
     return BlockCall(name, tuple(given), tuple(given.values()))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import PurePath
 from types import MappingProxyType
 
 from convstat import layers
-from convstat.errors import Diagnostic, Mark, SourceText, did_you_mean
+from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
 from convstat.spec import shipped
 from convstat.spec.body import MAX_CALLS
 from convstat.spec.inputs import ordered, read_inputs, read_variants
@@ -16,8 +16,8 @@ from convstat.spec.items import GROUPS, check_name, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree, load
 from convstat.spec.plan import INPUT, PREV, Block, BlockCall, Item, LayerCall, Plan, Ref
 from convstat.spec.problems import Problems
-from convstat.spec.unused import unused_items
-from convstat.spec.values import RESERVED, SHAPE_NAMES, Formula, Scope
+from convstat.spec.unused import unused_inputs, unused_items
+from convstat.spec.values import RESERVED, SHAPE_NAMES, Formula, Scope, unknown
 
 KEYS = ("convstat", "name", "note", "input", "vars", "blocks", "layers", "models", "outputs", "budget")
 """The keys of a spec, in the order in which one writes them."""
@@ -29,10 +29,17 @@ MAX_PARAMS = 100
 BLOCK_KEYS = ("params", "inputs", "layers", "note")
 
 
-def compile_spec(source: SourceText) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """Compile a spec; give the plan and its warnings, or raise SpecError with every problem."""
+def compile_spec(
+    source: SourceText, look_further: Callable[[Plan, Problems], None]
+) -> tuple[Plan, tuple[Diagnostic, ...]]:
+    """Compile a spec; give the plan and its warnings, or raise SpecError with every problem.
+
+    ``look_further`` adds the problems that only an expansion finds, where there are others already.
+    """
     compiler = Compiler(source)
     plan = compiler.compile(load(source))
+    if compiler.problems and plan is not None and compiler.calls_end:
+        look_further(plan, compiler.problems)
     compiler.problems.raise_if_any()
     assert plan is not None
     return plan, compiler.warnings(plan)
@@ -58,6 +65,7 @@ class Compiler:
         self.blocks: dict[str, Block] = {}
         self.edges: dict[str, dict[str, Mark]] = {}
         self.current = ""
+        self.calls_end = True
         self.names: Container[str] = _Names(self)
         self.variables: dict[str, Formula] = {}
         self.variable_marks: dict[str, Mark] = {}
@@ -132,6 +140,7 @@ class Compiler:
         variants = read_variants(self, entries.get("models"), inputs)
         outputs = tuple(Ref(word.text, word.mark) for word in self.words(entries.get("outputs"), "the name of an item"))
         budget = tuple((word.text, word.mark) for word in self.words(entries.get("budget"), "a budget"))
+        self.check_budget(budget)
         title, note = entries.get("name"), entries.get("note")
         read = {read for block in self.blocks.values() for read in block.reads} | self.used | self.read_by_variables()
         return Plan(
@@ -179,6 +188,18 @@ class Compiler:
                 self.problems.add(f"{what} is expected here", item.mark)
         return found
 
+    def check_budget(self, budget: tuple[tuple[str, Mark], ...]) -> None:
+        """Report budgets that cannot be read: they would be found only by whoever enforces them."""
+        if not budget:
+            return
+        from convstat.limits import read_short
+
+        for text, mark in budget:
+            try:
+                read_short(text, mark)
+            except SpecError as error:
+                self.problems.include(error.diagnostics)
+
     # Variables.
 
     def vars(self, tree: Tree | None) -> None:
@@ -198,7 +219,7 @@ class Compiler:
                 self.variables[key.text] = formula
         # A variable that is wrong is still a variable: its readers are not to be told that it is undefined.
         for name in names:
-            self.variables.setdefault(name, Formula("1", tree.mark, frozenset(), 1))
+            self.variables.setdefault(name, unknown(name, tree.mark))
         ordered(self.problems, self.variables)
 
     def variable_name(self, key: Scalar, what: str) -> bool:
@@ -297,11 +318,13 @@ class Compiler:
                     path.pop()
                     depth[name] = 1 + max((depth.get(callee, 0) for callee in called), default=0)
                     if depth[name] > MAX_CALLS:
+                        self.calls_end = False
                         self.problems.add(f"blocks call blocks more than {MAX_CALLS} deep", self.blocks[name].mark)
                         return
                 elif name in path:
                     cycle = [*path[path.index(name) :], name]
                     mark = self.edges[cycle[-2]][name]
+                    self.calls_end = False
                     self.problems.add(f"a block calls itself: {' -> '.join(cycle)}", mark)
                     return
                 elif name not in depth:
@@ -323,6 +346,11 @@ class Compiler:
         for name, (key, _) in self.own.items():
             if name not in called and name not in self.used:
                 found.append(Diagnostic(f"the block '{name}' is never used", key.mark, severity="warning"))
+        for entry in unused_inputs(plan.variants[None].inputs, plan.items, plan.outputs):
+            help = ("take it by its name: from, or the list of add, concat or a block",)
+            found.append(
+                Diagnostic(f"the input '{entry.name}' is never used", entry.mark, help=help, severity="warning")
+            )
         lists: list[tuple[tuple[Item, ...], tuple[Ref, ...]]] = [(plan.items, plan.outputs)]
         lists += [(block.items, ()) for block in plan.blocks.values() if not block.shipped]
         for items, outputs in lists:

@@ -49,7 +49,7 @@ class Run:
         if len(memo) > MAX_MEMO:
             memo.clear()
 
-    def expand(self, shapes: tuple[Shape, ...], names: tuple[str, ...], patch: Patch) -> Fragment:
+    def expand(self, shapes: tuple[Shape | None, ...], names: tuple[str, ...], patch: Patch) -> Fragment:
         """Expand the whole plan."""
         fragment = Fragment([Wire(shape, -1 - number) for number, shape in enumerate(shapes)])
         fragment.names.update({name: number for number, name in enumerate(names)}, **{INPUT: 0})
@@ -85,7 +85,7 @@ class Run:
         """What the expansion of a block depends on."""
         read = self.block_values.get(block.name)
         if read is None:
-            own = tuple([self.values[name] for name in block.reads])
+            own = tuple([self.values.get(name) for name in block.reads])
             read = self.block_values[block.name] = (own, types_of(own))
         return (block.name, params, types_of(params), read, shapes)
 

@@ -65,6 +65,9 @@ class Explainer:
         """A value that cannot be worked out."""
         message, help = error.message, error.help
         missing = re.fullmatch(r"'(\w+)' has no value here", message)
+        if missing and missing[1] in dict(self.plan.variants[None].variables):
+            self.problems.noted += 1  # the variable itself is wrong, which is reported
+            return
         if missing:
             there = ", ".join(name for name in ("cin", "din", "hin", "win", "lin", "fin") if name in values)
             message = f"what comes in has no '{missing[1]}'"

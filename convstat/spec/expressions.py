@@ -17,7 +17,7 @@ from fractions import Fraction
 from operator import itemgetter
 from typing import Any
 
-from convstat.spec.scalars import MAX_BITS, ExpressionError, Value, bits, bounded, number, yaml_trap
+from convstat.spec.scalars import MAX_BITS, NO_VALUE, ExpressionError, Value, bits, bounded, number, yaml_trap
 
 MAX_LENGTH = 500
 MAX_DEPTH = 40
@@ -303,7 +303,7 @@ def work_out(evaluate: Callable[[Mapping[str, Value]], Value], values: Mapping[s
     try:
         return evaluate(values)
     except KeyError as error:
-        raise ExpressionError(f"'{error.args[0]}' has no value here") from None
+        raise ExpressionError(f"'{error.args[0]}' {NO_VALUE}") from None
     except (TypeError, ValueError, ArithmeticError) as error:
         if isinstance(error, ExpressionError):
             raise

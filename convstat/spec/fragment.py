@@ -91,6 +91,8 @@ class Fragment:
     groups: dict[str, str] = field(default_factory=dict)
     output: int = 0
     counts: Counts = NO_COUNTS
+    calls: int = 0
+    """The calls of blocks in it, those in what it calls included, also where they come to nothing."""
 
     def finish(self, output: int) -> Fragment:
         """Close the fragment: nothing is added any more."""

@@ -10,7 +10,7 @@ from convstat.spec.items import check_name
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.plan import INPUT, InputPlan, Variant
 from convstat.spec.problems import Problems
-from convstat.spec.values import Formula, Scope
+from convstat.spec.values import Formula, Scope, unknown
 
 if TYPE_CHECKING:
     from convstat.spec.compile import Compiler
@@ -20,8 +20,9 @@ MAX_VARIANTS = 100
 
 
 def ordered(problems: Problems, formulas: Mapping[str, Formula]) -> tuple[tuple[str, Formula], ...]:
-    """The variables, each after those that it reads; a cycle is reported with its path."""
+    """The variables, each after those that it reads; every cycle is reported with its path."""
     order: dict[str, Formula] = {}
+    wrong: set[str] = set()
     for start in formulas:
         # Depth first with a stack of its own: a chain of variables may be longer than Python's.
         path: dict[str, None] = {}
@@ -38,18 +39,18 @@ def ordered(problems: Problems, formulas: Mapping[str, Formula]) -> tuple[tuple[
                 names = list(path)
                 cycle = [*names[names.index(name) :], name]
                 problems.add(f"variables read each other: {' -> '.join(cycle)}", formulas[cycle[-2]].mark)
-                return ()
+                wrong.update(cycle)
+                continue
             path[name] = None
             stack.append((name, True))
             stack += [(read, False) for read in sorted(formulas[name].names) if read in formulas and read not in order]
-    return tuple(order.items())
+    return tuple((name, unknown(name, formula.mark) if name in wrong else formula) for name, formula in order.items())
 
 
 def read_inputs(compiler: Compiler, tree: Tree) -> tuple[InputPlan, ...]:
     """Read the inputs: one list of sizes, or named ones."""
     if isinstance(tree, List):
-        one = _one_input(compiler, INPUT, tree, tree.mark)
-        return (one,) if one else ()
+        return (_one_input(compiler, INPUT, tree, tree.mark),)
     if not isinstance(tree, Map) or not len(tree):
         compiler.problems.add(
             "the input is a list of sizes", tree.mark, help="input: [3, 224, 224], or {x: [...], y: [...]}"
@@ -58,14 +59,12 @@ def read_inputs(compiler: Compiler, tree: Tree) -> tuple[InputPlan, ...]:
     found = []
     for key, value in tree:
         if key.text == INPUT or check_name(key, "an input", compiler):
-            one = _one_input(compiler, key.text, value, key.mark)
-            if one:
-                found.append(one)
+            found.append(_one_input(compiler, key.text, value, key.mark))
     return tuple(found)
 
 
-def _one_input(compiler: Compiler, name: str, tree: Tree, mark: Mark) -> InputPlan | None:
-    """Read one input: a list of sizes, or ``{shape: [...], dtype: ...}``."""
+def _one_input(compiler: Compiler, name: str, tree: Tree, mark: Mark) -> InputPlan:
+    """Read one input: a list of sizes, or ``{shape: [...], dtype: ...}``; it has no sizes where they are wrong."""
     dtype = None
     if isinstance(tree, Map):
         entries = compiler.keys(tree, ("shape", "dtype"), "an input")
@@ -78,16 +77,16 @@ def _one_input(compiler: Compiler, name: str, tree: Tree, mark: Mark) -> InputPl
         shape = entries.get("shape")
         if shape is None:
             compiler.problems.add(f"input '{name}' needs a shape", mark, help="{shape: [128], dtype: int64}")
-            return None
+            return InputPlan(name, (), None, mark)
         tree = shape
     if not isinstance(tree, List) or not tree.items:
         compiler.problems.add("the sizes of one sample are expected here, as a list", tree.mark, help="[3, 224, 224]")
-        return None
+        return InputPlan(name, (), None, mark)
     scope = Scope(compiler.variables, compiler.problems, words=compiler.names)
     sizes = [scope.compile(item) for item in tree.items]
     compiler.used_by_inputs |= scope.used
     known = tuple(size for size in sizes if size is not None)
-    return InputPlan(name, known, dtype, mark) if len(known) == len(sizes) else None
+    return InputPlan(name, known if len(known) == len(sizes) else (), dtype, mark)
 
 
 def read_variants(compiler: Compiler, tree: Tree | None, inputs: tuple[InputPlan, ...]) -> dict[str | None, Variant]:

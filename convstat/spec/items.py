@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from convstat import layers
-from convstat.errors import Mark, did_you_mean
+from convstat.errors import Diagnostic, Mark, SpecError, did_you_mean
 from convstat.layers.base import Flag, Layer
 from convstat.spec.calls import block_call, layer_call
 from convstat.spec.load import List, Map, Scalar, Tree
-from convstat.spec.plan import INPUT, PREV, Action, BlockCall, Choice, Item, LayerCall, Parallel, Ref, Residual
+from convstat.spec.plan import INPUT, PREV, Action, BlockCall, Broken, Choice, Item, LayerCall, Parallel, Ref, Residual
 from convstat.spec.values import REPEAT_NAMES, SHAPE_NAMES, Formula, Scope
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ def compile_items(tree: Tree, scope: Scope, compiler: Compiler, taken: Iterable[
     found: list[Item] = []
     for position, entry in enumerate(tree.items):
         item = _Reader(entry, scope, compiler, names, position).item()
-        if item is not None:
-            names.add(item.name)
-            found.append(item)
+        names.add(item.name)
+        found.append(item)
     return tuple(found)
 
 
@@ -95,16 +94,17 @@ class _Reader:
         self.position = position
         self.borrows = False
 
-    def item(self) -> Item | None:
+    def item(self) -> Item:
         if isinstance(self.tree, List):
             self.problems.add("a layer is expected here, not a list", self.tree.mark)
-            return None
+            return self.broken(Scalar("", self.tree.mark))
         if isinstance(self.tree, Scalar):
             op, arguments, modifiers = self.tree, None, dict[str, Tree]()
         else:
             parted = self.parted(self.tree)
             if parted is None:
-                return None
+                ops = [key for key, _ in self.tree if key.text not in MODIFIERS]
+                return self.broken(ops[0] if ops else Scalar("", self.tree.mark))
             op, arguments, modifiers = parted
         scope = self.scope.with_names(REPEAT_NAMES) if "repeat" in modifiers else self.scope
         inner = scope.with_names(SHAPE_NAMES)
@@ -112,7 +112,7 @@ class _Reader:
         self.borrows = "share" in modifiers
         action, named = self.action(op, arguments, inner, scope)
         if action is None:
-            return None
+            action = Broken()
         if named and given:
             self.problems.add(f"'from' and the list of '{op.text}' both name its inputs", modifiers["from"].mark)
         formulas = self.formulas(modifiers, inner, scope)
@@ -141,6 +141,11 @@ class _Reader:
             note=note.text if isinstance(note, Scalar) else None,
             needs_shape=needs_shape,
         )
+
+    def broken(self, op: Scalar) -> Item:
+        """What stands for an item that cannot be read, so that the rest still is."""
+        name = self.tree.get("name") if isinstance(self.tree, Map) else None
+        return Item(Broken(), self.name(op, Broken(), name), self.position, op.mark)
 
     def parted(self, tree: Map) -> tuple[Scalar, Tree | None, dict[str, Tree]] | None:
         """The op, its arguments and the modifiers of an item."""
@@ -206,6 +211,8 @@ class _Reader:
         if given is not None:
             self.problems.add("a name must be one word", given.mark)
         base = action.kind.kind().lower() if isinstance(action, LayerCall) else op.text
+        if isinstance(action, Broken) and not self.compiler.has_own_block(base):
+            base = layers.NAMES[base].kind().lower() if base in layers.NAMES else base
         name, count = base, 1
         while name in self.names:
             count += 1
@@ -232,7 +239,7 @@ class _Reader:
         if not isinstance(tree, Scalar) or not tree.text:
             self.problems.add("the name of an earlier layer is expected here", tree.mark)
             return None
-        if not isinstance(action, LayerCall):
+        if not isinstance(action, (LayerCall, Broken)):
             self.problems.add("only a single layer can share the weights of another", tree.mark)
             return None
         return Ref(tree.text, tree.mark)
@@ -364,19 +371,25 @@ class _Reader:
         if formula is None:
             return None
         made: dict[str, Action | None] = {}
+        wrong: dict[str, list[Diagnostic]] = {}
         compiler = self.compiler
         compiler.chosen_in.add(compiler.current)
 
         def compile_for(word: str) -> Action | None:
-            if word not in made:
+            if word not in made and word not in wrong:
+                noted, known = compiler.problems.noted, len(compiler.problems.found)
                 call: Action | None = None
                 if compiler.has_own_block(word) or word not in layers.NAMES:
                     call = block_call(word, op, arguments, scope, compiler) if compiler.has_block(word) else None
                 else:
                     call = layer_call(layers.NAMES[word], op, arguments, scope, compiler)
                 compiler.finish()
-                compiler.problems.raise_if_any()
-                made[word] = call
+                if compiler.problems.noted == noted:
+                    made[word] = call
+                else:
+                    wrong[word] = compiler.problems.found[known:]
+            if word in wrong:
+                raise SpecError(wrong[word])
             return made[word]
 
         if arguments is not None:

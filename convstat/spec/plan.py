@@ -76,7 +76,11 @@ class Choice(NamedTuple):
     """Compiles the arguments for a name; made by the compiler, remembers what it made."""
 
 
-Action = LayerCall | BlockCall | Residual | Parallel | Choice
+class Broken(NamedTuple):
+    """An item that was not understood, which is reported: what it delivers is not known."""
+
+
+Action = LayerCall | BlockCall | Residual | Parallel | Choice | Broken
 
 
 class Item(NamedTuple):

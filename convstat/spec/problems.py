@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 from convstat.errors import Diagnostic, Mark, SpecError
 
@@ -12,9 +13,15 @@ MOST = 20
 ENOUGH = 200
 """After how many the rest is not looked at: such a file is not one that a person wrote."""
 
+ENOUGH_NOTED = 2_000
+"""How often problems may be noted, known ones included: a wrong layer may be repeated by blocks in blocks."""
+
 MAX_MESSAGE = 500
 
 MAX_EXPRESSIONS = 2_000
+
+LINES = 10
+"""How many lines with more problems are named."""
 
 
 class Problems:
@@ -42,6 +49,8 @@ class Problems:
     ) -> None:
         """Note a problem, unless it is already known."""
         self.noted += 1
+        if self.noted > ENOUGH_NOTED:
+            self.raise_if_any()
         key = (str(mark), message)
         if key in self._seen:
             return
@@ -53,17 +62,43 @@ class Problems:
         if len(self.found) >= ENOUGH:
             self.raise_if_any()
 
+    def include(self, problems: Iterable[Diagnostic]) -> None:
+        """Note problems that were found elsewhere."""
+        for problem in problems:
+            self.add(problem.message, problem.mark, notes=problem.notes, help=problem.help)
+
     def raise_if_any(self) -> None:
-        """Raise all of them as one SpecError, the first twenty in the order of the text."""
+        """Raise all of them as one SpecError: twenty in the order of the text, of every sort some."""
         if not self.found:
             return
         ordered = sorted(self.found, key=_place)
-        shown = ordered[:MOST]
+        shown = _some(ordered)
         if len(ordered) > MOST:
-            rest = len(ordered) - MOST
+            rest = [problem for problem in ordered if problem not in shown]
             least = "at least " if len(ordered) >= ENOUGH else ""
-            shown.append(Diagnostic(f"and {least}{rest} more error{'s' if rest > 1 else ''}"))
+            shown.append(Diagnostic(f"and {least}{len(rest)} more error{'s' if len(rest) > 1 else ''}{_lines(rest)}"))
         raise SpecError(shown)
+
+
+def _some(problems: list[Diagnostic]) -> list[Diagnostic]:
+    """At most twenty, so that many of one sort hide none of another: the first of each sort, then the second."""
+    if len(problems) <= MOST:
+        return problems
+    met: dict[str, int] = {}
+    ranked = []
+    for place, problem in enumerate(problems):
+        sort = re.sub(r"'[^']*'|\d+", "", problem.message)
+        met[sort] = met.get(sort, 0) + 1
+        ranked.append((met[sort], place))
+    return [problems[place] for place in sorted(place for _, place in sorted(ranked)[:MOST])]
+
+
+def _lines(problems: list[Diagnostic]) -> str:
+    lines = list(dict.fromkeys(problem.mark.line for problem in problems if problem.mark is not None))
+    if not lines:
+        return ""
+    listed = ", ".join(map(str, lines[:LINES])) + (", ..." if len(lines) > LINES else "")
+    return f", in line{'s' if len(lines) > 1 else ''} {listed}"
 
 
 def _place(problem: Diagnostic) -> tuple[str, int, int]:

@@ -15,6 +15,10 @@ Value = Any
 """int, Fraction, bool, str, None, or a tuple of them."""
 
 
+NO_VALUE = "has no value here"
+"""How the message ends where a name of an expression has no value."""
+
+
 class ExpressionError(ValueError):
     """An expression that cannot be read or worked out; ``offset`` and ``length`` say where in its text."""
 

@@ -15,6 +15,10 @@ NAMES = ("DepthwiseSeparableConv", "SpatiallySeparableConv", "ACBlock", "Inverte
 FILE = Path(__file__).with_name("blocks.yaml")
 
 
+ODD = {"ACBlock": "kernel_size"}
+"""Parameters that must be odd: a kernel of another size has no middle for its vertical and horizontal ones."""
+
+
 @cache
 def trees() -> Mapping[str, Map]:
     """All of them, uncompiled."""

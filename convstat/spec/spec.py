@@ -16,7 +16,7 @@ from convstat.spec.fragment import Flat, Fragment, names_of
 from convstat.spec.overrides import Patch, mark_of
 from convstat.spec.plan import PREV, InputPlan, LayerCall, Plan, Variant
 from convstat.spec.problems import Problems
-from convstat.spec.scalars import ExpressionError, Value
+from convstat.spec.scalars import NO_VALUE, ExpressionError, Value
 from convstat.spec.values import value_of
 
 
@@ -162,9 +162,7 @@ class Spec:
             given, patch = override_keys.read(plan, overrides, problems)
         bound = self._bound(chosen, inputs, given, problems) if inputs else {}
         values = self._values(chosen, given, bound, problems)
-        problems.raise_if_any()
         shapes = tuple([self._shape(entry, values, inputs, batch, problems) for entry in chosen.inputs])
-        problems.raise_if_any()
         run = Run(plan, values, self._memo, problems)
         run.explain.overridden = given
         run.explain.given_inputs = inputs
@@ -173,7 +171,17 @@ class Spec:
         if patch:
             override_keys.report_unused(plan, patch, fragment, problems)
         problems.raise_if_any()
-        return _Expanded(fragment, chosen.inputs, shapes, outputs)
+        return _Expanded(fragment, chosen.inputs, tuple([shape for shape in shapes if shape]), outputs)
+
+    def look_further(self, problems: Problems) -> None:
+        """Add what an expansion finds wrong with a spec of which other problems are known."""
+        plan = self.plan
+        chosen = plan.variants[None]
+        values = self._values(chosen, {}, {}, problems)
+        shapes = [self._shape(entry, values, {}, 1, problems) if entry.sizes else None for entry in chosen.inputs]
+        run = Run(plan, values, {}, problems)
+        fragment = run.expand(tuple(shapes) or (None,), tuple([entry.name for entry in chosen.inputs]), {})
+        self._outputs(fragment, run)
 
     def _outputs(self, fragment: Fragment, run: Run) -> tuple[int, ...]:
         if not self.plan.outputs:
@@ -200,9 +208,11 @@ class Spec:
                 try:
                     values[name] = value_of(formula, values)
                 except ExpressionError as error:
+                    # Left without a value, and so is what reads it: that is no mistake of its own.
+                    if error.message.endswith(NO_VALUE):
+                        continue
                     notes = tuple(f"{read}={values[read]}" for read in sorted(formula.names) if read in values)
                     problems.add(error.message, formula.place(error), notes=notes, help=error.help)
-                    values[name] = 1
         return values
 
     def _bound(
@@ -236,7 +246,7 @@ class Spec:
         inputs: Mapping[str, Sequence[int]],
         batch: int,
         problems: Problems,
-    ) -> Shape:
+    ) -> Shape | None:
         shape = inputs.get(entry.name)
         if shape is not None:
             return (batch, *shape)
@@ -246,12 +256,14 @@ class Spec:
                 entry.mark,
                 help=f"give the sizes of one sample: --input {_example(self.plan)}",
             )
+            return None
         sizes = [batch]
         for formula in entry.sizes:
             try:
                 size = value_of(formula, values)
             except ExpressionError as error:
-                problems.add(error.message, formula.place(error), help=error.help)
+                if not error.message.endswith(NO_VALUE):
+                    problems.add(error.message, formula.place(error), help=error.help)
                 continue
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
                 notes = tuple(
@@ -262,7 +274,7 @@ class Spec:
                 )
                 continue
             sizes.append(size)
-        return tuple(sizes)
+        return tuple(sizes) if len(sizes) == 1 + len(entry.sizes) else None
 
 
 def _example(plan: Plan) -> str:
@@ -281,7 +293,9 @@ def _example(plan: Plan) -> str:
 
 def read(text: str, name: str, *, is_file: bool = True) -> Spec:
     """Read a spec from its text; ``name`` is what messages call it. Raises SpecError with every problem."""
-    plan, warnings = compile_spec(SourceText(name, text, is_file=is_file))
+    plan, warnings = compile_spec(
+        SourceText(name, text, is_file=is_file), lambda plan, problems: Spec(plan, ()).look_further(problems)
+    )
     return Spec(plan, warnings)
 
 

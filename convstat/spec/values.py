@@ -59,6 +59,15 @@ def value_of(formula: Formula, values: Mapping[str, Value]) -> Value:
     return formula.constant if formula.evaluate is None else work_out(formula.evaluate, values)
 
 
+def unknown(name: str, mark: Mark) -> Formula:
+    """What stands for a variable that is wrong, which is reported: it has no value, and neither has what reads it."""
+
+    def evaluate(values: Mapping[str, Value]) -> Value:
+        return values[name]
+
+    return Formula(name, mark, frozenset(), None, evaluate)
+
+
 def constant(value: Value, mark: Mark, text: str = "") -> Formula:
     """A formula that is a value."""
     return Formula(text or str(value), mark, frozenset(), value)

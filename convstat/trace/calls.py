@@ -222,6 +222,16 @@ class Trace:
             if not isinstance(call, KernelCall):
                 stack.extend((child, False) for child in reversed(call.children))
 
+    def functions(self) -> Iterator[FunctionCall]:
+        """All calls of functions that peers patch, outside kernels, in order."""
+        stack: list[Call] = [self.root]
+        while stack:
+            call = stack.pop()
+            if isinstance(call, FunctionCall):
+                yield call
+            if not isinstance(call, KernelCall):
+                stack.extend(reversed(call.children))
+
     def kernels(self) -> Iterator[tuple[KernelCall, ModuleInfo]]:
         """All kernels in order, each with the innermost registered module that ran it."""
         stack: list[tuple[Call, ModuleInfo]] = [(self.root, self.modules[0])]

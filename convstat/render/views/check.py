@@ -22,6 +22,9 @@ WORDS: dict[str, tuple[str, Tone]] = {
     "skip": ("skip", "warn"),
 }
 
+DECIMALS = 6
+"""Decimals of a value to write as the new limit."""
+
 SIGNS = {"<=": "<=", ">=": ">=", "==": "=="}
 
 
@@ -146,11 +149,21 @@ def offender_table(result: BudgetResult) -> Table:
     return Table(columns, tuple(rows))
 
 
-def passing_value(result: BudgetResult) -> int | None:
-    """Give the whole number nearest to the limit that would pass; None where a number does not decide."""
-    if result.actual is None or result.scope == "share":
+def passing_value(result: BudgetResult) -> str | None:
+    """Give the limit nearest to the old one that would pass, as one can write it; None where none can be written.
+
+    What is no decimal is rounded to the side that passes.
+    """
+    actual = result.actual
+    if actual is None or result.scope == "share":
         return None
-    return floor(result.actual) if result.comparison == ">=" else ceil(result.actual)
+    step = 10**DECIMALS
+    if result.comparison == "==" and (actual * step).denominator != 1:
+        return None
+    scaled = floor(actual * step) if result.comparison == ">=" else ceil(actual * step)
+    sign = "-" if scaled < 0 else ""
+    whole, part = divmod(abs(scaled), step)
+    return f"{sign}{whole}.{part:0{DECIMALS}d}".rstrip("0").rstrip(".")
 
 
 def summary(check: Check) -> str:

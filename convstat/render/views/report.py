@@ -129,15 +129,20 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 def _runs(report: Report) -> Iterator[tuple[str, str]]:
     """Where the model was traced, if it was, and where the peers ran it."""
     model = report.model
+    ran: dict[str, list[str]] = {}
+    for counter in report.counters:
+        if counter.device and counter.status in ("ok", "failed"):
+            ran.setdefault(counter.device, []).append(label(counter))
     devices = () if model.device == "none" else tuple(model.device.split("+"))
     if model.kind in PYTHON or model.mode != "eval":
         passes = "a forward and a backward pass" if model.mode == "train" else "a forward pass"
         where = TRACED.get(devices[0], f"on {printable(devices[0])}") if devices else ""
         yield "traced", f"{passes} {where}; {printable(model.mode)} mode"
-        devices = tuple(dict.fromkeys(counter.device for counter in report.counters if counter.device))
-    if devices:
-        where = ", ".join(DEVICES.get(device, f"on {printable(device)}") for device in devices)
-        yield "peers", f"ran {where}; {printable(model.mode)} mode"
+    for device, counters in ran.items():
+        where = DEVICES.get(device, f"on {printable(device)}")
+        # On one device there is nothing to tell apart.
+        who = f"{', '.join(counters)} ran" if len(ran) > 1 else "ran"
+        yield "peers", f"{who} {where}; {printable(model.mode)} mode"
 
 
 def input_fact(model: ModelInfo) -> str:

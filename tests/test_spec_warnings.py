@@ -1,0 +1,36 @@
+"""Warnings about a spec reach whoever counts, checks or compares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from convstat import api, budget, sweep
+from convstat.errors import Diagnostic
+
+SPEC = """
+convstat: 1
+input: {x: [3, 8, 8], spare: [2]}
+layers: [Conv2d: {out_channels: 8, kernel_size: 3}]
+budget: params<=1k
+"""
+
+Warn = Callable[[Sequence[Diagnostic]], None]
+USES: dict[str, Callable[[str, Warn], object]] = {
+    "analyze": lambda path, warn: api.analyze(path, counters="none", warn=warn),
+    "check": lambda path, warn: budget.check([path], warn=warn),
+    "compare": lambda path, warn: sweep.compare([path], warn=warn),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_warning_is_told_once_whatever_is_asked(use: str, tmp_path: Path) -> None:
+    """Analyze, check and compare tell the same warnings of a spec, each once."""
+    path = tmp_path / "net.yaml"
+    path.write_text(SPEC, encoding="utf-8")
+    told: list[Diagnostic] = []
+    USES[use](str(path), told.extend)
+    assert ["the input 'spare' is never used"] == [warning.message for warning in told]
+    assert ["warning"] == [warning.severity for warning in told]
