@@ -83,7 +83,7 @@ class Ptflops:
     def why_not_meta(self, trace: Trace) -> str | None:
         """Attention and recurrent layers run other kernels on meta than on a real device."""
         if self.variant == "aten":
-            return why_other_kernels(trace)
+            return why_other_kernels(trace) or _linear_by_strides(trace)
         for info in trace.modules:
             kind = info.type.rpartition(".")[2]
             # On a real device, frozen attention takes the fused path in spite of grad being enabled.
@@ -91,12 +91,6 @@ class Ptflops:
                 inside = (trace.modules[child] for child in info.children)
                 if not any(p.requires_grad for child in inside for p in child.parameters):
                     return f"frozen {kind} runs other kernels on the meta device"
-        if self.variant == "aten":
-            # Whether a biased Linear over several positions is one kernel, or a product and an addition that this
-            # backend does not see, depends on the strides of its input; and those, after a convolution, on the device.
-            for function in trace.functions():
-                if function.name.endswith(".linear") and len(_shape(function.args[:1])) > 2:
-                    return "a Linear over several positions may run other kernels on the meta device"
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
@@ -107,6 +101,15 @@ class Ptflops:
         from convstat.trace.record import record
 
         return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+
+def _linear_by_strides(trace: Trace) -> str | None:
+    """Whether a biased Linear over several positions is one kernel, or a product and an addition that this backend
+    does not see, depends on the strides of its input; and those, after a convolution, on the device.
+    """
+    if any(f.name.endswith(".linear") and len(_shape(f.args[:1])) > 2 for f in trace.functions()):
+        return "a Linear over several positions may run other kernels on the meta device"
+    return None
 
 
 def _shape(args: tuple[Value, ...]) -> tuple[int, ...]:
