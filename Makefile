@@ -59,6 +59,6 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint constraints.txt --upgrade pip setuptools
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable . --group dev
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[counters]' --group dev
 	@$(PIP) install --constraint constraints.txt --no-deps torchvision==0.28.0
 	@touch $@

@@ -87,6 +87,7 @@ def reconcile(
         causes=_causes(own, prediction) if foreseen else (),
         unexplained=unexplained,
         device=device,
+        native=reported.native,
     )
 
 

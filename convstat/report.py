@@ -158,6 +158,8 @@ class CounterRow:
     unexplained: Figures = Figures()
     error: str | None = None
     device: str | None = None
+    native: Mapping[str, int] | None = None
+    """What the counter itself printed, by its unit, where that is not MACs: ``{"flops": 2000}``."""
     is_foreseen: bool = False
 
     @property
@@ -322,6 +324,7 @@ def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
         "version": row.version,
         "status": row.status,
         "device": row.device,
+        **({"native": dict(row.native)} if row.native is not None else {}),
         "reported": _figures(row.reported, memory=True),
         "predicted": _figures(row.predicted, memory=True) if row.predicted else None,
         "difference": _figures(row.difference),
@@ -356,5 +359,6 @@ def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
         unexplained=Figures(**data["unexplained"]),
         error=data["error"],
         device=data.get("device"),
+        native=data.get("native"),
         is_foreseen=data.get("foreseen", False),
     )

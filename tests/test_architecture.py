@@ -37,6 +37,8 @@ LATE = {
     "torch": ("build", "trace", "counters", "layers.twins"),
     "ptflops": (),
     "torchsummary": (),
+    "torchinfo": (),
+    "thop": (),
     "torchvision": (),
     "numpy": (),
     "rich": (),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from live import NAMES, PEERS, installed
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -82,7 +83,8 @@ def _of_process() -> dict[str, Any]:
 def _run(name: str) -> Callable[[nn.Module, torch.Tensor], object]:
     if name == "trace":
         return lambda model, image: record(model, (image,))
-    return lambda model, image: COUNTERS[name].run(model, (image,))
+    counter = COUNTERS[installed(name)]
+    return lambda model, image: counter.run(model, (image,))
 
 
 ERRORS: dict[str, BaseException | None] = {
@@ -90,7 +92,7 @@ ERRORS: dict[str, BaseException | None] = {
     "it fails": ValueError("stumbled"),
     "it is interrupted": KeyboardInterrupt(),
 }
-WHO = ("ptflops", "ptflops-aten", "torchsummary", "trace")
+WHO = (*NAMES, *PEERS)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +102,7 @@ def _importable() -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("how", ERRORS)
-@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("who", [*WHO, "trace"])
 def test_the_model_and_the_process_are_left_as_found(who: str, how: str, device: str) -> None:
     """Hooks, attributes, modes, statistics, random state, patched functions: after success, failure and Ctrl-C."""
     model = Stumbles(ERRORS[how]).to(device)
@@ -127,9 +129,10 @@ def test_the_model_and_the_process_are_left_as_found(who: str, how: str, device:
     handle.remove()
 
 
-@pytest.mark.parametrize("who", ["ptflops", "ptflops-aten", "torchsummary"])
+@pytest.mark.parametrize("who", WHO)
 def test_an_interrupted_peer_answers_the_next_time(who: str, capfd: pytest.CaptureFixture[str]) -> None:
     """ptflops' next call dies with a KeyError after Ctrl-C unless torch is put back; nothing is printed either."""
+    installed(who)
     model, image = Stumbles(), torch.rand(IMAGE)
     expected = COUNTERS[who].run(model, (image,))
     with pytest.raises(KeyboardInterrupt):
@@ -138,11 +141,11 @@ def test_an_interrupted_peer_answers_the_next_time(who: str, capfd: pytest.Captu
     assert ("", "") == capfd.readouterr()
 
 
-@pytest.mark.parametrize("who", ["ptflops", "ptflops-aten", "torchsummary"])
+@pytest.mark.parametrize("who", WHO)
 def test_a_failure_is_a_reason_in_one_line(who: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The exception's type and message, no traceback, nothing printed."""
     with pytest.raises(CounterFailure, match=r"^ValueError: stumbled$"):
-        COUNTERS[who].run(Stumbles(ValueError("stumbled\nand more")), (torch.rand(IMAGE),))
+        COUNTERS[installed(who)].run(Stumbles(ValueError("stumbled\nand more")), (torch.rand(IMAGE),))
     assert ("", "") == capfd.readouterr()
 
 

@@ -143,6 +143,20 @@ Dtype = Annotated[
         autocompletion=complete_words("float32", "float16", "bfloat16"),
     ),
 ]
+COUNTER_NAMES = (
+    "default",
+    "all",
+    "none",
+    "ptflops",
+    "ptflops-aten",
+    "torchsummary",
+    "flopcountermode",
+    "torchinfo",
+    "ultralytics-thop",
+    "thop",
+)
+"""What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
+
 Counters = Annotated[
     str | None,
     typer.Option(
@@ -150,7 +164,7 @@ Counters = Annotated[
         help="Other counters to run beside convstat: names with commas, default, all or none; "
         "see convstat list counters.",
         rich_help_panel=WHAT,
-        autocompletion=complete_words("default", "all", "none", "ptflops", "ptflops-aten", "torchsummary"),
+        autocompletion=complete_words(*COUNTER_NAMES),
     ),
 ]
 Mode = Annotated[

@@ -7,13 +7,17 @@ Importing this package imports neither torch nor any peer.
 from __future__ import annotations
 
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
+from convstat.counters.flopcountermode import FLOP_COUNTER
 from convstat.counters.measure import measure, measure_on
 from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
+from convstat.counters.thop import THOP
+from convstat.counters.torchinfo import TORCHINFO
 from convstat.counters.torchsummary import TORCHSUMMARY
+from convstat.counters.uthop import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
 
-COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY))
+COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP, THOP))
 """Every counter by its name."""
 
 DEFAULT = ("ptflops", "torchsummary")

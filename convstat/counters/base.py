@@ -28,11 +28,13 @@ class Reported:
     """What the real tool answered; None where it has no such figure.
 
     ``memory_mib`` holds torchsummary's four printed figures: ``input``, ``forward_backward``, ``params``, ``total``.
+    ``native`` is the figure in the tool's own unit, by the unit's name, where ``macs`` was made of it.
     """
 
     params: int | None = None
     macs: int | None = None
     memory_mib: Mapping[str, float] | None = None
+    native: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

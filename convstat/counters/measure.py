@@ -57,7 +57,10 @@ def _row(counter: Counter, report: Report, stages: Stages, wanted: str) -> Count
     name, variant = counter.name, counter.variant
     version = counter.version()
     if version is None:
-        return reconcile.failed(name, variant, None, "unavailable", f"it is not installed; {counter.help}")
+        # A counter may have more to say: two distributions can share the name by which they are imported.
+        said = getattr(counter, "unavailable", None)
+        reason = (said and said()) or f"it is not installed; {counter.help}"
+        return reconcile.failed(name, variant, None, "unavailable", reason)
     device = "meta" if wanted == "auto" else wanted
     try:
         why_not = stages.why_not_meta() or counter.why_not_meta(stages.trace("meta"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
+from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
 from convstat.trace.calls import TensorInfo, Value
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 _FAILED = re.compile(r"following exception: \n<class '(?:[\w<>]+\.)*(?P<type>\w+)'>: (?P<message>[^\n]*)")
-
-_ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
-_RECURRENT = ("RNN", "GRU", "LSTM")
 
 
 class Ptflops:
@@ -84,24 +82,15 @@ class Ptflops:
 
     def why_not_meta(self, trace: Trace) -> str | None:
         """Attention and recurrent layers run other kernels on meta than on a real device."""
+        if self.variant == "aten":
+            return why_other_kernels(trace) or _linear_by_strides(trace)
         for info in trace.modules:
             kind = info.type.rpartition(".")[2]
-            if self.variant == "aten" and kind in (*_ATTENTION, *_RECURRENT):
-                return f"{kind} runs other kernels on the meta device"
             # On a real device, frozen attention takes the fused path in spite of grad being enabled.
-            if kind in _ATTENTION and not any(p.requires_grad for p in info.parameters):
+            if kind in ATTENTION and not any(p.requires_grad for p in info.parameters):
                 inside = (trace.modules[child] for child in info.children)
                 if not any(p.requires_grad for child in inside for p in child.parameters):
                     return f"frozen {kind} runs other kernels on the meta device"
-        if self.variant == "aten":
-            for call, _ in trace.kernels():
-                if "attention" in call.op or call.op == "aten._safe_softmax":
-                    return "scaled dot-product attention runs other kernels on the meta device"
-            # Whether a biased Linear over several positions is one kernel, or a product and an addition that this
-            # backend does not see, depends on the strides of its input; and those, after a convolution, on the device.
-            for function in trace.functions():
-                if function.name.endswith(".linear") and len(_shape(function.args[:1])) > 2:
-                    return "a Linear over several positions may run other kernels on the meta device"
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
@@ -112,6 +101,15 @@ class Ptflops:
         from convstat.trace.record import record
 
         return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+
+def _linear_by_strides(trace: Trace) -> str | None:
+    """Whether a biased Linear over several positions is one kernel, or a product and an addition that this backend
+    does not see, depends on the strides of its input; and those, after a convolution, on the device.
+    """
+    if any(f.name.endswith(".linear") and len(_shape(f.args[:1])) > 2 for f in trace.functions()):
+        return "a Linear over several positions may run other kernels on the meta device"
+    return None
 
 
 def _shape(args: tuple[Value, ...]) -> tuple[int, ...]:

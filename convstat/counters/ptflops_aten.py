@@ -5,44 +5,34 @@ It prices six kernels and nothing else, for the whole batch, biases included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
 
-from convstat.counters.base import Ledger, PredictedFailure, Prediction
-from convstat.counters.ptflops_pytorch import PRODUCTS, trainable_params
+from convstat.counters.base import PredictedFailure, Prediction
+from convstat.counters.kernel_walk import Part, Rule, convolved, shape_of, walk
+from convstat.counters.ptflops_pytorch import trainable_params
 from convstat.trace import KernelCall, TensorInfo, Trace
-
-Part = tuple[str | None, int]
-
-
-def _shape(call: KernelCall, position: int) -> tuple[int, ...]:
-    value = call.args[position] if position < len(call.args) else None
-    if not isinstance(value, TensorInfo):
-        raise PredictedFailure(f"AttributeError: argument {position} of {call.op} is no tensor")
-    return value.shape
 
 
 def _product(call: KernelCall) -> list[Part]:
-    return [(None, prod(_shape(call, 0)) * _shape(call, 1)[-1])]
+    return [(None, prod(shape_of(call, 0)) * shape_of(call, 1)[-1])]
 
 
 def _addmm(call: KernelCall) -> list[Part]:
-    rows, columns = _shape(call, 1)[0], _shape(call, 2)[1]
-    return [(None, rows * _shape(call, 1)[1] * columns), ("bias", rows * columns)]
+    rows, columns = shape_of(call, 1)[0], shape_of(call, 2)[1]
+    return [(None, rows * shape_of(call, 1)[1] * columns), ("bias", rows * columns)]
 
 
 def _convolution(call: KernelCall) -> list[Part]:
-    source, weight = _shape(call, 0), _shape(call, 1)
-    output = call.output.shape if isinstance(call.output, TensorInfo) else ()
-    transposed = call.args[6]
-    parts: list[Part] = [(None, source[0] * prod(weight) * prod((source if transposed else output)[2:]))]
+    parts: list[Part] = [(None, convolved(call))]
     if call.args[2] is not None:
-        parts.append(("bias", source[0] * output[1] * prod(output[2:])))
+        output = call.output.shape if isinstance(call.output, TensorInfo) else ()
+        parts.append(("bias", shape_of(call, 0)[0] * output[1] * prod(output[2:])))
     return parts
 
 
-RULES: Mapping[str, Callable[[KernelCall], list[Part]]] = MappingProxyType(
+RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "aten.mm": _product,
         "aten.matmul": _product,
@@ -57,17 +47,8 @@ RULES: Mapping[str, Callable[[KernelCall], list[Part]]] = MappingProxyType(
 
 def predict(trace: Trace) -> Prediction:
     """Say what ptflops' ``aten`` backend will answer."""
-    terms = Ledger()
-    because: dict[str, str] = {}
     try:
-        for call, owner in trace.kernels():
-            rule = RULES.get(call.op)
-            if rule is not None:
-                for code, amount in rule(call):
-                    terms.add(owner.path, code, macs=amount)
-            elif call.op in PRODUCTS:
-                fused = any(word in call.op for word in ("attention", "rnn", "lstm", "gru", "transformer"))
-                because.setdefault(owner.path, "fused_kernel" if fused else "kernel_unseen")
+        terms, because = walk(trace, RULES)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
     macs = terms.macs

@@ -162,7 +162,7 @@ class ModuleInfo:
     registered. ``type`` is the full name of the exact class and ``bases`` those of all its ancestors: a counter that
     looks at ``type(module)`` misses subclasses, one that asks ``isinstance`` does not.
     ``attributes`` holds the numbers, flags, words and tensors among the module's attributes.
-    ``children`` are indices of registered modules, each once.
+    ``children`` are indices of registered modules, each once; ``entries`` are the same, once for each name.
     """
 
     index: int
@@ -173,6 +173,7 @@ class ModuleInfo:
     attributes: Mapping[str, Value]
     children: tuple[int, ...]
     buffers: tuple[BufferInfo, ...] = ()
+    entries: tuple[int, ...] = ()
 
     @property
     def path(self) -> str:

@@ -121,7 +121,7 @@ class ModuleTable:
     def _info(self, place: int) -> ModuleInfo:
         module = self.modules[place]
         kind = type(module)
-        children = dict.fromkeys(
+        entries = tuple(
             self.places[id(child)]
             for child in module._modules.values()
             if child is not None and id(child) in self.places
@@ -144,7 +144,8 @@ class ModuleTable:
             )
             + self._packed(module),
             attributes=_attributes(module),
-            children=tuple(children),
+            children=tuple(dict.fromkeys(entries)),
+            entries=entries,
             buffers=tuple(
                 BufferInfo(
                     name,

@@ -23,9 +23,10 @@ adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
 upsample interpolate
 linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
 batch_norm instance_norm layer_norm group_norm embedding scaled_dot_product_attention
+multi_head_attention_forward
 """
 _TORCH = "matmul mm bmm addmm baddbmm mul add einsum"
-_TENSOR = "matmul mm bmm addmm baddbmm mul add"
+_TENSOR = "matmul mm bmm addmm baddbmm mul add __matmul__"
 
 PATCHED: Mapping[str, tuple[Any, tuple[str, ...]]] = MappingProxyType(
     {

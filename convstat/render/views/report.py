@@ -39,6 +39,9 @@ MEMORY: Mapping[str, str] = {
     "total": "total",
 }
 
+NATIVE: Mapping[str, str] = {"flops": "FLOPs"}
+"""A counter's own unit -> how it is written."""
+
 
 def report_page(report: Report, options: Options) -> Page:
     """Make the page of one report."""
@@ -118,6 +121,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         if memory := counter.reported.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
             yield "memory", f"{figures} MiB, says {label(counter)}"
+        if counter.native:
+            figures = ", ".join(f"{amount:,} {NATIVE.get(name, name)}" for name, amount in counter.native.items())
+            yield "native", f"{figures}, says {label(counter)}"
 
 
 def _runs(report: Report) -> Iterator[tuple[str, str]]:

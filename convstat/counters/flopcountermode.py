@@ -1,0 +1,104 @@
+"""FlopCounterMode: the counter that ships with torch. It prices kernels, in FLOPs, and counts no parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
+from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.kernel_walk import ATTENTION, Part, Rule, convolved, shape_of, walk, why_other_kernels
+from convstat.trace import KernelCall
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class FlopCounter:
+    """``torch.utils.flop_counter.FlopCounterMode`` around one forward pass."""
+
+    name = "flopcountermode"
+    variant = "default"
+    unit = "MACs of convolutions and matrix products: half of the FLOPs that it gives"
+    help = "pip install torch"
+
+    def version(self) -> str | None:
+        """The version of torch, of which it is a part."""
+        return installed_version("torch")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Count one forward pass."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with running(model):
+            try:
+                with FlopCounterMode(display=False) as counting:
+                    model(*inputs)
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        flops = int(counting.get_total_flops())
+        # Each of its rules ends in "* 2": one for the product and one for the sum.
+        return Reported(macs=flops // 2, native={"flops": flops})
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the kernels of the trace by its rules."""
+        try:
+            terms, because = walk(trace, RULES)
+        except PredictedFailure as failure:
+            return Prediction(None, None, failure=str(failure))
+        return Prediction(None, terms.macs, terms.terms(), because)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Attention and recurrent layers run other kernels there."""
+        return why_other_kernels(trace)
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It hooks no module of the model, which matters to transformer layers: they choose kernels by their hooks."""
+        kinds = {info.type.rpartition(".")[2] for info in trace.modules}
+        if trace.device == "meta" or kinds.isdisjoint(ATTENTION):
+            return trace
+        from convstat.trace.record import record
+
+        return record(model, inputs, hooked=())
+
+
+def _mm(call: KernelCall) -> list[Part]:
+    return [(None, prod(shape_of(call, 0)) * shape_of(call, 1)[-1])]
+
+
+def _addmm(call: KernelCall) -> list[Part]:
+    return [(None, prod(shape_of(call, 1)) * shape_of(call, 2)[-1])]
+
+
+def _convolution(call: KernelCall) -> list[Part]:
+    return [(None, convolved(call))]
+
+
+def _attention(call: KernelCall) -> list[Part]:
+    # A mask that hides half of the keys halves nothing.
+    (batch, heads, queries, width), keys = shape_of(call, 0), shape_of(call, 1)[2]
+    return [(None, batch * heads * queries * keys * (width + shape_of(call, 2)[3]))]
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "aten.mm": _mm,
+        "aten._scaled_mm": _mm,
+        "aten.bmm": _mm,
+        "aten.addmm": _addmm,
+        "aten.baddbmm": _addmm,
+        "aten.convolution": _convolution,
+        "aten._convolution": _convolution,
+        "aten.convolution_overrideable": _convolution,
+        "aten._scaled_dot_product_flash_attention": _attention,
+        "aten._scaled_dot_product_efficient_attention": _attention,
+        "aten._scaled_dot_product_cudnn_attention": _attention,
+    }
+)
+"""Kernel -> its products; each is two FLOPs."""
+
+FLOP_COUNTER = FlopCounter()

@@ -1,0 +1,59 @@
+"""Predict a counter that prices kernels, and nothing else, where torch dispatches them: the walk and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+
+from convstat.counters.base import Ledger, PredictedFailure
+from convstat.counters.ptflops_pytorch import PRODUCTS
+from convstat.trace import KernelCall, TensorInfo, Trace
+
+Part = tuple[str | None, int]
+Rule = Callable[[KernelCall], list[Part]]
+
+ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
+_RECURRENT = ("RNN", "GRU", "LSTM")
+
+
+def shape_of(call: KernelCall, position: int) -> tuple[int, ...]:
+    """The shape of one of the kernel's arguments."""
+    value = call.args[position] if position < len(call.args) else None
+    if not isinstance(value, TensorInfo):
+        raise PredictedFailure(f"AttributeError: argument {position} of {call.op} is no tensor")
+    return value.shape
+
+
+def convolved(call: KernelCall) -> int:
+    """The products of a convolution: one for each weight and place, of the input where it is transposed."""
+    source, weight = shape_of(call, 0), shape_of(call, 1)
+    output = call.output.shape if isinstance(call.output, TensorInfo) else ()
+    transposed = call.args[6]
+    return source[0] * prod(weight) * prod((source if transposed else output)[2:])
+
+
+def walk(trace: Trace, rules: Mapping[str, Rule]) -> tuple[Ledger, dict[str, str]]:
+    """Price every kernel that has a rule; say why for layers with products in kernels that have none."""
+    terms = Ledger()
+    because: dict[str, str] = {}
+    for call, owner in trace.kernels():
+        rule = rules.get(call.op)
+        if rule is not None:
+            for code, amount in rule(call):
+                terms.add(owner.path, code, macs=amount)
+        elif call.op in PRODUCTS:
+            fused = any(word in call.op for word in ("attention", "rnn", "lstm", "gru", "transformer"))
+            because.setdefault(owner.path, "fused_kernel" if fused else "kernel_unseen")
+    return terms, because
+
+
+def why_other_kernels(trace: Trace) -> str | None:
+    """Attention and recurrent layers run other kernels on meta than on a real device."""
+    for info in trace.modules:
+        kind = info.type.rpartition(".")[2]
+        if kind in (*ATTENTION, *_RECURRENT):
+            return f"{kind} runs other kernels on the meta device"
+    for call, _ in trace.kernels():
+        if "attention" in call.op or call.op == "aten._safe_softmax":
+            return "scaled dot-product attention runs other kernels on the meta device"
+    return None
