@@ -46,14 +46,14 @@ def multi_head_attention(call: KernelCall) -> Cost:
     query, key, value = (shape_of(call, place, name) for place, name in enumerate(("query", "key", "value")))
     embed_dim, heads = argument(call, 3, "embed_dim"), argument(call, 4, "num_head")
     batch, queries, keys = query[0], query[1], key[1]
-    return Cost(
-        batch * attention_macs(embed_dim, queries, keys, kdim=key[-1], vdim=value[-1]),
-        {
-            "bias": batch * (2 * queries + 2 * keys) * embed_dim,
-            "elementwise": batch * queries * embed_dim,
-            "softmax": batch * heads * queries * keys,
-        },
-    )
+    other = {
+        "bias": batch * (2 * queries + 2 * keys) * embed_dim,
+        "elementwise": batch * queries * embed_dim,
+        "softmax": batch * heads * queries * keys,
+    }
+    if argument(call, 10, "need_weights", True) and argument(call, 11, "average_attn_weights", True):
+        other["reduction"] = other["softmax"]
+    return Cost(batch * attention_macs(embed_dim, queries, keys, kdim=key[-1], vdim=value[-1]), other)
 
 
 def encoder_layer(call: KernelCall) -> Cost:
