@@ -125,9 +125,14 @@ class _Building(Counting):  # type: ignore[no-untyped-call]
             return args[0]
         if func is torch.ops.aten._to_copy.default and args[0].device.type == "meta":
             return func(*args, **{**kwargs, "device": args[0].device})
-        if self.device is None:
+        if self.device is not None:
+            return without_storage(func, args, kwargs)
+        try:
             return func(*args, **kwargs)
-        return without_storage(func, args, kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise too_large(error) from error
+            raise
 
 
 _INITIALISERS = frozenset(
