@@ -81,7 +81,7 @@ SEES_LESS = {
     # The real tool sees an operator that only stands for others, and prices none of those.
     "SwitchesModes": ("ptflops-aten",),
     # Its modes are of one thread.
-    "RunsInAThread": ("ptflops-aten",),
+    "RunsInAThread": ("ptflops-aten", "flopcountermode"),
 }
 
 
@@ -147,7 +147,7 @@ def test_arguments_stand_where_forward_has_them() -> None:
 def test_peers_run_for_real_where_the_model_does() -> None:
     """The model reads values, so they run on the CPU."""
     rows = check(analyze(Branches, "3x8x8"))
-    assert {"cpu"} == {row.device for row in rows.values()}
+    assert {"cpu"} == {row.device for row in rows.values() if row.status == "ok"}
 
 
 def test_a_model_that_cannot_be_made_again_is_a_row() -> None:
