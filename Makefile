@@ -12,12 +12,12 @@ PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST  := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench verify golden zoo-names clean
+.PHONY: help run test lint bench verify golden compiled zoo-names clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-run: $(STAMP) $(SCHEMA) ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
+run: $(STAMP) $(SCHEMA) compiled ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
 	@$(BIN)/convstat analyze $(SPEC) --depth 1
 
 test: lint ## lint, types and every test
@@ -28,7 +28,7 @@ lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(STAMP) ## speed and memory, as ratios within one run
+bench: $(STAMP) compiled ## speed and memory, as ratios within one run
 	@$(PYTEST) tests/benchmarks
 
 verify: $(STAMP) ## the long checks: every example on real tensors, whole families of networks
@@ -39,6 +39,10 @@ golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 
 zoo-names: $(STAMP) ## rewrite the list of names in model zoos, from the zoos that are installed
 	@$(BIN)/python -m convstat.sources.zoo_names
+
+# Where PYTHONDONTWRITEBYTECODE is set, every start would compile the package anew.
+compiled: $(STAMP)
+	@$(BIN)/python -m compileall -q convstat
 
 clean: ## remove the environment, caches and builds
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat
