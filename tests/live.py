@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import pytest
@@ -67,7 +68,8 @@ def ask(model: nn.Module, *inputs: torch.Tensor, only: tuple[str, ...] = NAMES) 
 
 
 def to_meta(model: nn.Module) -> nn.Module:
-    """Move a model to the meta device; ``model.to`` would untie its tied parameters."""
+    """Give a copy of a model on the meta device; ``model.to`` would untie its tied parameters, and change a shared one."""
+    model = deepcopy(model)
     moved: dict[int, nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
