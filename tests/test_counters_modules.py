@@ -82,6 +82,10 @@ SEES_LESS = {
     "SwitchesModes": ("ptflops-aten",),
     # Its modes are of one thread.
     "RunsInAThread": ("ptflops-aten", "flopcountermode"),
+    # Not predicted: what these make of packed weights, and of modules that torch.jit has compiled.
+    "Quantizes": ("torchinfo",),
+    "scripted": ("ultralytics-thop",),
+    "traced": ("ultralytics-thop",),
 }
 
 
