@@ -83,7 +83,7 @@ SEES_LESS = {
     # Its modes are of one thread.
     "RunsInAThread": ("ptflops-aten", "flopcountermode"),
     # Not predicted: what these make of packed weights, and of modules that torch.jit has compiled.
-    "Quantizes": ("torchinfo",),
+    "Quantizes": ("torchinfo", "ultralytics-thop"),
     "scripted": ("ultralytics-thop",),
     "traced": ("ultralytics-thop",),
 }
