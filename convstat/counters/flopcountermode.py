@@ -25,6 +25,10 @@ class FlopCounter:
     variant = "default"
     unit = "MACs of convolutions and matrix products: half of the FLOPs that it gives"
     help = "pip install torch"
+    counts = (
+        "Two FLOPs for each product of the convolution, matrix product and attention kernels that torch dispatches."
+    )
+    defects: tuple[str, ...] = ()
 
     def version(self) -> str | None:
         """The version of torch, of which it is a part."""

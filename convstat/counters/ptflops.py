@@ -25,10 +25,12 @@ class Ptflops:
 
     help = "pip install ptflops"
 
-    def __init__(self, variant: str, unit: str) -> None:
+    def __init__(self, variant: str, unit: str, counts: str, defects: tuple[str, ...]) -> None:
         self.name = "ptflops" if variant == "pytorch" else f"ptflops-{variant}"
         self.variant = variant
         self.unit = unit
+        self.counts = counts
+        self.defects = defects
 
     def version(self) -> str | None:
         """The installed version."""
@@ -163,6 +165,16 @@ def replaced_method(owner: type, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-PYTORCH = Ptflops("pytorch", "MACs, plus one operation an element for biases, norms, activations and pooling")
-ATEN = Ptflops("aten", "MACs of convolutions and matrix products, plus biases")
+PYTORCH = Ptflops(
+    "pytorch",
+    "MACs, plus one operation an element for biases, norms, activations and pooling",
+    "Operations of modules of exactly known types and of the functions that it patches, and the trainable parameters.",
+    (),
+)
+ATEN = Ptflops(
+    "aten",
+    "MACs of convolutions and matrix products, plus biases",
+    "Products and biases of the six convolution and matrix product kernels that it knows, and the trainable parameters.",
+    (),
+)
 __all__ = ["ATEN", "PYTORCH", "Ptflops"]

@@ -22,6 +22,10 @@ class Thop:
     variant = "default"
     unit = "MACs, plus the operations of norms, softmax, average pooling, upsampling and recurrent gates"
     help = "pip install thop, without ultralytics-thop, which has the same import name"
+    counts = (
+        "Operations of modules of exactly known types at each call, and the parameters below those that were called."
+    )
+    defects: tuple[str, ...] = ()
 
     def version(self) -> str | None:
         """The installed version; None also where ultralytics-thop has written over it."""

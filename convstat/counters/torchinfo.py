@@ -20,6 +20,8 @@ class Torchinfo:
     variant = "default"
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"
+    counts = "Parameters of the innermost modules times the batch, for convolutions times the output positions as well."
+    defects: tuple[str, ...] = ()
 
     def version(self) -> str | None:
         """The installed version."""

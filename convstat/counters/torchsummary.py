@@ -52,6 +52,8 @@ class Torchsummary:
     variant = "summary"
     unit = "parameters and memory; no operations"
     help = "pip install torchsummary"
+    counts = "The weight and bias of each module at each call, and the memory of outputs; no operations."
+    defects: tuple[str, ...] = ()
 
     def version(self) -> str | None:
         """The installed version."""

@@ -25,6 +25,10 @@ class UltralyticsThop:
     variant = "default"
     unit = "MACs, plus the operations of norms, softmax, average pooling, upsampling and recurrent gates"
     help = "pip install ultralytics-thop, without thop, which has the same import name"
+    counts = (
+        "Operations of modules of known kinds at each call and of products called as functions, and all parameters."
+    )
+    defects: tuple[str, ...] = ()
 
     def version(self) -> str | None:
         """The installed version; None also where thop has written over it."""
