@@ -174,7 +174,8 @@ PYTORCH = Ptflops(
 ATEN = Ptflops(
     "aten",
     "MACs of convolutions and matrix products, plus biases",
-    "Products and biases of the six convolution and matrix product kernels that it knows, and the trainable parameters.",
+    "Products and biases in the six kernels for convolutions and matrix products that it knows, and the trainable"
+    " parameters.",
     (),
 )
 __all__ = ["ATEN", "PYTORCH", "Ptflops"]
