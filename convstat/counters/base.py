@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from convstat.trace import Trace
 
-Status = Literal["ok", "failed", "unavailable", "skipped"]
+Status = Literal["ok", "failed", "unavailable", "skipped", "predicted"]
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -28,7 +28,7 @@ class Reported:
     """What the real tool answered; None where it has no such figure.
 
     ``memory_mib`` holds torchsummary's four printed figures: ``input``, ``forward_backward``, ``params``, ``total``.
-    ``native`` is the figure in the tool's own unit, by the unit's name, where ``macs`` was made of it.
+    ``native`` are the figures in the tool's own units, by their names, where ``macs`` was made of one or is one of them.
     """
 
     params: int | None = None
@@ -63,6 +63,7 @@ class Prediction:
     ``because`` names, for a layer whose own MACs the counter misses or misprices, the cause's code.
     ``failure`` is the reason why the real tool will fail, if it will.
     ``remarks`` are terms without an amount: what is to be known about figures that convstat does not have, as memory.
+    ``native`` are its figures in its own units, as in :class:`Reported`, where they do not follow from ``macs``.
     """
 
     params: int | None
@@ -72,6 +73,7 @@ class Prediction:
     memory_mib: Mapping[str, float] | None = None
     failure: str | None = None
     remarks: tuple[Term, ...] = ()
+    native: Mapping[str, int] | None = None
 
 
 class Ledger:
@@ -157,6 +159,10 @@ class CounterFailure(Exception):  # noqa: N818 - a failure of the tool is an ans
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.help}" if self.help else self.reason
+
+
+class Unfit(CounterFailure):
+    """The model cannot be held where the tool would have to run, so it was not run."""
 
 
 class PredictedFailure(Exception):  # noqa: N818
