@@ -17,7 +17,7 @@ from convstat.trace.record import record
 
 NAMES = ("ptflops", "ptflops-aten", "torchsummary")
 
-PEERS = ("flopcountermode", "torchinfo", "ultralytics-thop", "thop")
+PEERS = ("flopcountermode", "torchinfo", "ultralytics-thop", "thop", "torchscan")
 """The counters that run only where they are named; all but the first have to be installed."""
 
 
@@ -46,6 +46,8 @@ class Answer:
         expected = (self.reported.params, self.reported.macs, self.reported.memory_mib)
         actual = (self.prediction.params, self.prediction.macs, self.prediction.memory_mib)
         assert expected == actual, about
+        if self.prediction.native is not None:
+            assert self.reported.native == self.prediction.native, about
         terms = self.prediction.terms
         assert (self.reported.params or 0) == sum(term.params for term in terms), about
         assert (self.reported.macs or 0) == sum(term.macs for term in terms), about

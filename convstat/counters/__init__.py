@@ -13,11 +13,12 @@ from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
 from convstat.counters.thop import THOP
 from convstat.counters.torchinfo import TORCHINFO
+from convstat.counters.torchscan import TORCHSCAN
 from convstat.counters.torchsummary import TORCHSUMMARY
 from convstat.counters.uthop import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
 
-COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP, THOP))
+COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP, THOP, TORCHSCAN))
 """Every counter by its name."""
 
 DEFAULT = ("ptflops", "torchsummary")

@@ -33,6 +33,8 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "softmax_steps": ("convention", "counts a softmax: an exponential, an addition and a division an element"),
         "pool_steps": ("convention", "counts average pooling: an addition for each element of a window, a division"),
         "upsample_steps": ("convention", "counts upsampling by its mode: up to 259 operations an output element"),
+        "pool_window": ("convention", "counts pooling: an operation for each further element of a window, or to divide"),
+        "padding_arithmetic": ("convention", "counts the arithmetic on sizes that a transposed convolution begins with"),
         "bilinear_second": ("convention", "counts the second sum of a bilinear layer"),
         "param_reuse": ("convention", "counts the parameters of norms, embeddings and such once for each sample"),
         "deform_sampling": ("convention", "counts the interpolation of deformed sampling points"),
@@ -64,6 +66,9 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "cell_width": ("defect", "multiplies the weights of a recurrent cell by its width as well"),
         "rnn_names": ("defect", "prices every weight of a recurrent layer at every step, whatever it does"),
         "weight_names": ("defect", "prices weights by what they are called, and these have other names"),
+        "pool_kernel_side": ("defect", "takes an integer kernel size of a pooling for the size of its whole window"),
+        "adaptive_window": ("defect", "guesses the windows of adaptive pooling from the remainder of their sizes"),
+        "formula_fails": ("defect", "leaves out calls at which its own formula fails, as with two outputs or lists"),
         "complex_products": ("defect", "prices products of complex numbers as if they were real"),
         # Not seen.
         "hook_unseen": ("blindness", "does not see what hooks of a layer multiply, such as those of spectral_norm"),

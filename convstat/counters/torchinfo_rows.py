@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.innermost import is_innermost
 from convstat.counters.ptflops_pytorch import PRODUCTS
 from convstat.trace import (
     Call,
@@ -26,8 +27,6 @@ from convstat.trace import (
     Trace,
     Value,
 )
-
-_CONTAINERS = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
 
 
 def predict(trace: Trace) -> Prediction:
@@ -57,12 +56,8 @@ class _Tree:
         self.modules = trace.modules
 
     def is_leaf(self, info: ModuleInfo) -> bool:
-        """Whether it holds no others; an empty container among them is as good as none, because it is false."""
-        return not any(self._is_true(self.modules[child]) for child in info.children)
-
-    def _is_true(self, info: ModuleInfo) -> bool:
-        sized = any(kind.rpartition(".")[2] in _CONTAINERS for kind in (info.type, *info.bases))
-        return not sized or bool(info.children or info.parameters)
+        """Whether it holds no others."""
+        return is_innermost(info, self.modules)
 
     def parameters(self, info: ModuleInfo) -> dict[int, tuple[str, ParameterInfo]]:
         """All parameters from here on downwards by their keys, each once, with their dotted names."""
