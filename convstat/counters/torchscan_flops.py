@@ -14,8 +14,15 @@ Modules = Mapping[str, ModuleInfo]
 Rule = Callable[[ModuleInfo, tuple[Value, ...], Value, Modules], int]
 
 _ATTENTION = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")
-_TRANSFORMER = tuple(
-    "src tgt src_mask tgt_mask memory_mask src_key_padding_mask tgt_key_padding_mask memory_key_padding_mask".split()
+_TRANSFORMER = (
+    "src",
+    "tgt",
+    "src_mask",
+    "tgt_mask",
+    "memory_mask",
+    "src_key_padding_mask",
+    "tgt_key_padding_mask",
+    "memory_key_padding_mask",
 )
 
 
