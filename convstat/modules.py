@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convstat import tally
+from convstat.collection import without_collection
 from convstat.errors import SourceError, UsageError, did_you_mean
 from convstat.inputs import InputSpec, parse_all
 from convstat.report import InputInfo, Report
@@ -59,6 +60,8 @@ def analyze(
     mode: str = "eval",
     overrides: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
+    predict: bool = False,
+    seconds: float | None = None,
 ) -> Report:
     """Trace a model, count what ran, and explain how the peers differ."""
     from convstat.trace.run import run
@@ -73,17 +76,18 @@ def analyze(
 
     say(f"tracing {recipe.name}")
     traced = run(recipe, example_of, device=device, train=mode == "train")
-    report = tally.count(
-        traced.trace,
-        name=recipe.name,
-        source=recipe.source,
-        kind=recipe.kind,
-        inputs=_infos(traced.module, traced.example),
-        batch=batch,
-        per=per,
-        mode=mode,
-        overrides=overrides,
-    )
+    with without_collection():
+        report = tally.count(
+            traced.trace,
+            name=recipe.name,
+            source=recipe.source,
+            kind=recipe.kind,
+            inputs=_infos(traced.module, traced.example),
+            batch=batch,
+            per=per,
+            mode=mode,
+            overrides=overrides,
+        )
     assumed = recipe.explain(report) if recipe.explain is not None else ()
     report = _with_notes(report, *assumed, *traced.notes)
     if counters == "none":
@@ -91,14 +95,14 @@ def analyze(
     if mode == "train":
         return _with_notes(report, "other counters were not run: they count a forward pass alone")
 
-    from convstat.counters import measure_on, select
+    from convstat.counters import Asking, measure_on, select
     from convstat.counters.stages import ModuleStages
 
     chosen = select(counters)
     if chosen:
-        say(f"running {', '.join(counter.name for counter in chosen)}")
+        say(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
         stages = ModuleStages(recipe, example_of, traced)
-        report = replace(report, counters=measure_on(stages, report, chosen, device=device))
+        report = replace(report, counters=measure_on(stages, report, chosen, Asking(device, predict, seconds)))
     return report
 
 

@@ -5,15 +5,15 @@ An impossible point is a row with its reason, not a failure.
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import ITEM_BYTES
 from convstat.axes import Axis, Value, combine, parse_all, split
+from convstat.collection import without_collection
 from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
 from convstat.config import Config
 from convstat.errors import Diagnostic, SpecError, UsageError
@@ -71,7 +71,7 @@ def compare(
     subjects = [_subject(target, axes, shelf, inputs=inputs, batch=batch, per=per, dtype=dtype) for target in models]
     rows: list[ComparisonRow] = []
     # What a counter leaves behind may be large and in cycles; what is only counted is neither.
-    with nullcontext() if counters != "none" else _without_collection():
+    with nullcontext() if counters != "none" else without_collection():
         for subject in subjects:
             label: dict[str, Value] = {key: subject.target.argument} if len(models) > 1 else {}
             rows += subject.rows(
@@ -255,21 +255,6 @@ def _is_of_wrong_type(problem: Diagnostic, values: Mapping[str, Value]) -> bool:
     if problem.mark is not None and not problem.mark.source.is_file and problem.mark.text.partition("=")[0] in values:
         return True
     return any(f"the word '{value}'" in problem.message for value in values.values() if isinstance(value, str))
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Keep the garbage collector from walking over what is being remembered, which would take half of the time.
-
-    A sweep makes many small objects that all live on and no cycles, so there is nothing to collect.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _load(target: Target, shelf: dict[str, Spec]) -> Spec:

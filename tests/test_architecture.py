@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "docs"),
+    ("errors", "units", "docs", "collection"),
     ("formulas", "axes", "limits"),
     ("graph",),
     ("layers", "report"),

@@ -10,7 +10,9 @@ def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     try:
         from convstat.cli.run import run
+        from convstat.collection import collect_rarely
 
+        collect_rarely()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130

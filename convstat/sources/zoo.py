@@ -260,8 +260,11 @@ def _timm_size(config: Any, keywords: Mapping[str, Any]) -> tuple[int, ...]:
 
 @contextmanager
 def _importing(zoo: str) -> Iterator[None]:
+    from convstat.trace.dynamo import compiler_on_demand
+
     try:
-        yield
+        with compiler_on_demand():
+            yield
     except ImportError as error:
         if error.name is not None and error.name.partition(".")[0] == zoo:
             raise SourceError(f"{zoo} is not installed", help="pip install 'convstat[zoo]'") from None

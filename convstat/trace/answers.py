@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from convstat.trace.memory import from_memory
 from convstat.trace.placing import Counting, place, tensors, without_storage
 
 
@@ -42,7 +43,7 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
             return answer(self, func, args, kwargs)
         try:
             # Constants stay on the CPU until they meet a meta tensor, so that models may read those that they made.
-            return without_storage(func, args, kwargs)
+            return from_memory(func, args, kwargs, without_storage)
         except NotImplementedError:
             if answer is None or func.namespace == "aten":
                 raise

@@ -22,6 +22,8 @@ from convstat.trace.calls import (
 _PLAIN = frozenset({bool, int, float, complex, str, type(None)})
 _STRIDED = torch.strided
 _DTYPES: dict[torch.dtype, str] = {}
+_INFOS: dict[tuple[torch.Size, torch.dtype], TensorInfo] = {}
+_MOST_INFOS = 100_000
 
 
 def describe(value: Any) -> Value:
@@ -30,12 +32,11 @@ def describe(value: Any) -> Value:
     >>> describe((torch.zeros(2, 3), None, [1]))
     (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
     """
-    if isinstance(value, torch.Tensor):
-        if value.layout is not _STRIDED or value.is_nested or nn.parameter.is_lazy(value):
-            return _odd_tensor(value)
-        return TensorInfo(tuple(value.shape), dtype_name(value.dtype))
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN:
         return value  # type: ignore[no-any-return]
+    if kind is torch.Tensor or kind is nn.Parameter or isinstance(value, torch.Tensor):
+        return _tensor(value, kind)
     if isinstance(value, tuple):
         return tuple([describe(item) for item in value])
     if isinstance(value, list):
@@ -45,6 +46,19 @@ def describe(value: Any) -> Value:
     if isinstance(value, torch.ScriptObject) and (unpacked := unpack(value)):
         return ObjectInfo(type_name(type(value)), tuple([describe(item) for item in unpacked]))
     return ObjectInfo(type_name(type(value)))
+
+
+def _tensor(value: torch.Tensor, kind: type) -> Value:
+    if value.layout is not _STRIDED or value.is_nested or (kind is not torch.Tensor and nn.parameter.is_lazy(value)):
+        return _odd_tensor(value)
+    # Many tensors look the same, and are described by one object.
+    shape, dtype = value.shape, value.dtype
+    info = _INFOS.get((shape, dtype))
+    if info is None:
+        if len(_INFOS) >= _MOST_INFOS:
+            _INFOS.clear()
+        info = _INFOS[shape, dtype] = TensorInfo(tuple(shape), dtype_name(dtype))
+    return info
 
 
 def _odd_tensor(value: torch.Tensor) -> Value:
@@ -102,6 +116,7 @@ class ModuleTable:
         # A scripted module makes the Python objects of its tensors when asked: kept, so that each keeps its id.
         self._alive = [*model.parameters(), *model.buffers()]
         self.keys: dict[int, int] = {}
+        self._bases: dict[type, tuple[str, ...]] = {}
 
     def _add(self, module: nn.Module, paths: list[str]) -> int:
         place = self.places[id(module)] = len(self.modules)
@@ -130,7 +145,7 @@ class ModuleTable:
             index=place,
             paths=tuple(self.paths[place]),
             type=type_name(kind),
-            bases=tuple(type_name(base) for base in kind.__mro__[1:] if issubclass(base, nn.Module)),
+            bases=self._bases_of(kind),
             parameters=tuple(
                 ParameterInfo(
                     name,
@@ -157,6 +172,11 @@ class ModuleTable:
                 if buffer is not None and not isinstance(buffer, nn.UninitializedBuffer)
             ),
         )
+
+    def _bases_of(self, kind: type) -> tuple[str, ...]:
+        if kind not in self._bases:
+            self._bases[kind] = tuple(type_name(base) for base in kind.__mro__[1:] if issubclass(base, nn.Module))
+        return self._bases[kind]
 
     def _packed(self, module: nn.Module) -> tuple[ParameterInfo, ...]:
         """The parameters of a quantized module: packed in an attribute, or in a submodule that is never called."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
@@ -83,21 +84,24 @@ def _module_state(model: nn.Module) -> Iterator[None]:
 _Container = dict[Any, Any] | list[Any] | set[Any]
 
 
-def _held(module: nn.Module) -> tuple[list[tuple[_Container, list[Any]]], list[torch.Tensor]]:
-    """What a module holds: the dicts, lists and sets, each with what is in it, and the tensors.
+def _held(module: nn.Module) -> tuple[list[tuple[_Container, _Container]], list[torch.Tensor]]:
+    """What a module holds: the dicts, lists and sets, each with a copy of it, and the tensors.
 
     nn.Module's own tables (parameters, submodules, hooks) are among them.
     """
-    containers: dict[int, tuple[_Container, list[Any]]] = {}
+    containers: dict[int, tuple[_Container, _Container]] = {}
     tensors: list[torch.Tensor] = []
     stack: list[Any] = list(vars(module).values())
     while stack:
         value = stack.pop()
-        if isinstance(value, (dict, list, set)):
+        if type(value) in _PLAIN:
+            continue
+        if isinstance(value, _CONTAINERS):
             if id(value) not in containers:
-                entries = list(value.items()) if isinstance(value, dict) else list(value)
-                containers[id(value)] = value, entries
-                stack += value.values() if isinstance(value, dict) else value
+                kind = dict if isinstance(value, dict) else set if isinstance(value, set) else list
+                containers[id(value)] = value, kind(value)
+                if value:
+                    stack += value.values() if isinstance(value, dict) else value
         elif isinstance(value, tuple):
             stack += value
         elif isinstance(value, torch.Tensor) and _has_values(value):
@@ -105,28 +109,34 @@ def _held(module: nn.Module) -> tuple[list[tuple[_Container, list[Any]]], list[t
     return list(containers.values()), tensors
 
 
+_CONTAINERS = (dict, list, set)
+_PLAIN = frozenset((bool, int, float, str, type(None)))
+
+
 def _has_values(tensor: torch.Tensor) -> bool:
     """Whether a tensor has values that a forward pass may write to; parameters are left alone by it."""
     return not isinstance(tensor, nn.Parameter) and tensor.device.type != "meta" and not nn.parameter.is_lazy(tensor)
 
 
-def _refill(container: _Container, entries: list[Any]) -> None:
+def _refill(container: _Container, before: _Container) -> None:
     """Put back what was in a container, in the order in which it was."""
-    now = list(container.items()) if isinstance(container, dict) else list(container)
-    if len(now) == len(entries) and all(map(_is_same, now, entries)):
+    if _is_as_before(container, before):
         return
     container.clear()
     if isinstance(container, list):
-        container.extend(entries)
+        container.extend(before)
     else:
-        container.update(entries)
+        container.update(before)
 
 
-def _is_same(one: Any, other: Any) -> bool:
-    if isinstance(one, tuple) and isinstance(other, tuple) and len(one) == len(other) == 2:
-        # The items of a dict are pairs that are made when they are asked for.
-        return one[0] is other[0] and one[1] is other[1]
-    return one is other
+def _is_as_before(container: _Container, before: _Container) -> bool:
+    if not container or not before:
+        return not container and not before
+    if len(container) != len(before) or not all(map(is_, container, before)):
+        return False
+    if isinstance(container, dict) and isinstance(before, dict):
+        return all(map(is_, container.values(), before.values()))
+    return True
 
 
 def _restore(module: nn.Module, kind: type, attributes: dict[str, Any]) -> None:

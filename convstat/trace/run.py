@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from convstat.collection import without_collection
 from convstat.errors import ConvstatError, DeviceError
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
@@ -168,7 +169,7 @@ class _Attempt:
             if not self.recipe.is_made:
                 with answers:
                     _initialise(module, example)
-            with placed(module, "meta", self.recipe.dtype), declared_operators(), answers:
+            with placed(module, "meta", self.recipe.dtype), declared_operators(), answers, without_collection():
                 return self._record(example, lambda: answers.notes)
 
     def _fake(self) -> Traced:

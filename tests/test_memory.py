@@ -1,0 +1,248 @@
+"""What is answered from memory on meta is what a kernel would have answered; and the compiler is loaded when asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from convstat.trace import memory
+from convstat.trace.memory import Remembering
+from convstat.trace.record import record
+
+
+@contextmanager
+def nothing_remembered() -> Iterator[dict[Any, Any]]:
+    """An empty memory meanwhile."""
+    before = dict(memory._answers)
+    memory._answers.clear()
+    try:
+        yield memory._answers
+    finally:
+        memory._answers.clear()
+        memory._answers.update(before)
+
+
+class Checking(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Compares each answer from memory with that of the kernel itself."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.compared = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        ran = False
+
+        def run(func: Any, args: Any, kwargs: Any) -> Any:
+            nonlocal ran
+            ran = True
+            return func(*args, **kwargs)
+
+        answer = memory.from_memory(func, args, kwargs or {}, run)
+        if not ran:
+            expected = func(*args, **(kwargs or {}))
+            for one, other in zip(leaves(expected), leaves(answer), strict=True):
+                assert looks(one) == looks(other), func
+                assert one is not other
+            self.compared += 1
+        return answer
+
+
+def leaves(value: Any) -> list[torch.Tensor]:
+    """The tensors of an answer."""
+    return [value] if isinstance(value, torch.Tensor) else list(value)
+
+
+def looks(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """All that there is to a tensor without values."""
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.storage_offset(), tensor.layout
+
+
+class Mixed(nn.Module):
+    """Asks of a picture what networks ask: products, norms, views, broadcasts, in place and not."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Hardswish()
+        )
+        self.attend = nn.MultiheadAttention(channels, 1, batch_first=True)
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        x = self.layers(picture)
+        x = x + x.mean((2, 3), keepdim=True)
+        x = torch.cat([x, x.transpose(2, 3).contiguous()], 1)[:, ::2]
+        x, _ = self.attend(*3 * [x.flatten(2).transpose(1, 2)])
+        return nn.functional.softmax(x * 2 + x * 2.0, -1).sum(1) / 2
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    channels=st.integers(1, 6),
+    size=st.integers(1, 7),
+    batch=st.integers(1, 3),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.float64]),
+    train=st.booleans(),
+    ordered=st.booleans(),
+)
+def test_memory_answers_as_the_kernel_would(
+    channels: int, size: int, batch: int, dtype: torch.dtype, train: bool, ordered: bool
+) -> None:
+    """Shapes, strides and dtypes are the kernel's own, also after other networks filled the memory."""
+    with torch.device("meta"):
+        net = Mixed(channels).to(dtype).train(train and batch * size > 1)
+        picture = torch.empty(batch, 3, size, size, dtype=dtype)
+    if ordered:
+        picture = picture.to(memory_format=torch.channels_last)
+    with Checking() as checking:
+        net(picture)
+        net(picture)
+    assert checking.compared > 10
+
+
+def test_numbers_of_other_types_are_other_questions() -> None:
+    """1, 1.0 and True are equal, and promote differently."""
+    with nothing_remembered(), Remembering():
+        whole = torch.empty(3, dtype=torch.int64, device="meta")
+        assert [torch.int64, torch.float32, torch.int64] == [(whole * one).dtype for one in (1, 1.0, True)]
+        assert torch.float32 == (whole * 1.0).dtype
+        before = torch.get_default_dtype()
+        try:
+            torch.set_default_dtype(torch.float64)
+            assert torch.float64 == (whole * 1.0).dtype
+        finally:
+            torch.set_default_dtype(before)
+
+
+def test_what_writes_or_views_runs_every_time() -> None:
+    """A result that is its argument, or looks into it, cannot be a new tensor."""
+    with Remembering():
+        for _ in range(2):
+            tensor = torch.empty(4, 6, device="meta")
+            assert tensor.add_(1) is tensor
+            assert tensor.view(24)._base is tensor
+            out = torch.empty(4, 6, device="meta")
+            assert torch.exp(tensor, out=out) is out
+
+
+def test_values_on_the_cpu_are_never_answered_from_memory() -> None:
+    """Only meta tensors look all the same."""
+    with nothing_remembered() as answers, Remembering():
+        for value in (1.0, 2.0):
+            assert value + 1 == (torch.tensor([value]) + 1).item()
+        assert not answers
+
+
+def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that counts for days does not grow."""
+    monkeypatch.setattr(memory, "MOST", 5)
+    with nothing_remembered() as answers, Remembering():
+        for size in range(20):
+            torch.empty(size, device="meta").exp()
+            assert len(answers) <= 5
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: Mixed(4), (2, 3, 6, 6)),
+        (lambda: nn.TransformerEncoderLayer(8, 2, batch_first=True), (2, 5, 8)),
+        (lambda: nn.LSTM(4, 6, num_layers=2, bidirectional=True), (5, 2, 4)),
+        (lambda: nn.Sequential(nn.ConvTranspose2d(3, 6, 3, 2), nn.GroupNorm(2, 6), nn.GELU()), (1, 3, 4, 4)),
+    ],
+    ids=["mixed", "transformer", "lstm", "transposed"],
+)
+def test_a_trace_with_memory_is_the_trace_without(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    """The call tree does not tell which kernels ran and which were remembered."""
+    with torch.device("meta"):
+        model, inputs = make(), (torch.empty(shape),)
+    plain = kernels_of(model, inputs)
+    assert plain
+    for _ in range(2):
+        with Remembering():
+            assert plain == kernels_of(model, inputs)
+
+
+def kernels_of(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[tuple[Any, ...]]:
+    """Each kernel that a model runs, with what goes in and comes out, and whose it is."""
+    trace = record(model, inputs)
+    return [(kernel.op, kernel.args, kernel.output, owner.paths) for kernel, owner in trace.kernels()]
+
+
+def run_python(code: str) -> str:
+    """Run code in a process of its own; it prints its answer."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+IMPORT = """
+import sys
+from convstat.trace.environment import torchvision_compat
+from convstat.trace.dynamo import compiler_on_demand
+torchvision_compat()
+with compiler_on_demand():
+    import torchvision
+"""
+
+
+def test_torchvision_is_imported_without_the_compiler() -> None:
+    """Its one function of the compiler's is there when it is called, and answers as the real one does."""
+    pytest.importorskip("torchvision")
+    assert "False True True True" == run_python(
+        IMPORT
+        + """
+before = "torch._dynamo" in sys.modules
+supported = torchvision.ops.roi_align.__globals__["is_compile_supported"]("cpu")
+import torch
+from torch._dynamo.utils import is_compile_supported
+print(before, "torch._dynamo" in sys.modules, supported == is_compile_supported("cpu"), torch.compile is not None)
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import torch._dynamo.config; found = torch._dynamo.config.__name__",
+        "import torch._dynamo; found = torch._dynamo.config.__name__",
+        "from torch._dynamo import config; found = config.__name__",
+        "from torch._dynamo.utils import counters; import torch._dynamo.config as config; found = config.__name__",
+        "import torch; found = torch._dynamo.config.__name__",
+    ],
+)
+def test_who_asks_more_of_the_stand_in_gets_the_compiler(use: str) -> None:
+    """Whatever is imported or read from it is the real one's, and the real one stays."""
+    assert "torch._dynamo.config True" == run_python(
+        f"""
+import sys
+from convstat.trace.dynamo import compiler_on_demand
+import torch
+with compiler_on_demand():
+    {use}
+print(found, type(sys.modules["torch._dynamo"]).__name__ == "module" and hasattr(torch._dynamo, "optimize"))
+"""
+    )
+
+
+def test_the_stand_in_is_gone_afterwards() -> None:
+    """Also after a failure: nobody meets it later."""
+    assert "[]" == run_python(
+        """
+import sys
+from convstat.trace.dynamo import compiler_on_demand
+import torch
+try:
+    with compiler_on_demand():
+        raise ValueError
+except ValueError:
+    print([name for name in sys.modules if name.startswith("torch._dynamo")])
+"""
+    )
