@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
 from convstat.counters.flopcountermode import FLOP_COUNTER
-from convstat.counters.measure import measure, measure_on
+from convstat.counters.fvcore import FVCORE
+from convstat.counters.measure import Asking, measure, measure_on
 from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
 from convstat.counters.thop import THOP
 from convstat.counters.torchinfo import TORCHINFO
+from convstat.counters.torchprofile import TORCHPROFILE
 from convstat.counters.torchscan import TORCHSCAN
 from convstat.counters.torchsummary import TORCHSUMMARY
 from convstat.counters.uthop import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
 
-COUNTERS = Registry((PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP, THOP, TORCHSCAN))
+COUNTERS = Registry(
+    (PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP, THOP, TORCHSCAN, FVCORE, TORCHPROFILE)
+)
 """Every counter by its name."""
 
 DEFAULT = ("ptflops", "torchsummary")
@@ -55,6 +59,7 @@ def select(names: str) -> tuple[Counter, ...]:
 __all__ = [
     "COUNTERS",
     "DEFAULT",
+    "Asking",
     "Counter",
     "CounterFailure",
     "Prediction",
