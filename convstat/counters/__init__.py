@@ -7,6 +7,8 @@ Importing this package imports neither torch nor any peer.
 from __future__ import annotations
 
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
+from convstat.counters.calflops import CALFLOPS
+from convstat.counters.deepspeed import DEEPSPEED
 from convstat.counters.flopcountermode import FLOP_COUNTER
 from convstat.counters.fvcore import FVCORE
 from convstat.counters.measure import Asking, measure, measure_on
@@ -21,7 +23,20 @@ from convstat.counters.uthop import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
 
 COUNTERS = Registry(
-    (PYTORCH, ATEN, TORCHSUMMARY, FLOP_COUNTER, TORCHINFO, ULTRALYTICS_THOP, THOP, TORCHSCAN, FVCORE, TORCHPROFILE)
+    (
+        PYTORCH,
+        ATEN,
+        TORCHSUMMARY,
+        FLOP_COUNTER,
+        TORCHINFO,
+        ULTRALYTICS_THOP,
+        THOP,
+        TORCHSCAN,
+        FVCORE,
+        TORCHPROFILE,
+        CALFLOPS,
+        DEEPSPEED,
+    )
 )
 """Every counter by its name."""
 

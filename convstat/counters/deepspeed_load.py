@@ -1,0 +1,143 @@
+"""Load the part of a tool that counts, without the rest of its package and what that needs or does.
+
+``import deepspeed`` brings in a training engine, sets up logging and looks for accelerators;
+``import calflops`` needs accelerate, huggingface_hub and transformers. Neither is used to count a model.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from convstat.counters.base import CounterFailure
+from convstat.counters.capture import first_line
+
+
+@contextmanager
+def standing_in(package: str, modules: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Let some modules of a package, the package itself among them, be others, and take all of it away afterwards."""
+
+    def mine() -> list[str]:
+        return [name for name in sys.modules if name == package or name.startswith(f"{package}.") or name in modules]
+
+    before = {name: sys.modules.pop(name) for name in mine()}
+    try:
+        for name, values in modules.items():
+            sys.modules[name] = module = ModuleType(name)
+            vars(module).update(values)
+        yield
+    finally:
+        for name in mine():
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def _folder(package: str) -> str:
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"No module named {package!r}")
+    return next(iter(spec.submodule_search_locations))
+
+
+@cache
+def _deepspeed() -> ModuleType:
+    from importlib.util import find_spec, module_from_spec, spec_from_file_location
+    from pathlib import Path
+
+    # It waits for the device before it takes the time, says when it starts, and asks for the version of torch,
+    # which is one that convstat runs with. Its layer for mixtures of experts is named in printed tables only.
+    silent = SimpleNamespace(info=_nothing, warning=_nothing)
+    timers = ("FORWARD_GLOBAL_TIMER", "BACKWARD_GLOBAL_TIMER", "STEP_GLOBAL_TIMER")
+    rest: dict[str, Mapping[str, Any]] = {
+        "deepspeed": {"__path__": []},
+        "deepspeed.accelerator": {"get_accelerator": lambda: SimpleNamespace(synchronize=_nothing)},
+        "deepspeed.utils": {"__path__": [], "logger": silent},
+        "deepspeed.utils.timer": dict.fromkeys(timers, ""),
+        "deepspeed.utils.torch": {"required_torch_version": lambda **_: True},
+        "deepspeed.moe": {"__path__": []},
+        "deepspeed.moe.layer": {"MoE": type("MoE", (), {})},
+    }
+    if find_spec("einops") is None:
+        rest["einops"] = {"einsum": _nothing}
+    path = Path(_folder("deepspeed"), "profiling", "flops_profiler", "profiler.py")
+    spec = spec_from_file_location("deepspeed.profiling.flops_profiler.profiler", path)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module at {path}")
+    module = module_from_spec(spec)
+    with standing_in("deepspeed", rest):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+@cache
+def _calflops() -> tuple[ModuleType, ModuleType, ModuleType]:
+    from importlib import import_module
+
+    with standing_in("calflops", {"calflops": {"__path__": [_folder("calflops")]}}):
+        counter = import_module("calflops.flops_counter")
+        return counter, import_module("calflops.calculate_pipline"), import_module("calflops.pytorch_ops")
+
+
+def deepspeed() -> ModuleType:
+    """DeepSpeed's module of the flops profiler."""
+    try:
+        return _deepspeed()
+    except Exception as error:
+        raise CounterFailure(f"import deepspeed.profiling.flops_profiler: {first_line(error)}") from error
+
+
+def calflops() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """calflops' modules: what counts, what sums up, and what replaces functions."""
+    try:
+        return _calflops()
+    except Exception as error:
+        raise CounterFailure(f"import calflops: {first_line(error)}") from error
+
+
+@contextmanager
+def counting(owner: ModuleType, state: ModuleType, device: str) -> Iterator[None]:
+    """Let a tool count: what it keeps in globals is emptied afterwards, also when it fails.
+
+    ``owner`` replaces functions, ``state`` keeps what they add. On meta, what is called inside a kernel goes straight
+    through: there kernels are written in Python and call ``torch.mm`` and friends, which a tool would take for the
+    model's.
+    """
+    from contextlib import ExitStack
+
+    from convstat.counters.capture import replaced
+
+    einops = sys.modules.get("einops")
+    with ExitStack() as stack:
+        if device == "meta":
+            from convstat.trace.depth import KernelDepth
+
+            kernels, wrap = stack.enter_context(KernelDepth()), vars(owner)["wrapFunc"]
+
+            def blind_inside_kernels(function: Any, *args: Any) -> Any:
+                counted = wrap(function, *args)
+
+                def call(*args: Any, **kwargs: Any) -> Any:
+                    return function(*args, **kwargs) if kernels.depth else counted(*args, **kwargs)
+
+                # By this attribute the tool finds the function again that it has replaced.
+                call.__str__ = function.__str__  # type: ignore[method-assign]
+                return call
+
+            stack.enter_context(replaced(owner, wrapFunc=blind_inside_kernels))
+        if einops is not None and hasattr(einops, "einsum"):
+            stack.enter_context(replaced(einops, einsum=einops.einsum))
+        try:
+            yield
+        finally:
+            for name in ("module_flop_count", "module_mac_count", "old_functions"):
+                vars(state)[name].clear()
