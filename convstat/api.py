@@ -89,13 +89,16 @@ def analyze(
     counters: str = DEFAULT_COUNTERS,
     per: str = "input",
     mode: str = "eval",
+    predict: bool = False,
+    seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Report:
     """Count a target, ask the peers, and explain where they differ.
 
     ``inputs`` are shapes without the batch, as ``--input`` takes them.
-    ``counters`` is ``default``, ``all``, ``none`` or names with commas.
+    ``counters`` is ``default``, ``all``, ``none`` or names with commas; with ``predict`` none is run, and what each
+    would say is told instead. Each may take so many ``seconds`` (None: five minutes, 0: any).
     In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
     ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
     """
@@ -118,6 +121,8 @@ def analyze(
             mode=mode,
             overrides=overrides,
             progress=progress,
+            predict=predict,
+            seconds=seconds,
         )
     spec = target.load()
     if warn is not None and spec.warnings:
@@ -156,9 +161,9 @@ def analyze(
     if not chosen:
         return report
     if progress is not None:
-        progress(f"running {', '.join(counter.name for counter in chosen)}")
-    rows = measure(graph, report, chosen, device=device, dtype=dtype)
-    ran_on = dict.fromkeys(row.device for row in rows if row.device)
+        progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
+    rows = measure(graph, report, chosen, device=device, dtype=dtype, predict=predict, seconds=seconds)
+    ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")
     return replace(report, counters=rows, model=replace(report.model, device="+".join(ran_on) or "none"))
 
 

@@ -13,7 +13,8 @@ If the prediction is wrong, the error stands in ``unexplained``, where everybody
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from convstat.counters.base import Prediction, Reported, Status
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
@@ -53,6 +54,38 @@ def failed(
     return CounterRow(name, variant, version, status, error=error, device=device)
 
 
+def foreseen(
+    layers: Iterable[LayerRow],
+    prediction: Prediction | None,
+    *,
+    status: Status,
+    name: str,
+    variant: str = "",
+    version: str | None = None,
+    device: str | None = None,
+    error: str | None = None,
+    note: str | None = None,
+    causes: Causes | None = None,
+) -> CounterRow:
+    """Make the row of a counter that was not run: what its convention gives, and how that differs from convstat.
+
+    There is no answer, so nothing is left to be explained: all of the difference is its causes.
+    """
+    row = CounterRow(name, variant, version, status, error=error, device=device, note=note)
+    if prediction is None:
+        return row
+    if prediction.failure is not None:
+        said = error or f"it will give no answer: {prediction.failure}"
+        return replace(row, error=said, is_foreseen=status == "predicted")
+    own = _own(layers)
+    return replace(
+        row,
+        predicted=Figures(prediction.params, prediction.macs, prediction.memory_mib),
+        difference=_difference(own, prediction),
+        causes=_causes(own, prediction, causes),
+    )
+
+
 def reconcile(
     layers: Iterable[LayerRow],
     reported: Reported,
@@ -62,20 +95,21 @@ def reconcile(
     variant: str = "",
     version: str | None = None,
     device: str | None = None,
+    causes: Causes | None = None,
 ) -> CounterRow:
-    """Make the row of a counter that answered: its difference from convstat, and the causes that sum to it."""
+    """Make the row of a counter that answered: its difference from convstat, and the causes that sum to it.
+
+    ``causes`` are codes that only this counter knows.
+    """
     own = _own(layers)
-    difference = Figures(
-        params=_minus(reported.params, sum(layer.params for layer in own.values())),
-        macs=_minus(reported.macs, sum(layer.macs for layer in own.values())),
-    )
-    foreseen = prediction.failure is None
+    difference = _difference(own, reported)
+    is_foreseen = prediction.failure is None
     unexplained = Figures(
         # Without a prediction nothing is explained.
-        params=_minus(reported.params, prediction.params) if foreseen else difference.params,
-        macs=_minus(reported.macs, prediction.macs) if foreseen else difference.macs,
+        params=_minus(reported.params, prediction.params) if is_foreseen else difference.params,
+        macs=_minus(reported.macs, prediction.macs) if is_foreseen else difference.macs,
     )
-    predicted = Figures(prediction.params, prediction.macs, prediction.memory_mib) if foreseen else None
+    predicted = Figures(prediction.params, prediction.macs, prediction.memory_mib) if is_foreseen else None
     return CounterRow(
         name=name,
         variant=variant,
@@ -84,10 +118,17 @@ def reconcile(
         reported=Figures(reported.params, reported.macs, reported.memory_mib),
         predicted=predicted,
         difference=difference,
-        causes=_causes(own, prediction) if foreseen else (),
+        causes=_causes(own, prediction, causes) if is_foreseen else (),
         unexplained=unexplained,
         device=device,
         native=reported.native,
+    )
+
+
+def _difference(own: Mapping[str, _Own], figures: Reported | Prediction) -> Figures:
+    return Figures(
+        params=_minus(figures.params, sum(layer.params for layer in own.values())),
+        macs=_minus(figures.macs, sum(layer.macs for layer in own.values())),
     )
 
 
@@ -127,8 +168,23 @@ def locate(path: str, layers: Mapping[str, object]) -> str:
     return path
 
 
-def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...]:
-    amounts: dict[str, _Amount] = {}
+class Share(NamedTuple):
+    """The part of a difference that one code has in one layer; ``layer`` is empty where it belongs to none."""
+
+    layer: str
+    code: str
+    params: int
+    macs: int
+    calls: int
+
+
+def shares(layers: Iterable[LayerRow], prediction: Prediction) -> list[Share]:
+    """Split the difference between a prediction and convstat by layer and code; they sum to it exactly."""
+    return _shares(_own(layers), prediction)
+
+
+def _shares(own: Mapping[str, _Own], prediction: Prediction) -> list[Share]:
+    found: list[Share] = []
     matched = {name: _Own() for name in own}
     for term in prediction.terms:
         layer = locate(term.layer, own)
@@ -137,7 +193,7 @@ def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...
             same.params += term.params
             same.macs += term.macs
         else:
-            amounts.setdefault(term.code, _Amount()).add(layer, term.params, term.macs, term.calls)
+            found.append(Share(layer, term.code, term.params, term.macs, term.calls))
 
     because: dict[str, str] = {}
     for path, code in prediction.because.items():
@@ -149,18 +205,44 @@ def _causes(own: Mapping[str, _Own], prediction: Prediction) -> tuple[Cause, ...
         code = because.get(layer) or _around(layer, prediction.because) or UNATTRIBUTED
         if params:
             known = code if code == "unregistered" else UNATTRIBUTED
-            amounts.setdefault(known, _Amount()).add(layer, params, 0, mine.calls)
+            found.append(Share(layer, known, params, 0, mine.calls))
         if macs:
-            amounts.setdefault(code, _Amount()).add(layer, 0, macs, mine.calls)
+            found.append(Share(layer, code, 0, macs, mine.calls))
+    return found
 
+
+def _causes(own: Mapping[str, _Own], prediction: Prediction, known: Causes | None) -> tuple[Cause, ...]:
+    return (*summed(_shares(own, prediction), known), *_remarks(own, prediction, known))
+
+
+def summed(parts: Iterable[Share], known: Causes | None = None) -> tuple[Cause, ...]:
+    """Sum shares up to causes, the largest first."""
+    amounts: dict[str, _Amount] = {}
+    for part in parts:
+        amounts.setdefault(part.code, _Amount()).add(part.layer, part.params, part.macs, part.calls)
     causes = [
-        Cause(code, *CAUSES[code], amount.params, amount.macs, amount.calls, tuple(amount.layers))
+        Cause(code, *said(code, known), amount.params, amount.macs, amount.calls, tuple(amount.layers))
         for code, amount in amounts.items()
         # Layers that are not understood are told also where their amounts cancel out.
         if amount.params or amount.macs or code == UNATTRIBUTED
     ]
     causes.sort(key=lambda cause: (-abs(cause.macs), -abs(cause.params), cause.code))
-    return (*causes, *_remarks(own, prediction))
+    return tuple(causes)
+
+
+Causes = Mapping[str, tuple[str, str]]
+"""Codes with their verdicts and sentences, as in :data:`convstat.counters.causes.CAUSES`."""
+
+
+def said(code: str, known: Causes | None = None) -> tuple[str, str]:
+    """The verdict and the sentence of a code: ours, or those of the counter that gives it.
+
+    >>> said("bias")[0], said("mood", {"mood": ("convention", "counts what it likes")})[1], said("no such")[0]
+    ('convention', 'counts what it likes', 'unexplained')
+    """
+    if code in CAUSES:
+        return CAUSES[code]
+    return (known or {}).get(code) or ("unexplained", f"gives a reason that convstat does not know: {code}")
 
 
 _OF_ALL_INSIDE = ("fused_kernel", "inside_counted", "unregistered")
@@ -176,11 +258,11 @@ def _around(layer: str, because: Mapping[str, str]) -> str | None:
     return None
 
 
-def _remarks(own: Mapping[str, _Own], prediction: Prediction) -> Iterator[Cause]:
+def _remarks(own: Mapping[str, _Own], prediction: Prediction, known: Causes | None) -> Iterator[Cause]:
     """Causes that explain figures other than params and MACs, so their amounts are zero."""
     amounts: dict[str, _Amount] = {}
     for remark in prediction.remarks:
         code = remark.code or UNATTRIBUTED
         amounts.setdefault(code, _Amount()).add(locate(remark.layer, own), 0, 0, remark.calls)
     for code, amount in amounts.items():
-        yield Cause(code, *CAUSES[code], calls=amount.calls, layers=tuple(amount.layers))
+        yield Cause(code, *said(code, known), calls=amount.calls, layers=tuple(amount.layers))

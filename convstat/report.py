@@ -144,6 +144,8 @@ class CounterRow:
     """One counter's answer, what its convention predicts, and why it differs from convstat's.
 
     ``difference`` = sum of ``causes`` + ``unexplained``, for params and for MACs.
+    ``status`` is ``ok``, ``failed``, ``unavailable``, ``skipped``, or ``predicted`` where it was not to be run.
+    A counter that was not run reports nothing; its ``difference`` is then that of what is ``predicted``.
     ``is_foreseen`` is True where the counter has no answer and its prediction says that it has none.
     """
 
@@ -161,10 +163,24 @@ class CounterRow:
     native: Mapping[str, int] | None = None
     """What the counter itself printed, by its unit, where that is not MACs: ``{"flops": 2000}``."""
     is_foreseen: bool = False
+    note: str | None = None
+    """What is to be known about its figures."""
+
+    @property
+    def shown(self) -> Figures:
+        """What there is to show: what it reported, or else what is predicted."""
+        return self.reported if self.status == "ok" or self.predicted is None else self.predicted
+
+    @property
+    def is_prediction(self) -> bool:
+        """Whether what it shows was predicted, because it was not run."""
+        return self.status != "ok" and self.predicted is not None
 
     @property
     def is_reconciled(self) -> bool:
-        """Whether its answer, or that it has none, is what its convention predicts."""
+        """Whether its answer, or that it has none, is what its convention predicts; a prediction alone is that."""
+        if self.status == "predicted":
+            return self.is_prediction or self.is_foreseen
         if self.status != "ok":
             return self.is_foreseen
         return self.predicted is not None and not (self.unexplained.params or self.unexplained.macs)
@@ -343,6 +359,7 @@ def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
         "unexplained": _figures(row.unexplained),
         "error": row.error,
         "foreseen": row.is_foreseen,
+        "note": row.note,
     }
 
 
@@ -361,4 +378,5 @@ def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
         device=data.get("device"),
         native=data.get("native"),
         is_foreseen=data.get("foreseen", False),
+        note=data.get("note"),
     )

@@ -13,6 +13,8 @@ def analyze(
     device: o.Device = None,
     dtype: o.Dtype = None,
     counters: o.Counters = None,
+    predict: o.Predict = False,
+    counter_timeout: o.CounterTimeout = None,
     per: o.Per = None,
     mode: o.Mode = None,
     format: o.Format = None,
@@ -41,7 +43,11 @@ def analyze(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "analyze")
     targets, shapes = session.targets(named, input)
-    session.refuse_saved(targets, batch=batch, device=device, dtype=dtype, counters=counters, per=per, mode=mode)
+    o.check_timeout(counter_timeout)
+    session.refuse_saved(
+        targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,
+        **{"counter-timeout": counter_timeout}, per=per, mode=mode,
+    )  # fmt: skip
     with session.writing(targets) as (outputs, progress):
         reports = [
             api.analyze(
@@ -54,6 +60,8 @@ def analyze(
                 counters=session.pick(counters, session.config.counters, api.DEFAULT_COUNTERS),
                 per=session.pick(per, session.config.per, "input"),
                 mode=mode or "eval",
+                predict=predict,
+                seconds=counter_timeout,
                 progress=progress,
                 warn=session.warn,
             )

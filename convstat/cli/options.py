@@ -22,6 +22,14 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *lines, EXIT_CODES])
 
 
+def check_timeout(seconds: int | None) -> None:
+    """Refuse a time limit that is none."""
+    from convstat.errors import UsageError
+
+    if seconds is not None and seconds < 0:
+        raise UsageError(f"--counter-timeout must not be negative: {seconds}", help="0 sets no limit")
+
+
 def complete_target(incomplete: str) -> list[str]:
     """Offer specs, saved reports, folders, the models in Python files, and the names in model zoos."""
     import os
@@ -165,6 +173,22 @@ Counters = Annotated[
         "see convstat list counters.",
         rich_help_panel=WHAT,
         autocompletion=complete_words(*COUNTER_NAMES),
+    ),
+]
+Predict = Annotated[
+    bool,
+    typer.Option(
+        "--predict",
+        help="Run no other counter: show what each would say. They need not be installed, and nothing is allocated.",
+        rich_help_panel=WHAT,
+    ),
+]
+CounterTimeout = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long each of the other counters may take; 0 is any time (default: 300).",
+        rich_help_panel=WHAT,
     ),
 ]
 Mode = Annotated[

@@ -1,31 +1,52 @@
-"""From a graph and its report to one reconciled row for each counter.
+"""From a model and its report to one reconciled row for each counter.
 
 The model is built and traced once on the meta device, where nothing is allocated or computed.
 A peer runs there too where its answer is known to be that of a real device, else on the CPU;
 where a device is asked for, it runs on that.
+Whatever a peer does, crash, hang or leave things behind, costs its own row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from convstat import reconcile
-from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction
+from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
 from convstat.counters.capture import first_line
-from convstat.counters.stages import GraphStages, Stages
+from convstat.counters.stages import FAKE, GraphStages, Stages
+from convstat.counters.time_limit import DEFAULT_SECONDS, Overtime, time_limit
 from convstat.errors import ConvstatError, UsageError
 from convstat.graph import Graph
 from convstat.report import CounterRow, Report
-from convstat.sources.recipe import EndlessError
 
 if TYPE_CHECKING:
     import torch
 
     from convstat.trace import Trace
 
+T = TypeVar("T")
+
 DEVICES = ("auto", "cpu", "cuda", "meta")
+
+SMALL_BYTES, SMALL_MACS = 2**30, 2 * 10**11
+"""A model with less than this is traced on the CPU for a prediction where meta says something else: a few seconds."""
+
+
+class Asking(NamedTuple):
+    """How counters are asked: on which device, or predicted alone.
+
+    Each may take so many seconds; None is as many as is usual, 0 any number.
+    """
+
+    device: str = "auto"
+    predict: bool = False
+    seconds: float | None = None
+
+
+USUAL = Asking()
 
 
 def measure(
@@ -35,69 +56,54 @@ def measure(
     *,
     device: str = "auto",
     dtype: str = "float32",
+    predict: bool = False,
+    seconds: float | None = None,
 ) -> tuple[CounterRow, ...]:
-    """Run some counters on a graph and explain how they differ from its report; a failing one is a row too."""
+    """Run some counters on a graph and explain how they differ from its report; a failing one is a row too.
+
+    With ``predict``, none is run: the rows hold what their conventions give.
+    """
     if device not in DEVICES:
         raise UsageError(f"unknown device '{device}'", help=f"it is one of {', '.join(DEVICES)}")
     if device in ("cpu", "cuda") and counters:
         from convstat.build import check_device
 
         check_device(device, dtype)
-    return measure_on(GraphStages(graph, dtype), report, counters, device=device)
+    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, seconds))
 
 
 def measure_on(
-    stages: Stages, report: Report, counters: Sequence[Counter], *, device: str = "auto"
+    stages: Stages, report: Report, counters: Sequence[Counter], asking: Asking = USUAL
 ) -> tuple[CounterRow, ...]:
-    """Run some counters on a model that is made where it is wanted."""
-    return tuple(_row(counter, report, stages, device) for counter in counters)
+    """Run, or predict, some counters on a model that is made where it is wanted."""
+    return tuple(_Row(counter, report, stages, asking).row() for counter in counters)
 
 
-def _row(counter: Counter, report: Report, stages: Stages, wanted: str) -> CounterRow:
-    name, variant = counter.name, counter.variant
-    version = counter.version()
-    if version is None:
-        # A counter may have more to say: two distributions can share the name by which they are imported.
-        said = getattr(counter, "unavailable", None)
-        reason = (said and said()) or f"it is not installed; {counter.help}"
-        return reconcile.failed(name, variant, None, "unavailable", reason)
-    device = "meta" if wanted == "auto" else wanted
-    try:
-        why_not = stages.why_not_meta() or counter.why_not_meta(stages.trace("meta"))
-        device = wanted if wanted != "auto" else "cpu" if why_not else "meta"
-        if device == "meta" and why_not:
-            return reconcile.failed(name, variant, version, "skipped", f"{why_not}; use --device auto or cpu", device)
-        model, inputs = stages.model(device)
-        with stages.running(device):
-            reported = counter.run(model, inputs)
-    except CounterFailure as failure:
-        row = reconcile.failed(name, variant, version, "failed", str(failure), device)
-        return replace(row, is_foreseen=_foresees_failure(counter, stages, device))
-    except ConvstatError:
-        raise
-    except (Exception, EndlessError) as error:
-        row = reconcile.failed(name, variant, version, "failed", first_line(error), device)
-        return replace(row, is_foreseen=_foresees_failure(counter, stages, device))
-    # Where the answers are the same, so are the traces, and that of meta is there already.
-    trace_device = device if why_not else "meta"
-    try:
-        with stages.running(trace_device):
-            prediction = predict(counter, *stages.model(trace_device), stages.trace(trace_device))
-    except CounterFailure as failure:
-        prediction = Prediction(None, None, failure=str(failure))
-    return reconcile.reconcile(
-        report.layers, reported, prediction, name=name, variant=variant, version=version, device=device
-    )
+class Foreseen(NamedTuple):
+    """A prediction, the device that it holds for, and what is to be said about that."""
+
+    prediction: Prediction
+    device: str
+    note: str | None = None
 
 
-def _foresees_failure(counter: Counter, stages: Stages, device: str) -> bool:
-    """Whether a counter's prediction for this model is that it fails."""
-    try:
-        with stages.running(device):
-            return predict(counter, *stages.model(device), stages.trace(device)).failure is not None
-    except (Exception, EndlessError):
-        # The model may be what fails, and then nothing was predicted.
-        return False
+def foresee(counter: Counter, report: Report, stages: Stages, asking: Asking = USUAL) -> Foreseen:
+    """Say what a counter will answer, without running it.
+
+    The trace is the one that is there already. Where that is of meta and the counter's answer depends on the device,
+    a small model is traced on the CPU, as a run would be; for a large one the answer is that on meta, with a note.
+    """
+    device, trace = stages.foresight() if asking.device == "auto" else (asking.device, stages.trace(asking.device))
+    note = None
+    why = _why_not_meta(counter, stages, trace) if asking.device == "auto" and device == "meta" else None
+    if why is not None:
+        note = f"foreseen for the meta device, and on the CPU it may say something else: {why}"
+        if report.totals.weight_bytes < SMALL_BYTES and report.totals.macs < SMALL_MACS:
+            with suppress(CounterFailure):
+                device, trace, note = "cpu", stages.trace("cpu"), None
+    prediction = _predicted(counter, stages, device, trace, asking.seconds)
+    # Fake tensors pass for tensors of the CPU.
+    return Foreseen(prediction, "cpu" if device == FAKE else device, note)
 
 
 def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace) -> Prediction:
@@ -106,3 +112,158 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
         return counter.predict(counter.retrace(model, inputs, trace))
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
+
+
+def _why_not_meta(counter: Counter, stages: Stages, trace: Trace) -> str | None:
+    return stages.why_not_meta() or counter.why_not_meta(trace)
+
+
+def _predicted(counter: Counter, stages: Stages, device: str, trace: Trace, seconds: float | None) -> Prediction:
+    model, inputs = stages.model(device)
+
+    def ask() -> Prediction:
+        with stages.running(device):
+            return predict(counter, model, inputs, trace)
+
+    return guarded(ask, model, seconds)
+
+
+def guarded(ask: Callable[[], T], model: torch.nn.Module, seconds: float | None) -> T:
+    """Ask a counter; whatever goes wrong with it is a CounterFailure, and nothing else is touched."""
+    from convstat.counters.isolation import isolated
+
+    seconds = DEFAULT_SECONDS if seconds is None else seconds
+    try:
+        with isolated(model), time_limit(seconds):
+            return ask()
+    except (CounterFailure, ConvstatError, KeyboardInterrupt):
+        raise
+    except Overtime:
+        raise CounterFailure(
+            f"it gave no answer in {seconds:g} seconds", "with --counter-timeout SECONDS it may take longer"
+        ) from None
+    except BaseException as error:
+        # What ends a process, SystemExit, ends this row alone.
+        raise CounterFailure(first_line(error)) from error
+
+
+class _Row:
+    """The row of one counter in the making."""
+
+    def __init__(self, counter: Counter, report: Report, stages: Stages, asking: Asking) -> None:
+        self.counter = counter
+        self.report = report
+        self.stages = stages
+        self.asking = asking
+        self.version: str | None = None
+        self.device: str | None = None
+
+    def row(self) -> CounterRow:
+        """The row, whatever happens."""
+        try:
+            with time_limit(DEFAULT_SECONDS):
+                self.version = self.counter.version()
+            if self.asking.predict:
+                return self._foreseen("predicted")
+            if self.version is None:
+                # A counter may have more to say: two distributions can share the name by which they are imported.
+                said = getattr(self.counter, "unavailable", None)
+                reason = (said and said()) or f"it is not installed; {self.counter.help}"
+                return self._foreseen("unavailable", reason)
+            return self._run()
+        except Unfit as failure:
+            return self._foreseen("skipped", str(failure))
+        except CounterFailure as failure:
+            return self._failed(str(failure))
+        except (ConvstatError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            return self._failed(first_line(error))
+
+    def _run(self) -> CounterRow:
+        counter, stages, wanted = self.counter, self.stages, self.asking.device
+        self.device = "meta" if wanted == "auto" else wanted
+        why_not = stages.why_not_meta() or counter.why_not_meta(stages.trace("meta"))
+        self.device = wanted if wanted != "auto" else "cpu" if why_not else "meta"
+        if self.device == "meta" and why_not:
+            return self._foreseen("skipped", f"{why_not}; use --device auto or cpu")
+        model, inputs = self._model(self.device)
+
+        def ask() -> Reported:
+            assert self.device is not None
+            with stages.running(self.device):
+                return _checked(counter.run(model, inputs))
+
+        reported = guarded(ask, model, self.asking.seconds)
+        # Where the answers are the same, so are the traces, and that of meta is there already.
+        place = self.device if why_not else "meta"
+        try:
+            prediction = _predicted(counter, stages, place, stages.trace(place), self.asking.seconds)
+        except CounterFailure as failure:
+            prediction = Prediction(None, None, failure=str(failure))
+        return reconcile.reconcile(self.report.layers, reported, prediction, **self._named(self.device))
+
+    def _model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
+        try:
+            return self.stages.model(device)
+        except ConvstatError as error:
+            if self.asking.device != "auto" or device == "meta":
+                raise
+            # Nobody asked for this device: only this counter needs it.
+            raise Unfit(error.diagnostics[0].message) from error
+
+    def _named(self, device: str | None) -> dict[str, Any]:
+        counter = self.counter
+        named = {"name": counter.name, "variant": counter.variant, "version": self.version, "device": device}
+        # A counter of another package may have causes of its own.
+        return {**named, "causes": getattr(counter, "causes", None)}
+
+    def _foreseen(self, status: Status, reason: str | None = None) -> CounterRow:
+        """A row of what the counter would say, if it can be told; ``reason`` is why it was not run."""
+        foreseen = None
+        try:
+            asking = self.asking if status == "predicted" else self.asking._replace(device="auto")
+            foreseen = foresee(self.counter, self.report, self.stages, asking)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:
+            if status == "predicted":
+                if isinstance(error, ConvstatError):
+                    raise
+                return self._failed(f"there is no prediction: {first_line(error)}")
+        named = self._named(foreseen.device if foreseen and status == "predicted" else self.device)
+        return reconcile.foreseen(
+            self.report.layers,
+            foreseen.prediction if foreseen else None,
+            status=status,
+            error=reason,
+            note=foreseen.note if foreseen else None,
+            **named,
+        )
+
+    def _failed(self, error: str) -> CounterRow:
+        row = reconcile.failed(self.counter.name, self.counter.variant, self.version, "failed", error, self.device)
+        return replace(row, is_foreseen=not self.asking.predict and self._foresees_failure())
+
+    def _foresees_failure(self) -> bool:
+        """Whether the counter's prediction for this model is that it fails."""
+        device = self.device or "meta"
+        try:
+            trace = self.stages.trace(device)
+            prediction = _predicted(self.counter, self.stages, device, trace, self.asking.seconds)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            # The model may be what fails, and then nothing was predicted.
+            return False
+        return prediction.failure is not None
+
+
+def _checked(reported: Reported) -> Reported:
+    """Refuse what is no answer: a tool's figure is a whole number or none."""
+    if not isinstance(reported, Reported):
+        raise CounterFailure(f"its adapter gave {type(reported).__name__}, and not Reported")
+    for name, figure in (("params", reported.params), ("macs", reported.macs)):
+        if figure is not None and type(figure) is not int:
+            raise CounterFailure(f"its {name} are no whole number: {figure!r}")
+    return reported

@@ -3,11 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from convstat.counters.base import Counter
+from convstat.counters.base import Counter, CounterFailure
+from convstat.counters.capture import first_line
 
 GROUP = "convstat.counters"
 """The entry point group in which other packages offer counters: a Counter, or a callable that makes one."""
+
+
+class Unloadable:
+    """What stands in the table for a counter of another package that cannot be loaded."""
+
+    variant = "default"
+    unit = "nothing: it cannot be loaded"
+    counts = ""
+    defects = ()
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.help = f"the package that offers it cannot be loaded: {reason}"
+
+    def version(self) -> str | None:
+        """There is none to be had."""
+        return None
+
+    def unavailable(self) -> str:
+        """Why it is not there."""
+        return self.help
+
+    def run(self, *_: Any) -> Any:
+        """Never asked."""
+        raise CounterFailure(self.help)
+
+    predict = why_not_meta = retrace = run
 
 
 class Registry(Mapping[str, Counter]):
@@ -35,8 +64,13 @@ class Registry(Mapping[str, Counter]):
         from importlib.metadata import entry_points
 
         for point in entry_points(group=GROUP):
-            loaded = point.load()
-            self.add(loaded() if callable(loaded) else loaded)
+            try:
+                loaded = point.load()
+                counter = loaded() if callable(loaded) else loaded
+            except Exception as error:
+                # Somebody else's package is broken, which is its own row.
+                counter = Unloadable(point.name, first_line(error))
+            self.add(counter)
 
     def __getitem__(self, name: str) -> Counter:
         if name not in self._table:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convstat.counters.base import CounterFailure
+from convstat.counters.base import CounterFailure, Unfit
 from convstat.counters.capture import first_line
 from convstat.errors import DeviceError, SourceError
 from convstat.graph import Graph
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from convstat.trace.run import ExampleOf, Traced
 
 
+FAKE = "fake"
+"""Where a model is that was traced with fake tensors."""
+
+
 class Stages(Protocol):
     """Makes the model, its inputs and its trace on a device, when they are first needed."""
 
@@ -28,6 +32,9 @@ class Stages(Protocol):
 
     def trace(self, device: str) -> Trace:
         """The call tree of the model."""
+
+    def foresight(self) -> tuple[str, Trace]:
+        """A trace that is there without running the model for real, after the device that it is of."""
 
     def why_not_meta(self) -> str | None:
         """Why the model itself cannot run on the meta device, None where it can."""
@@ -50,6 +57,8 @@ class GraphStages:
         if device not in self._models:
             from convstat.build import build, example_inputs
 
+            if device == "cpu":
+                self._check_room()
             try:
                 self._models[device] = (
                     build(self.graph, device=device, dtype=self.dtype),
@@ -66,18 +75,40 @@ class GraphStages:
 
             model, inputs = self.model(device)
             try:
-                self._traces[device] = record(model, inputs)
+                with self.running(device):
+                    self._traces[device] = record(model, inputs)
             except (RuntimeError, MemoryError) as error:
                 raise self._error(device, error) from error
         return self._traces[device]
+
+    def _check_room(self) -> None:
+        from convstat.trace.bounds import room
+
+        most = room()
+        size = 2 if self.dtype in ("float16", "bfloat16") else 4
+        needed = size * sum(node.layer.params() for node in self.graph.nodes if not node.is_shared)
+        if most is not None and needed > most:
+            raise DeviceError(
+                f"the cpu cannot run {self.graph.name}: its weights take {needed / 2**30:,.1f} GiB,"
+                f" and {most / 2**30:,.1f} GiB of memory are free for them",
+                help="leave --device out: then nothing is allocated or computed where that gives the same answers",
+            )
+
+    def foresight(self) -> tuple[str, Trace]:
+        """That of the meta device."""
+        return "meta", self.trace("meta")
 
     def why_not_meta(self) -> str | None:
         """Every layer of the vocabulary runs there."""
         return None
 
     def running(self, device: str) -> AbstractContextManager[object]:
-        """Nothing is needed."""
-        return nullcontext()
+        """Nothing is needed; on meta, what was answered for one counter need not be found out for the next."""
+        if device != "meta":
+            return nullcontext()
+        from convstat.trace.memory import Remembering
+
+        return Remembering()
 
     def _error(self, device: str, error: BaseException) -> DeviceError | SourceError:
         if device == "meta" and self.dtype == "float32":
@@ -98,10 +129,11 @@ class ModuleStages:
         first = traced.device
         self._models: dict[str, tuple[torch.nn.Module, Example]] = {first: (traced.module, traced.example)}
         self._traces: dict[str, Trace] = {first: traced.trace}
+        self._failures: dict[str, CounterFailure] = {}
         if traced.way == "fake tensors":
-            # A counter needs real values where meta has no answer.
-            self._models.clear()
-            self._traces.clear()
+            # A counter needs real values where meta has no answer; for a prediction fake ones will do.
+            self._models = {FAKE: self._models[first]}
+            self._traces = {FAKE: traced.trace}
 
     def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         """The model, and its inputs in the order of its forward's parameters."""
@@ -109,14 +141,30 @@ class ModuleStages:
         return module, positional(module, example)
 
     def _made(self, device: str) -> tuple[torch.nn.Module, Example]:
+        if device in self._failures:
+            raise self._failures[device]
         if device not in self._models:
             from convstat.trace.run import make
 
             try:
+                if device == "cpu" and not self.recipe.is_made:
+                    self._check_room()
                 self._models[device] = make(self.recipe, self.example_of, device)
             except Exception as error:
-                raise CounterFailure(f"the model cannot be made on the {device}: {first_line(error)}") from error
+                # What cannot be made for one counter is not tried again for the next.
+                self._failures[device] = _unmade(device, error)
+                raise self._failures[device] from error
         return self._models[device]
+
+    def _check_room(self) -> None:
+        """Refuse what cannot fit: the model was made without its weights, and tells how large they are."""
+        from convstat.trace.bounds import room
+        from convstat.trace.failures import UnfitError
+        from convstat.trace.placing import stored_bytes
+
+        needed, most = stored_bytes(self.traced.module), room()
+        if most is not None and needed > most:
+            raise UnfitError(f"its weights take {needed / 2**30:,.1f} GiB, and it may take {most / 2**30:,.1f} GiB")
 
     def trace(self, device: str) -> Trace:
         """The call tree of the model."""
@@ -130,6 +178,10 @@ class ModuleStages:
                 except Exception as error:
                     raise CounterFailure(f"the model does not run on the {device}: {first_line(error)}") from error
         return self._traces[device]
+
+    def foresight(self) -> tuple[str, Trace]:
+        """The one that the report was made from."""
+        return FAKE if FAKE in self._traces else self.traced.device, self.traced.trace
 
     def why_not_meta(self) -> str | None:
         """Whether the trace came from the meta device tells whether the model runs there."""
@@ -149,6 +201,9 @@ class ModuleStages:
         with ExitStack() as stack:
             stack.enter_context(self.recipe.around())
             stack.enter_context(compiler_off())
+            if device == FAKE:
+                yield
+                return
             if self.traced.redirected:
                 stack.enter_context(Redirected(device))
             if device == "cpu":
@@ -159,6 +214,18 @@ class ModuleStages:
                 stack.enter_context(declared_operators())
                 stack.enter_context(Answers(values=self.recipe.assume_values))
             yield
+
+
+def _unmade(device: str, error: Exception) -> CounterFailure:
+    """What is said of a model that cannot be made on a device: it does not fit, or it fails."""
+    from convstat.trace.bounds import is_out_of_memory
+    from convstat.trace.failures import UnfitError
+
+    if isinstance(error, UnfitError):
+        return Unfit(f"it would have to run on the {device}, where there is no room for the model: {error}")
+    if is_out_of_memory(error):
+        return Unfit(f"it would have to run on the {device}, where there is no room for the model")
+    return CounterFailure(f"the model cannot be made on the {device}: {first_line(error)}")
 
 
 class Inputs(tuple[Any, ...]):

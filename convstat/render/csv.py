@@ -156,6 +156,8 @@ def _report_records(report: Report) -> Iterable[Record]:
             "flops": None if macs is None else 2 * macs,
             "macs_per_pixel": Fraction(macs, pixels) if pixels and macs is not None else None,
             "status": counter.status,
+            "predicted_params": counter.predicted.params if counter.predicted else None,
+            "predicted_macs": counter.predicted.macs if counter.predicted else None,
         }
 
 

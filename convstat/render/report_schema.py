@@ -121,7 +121,10 @@ def _report() -> Schema:
         "name": _TEXT,
         "variant": _TEXT,
         "version": {"type": ["string", "null"]},
-        "status": {"enum": ["ok", "failed", "unavailable", "skipped"]},
+        "status": {
+            "enum": ["ok", "failed", "unavailable", "skipped", "predicted"],
+            "description": "predicted: it was not to be run, so it reported nothing; see predicted",
+        },
         "device": {"type": ["string", "null"]},
         "native": {
             "type": "object",
@@ -130,11 +133,15 @@ def _report() -> Schema:
         },
         "reported": _ref("reported"),
         "predicted": _or_null(_ref("reported")),
-        "difference": {**_ref("figures"), "description": "reported - convstat = sum of causes + unexplained"},
+        "difference": {
+            **_ref("figures"),
+            "description": "reported - convstat = sum of causes + unexplained; predicted - convstat if it was not run",
+        },
         "causes": _list(_object(cause)),
         "unexplained": {**_ref("figures"), "description": "reported - predicted"},
         "error": {"type": ["string", "null"]},
         "foreseen": {"type": "boolean", "description": "whether its prediction says that it gives no answer"},
+        "note": {"type": ["string", "null"], "description": "what is to be known about its figures"},
     }
     return _object(
         {
@@ -142,7 +149,7 @@ def _report() -> Schema:
             "model": _object(model),
             "totals": _ref("totals"),
             "layers": _list(_object(layer)),
-            "counters": _list(_object(counter, optional=("foreseen", "native"))),
+            "counters": _list(_object(counter, optional=("foreseen", "native", "note"))),
             "uncounted": _list(_ref("uncounted")),
             "groups": {"type": "object", "additionalProperties": _TEXT},
             "status": {"enum": ["complete", "incomplete"]},

@@ -54,10 +54,9 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     yield counter_table(report)
     for counter in report.counters:
         if counter.status != "ok":
-            tone: Tone = "bad" if counter.status == "failed" else "warn"
-            yield Line(f"{label(counter)} {counter.status}: {printable(counter.error or 'no reason given')}", tone)
+            yield from _no_answer(counter)
     for counter in report.counters:
-        if counter.status == "ok":
+        if counter.status == "ok" or counter.is_prediction:
             yield from _causes(counter)
     if report.uncounted:
         yield Heading("not counted: operators without a rule")
@@ -76,6 +75,17 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     if notes := tuple(_notes(report)):
         yield Heading("notes")
         yield Pairs(notes)
+
+
+def _no_answer(counter: CounterRow) -> Iterator[Line]:
+    """Why a counter was not run, or gave no answer; what is shown of it then is a prediction."""
+    tone: Tone = "bad" if counter.status == "failed" else "warn"
+    # Where all were to be predicted, the header says so.
+    if counter.status != "predicted" or not counter.is_prediction:
+        said = f"{label(counter)} {counter.status}: {printable(counter.error or 'no reason given')}"
+        yield Line(f"{said} (its figures are predicted)" if counter.is_prediction else said, tone)
+    if counter.note:
+        yield Line(f"{label(counter)}: {printable(counter.note)}", "warn")
 
 
 def _notes(report: Report) -> Iterator[tuple[str, str]]:
@@ -118,9 +128,10 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "weights", weights
     yield from _runs(report)
     for counter in report.counters:
-        if memory := counter.reported.memory_mib:
+        if memory := counter.shown.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
-            yield "memory", f"{figures} MiB, says {label(counter)}"
+            who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
+            yield "memory", f"{figures} MiB, {who}"
         if counter.native:
             figures = ", ".join(f"{amount:,} {NATIVE.get(name, name)}" for name, amount in counter.native.items())
             yield "native", f"{figures}, says {label(counter)}"
@@ -138,6 +149,8 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         passes = "a forward and a backward pass" if model.mode == "train" else "a forward pass"
         where = TRACED.get(devices[0], f"on {printable(devices[0])}") if devices else ""
         yield "traced", f"{passes} {where}; {printable(model.mode)} mode"
+    if any(counter.status == "predicted" for counter in report.counters):
+        yield "peers", "none was run: their figures are predicted, from a trace of the model"
     for device, counters in ran.items():
         where = DEVICES.get(device, f"on {printable(device)}")
         # On one device there is nothing to tell apart.
@@ -212,6 +225,10 @@ def label(counter: CounterRow) -> str:
 
 def verdict(counter: CounterRow) -> str:
     """Sum a counter's row up in one word."""
+    if counter.is_prediction:
+        return "predicted"
+    if counter.status == "predicted":
+        return "no answer"
     if counter.status != "ok":
         return counter.status
     if counter.unexplained.params or counter.unexplained.macs:
@@ -229,7 +246,7 @@ def counter_table(report: Report) -> Table:
     def per_pixel(macs: int | None) -> Fraction | None:
         return Fraction(macs, pixels) if pixels and macs is not None else None
 
-    scale = per_pixel_scale([totals.macs_per_pixel, *(per_pixel(c.reported.macs) for c in report.counters)])
+    scale = per_pixel_scale([totals.macs_per_pixel, *(per_pixel(c.shown.macs) for c in report.counters)])
     columns = [
         Column("counter", "left", shortens=True, comfort=26),
         Column("params"),
@@ -249,7 +266,7 @@ def counter_table(report: Report) -> Table:
         Row(("convstat", exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs), ""), "strong")
     ]
     for counter in report.counters:
-        reported, difference = counter.reported, counter.difference
+        reported, difference = counter.shown, counter.difference
         ratio = Fraction(reported.macs, totals.macs) if reported.macs is not None and totals.macs else None
         cells = (
             label(counter),
@@ -279,7 +296,7 @@ def _causes(counter: CounterRow) -> Iterator[Block]:
     causes = [cause for cause in counter.causes if cause.macs or cause.params]
     if not causes and not unexplained.params and not unexplained.macs:
         return
-    yield Heading(f"why {label(counter)} differs")
+    yield Heading(f"why {label(counter)} {'would differ' if counter.is_prediction else 'differs'}")
     items = [
         Item(amount(cause.macs, cause.params), f"{_in_layers(printable(cause.text), cause.layers)} [{cause.verdict}]")
         for cause in causes
@@ -289,7 +306,8 @@ def _causes(counter: CounterRow) -> Iterator[Block]:
         items.append(Item(amount(unexplained.macs or 0, unexplained.params or 0), text, "bad"))
     else:
         whole = amount(counter.difference.macs or 0, counter.difference.params or 0)
-        items.append(Item(whole, "all of the difference is explained", "good"))
+        said = "the whole difference, as predicted" if counter.is_prediction else "all of the difference is explained"
+        items.append(Item(whole, said, "good"))
     yield Items(tuple(items))
 
 

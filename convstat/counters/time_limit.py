@@ -1,0 +1,89 @@
+"""Stop waiting for a peer that does not come back.
+
+In the main thread a timer of the operating system interrupts whatever runs, a sleep included.
+Elsewhere, and on Windows, an exception is set for the thread, which it meets at its next step in Python.
+Neither can end a single call of compiled code that never returns: both are only heard between two steps in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DEFAULT_SECONDS = 300
+"""How long a peer may take, where nobody says otherwise."""
+
+AGAIN = 5.0
+"""Seconds after which it is told again, should it have swallowed the exception."""
+
+
+class Overtime(BaseException):
+    """The time is over."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise Overtime inside after so many seconds; 0 is no limit.
+
+    >>> with time_limit(0.01):
+    ...     while True:
+    ...         pass
+    Traceback (most recent call last):
+        ...
+    convstat.counters.time_limit.Overtime
+    """
+    if not seconds:
+        yield
+        return
+    import signal
+    import threading
+
+    is_main = threading.current_thread() is threading.main_thread()
+    with _alarm(seconds) if is_main and hasattr(signal, "setitimer") else _exception_from_aside(seconds):
+        yield
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    import signal
+    from time import monotonic
+
+    def ring(*_: object) -> None:
+        raise Overtime
+
+    started = monotonic()
+    handler = signal.signal(signal.SIGALRM, ring)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
+        if left:
+            # Somebody else's alarm goes on where it was.
+            signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - started), 0.001), interval)
+
+
+@contextmanager
+def _exception_from_aside(seconds: float) -> Iterator[None]:
+    import ctypes
+    import threading
+
+    thread = ctypes.c_ulong(threading.get_ident())
+    done = threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not done.wait(wait):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Overtime))
+            wait = AGAIN
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        # One that was set and not met yet would come up anywhere.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
