@@ -40,11 +40,11 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "upsample_steps": ("convention", "counts upsampling by its mode: up to 259 operations an output element"),
         "pool_window": (
             "convention",
-            "counts pooling: comparing or adding up each window, and the divisions of averages",
+            "counts pooling: comparing or adding up each window, and averaging it",
         ),
         "padding_arithmetic": (
             "convention",
-            "counts the arithmetic on sizes that comes before a transposed convolution",
+            "counts the arithmetic on sizes that precedes a transposed convolution",
         ),
         "bilinear_second": ("convention", "counts the second sum of a bilinear layer"),
         "param_reuse": ("convention", "counts the parameters of norms, embeddings and such once for each sample"),
@@ -73,7 +73,10 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "unbatched": ("defect", "takes the first size of an input without a batch to be the batch"),
         "functional_mispriced": ("defect", "prices a matrix product by the shape of its first operand alone"),
         "transposed_output": ("defect", "prices transposed convolutions at their outputs, and not at their inputs"),
-        "transposed_groups": ("defect", "divides the channels of transposed convolutions by their groups once too often"),
+        "transposed_groups": (
+            "defect",
+            "divides the channels of transposed convolutions by their groups once too often",
+        ),
         "same_padding": ("defect", "pads a convolution of padding 'same' equally on both sides, also by odd numbers"),
         "einsum_no_macs": ("defect", "counts einsum in FLOPs only, and gives no MACs for it"),
         "rnn_no_macs": ("defect", "counts recurrent layers in FLOPs only, and gives no MACs for them"),
