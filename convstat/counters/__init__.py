@@ -18,6 +18,7 @@ from convstat.counters.thop import THOP
 from convstat.counters.torchinfo import TORCHINFO
 from convstat.counters.torchprofile import TORCHPROFILE
 from convstat.counters.torchscan import TORCHSCAN
+from convstat.counters.torchstat import TORCHSTAT
 from convstat.counters.torchsummary import TORCHSUMMARY
 from convstat.counters.uthop import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
@@ -32,6 +33,7 @@ COUNTERS = Registry(
         ULTRALYTICS_THOP,
         THOP,
         TORCHSCAN,
+        TORCHSTAT,
         FVCORE,
         TORCHPROFILE,
         CALFLOPS,

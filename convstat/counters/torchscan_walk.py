@@ -10,9 +10,9 @@ from collections import Counter
 
 from convstat.counters.base import Ledger, Prediction
 from convstat.counters.innermost import is_innermost
-from convstat.counters.ptflops_pytorch import PRODUCTS
 from convstat.counters.torchscan_flops import flops
 from convstat.counters.torchscan_macs import RULES, NoFigure, base_of
+from convstat.counters.unseen import parameters, unpriced
 from convstat.trace import DictInfo, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace, Value
 
 _ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
@@ -26,8 +26,8 @@ def predict(trace: Trace) -> Prediction:
         walk.module(call)
     because = walk.reasons()
     macs = walk.terms.macs
-    for path, numel in _parameters(trace):
-        walk.terms.add(path, None, params=numel)
+    for info, numel in parameters(trace).values():
+        walk.terms.add(info.path, None, params=numel)
     return Prediction(
         walk.terms.params,
         macs if walk.has_macs else None,
@@ -83,23 +83,10 @@ class _Walk:
 
     def reasons(self) -> dict[str, str]:
         """Why layers with products that were not priced, or were priced otherwise, are so."""
-        ran = Counter(owner.index for kernel, owner in self.trace.kernels() if kernel.op in PRODUCTS)
-        for index, times in ran.items():
-            info = self.trace.modules[index]
-            if times > self.priced[index]:
-                self.because.setdefault(info.path, self._why_unseen(info))
         if self.is_transformer:
-            self.because[""] = "inside_counted"
-        return self.because
-
-    def _why_unseen(self, info: ModuleInfo) -> str:
-        if self.is_transformer:
-            return "inside_counted"
-        if self.priced[info.index]:
-            return "hook_unseen"
-        if base_of(info, RULES) is not None:
-            return "holds_others"
-        return "no_rule" if info.type.startswith("torch.nn.modules.") else "functional_unseen"
+            return {"": "inside_counted"}
+        unseen = unpriced(self.trace, self.priced, lambda info: base_of(info, RULES) is not None)
+        return {**unseen, **self.because}
 
 
 def _is_a(info: ModuleInfo, kind: str) -> bool:
@@ -130,16 +117,6 @@ def _why_mispriced(info: ModuleInfo, source: TensorInfo) -> str | None:
     if isinstance(size, tuple) and len(source.shape) != len(size) + 2:
         return "unbatched"
     return "transposed_output" if "_ConvTransposeNd" in kinds else None
-
-
-def _parameters(trace: Trace) -> list[tuple[str, int]]:
-    """Every parameter once, with the path of the module that holds it first."""
-    found: dict[int, tuple[str, int]] = {}
-    for info in trace.modules:
-        for parameter in info.parameters:
-            if info.registered:
-                found.setdefault(parameter.key, (info.path, parameter.numel))
-    return list(found.values())
 
 
 __all__ = ["predict"]
