@@ -121,11 +121,13 @@ class Counter(Protocol):
     """How to get it where it is not installed."""
     counts: str
     """What it counts, in one sentence."""
-    defects: tuple[str, ...]
-    """What it is known to get wrong, a plain sentence each.
 
-    Another package's counter may lack these two; what shows them reads them with a default.
-    """
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """What it is known to get wrong, a plain sentence each; a plain attribute will do.
+
+        Another package's counter may lack this and ``counts``; what shows them reads them with a default.
+        """
 
     def version(self) -> str | None:
         """The installed version, None where it is not installed."""
