@@ -55,6 +55,9 @@ ZOO = (
 FAILURES = {("thop", "Softmax"): "NoneType"}
 """Layers at which a peer fails, as foreseen: thop takes the dimension of a softmax from the module, which has none."""
 
+IMAGES_ONLY = "torchstat"
+"""It takes one image and nothing else, so most layers and models make it fail, as foreseen."""
+
 
 @pytest.fixture(params=PEERS)
 def peer(request: pytest.FixtureRequest) -> str:
@@ -64,6 +67,9 @@ def peer(request: pytest.FixtureRequest) -> str:
 
 def explained(row: CounterRow) -> None:
     """The peer answered, and its difference has causes that are known, to the unit."""
+    if row.name == IMAGES_ONLY and row.status == "failed":
+        assert row.is_foreseen, row.error
+        return
     assert ("ok", None) == (row.status, row.error)
     assert UNATTRIBUTED not in {cause.code for cause in row.causes}
     for figure in ("params", "macs"):
