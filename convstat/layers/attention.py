@@ -8,7 +8,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import LayerError
+from convstat.formulas import derivation as derivations
 from convstat.formulas.attention import attention_macs
+from convstat.formulas.derivation import Derivation
 from convstat.graph import Shape
 from convstat.layers.activation import LAYERS as _ACTIVATIONS
 from convstat.layers.base import (
@@ -112,6 +114,14 @@ class MultiheadAttention(Layer):
             other["bias"] = batch * (2 * queries + 2 * keys) * self.embed_dim
         return Cost(batch * macs, other)
 
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        query, key, _ = self._three(inputs)
+        batch, queries = _split(query, self.batch_first)
+        keys = _split(key, self.batch_first)[1]
+        size = self.embed_dim
+        attended = keys + self.add_bias_kv + self.add_zero_attn
+        return derivations.attention(batch, size, queries, keys, self.kdim or size, self.vdim or size, attended)
+
     def parameters(self) -> Mapping[str, Shape]:
         size = self.embed_dim
         shapes: dict[str, Shape] = {}
@@ -200,6 +210,13 @@ class TransformerEncoderLayer(Layer):
         parts = self._parts(inputs[0]).values()
         costs = (part.cost((shape,), part.output_shape((shape,))) for part, shape in parts)
         return reduce(Cost.__add__, costs, Cost(0, {"elementwise": 2 * prod(output)}))
+
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        found = []
+        for name, (part, shape) in self._parts(inputs[0]).items():
+            if (inner := part.derivation((shape,), part.output_shape((shape,)))) is not None:
+                found += [step._replace(about=f"{name} {step.about}".strip()) for step in inner.products]
+        return Derivation(tuple(found))
 
     def parameters(self) -> Mapping[str, Shape]:
         parts = self._parts((1, 1, self.d_model))

@@ -50,6 +50,8 @@ from convstat.layers.arguments import (
 if TYPE_CHECKING:
     import torch
 
+    from convstat.formulas.derivation import Derivation
+
 # A family imports all that it is made of from here.
 __all__ = [
     "FREE",
@@ -232,6 +234,18 @@ class Layer(ABC):
 
     def parameters(self) -> Mapping[str, Shape]:
         """The shapes of the learned tensors, by the names that torch gives them."""
+        return {}
+
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation | None:
+        """The MACs of one call as a formula, for who wants to follow them; None where there are none, or no formula.
+
+        Its value is that of ``cost``, which is what counts.
+        """
+        return None
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        """What the sizes of the parameters are called, by the parameter's name, where they have names."""
         return {}
 
     def buffers(self) -> Mapping[str, tuple[Shape, str]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from convstat.errors import LayerError
 from convstat.formulas import conv as formulas
+from convstat.formulas import derivation as derivations
+from convstat.formulas.derivation import Derivation
 from convstat.graph import Shape
 from convstat.layers.base import (
     Argument,
@@ -31,6 +33,7 @@ class _ConvNd(Layer):
 
     family = "convolution"
     dims = 0
+    weight_axes = ("out_channels", "in_channels/groups")
 
     in_channels = Argument(Count(), infer=channel_axis)
     out_channels = Argument(Count(), short="out")
@@ -60,6 +63,11 @@ class _ConvNd(Layer):
     def parameters(self) -> Mapping[str, Shape]:
         weight = {"weight": self._weight()}
         return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        kernel = [name for name, _ in derivations.axes("k", (1,) * cls.dims)]
+        return {"weight": (*cls.weight_axes, *kernel), "bias": ("out_channels",)}
 
     def _weight(self) -> Shape:
         raise NotImplementedError
@@ -113,12 +121,18 @@ class _Conv(_ConvNd):
         macs = formulas.conv_macs(self.in_channels, self.out_channels, output[2:], self.kernel_size, self.groups)
         return Cost(output[0] * macs, self._other(output))
 
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        channels = self.in_channels, self.out_channels
+        return derivations.conv(output[0], *channels, output[2:], self.kernel_size, self.groups)
+
     def _weight(self) -> Shape:
         return formulas.conv_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)
 
 
 class _ConvTranspose(_ConvNd):
     """A transposed convolution, counted at its input positions."""
+
+    weight_axes = ("in_channels", "out_channels/groups")
 
     stride: Argument[tuple[int, ...]]
     padding: Argument[tuple[int, ...]]
@@ -155,6 +169,10 @@ class _ConvTranspose(_ConvNd):
         size = inputs[0][2:]
         macs = formulas.conv_transpose_macs(self.in_channels, self.out_channels, size, self.kernel_size, self.groups)
         return Cost(output[0] * macs, self._other(output))
+
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        channels = self.in_channels, self.out_channels
+        return derivations.conv_transpose(output[0], *channels, inputs[0][2:], self.kernel_size, self.groups)
 
     def _weight(self) -> Shape:
         return formulas.conv_transpose_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from math import prod
 
 from convstat.errors import LayerError
+from convstat.formulas import derivation as derivations
 from convstat.formulas import linear as formulas
+from convstat.formulas.derivation import Derivation
 from convstat.graph import Shape
 from convstat.layers.base import (
     FREE,
@@ -44,6 +46,13 @@ class Linear(Layer):
         macs = formulas.linear_macs(self.in_features, self.out_features, prod(output[:-1]))
         return Cost(macs, {"bias": prod(output)} if self.bias else {})
 
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        return derivations.linear(output, self.in_features, self.out_features)
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("out_features", "in_features"), "bias": ("out_features",)}
+
     def parameters(self) -> Mapping[str, Shape]:
         weight = {"weight": (self.out_features, self.in_features)}
         return {**weight, "bias": (self.out_features,)} if self.bias else weight
@@ -79,6 +88,13 @@ class Bilinear(Layer):
         positions = prod(output[:-1])
         macs = formulas.bilinear_macs(self.in1_features, self.in2_features, self.out_features, positions)
         return Cost(macs, {"bias": prod(output)} if self.bias else {})
+
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        return derivations.bilinear(prod(output[:-1]), self.in1_features, self.in2_features, self.out_features)
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("out_features", "in1_features", "in2_features"), "bias": ("out_features",)}
 
     def parameters(self) -> Mapping[str, Shape]:
         weight = {"weight": (self.out_features, self.in1_features, self.in2_features)}
@@ -116,6 +132,10 @@ class Embedding(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE if self.max_norm is None else Cost(0, {"norm": prod(output)})
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("num_embeddings", "embedding_dim")}
 
     def parameters(self) -> Mapping[str, Shape]:
         return {"weight": (self.num_embeddings, self.embedding_dim)}

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from convstat.errors import LayerError
+from convstat.formulas import derivation as derivations
 from convstat.formulas import recurrent as formulas
+from convstat.formulas.derivation import Derivation
 from convstat.graph import Shape
 from convstat.layers.base import Argument, Cost, Count, Flag, Layer, Real, Word, last_axis
 
@@ -84,6 +86,12 @@ class _Recurrent(Layer):
             # torch keeps two biases for each gate, one with each product.
             other["bias"] = units * gates * 2
         return Cost(macs, other)
+
+    def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
+        directions = self._directions()
+        sizes = formulas.recurrent_inputs(self.input_size, self._state(), self.num_layers, directions)
+        calls, gates = inputs[0][0] * inputs[0][1], formulas.GATES[self.kind()]
+        return derivations.recurrent(calls, gates, sizes, self.hidden_size, directions, self._projection())
 
     def parameters(self) -> Mapping[str, Shape]:
         rows = formulas.GATES[self.kind()] * self.hidden_size
