@@ -416,18 +416,30 @@ def test_example_specs_are_listed_where_they_are(
     assert "configs/resnet50.yaml" in out
 
 
-def test_init_writes_a_spec_that_works(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("template", "variant"), [("plain", "wide"), ("residual", "deep"), ("mobile", "half")])
+def test_init_writes_a_spec_that_works(
+    folder: Path, capsys: pytest.CaptureFixture[str], template: str, variant: str
+) -> None:
     """It can be counted, its variant too, and it keeps its own budget; an existing file is left alone."""
-    code, out, error = call(capsys, "init", "first.yaml")
+    code, out, error = call(capsys, "init", "first.yaml", "--template", template)
     assert (0, "") == (code, out)
     assert "convstat analyze first.yaml" in error
-    assert 0 == call(capsys, "analyze", "first.yaml", "first.yaml#wide", "--counters", "none")[0]
+    assert 0 == call(capsys, "analyze", "first.yaml", f"first.yaml#{variant}", "--counters", "none")[0]
     assert 0 == call(capsys, "check", "first.yaml")[0]
     before = (folder / "first.yaml").read_text()
     assert 2 == call(capsys, "init", "first.yaml")[0]
     assert before == (folder / "first.yaml").read_text()
     assert "convstat: 1" in call(capsys, "init", "-")[1]
     assert 2 == call(capsys, "init", "first")[0]
+
+
+def test_init_knows_its_templates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plain one is the default; a wrong name gets the right one, and writes nothing."""
+    assert call(capsys, "init", "-") == call(capsys, "init", "-", "-t", "plain")
+    code, _, error = call(capsys, "init", "first.yaml", "-t", "residul")
+    assert 2 == code
+    assert "did you mean 'residual'?" in error
+    assert not (folder / "first.yaml").exists()
 
 
 @pytest.mark.parametrize("what", ["spec", "report"])

@@ -7,38 +7,12 @@ from typing import Annotated
 
 import typer
 
+import convstat
 from convstat.cli import options as o
 from convstat.errors import ExitCode
 
-STARTER = """\
-# A network in a few lines. Count it:    convstat analyze {name}
-# The grammar: convstat docs spec. The layers: convstat list layers.
-convstat: 1
-name: {stem}
-input: [3, size, size]              # channels, height, width; the batch comes from --batch
-vars: {{size: 64, width: 16}}         # what can be set from outside: width=32
-blocks:
-  unit:
-    params: {{out: null, stride: 1}}  # null: must be given
-    layers:
-      - Conv2d: {{out_channels: out, kernel_size: 3, stride: stride, padding: 1, bias: false}}
-      - BatchNorm2d
-      - ReLU
-layers:
-  - unit: {{out: width, stride: 2}}
-    name: stem
-  - unit: {{out: 2 * width, stride: "2 if i == 0 else 1"}}
-    name: stage
-    repeat: 2
-  - AdaptiveAvgPool2d: 1
-  - Flatten
-  - Linear: 10
-models:
-  wide: {{width: 32}}                 # {name}#wide
-budget:                             # convstat check {name}
-  - params<=20k
-  - macs<=10M
-"""
+STARTERS = ("plain", "residual", "mobile")
+"""The networks that ``convstat init`` writes, by name."""
 
 SCHEMAS = ("spec", "report", "config")
 
@@ -47,24 +21,41 @@ def init(
     path: Annotated[
         str, typer.Argument(metavar="[PATH]", help="The file to write; - prints it.", show_default=True)
     ] = "net.yaml",
+    template: Annotated[
+        str,
+        typer.Option(
+            "--template",
+            "-t",
+            metavar="|".join(STARTERS),
+            help="plain: a chain. residual: blocks with shortcuts. mobile: depthwise separable and inverted residual.",
+            autocompletion=o.complete_words(*STARTERS),
+        ),
+    ] = "plain",
 ) -> int:
     """Write a spec to start from.
 
     A file that exists is left as it is.
     """
     from convstat.cli.run import show_problems
-    from convstat.errors import Diagnostic, OutputError
+    from convstat.errors import Diagnostic, OutputError, UsageError, did_you_mean
     from convstat.render.console import standard_output
     from convstat.render.expansion import scalar
 
+    if template not in STARTERS:
+        raise UsageError(
+            f"there is no template '{template}'",
+            help=(*did_you_mean(template, STARTERS), f"there are {', '.join(STARTERS)}"),
+        )
+    text = (Path(convstat.__file__).parent / "spec" / "starters" / f"{template}.yaml").read_text(encoding="utf-8")
     if path == "-":
-        standard_output().write(STARTER.format(name="net.yaml", stem="net"))
+        standard_output().write(text)
         return ExitCode.OK
     if not path.endswith((".yaml", ".yml")):
         raise OutputError(f"'{path}' does not end in .yaml", help=f"convstat init {path}.yaml")
     try:
         with open(path, "x", encoding="utf-8") as stream:
-            stream.write(STARTER.format(name=Path(path).name, stem=scalar(Path(path).stem)))
+            named = text.replace("name: net\n", f"name: {scalar(Path(path).stem)}\n")
+            stream.write(named.replace("net.yaml", Path(path).name))
     except FileExistsError:
         raise OutputError(f"'{path}' exists already, and is left as it is", help="name another file") from None
     except OSError as error:
@@ -111,8 +102,6 @@ def schema(
 
 def topics() -> dict[str, Path]:
     """The pages of the documentation, by topic."""
-    import convstat
-
     folder = Path(convstat.__file__).parent / "docs"
     return {path.stem: path for path in sorted(folder.glob("*.md"))}
 

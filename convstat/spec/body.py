@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import layers
 from convstat.errors import LayerError, SpecError
-from convstat.spec import groups, shipped
+from convstat.spec import groups, share, shipped
 from convstat.spec.fragment import Fragment, Leaf, Part, find
 from convstat.spec.fragment import Value as Wire
 from convstat.spec.groups import NO_PATCH, UnknownError, Values
@@ -237,7 +237,7 @@ class Body:
         shapes = tuple([self.wires[source].shape for source in sources])
         try:
             if owner is not None and not names:
-                names, given = self.borrowed(owner, item, action)
+                names, given = share.borrowed(self, owner, item, action)
                 known_by = (action.kind.kind(), names, given, types_of(given))
             if None in shapes:
                 self.run.explain.arguments(action, names, given, overridden)
@@ -263,29 +263,6 @@ class Body:
             raise UnknownError
         return tuple(found)
 
-    def borrowed(self, owner: int, item: Item, action: LayerCall) -> tuple[tuple[str, ...], tuple[Value, ...]]:
-        """The arguments of the layer whose weights are used again."""
-        leaf = self.leaf_of(owner)
-        if leaf is None:
-            return (), ()
-        if type(leaf.layer) is not action.kind:
-            self.run.explain.other_kind(item.share, leaf.layer.kind(), action.kind.kind())
-            raise UnknownError
-        written = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in leaf.layer.written().items()
-        }
-        return tuple(written), tuple(written.values())
-
-    def leaf_of(self, wire: int) -> Leaf | None:
-        """The layer that delivers a wire, or None where it is an input or a block."""
-        value = self.wires[wire]
-        if value.part < 0 or value.shape is None:
-            return None
-        content = self.fragment.parts[value.part].content
-        if isinstance(content, Leaf):
-            return content
-        return find(content, value.inner)[2] if value.inner else None
-
     def add(
         self,
         item: Item,
@@ -304,7 +281,7 @@ class Body:
             frozen = self.modifier("frozen", item.frozen, item, values, sources[0], patch or NO_PATCH)
             trainable = not self.is_true(frozen, item.frozen)
         if owner is not None and isinstance(content, Leaf):
-            self.check_owner(item, content, owner)
+            share.check_owner(self, item, content, owner)
         fragment = self.fragment
         self.count += content.counts.layers
         if self.count > MAX_LAYERS:
@@ -324,18 +301,6 @@ class Body:
         except ExpressionError as error:
             self.run.explain.expression(error, formula, {})
             raise UnknownError from None
-
-    def check_owner(self, item: Item, leaf: Leaf, owner: int) -> None:
-        """Refuse to use weights again in a layer that they do not fit."""
-        first = self.leaf_of(owner)
-        assert item.share is not None
-        if first is None:
-            if self.wires[owner].shape is not None:
-                self.run.problems.add(f"'{item.share.name}' is not a single layer", item.share.mark)
-            raise UnknownError
-        if type(first.layer) is not type(leaf.layer) or dict(first.layer.parameters()) != dict(leaf.layer.parameters()):
-            self.run.explain.share(item.share, first, leaf)
-            raise UnknownError
 
     def block(
         self, item: Item, action: BlockCall, values: Values, path: str, sources: tuple[int, ...], patch: Patch

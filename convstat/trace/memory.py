@@ -73,6 +73,9 @@ def from_memory(func: Any, args: Any, kwargs: Any, run: Callable[[Any, Any, Any]
 class Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Answers from memory every kernel on meta that can be, for as long as it is entered."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
