@@ -113,7 +113,9 @@ def test_the_model_and_the_process_are_left_as_found(who: str, how: str, device:
     with torch.no_grad():
         model_before, process_before = _of_model(model), _of_process()
         values_before = {name: value.clone() for name, value in model.state_dict().items()}
-        interrupted = pytest.raises(KeyboardInterrupt) if how == "it is interrupted" else suppress(Exception)
+        # torchstat does not begin on meta.
+        begins = (who, device) != ("torchstat", "meta")
+        interrupted = pytest.raises(KeyboardInterrupt) if how == "it is interrupted" and begins else suppress(Exception)
         with interrupted:
             _run(who)(model, image)
         assert process_before == _of_process()

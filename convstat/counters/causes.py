@@ -109,6 +109,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "holds_others": ("blindness", "prices only the innermost modules, and this one holds others"),
         "inside_counted": ("defect", "does not look inside a module for which it has a rule"),
         "uncalled": ("blindness", "does not see layers that are never called"),
+        "packed_params": ("blindness", "does not see weights that are packed in a form of their kernel's own"),
         "outer_params": ("blindness", "sees only the parameters of modules that hold no others"),
         "not_weight_or_bias": ("blindness", "sees only the parameters that are called weight or bias"),
         "packed_unseen": ("blindness", "does not see the weights that quantized layers pack"),

@@ -12,7 +12,7 @@ from convstat.counters.base import Ledger, Prediction
 from convstat.counters.innermost import is_innermost
 from convstat.counters.torchscan_flops import flops
 from convstat.counters.torchscan_macs import RULES, NoFigure, base_of
-from convstat.counters.unseen import parameters, unpriced
+from convstat.counters.unseen import is_packed, parameters, unpriced
 from convstat.trace import DictInfo, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace, Value
 
 _ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
@@ -28,6 +28,7 @@ def predict(trace: Trace) -> Prediction:
     macs = walk.terms.macs
     for info, numel in parameters(trace).values():
         walk.terms.add(info.path, None, params=numel)
+        walk.terms.add(info.path, "packed_params", params=-numel if is_packed(info) else 0)
     return Prediction(
         walk.terms.params,
         macs if walk.has_macs else None,

@@ -13,7 +13,7 @@ from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.capture import installed_version
 from convstat.counters.torchscan_macs import base_of
 from convstat.counters.torchstat_rules import FLOPS, figures
-from convstat.counters.unseen import parameters, unpriced
+from convstat.counters.unseen import is_packed, parameters, unpriced
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Trace
 
 _BUFFERS = (
@@ -160,13 +160,14 @@ class _Walk:
             self.terms.add(info.path, None, params=numel)
         for index in self.rows:
             info = self.trace.modules[index]
-            for parameter in info.parameters:
+            for parameter in () if is_packed(info) else info.parameters:
                 if parameter.key in counted:
                     self.terms.add(info.path, "tied_per_module", params=parameter.numel)
                 counted.add(parameter.key)
         for key, (info, numel) in owners.items():
             if key not in counted:
-                self.terms.add(info.path, "outer_params" if info.children else "uncalled", params=-numel)
+                code = "packed_params" if is_packed(info) else "outer_params" if info.children else "uncalled"
+                self.terms.add(info.path, code, params=-numel)
 
 
 def _tensors(call: ModuleCall, name: str) -> tuple[TensorInfo, TensorInfo]:

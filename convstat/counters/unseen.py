@@ -18,7 +18,7 @@ def unpriced(trace: Trace, priced: Mapping[int, int], known: Callable[[ModuleInf
         if not info.registered:
             found.setdefault(info.path, "unregistered")
         elif times > seen:
-            named = "no_rule" if info.type.startswith("torch.nn.modules.") else "functional_unseen"
+            named = "no_rule" if info.type.startswith("torch.") else "functional_unseen"
             found.setdefault(info.path, "hook_unseen" if seen else "holds_others" if known(info) else named)
     return found
 
@@ -33,4 +33,9 @@ def parameters(trace: Trace) -> dict[int, tuple[ModuleInfo, int]]:
     return found
 
 
-__all__ = ["parameters", "unpriced"]
+def is_packed(info: ModuleInfo) -> bool:
+    """Whether what the trace calls the module's parameters is no parameter to torch: the kernel's own form of them."""
+    return ".quantized." in info.type
+
+
+__all__ = ["is_packed", "parameters", "unpriced"]

@@ -1,0 +1,178 @@
+"""torchscan: what it said of every probe, what its rules are, and the real one on torchvision."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from live import ask, installed
+from measured_probes import MEASURED, example, measured
+from torch import nn
+
+from convstat.api import analyze
+from convstat.counters import COUNTERS, Prediction, torchscan_walk
+from convstat.counters.causes import CAUSES, UNATTRIBUTED
+from convstat.counters.torchscan_macs import RULES
+from convstat.report import CounterRow
+from convstat.sources import zoo
+from convstat.trace.record import record
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+SAMPLE = ("alexnet", "mobilenet_v2", "regnet_y_400mf", "inception_v3", "vit_b_32")
+"""One net of each way to be built, for every run of the tests."""
+
+_OTHER_TASKS = "rcnn retinanet fcos ssd deeplab fcn_ lraspp raft quantized r3d_18 mc3_ r2plus1d s3d mvit swin3d"
+
+
+def classifiers() -> list[str]:
+    """The names of torchvision's nets for the classification of images."""
+    names = zoo.names("torchvision")
+    return [name for name in names if not re.search("|".join(_OTHER_TASKS.split()), name)]
+
+
+def answered_or_foreseen(row: CounterRow) -> None:
+    """Nothing is unexplained and every cause has a name; or it failed, and that was predicted."""
+    if row.status == "failed":
+        assert row.is_foreseen, row.error
+        return
+    assert "ok" == row.status, row.error
+    assert row.unexplained is not None
+    assert row.difference is not None
+    assert (0, 0) == (row.unexplained.params, row.unexplained.macs)
+    assert UNATTRIBUTED not in {cause.code for cause in row.causes}
+    assert row.difference.macs == sum(cause.macs for cause in row.causes)
+    assert row.difference.params == sum(cause.params for cause in row.causes)
+
+
+def predict(model: nn.Module, *inputs: torch.Tensor) -> Prediction:
+    """Predict it, whether it is installed or not."""
+    return COUNTERS["torchscan"].predict(record(model, inputs))
+
+
+def amounts(prediction: Prediction) -> dict[str | None, int]:
+    """The MACs by cause."""
+    found: dict[str | None, int] = {}
+    for term in prediction.terms:
+        if term.macs:
+            found[term.code] = found.get(term.code, 0) + term.macs
+    return found
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_prediction_is_what_torchscan_once_said(name: str) -> None:
+    """Its MACs and its FLOPs of modules; where it had none, so has the prediction."""
+    model, inputs = example(name)
+    prediction = predict(model, *inputs)
+    said = measured()[name]
+    native = prediction.native or {}
+    expected = (said["torchscan.macs"].lstrip("~"), said["torchscan.module_flops"].lstrip("~"))
+    assert expected == (str(prediction.macs or 0), str(native.get("module_flops", 0)))
+    assert (prediction.macs or 0) == sum(term.macs for term in prediction.terms)
+    assert {term.code for term in prediction.terms} - {None} <= set(CAUSES)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_torchscan_says_what_is_predicted(name: str) -> None:
+    """The real one, now."""
+    model, inputs = example(name)
+    ask(model, *inputs, only=(installed("torchscan"),))["torchscan"].check(name)
+
+
+def test_a_transposed_convolution_is_priced_at_its_outputs() -> None:
+    """Four times too much for a stride of two, and four steps a dimension for the sizes."""
+    prediction = predict(nn.ConvTranspose2d(8, 4, 2, stride=2), torch.rand(1, 8, 5, 5))
+    assert {None: 4 * 10 * 10 * 8 * 2 * 2, "padding_arithmetic": 4 * 2} == amounts(prediction)
+    assert {"": "transposed_output"} == dict(prediction.because)
+
+
+def test_an_integer_kernel_is_taken_for_the_whole_window() -> None:
+    """Comparing windows of 2 x 2 takes 3 steps; it says 1, and 3 where the size is written as a tuple."""
+    image = torch.rand(1, 8, 10, 10)
+    assert {"pool_window": 3 * 8 * 5 * 5, "pool_kernel_side": -2 * 8 * 5 * 5} == amounts(
+        predict(nn.MaxPool2d(2), image)
+    )
+    assert {"pool_window": 3 * 8 * 5 * 5} == amounts(predict(nn.MaxPool2d((2, 2)), image))
+    assert {"pool_window": (2 - 1) * 8 * 5} == amounts(predict(nn.MaxPool1d(2), torch.rand(1, 8, 10)))
+
+
+def test_adaptive_windows_are_guessed_where_sizes_do_not_divide() -> None:
+    """From 10 to 3, windows of 4 overlap; it takes the remainder and one, which is 2."""
+    prediction = predict(nn.AdaptiveMaxPool2d(3), torch.rand(1, 8, 10, 10))
+    exact = 8 * (12 * 12 - 3 * 3)
+    assert {"pool_window": exact, "adaptive_window": 8 * 3 * 3 * (2 * 2 - 1) - exact} == amounts(prediction)
+    assert {"pool_window": 8 * (10 * 10 - 1 + 2)} == amounts(predict(nn.AdaptiveAvgPool2d(1), torch.rand(1, 8, 10, 10)))
+
+
+def test_a_formula_that_raises_leaves_the_call_out() -> None:
+    """A list as the kernel size cannot be compared; the rest of the model has its figures."""
+    model = nn.Sequential(nn.Conv2d(8, 4, 1), nn.MaxPool2d([2, 2]))
+    prediction = predict(model, torch.rand(1, 8, 4, 4))
+    assert 4 * 4 * 4 * 8 == prediction.macs
+    assert "formula_fails" == prediction.because["1"]
+    assert None is predict(nn.MaxPool2d([2, 2]), torch.rand(1, 8, 4, 4)).macs
+    ask(model, torch.rand(1, 8, 4, 4), only=(installed("torchscan"),))["torchscan"].check("a list")
+
+
+class _Masked(nn.Module):
+    """Attention with masks, and with its weights."""
+
+    def __init__(self, **options: bool) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True, **options)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = x.shape[1]
+        hidden = torch.zeros(x.shape[0], length, dtype=torch.bool)
+        mask = torch.zeros(length, length, dtype=torch.bool)
+        return self.attention(x, x, x, attn_mask=mask, key_padding_mask=hidden, average_attn_weights=False)[0]
+
+
+TRANSFORMERS = {
+    "a transformer": (lambda: nn.Transformer(16, 4, 1, 2, 32), [(7, 2, 16), (5, 2, 16)]),
+    "one that takes the batch first": (lambda: nn.Transformer(16, 4, 1, 1, 32, batch_first=True), [(2, 7, 16)] * 2),
+    "one with another activation": (lambda: nn.Transformer(16, 4, 1, 1, 32, activation="gelu"), [(7, 2, 16)] * 2),
+    "one without biases": (lambda: nn.Transformer(16, 4, 2, 1, 32, bias=False), [(7, 2, 16)] * 2),
+    "an encoder": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32), 2), [(7, 2, 16)]),
+    "masked attention": (_Masked, [(2, 7, 16)]),
+    "attention with more keys": (lambda: _Masked(add_zero_attn=True), [(2, 7, 16)]),
+    "attention with biased keys": (lambda: _Masked(add_bias_kv=True), [(2, 7, 16)]),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_attention_and_transformers_have_flops_and_no_macs_of_their_own(name: str) -> None:
+    """The figure in FLOPs has rules of its own, for the whole Transformer if that is the model."""
+    make, shapes = TRANSFORMERS[name]
+    model, inputs = make(), tuple(torch.rand(shape) for shape in shapes)
+    answer = ask(model, *inputs, only=(installed("torchscan"),))["torchscan"]
+    answer.check(name)
+    assert answer.reported is not None
+    assert answer.reported.native == answer.prediction.native
+
+
+def test_a_wrong_rule_of_torchscan_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Linear that costs seven is contradicted by the real tool."""
+    installed("torchscan")
+    wrong = {**RULES, "torch.nn.modules.linear.Linear": lambda info, source, output: [(None, 7)]}
+    monkeypatch.setattr(torchscan_walk, "RULES", wrong)
+    row = analyze("Linear(8, 16)", inputs=["8"], counters="torchscan").counters[0]
+    assert 8 * 16 - 7 == row.unexplained.macs
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SAMPLE else pytest.param(name, marks=pytest.mark.verify) for name in classifiers()]
+)
+def test_torchscan_is_explained_on_torchvision(name: str) -> None:
+    """Every net for the classification of images, at its own size."""
+    installed("torchscan")
+    (row,) = analyze(f"torchvision/{name}", counters="torchscan").counters
+    assert "ok" == row.status
+    answered_or_foreseen(row)
+
+
+def test_there_are_79_classifiers_or_more() -> None:
+    """The names of other tasks are left out, and nothing else is."""
+    assert 79 <= len(classifiers())
+    assert set(SAMPLE) <= set(classifiers())
