@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from convstat.errors import UsageError
 from convstat.graph import Graph, Node
@@ -16,6 +16,14 @@ from convstat.report import InputInfo, LayerRow, ModelInfo, Place, Report, Total
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes of one parameter, by the dtype of the model."""
+
+
+class Subject(NamedTuple):
+    """A model that was counted, with what else is known of it: how counters run it, and its graph if it is a spec."""
+
+    report: Report
+    stages: Any
+    graph: Graph | None = None
 
 
 def count(

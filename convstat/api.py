@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convstat import analysis
+from convstat.analysis import Subject
 from convstat.errors import Diagnostic, SourceError, UsageError
 from convstat.graph import Graph, Shape
 from convstat.inputs import parse_all
@@ -78,7 +79,7 @@ def graph_of(
     return graph
 
 
-def analyze(
+def prepare(
     argument: str,
     overrides: Mapping[str, Any] | None = None,
     *,
@@ -86,43 +87,26 @@ def analyze(
     batch: int = 1,
     device: str = "auto",
     dtype: str = "float32",
-    counters: str = DEFAULT_COUNTERS,
     per: str = "input",
     mode: str = "eval",
-    predict: bool = False,
-    seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-) -> Report:
-    """Count a target, ask the peers, and explain where they differ.
-
-    ``inputs`` are shapes without the batch, as ``--input`` takes them.
-    ``counters`` is ``default``, ``all``, ``none`` or names with commas; with ``predict`` none is run, and what each
-    would say is told instead. Each may take so many ``seconds`` (None: five minutes, 0: any).
-    In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
-    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
-    """
+) -> Subject:
+    """Count a target that is no saved report, and get it ready for counters; a spec without torch."""
     target = resolve(argument)
-    if target.kind == "report":
-        if overrides or inputs:
-            raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
-        return load_report(target.path)
     if target.needs_torch:
         from convstat import modules
 
-        return modules.analyze(
+        return modules.prepare(
             modules.recipe_of(target, overrides or {}),
             inputs=inputs,
             batch=batch,
             device=device,
             dtype=None if dtype == "float32" else dtype,
-            counters=counters,
             per=per,
             mode=mode,
             overrides=overrides,
             progress=progress,
-            predict=predict,
-            seconds=seconds,
         )
     spec = target.load()
     if warn is not None and spec.warnings:
@@ -133,36 +117,82 @@ def analyze(
     if mode != "eval":
         from convstat import modules
 
-        return modules.analyze(
+        return modules.prepare(
             modules.recipe_of_graph(graph, target, dtype=dtype),
             batch=batch,
             device=device,
-            counters=counters,
             per=per,
             mode=mode,
             overrides=overrides,
             progress=progress,
         )
     report = analysis.count(
-        graph,
-        source=target.argument,
-        kind=target.kind,
-        batch=batch,
-        dtype=dtype,
-        per=per,
-        overrides=overrides,
+        graph, source=target.argument, kind=target.kind, batch=batch, dtype=dtype, per=per, overrides=overrides
     )
+    return Subject(report, _GraphStages(graph, dtype), graph)
+
+
+class _GraphStages:
+    """The stages of a spec, made when they are first asked for: counters are not even imported before."""
+
+    def __init__(self, graph: Graph, dtype: str) -> None:
+        self._made: Any = None
+        self._of = graph, dtype
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            from convstat.counters.stages import GraphStages
+
+            self._made = GraphStages(*self._of)
+        return getattr(self._made, name)
+
+
+def analyze(
+    argument: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    counters: str = DEFAULT_COUNTERS,
+    mode: str = "eval",
+    predict: bool = False,
+    seconds: float | None = None,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Count a target, ask the peers, and explain where they differ.
+
+    The other options are those of :func:`prepare`: ``inputs`` are shapes without the batch, as ``--input`` takes them.
+    ``counters`` is ``default``, ``all``, ``none`` or names with commas; with ``predict`` none is run, and what each
+    would say is told instead. Each may take so many ``seconds`` (None: five minutes, 0: any).
+    In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
+    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
+    """
+    target = resolve(argument)
+    if target.kind == "report":
+        if overrides or options.get("inputs"):
+            raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
+        return load_report(target.path)
+    subject = prepare(argument, overrides, device=device, dtype=dtype, mode=mode, progress=progress, **options)
+    report = subject.report
     if counters == "none":
         return report
+    if subject.graph is None:
+        from convstat import modules
 
-    from convstat.counters import measure, select
+        return modules.ask(
+            subject, counters, device=device, mode=mode, predict=predict, seconds=seconds, progress=progress
+        )
+    from convstat.counters import check, measure_on, select
+    from convstat.counters.measure import Asking
 
     chosen = select(counters)
     if not chosen:
         return report
+    check(device, dtype)
     if progress is not None:
         progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
-    rows = measure(graph, report, chosen, device=device, dtype=dtype, predict=predict, seconds=seconds)
+    rows = measure_on(subject.stages, report, chosen, Asking(device, predict, seconds))
     ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")
     return replace(report, counters=rows, model=replace(report.model, device="+".join(ran_on) or "none"))
 

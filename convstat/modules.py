@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convstat import tally
+from convstat.analysis import Subject
 from convstat.collection import without_collection
 from convstat.errors import SourceError, UsageError, did_you_mean
 from convstat.inputs import InputSpec, parse_all
@@ -48,33 +49,31 @@ def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
     return Recipe(graph.name, target.argument, target.kind, make)
 
 
-def analyze(
+def prepare(
     recipe: Recipe,
     *,
     inputs: Sequence[str] = (),
     batch: int = 1,
     device: str = "auto",
     dtype: str | None = None,
-    counters: str = "default",
     per: str = "input",
     mode: str = "eval",
     overrides: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
-    predict: bool = False,
-    seconds: float | None = None,
-) -> Report:
-    """Trace a model, count what ran, and explain how the peers differ."""
+) -> Subject:
+    """Trace a model and count what ran."""
+    from convstat.counters.stages import ModuleStages
     from convstat.trace.run import run
 
     _check(device, mode, batch)
     specs = parse_all(inputs)
     recipe = replace(recipe, dtype=_dtype(dtype))
-    say = progress or (lambda text: None)
 
     def example_of(module: torch.nn.Module, given: Example | None) -> Example:
         return _example(recipe, specs, batch, module, given)
 
-    say(f"tracing {recipe.name}")
+    if progress is not None:
+        progress(f"tracing {recipe.name}")
     traced = run(recipe, example_of, device=device, train=mode == "train")
     with without_collection():
         report = tally.count(
@@ -89,20 +88,50 @@ def analyze(
             overrides=overrides,
         )
     assumed = recipe.explain(report) if recipe.explain is not None else ()
-    report = _with_notes(report, *assumed, *traced.notes)
+    return Subject(_with_notes(report, *assumed, *traced.notes), ModuleStages(recipe, example_of, traced))
+
+
+def analyze(
+    recipe: Recipe,
+    *,
+    counters: str = "default",
+    device: str = "auto",
+    mode: str = "eval",
+    progress: Callable[[str], None] | None = None,
+    predict: bool = False,
+    seconds: float | None = None,
+    **options: Any,
+) -> Report:
+    """Trace a model, count what ran, and explain how the peers differ; the other options are those of ``prepare``."""
+    subject = prepare(recipe, device=device, mode=mode, progress=progress, **options)
+    return ask(subject, counters, device=device, mode=mode, progress=progress, predict=predict, seconds=seconds)
+
+
+def ask(
+    subject: Subject,
+    counters: str,
+    *,
+    device: str = "auto",
+    mode: str = "eval",
+    progress: Callable[[str], None] | None = None,
+    predict: bool = False,
+    seconds: float | None = None,
+) -> Report:
+    """Explain how the peers differ."""
+    report = subject.report
     if counters == "none":
         return report
     if mode == "train":
         return _with_notes(report, "other counters were not run: they count a forward pass alone")
 
     from convstat.counters import Asking, measure_on, select
-    from convstat.counters.stages import ModuleStages
 
     chosen = select(counters)
     if chosen:
-        say(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
-        stages = ModuleStages(recipe, example_of, traced)
-        report = replace(report, counters=measure_on(stages, report, chosen, Asking(device, predict, seconds)))
+        if progress is not None:
+            progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
+        rows = measure_on(subject.stages, report, chosen, Asking(device, predict, seconds))
+        report = replace(report, counters=rows)
     return report
 
 

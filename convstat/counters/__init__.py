@@ -11,7 +11,7 @@ from convstat.counters.calflops import CALFLOPS
 from convstat.counters.deepspeed import DEEPSPEED
 from convstat.counters.flopcountermode import FLOP_COUNTER
 from convstat.counters.fvcore import FVCORE
-from convstat.counters.measure import Asking, measure, measure_on
+from convstat.counters.measure import Asking, check, measure, measure_on
 from convstat.counters.ptflops import ATEN, PYTORCH
 from convstat.counters.registry import Registry
 from convstat.counters.thop import THOP
@@ -83,6 +83,7 @@ __all__ = [
     "Registry",
     "Reported",
     "Term",
+    "check",
     "measure",
     "measure_on",
     "select",

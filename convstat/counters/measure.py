@@ -63,13 +63,18 @@ def measure(
 
     With ``predict``, none is run: the rows hold what their conventions give.
     """
+    check(device if counters else "auto", dtype)
+    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, seconds))
+
+
+def check(device: str, dtype: str) -> None:
+    """Refuse a device that there is not."""
     if device not in DEVICES:
         raise UsageError(f"unknown device '{device}'", help=f"it is one of {', '.join(DEVICES)}")
-    if device in ("cpu", "cuda") and counters:
+    if device in ("cpu", "cuda"):
         from convstat.build import check_device
 
         check_device(device, dtype)
-    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, seconds))
 
 
 def measure_on(
