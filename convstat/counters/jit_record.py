@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,27 +12,27 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.capture import first_line, replaced, running
+from convstat.counters.capture import first_line, running
 from convstat.counters.jit_graph import OperatorCall
-from convstat.trace import ListInfo, Value
-from convstat.trace.describe import ModuleTable, describe
+from convstat.counters.jit_patches import applying_functions, calling_modules, told_to_trace, without_overrides
+from convstat.counters.jit_sizes import TracedInt, traced
+from convstat.counters.jit_values import (
+    NO_DEPENDENCE,
+    UNRECORDED,
+    as_tensors,
+    holds_tensor,
+    name_of,
+    outputs_of,
+    plain,
+    storage_of,
+)
+from convstat.trace import Value
+from convstat.trace.describe import ModuleTable
 from convstat.trace.record import compiler_off
 
 _MARK = "_convstat_made_by"
 _FROM_OUTSIDE = -1
 _OUTSIDE = 0
-
-_NAMES = {
-    # As the graph is normalised: operators that have several names get the first one.
-    "multiply": "mul",
-    "multiply_": "mul_",
-    "__mul__": "mul",
-    "__rmul__": "mul",
-    "__imul__": "mul_",
-    "__matmul__": "matmul",
-    "__rmatmul__": "matmul",
-    "linalg_matmul": "matmul",
-}
 
 
 def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> tuple[OperatorCall, ...]:
@@ -42,7 +40,7 @@ def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_o
     model = getattr(model, "_orig_mod", model)
     if getattr(inputs, "keywords", None):
         raise PredictedFailure("it passes inputs by position, and this model takes some by name only")
-    given = _as_tensors(tuple(inputs))
+    given = as_tensors(tuple(inputs))
     recorder = _Recorder(model, given)
     with ExitStack() as stack:
         stack.enter_context(running(model))
@@ -67,73 +65,46 @@ def _no_hook(module: nn.Module, args: object, output: object) -> None:
     pass
 
 
-def _as_tensors(value: Any) -> Any:
-    """Numbers go in as tensors; besides, there may be tuples, lists, dicts, words and nothing."""
-    if isinstance(value, (bool, int, float)):
-        return torch.tensor(value, device="cpu")
-    if isinstance(value, tuple):
-        return tuple([_as_tensors(item) for item in value])
-    if isinstance(value, list):
-        return [_as_tensors(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _as_tensors(item) for key, item in value.items()}
-    if value is None or isinstance(value, (torch.Tensor, str)):
-        return value
-    raise PredictedFailure(f"RuntimeError: {_UNSUPPORTED} an input of unsupported type: {type(value).__name__}")
-
-
-_UNSUPPORTED = (
-    "Only tuples, lists and Variables are supported as JIT inputs/outputs. Dictionaries and strings are also accepted,"
-    " but their usage is not recommended. Here, received"
-)
-
-
-class TracedInt(int):
-    """A size of a tensor, or what was computed of sizes: an int that remembers the node that made it."""
-
-    node: int
-    recorder: _Recorder
-
-    def __getattr__(self, name: str) -> Any:
-        # In the graph it is a tensor, and some functions use it as one.
-        if name.startswith("__") or not hasattr(torch.Tensor, name):
-            raise AttributeError(name)
-        with torch._C.DisableTorchFunction():
-            tensor = torch.tensor(int(self), device="cpu")
-        self.recorder.mark(tensor, self.node)
-        return getattr(tensor, name)
-
-
-def _arithmetic(name: str, op: str) -> Callable[..., Any]:
-    plain = getattr(int, name)
-
-    def compute(self: TracedInt, *others: Any) -> Any:
-        result = plain(self, *others)
-        if type(result) is not int:
-            return result
-        return self.recorder.of_sizes(op, (self, *others), result)
-
-    return compute
-
-
-for _name, _op in {"mul": "mul", "add": "add", "sub": "sub", "floordiv": "floor_divide", "mod": "remainder"}.items():
-    setattr(TracedInt, f"__{_name}__", _arithmetic(f"__{_name}__", _op))
-    setattr(TracedInt, f"__r{_name}__", _arithmetic(f"__r{_name}__", _op))
-TracedInt.__neg__ = _arithmetic("__neg__", "neg")  # type: ignore[method-assign]
-TracedInt.__pow__ = _arithmetic("__pow__", "pow")  # type: ignore[method-assign]
+_Call = tuple[str, tuple[Value, ...], dict[str, Value], Value, str]
 
 
 class _Node:
     """An operator, the nodes that it reads, and the storages that it writes to or makes."""
 
-    __slots__ = ("call", "made", "reads", "side_effect", "writes")
+    __slots__ = ("call", "made", "of_sizes", "reads", "side_effect", "writes")
 
-    def __init__(self, call: tuple[Any, ...] | None, reads: tuple[int, ...], side_effect: bool = False) -> None:
+    def __init__(self, call: _Call | None, reads: tuple[int, ...], *, of_sizes: bool = False) -> None:
         self.call = call
         self.reads = reads
+        self.of_sizes = of_sizes
+        self.side_effect = False
         self.writes: set[int] = set()
         self.made: set[int] = set()
-        self.side_effect = side_effect
+
+
+_WHOLE = ("floor", "ceil", "round", "trunc")
+"""What makes whole numbers of sizes."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() == 0
+
+
+class _Inside(TorchFunctionMode):
+    """Watches what a function with a backward pass of its own calls, for what torch.jit.trace cannot do there."""
+
+    def __init__(self, recorder: _Recorder, given: set[int]) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.given = given
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, torch.Tensor) and id(leaf) not in self.given and self.recorder.has(leaf):
+                raise PredictedFailure("RuntimeError: unordered_map::at")
+        with torch._C.DisableTorchFunction():
+            return func(*args, **kwargs)
 
 
 class _Recorder(TorchFunctionMode):
@@ -167,10 +138,14 @@ class _Recorder(TorchFunctionMode):
             return entry[1], entry[2]
         return _FROM_OUTSIDE, _OUTSIDE
 
+    def has(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is part of the graph: given to it, or made in it."""
+        return id(tensor) in self.known or self._origin(tensor)[0] != _FROM_OUTSIDE
+
     def _read(self, tensor: torch.Tensor) -> int:
         node, _ = self._origin(tensor)
         if node == _FROM_OUTSIDE and tensor.requires_grad and id(tensor) not in self.known:
-            source = self.made.get(_storage(tensor))
+            source = self.made.get(storage_of(tensor))
             if source is None:
                 raise PredictedFailure(
                     "RuntimeError: Cannot insert a Tensor that requires grad as a constant. "
@@ -200,9 +175,10 @@ class _Recorder(TorchFunctionMode):
 
     def _add(self, op: str, args: Any, kwargs: Any, result: Any, before: tuple[list[torch.Tensor], list[int]]) -> int:
         layer = self.inside[-1] if self.inside else ""
-        call = (op, tuple([_plain(value) for value in args]), {k: _plain(v) for k, v in kwargs.items()})
+        call = (op, tuple([plain(value) for value in args]), {k: plain(v) for k, v in kwargs.items()})
         tensors, reads = before
-        node = _Node((*call, _plain(result), layer), tuple(reads))
+        of_sizes = any(read >= 0 and self.nodes[read].of_sizes for read in reads)
+        node = _Node((*call, plain(result), layer), tuple(reads), of_sizes=of_sizes and _is_number(result))
         place = len(self.nodes)
         self.nodes.append(node)
         written = [kwargs["out"]] if kwargs.get("out") is not None else []
@@ -236,13 +212,13 @@ class _Recorder(TorchFunctionMode):
             group = entry[2] if entry is not None and entry[0] is self else _OUTSIDE if known else None
         self.mark(tensor, place, group)
         node.made.add(self._origin(tensor)[1])
-        if from_nothing and (key := _storage(tensor)):
+        if from_nothing and (key := storage_of(tensor)):
             # A parameter that is made of it is another object with the same storage.
             self.made[key] = place, tensor
 
     # What is called.
 
-    def __torch_function__(self, func: Any, types_: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         before = self._reads((args, kwargs))
         inner, self.in_kernel = self.in_kernel, True
@@ -250,53 +226,50 @@ class _Recorder(TorchFunctionMode):
             result = func(*args, **kwargs)
         finally:
             self.in_kernel = inner
-        op = _name(func)
+        op = name_of(func)
         if op in ("shape", "size", "numel"):
             return self._sizes(op, result, before)
-        if op in _UNRECORDED or (op != "__setitem__" and not _holds_tensor(result)):
+        if op in UNRECORDED or (op != "__setitem__" and not holds_tensor(result)):
             return result
-        self._add(op, args, kwargs, result, before)
+        place = self._add(op, args, kwargs, result, before)
+        if op == "lstm_cell":
+            # Of the operators that it is taken apart into, one is for the hidden state alone.
+            self._add("lstm_cell_output", args, kwargs, result[0], ([], [place]))
+        if op in _WHOLE and self.nodes[place].of_sizes and result.dim() == 0:
+            # Torch takes a list of tensors for a list of sizes where it is traced, and only there.
+            return traced(int(result), place, self)
         return result
 
     def _sizes(self, op: str, result: Any, before: tuple[list[torch.Tensor], list[int]]) -> Any:
         place = len(self.nodes)
-        self.nodes.append(_Node(None, tuple(before[1])))
+        self.nodes.append(_Node(None, tuple(before[1]), of_sizes=True))
         if isinstance(result, torch.Size):
-            return torch.Size([self._traced(size, place) for size in result])
-        return self._traced(result, place)
-
-    def _traced(self, value: Any, place: int) -> Any:
-        if type(value) is not int:
-            return value
-        traced = TracedInt(value)
-        traced.node, traced.recorder = place, self
-        return traced
+            return torch.Size([traced(size, place, self) for size in result])
+        return traced(result, place, self)
 
     def of_sizes(self, op: str, operands: tuple[Any, ...], result: int) -> Any:
         """Enter an operator on sizes."""
         place = len(self.nodes)
         layer = self.inside[-1] if self.inside else ""
         reads = tuple([value.node for value in operands if type(value) is TracedInt])
-        values = tuple([_plain(value) for value in operands])
-        self.nodes.append(_Node((op, values, {}, result, layer), reads))
-        return self._traced(result, place)
+        values = tuple([plain(value) for value in operands])
+        self.nodes.append(_Node((op, values, {}, result, layer), reads, of_sizes=True))
+        return traced(result, place, self)
 
-    def _function(self, original: Any) -> Any:
-        """Functions with a backward pass of their own are one node, whatever they call."""
-
-        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            with torch._C.DisableTorchFunction():
-                before = self._reads((args, kwargs))
-                inner, self.in_kernel = self.in_kernel, True
-                try:
-                    result = original.__get__(None, cls)(*args, **kwargs)
-                finally:
-                    self.in_kernel = inner
-                place = self._add("PythonOp", args, kwargs, result, before)
-            self.nodes[place].side_effect = True
-            return result
-
-        return classmethod(apply)
+    def _apply(self, original: Any, cls: Any, args: Any, kwargs: Any) -> Any:
+        """A function with a backward pass of its own is one node, whatever it calls."""
+        with torch._C.DisableTorchFunction():
+            before = self._reads((args, kwargs))
+        inner, self.in_kernel = self.in_kernel, True
+        try:
+            with _Inside(self, {id(tensor) for tensor in before[0]}):
+                result = original(cls, *args, **kwargs)
+        finally:
+            self.in_kernel = inner
+        with torch._C.DisableTorchFunction():
+            place = self._add("PythonOp", args, kwargs, result, before)
+        self.nodes[place].side_effect = True
+        return result
 
     def _call(self, original: Any) -> Any:
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
@@ -317,23 +290,13 @@ class _Recorder(TorchFunctionMode):
     @contextmanager
     def tracing(self) -> Iterator[None]:
         """Record whatever is called, which is told that it is traced."""
-        tracing_state = torch._C._get_tracing_state
-        is_tracing = torch._C._is_tracing
-        with ExitStack() as stack:
-            stack.enter_context(
-                replaced(
-                    torch._C,
-                    _get_tracing_state=lambda: tracing_state() if self.in_kernel else self,
-                    _is_tracing=lambda: is_tracing() if self.in_kernel else True,
-                )
-            )
-            for module in ("torch", "torch.nn.functional", "torch.functional", "torch._tensor", "torch.nn.init"):
-                _without_overrides(stack, sys.modules[module])
-            _without_overrides(stack, torch.overrides)
-            stack.enter_context(_attribute(nn.Module, "__call__", self._call(vars(nn.Module)["__call__"])))
-            function: Any = torch.autograd.Function
-            stack.enter_context(_attribute(function, "apply", self._function(vars(function)["apply"])))
-            stack.enter_context(self)
+        with (
+            told_to_trace(self, lambda: self.in_kernel),
+            without_overrides(),
+            calling_modules(self._call),
+            applying_functions(self._apply),
+            self,
+        ):
             yield
 
     def clean(self) -> None:
@@ -347,13 +310,13 @@ class _Recorder(TorchFunctionMode):
         """The operators, each with whether an output depends on it."""
         live: set[int] = set()
         groups: set[int] = set()
-        for value in _outputs(output, tensors_only=tensors_only):
+        for value in outputs_of(output, tensors_only=tensors_only):
             if isinstance(value, TracedInt):
                 live.add(value.node)
                 continue
             place, group = self._origin(value)
             if place == _FROM_OUTSIDE and id(value) not in self.known:
-                raise PredictedFailure(_NO_DEPENDENCE)
+                raise PredictedFailure(NO_DEPENDENCE)
             live.add(place)
             groups.add(group)
         # Backwards, once: what is read later, or shares its storage with that.
@@ -366,101 +329,7 @@ class _Recorder(TorchFunctionMode):
                 for read in node.reads:
                     groups |= self.nodes[read].made if read >= 0 else {_OUTSIDE}
         return tuple(
-            OperatorCall(*node.call, used=place in live, of_sizes=type(node.call[3]) is int)
+            OperatorCall(*node.call, place in live, node.of_sizes)
             for place, node in enumerate(self.nodes)
             if node.call is not None
         )
-
-
-_NO_DEPENDENCE = (
-    "RuntimeError: an output of traced region did not have observable data dependence with trace inputs; "
-    "this probably indicates your program cannot be understood by the tracer."
-)
-
-_UNRECORDED = frozenset({"data", "grad", "_base", "requires_grad_", "is_contiguous", "__len__", "_fix_weakref"})
-"""What gives a tensor that the graph takes for a constant, or none."""
-
-
-def _name(func: Any) -> str:
-    """The name of an operator, of a method, or of an attribute that is read."""
-    if isinstance(func, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
-        packet = func.overloadpacket if isinstance(func, torch._ops.OpOverload) else func
-        namespace, _, name = str(packet._qualified_op_name).partition("::")
-        return _NAMES.get(name, name) if namespace == "aten" else f"{namespace}::{name}"
-    name = str(getattr(func, "__name__", func))
-    if name == "__get__":
-        name = str(getattr(func.__self__, "__name__", name))
-    return _NAMES.get(name, name)
-
-
-def _holds_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) or (
-        isinstance(value, (tuple, list)) and any(isinstance(item, torch.Tensor) for item in tree_leaves(value))
-    )
-
-
-def _plain(value: Any) -> Value:
-    """What is remembered of a value; of traced sizes, the size."""
-    if isinstance(value, torch.Tensor):
-        return describe(value)
-    if type(value) is TracedInt:
-        return int(value)
-    if isinstance(value, tuple):
-        return tuple([_plain(item) for item in value])
-    if isinstance(value, list):
-        return ListInfo(tuple([_plain(item) for item in value]))
-    return describe(value)
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    try:
-        return tensor.untyped_storage()._cdata
-    except (NotImplementedError, RuntimeError):
-        return 0
-
-
-def _outputs(value: Any, *, tensors_only: bool) -> list[Any]:
-    """The tensors among the outputs, in tuples, lists and dicts; what else there is, torch.jit.trace refuses."""
-    found: list[Any] = []
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, (torch.Tensor, TracedInt)):
-            found.append(item)
-        elif isinstance(item, (tuple, list)):
-            stack.extend(item)
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif tensors_only or item is None or isinstance(item, str):
-            continue
-        elif isinstance(item, (bool, int, float)):
-            # It becomes a tensor that comes from nowhere.
-            raise PredictedFailure(_NO_DEPENDENCE)
-        else:
-            raise PredictedFailure(f"RuntimeError: {_UNSUPPORTED} an input of unsupported type: {type(item).__name__}")
-    return found
-
-
-def _without_overrides(stack: ExitStack, module: types.ModuleType) -> None:
-    """Let Python functions of torch run, and not be handed to the mode: it would call them again without end."""
-    names = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-    stack.enter_context(replaced(module, **{name: _never for name in names if name in vars(module)}))
-
-
-def _never(*_: object) -> bool:
-    return False
-
-
-@contextmanager
-def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Give an attribute of a class another value for a while; one that is inherited is deleted afterwards."""
-    inherited = name not in vars(owner)
-    before = None if inherited else vars(owner)[name]
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if inherited:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)

@@ -7,16 +7,22 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure, Prediction
-from convstat.counters.jit_graph import OperatorCall
+from convstat.counters.jit_graph import OperatorCall, operators_of
 from convstat.counters.jit_walk import Priced, convolved, is_complex, walk
 from convstat.trace import ListInfo, TensorInfo, Trace
 
 Rule = Callable[[OperatorCall], Priced]
 
 
+_COMPLEX = "AttributeError: 'torch._C.Node' object has no attribute 'cs'"
+
+
 def predict(trace: Trace) -> Prediction:
     """Say what torchprofile will answer."""
     try:
+        for call in operators_of(trace):
+            if call.used and any(isinstance(value, complex) for value in (*call.args, *call.kwargs.values())):
+                raise PredictedFailure(_COMPLEX)
         terms, because = walk(trace, RULES)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
@@ -26,14 +32,18 @@ def predict(trace: Trace) -> Prediction:
 def _convolution(call: OperatorCall) -> Priced:
     if isinstance(call.argument(4, "padding"), str):
         return [], "padding_word"
-    parts: list[tuple[str | None, int]] = [(None, convolved(call, transposed=False))]
+    _real(call)
+    return [(None, convolved(call, transposed=False))], None
+
+
+def _real(call: OperatorCall) -> None:
+    """A convolution of complex numbers is put together with the imaginary unit, and it cannot read such a constant."""
     if is_complex(call):
-        # The three products of real numbers are put together with one multiplication by the imaginary unit.
-        parts.append(("elementwise", prod(call.output_shape())))
-    return parts, None
+        raise PredictedFailure(_COMPLEX)
 
 
 def _transposed(call: OperatorCall) -> Priced:
+    _real(call)
     weight, output = call.shape(1, "weight"), call.output_shape()
     spatial = len(weight) - 2
     channels = output[len(output) - spatial - 1]
@@ -41,8 +51,6 @@ def _transposed(call: OperatorCall) -> Priced:
     per_output = weight[1] if channels == weight[0] else weight[0]
     amount = prod(output) * per_output * prod(weight[2:])
     own = convolved(call, transposed=True)
-    if is_complex(call):
-        return [(None, 3 * amount), ("elementwise", prod(output))], "transposed_output"
     return [(None, amount)], None if amount == own else "transposed_output"
 
 
@@ -162,7 +170,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "scaled_dot_product_attention": _attention,
         "lstm": _lstm,
-        "lstm_cell": _cell(3),
+        "lstm_cell": _cell(2),
+        "lstm_cell_output": _for_each("rnn_elementwise"),
         "gru_cell": _cell(2),
         "rnn_tanh_cell": _cell(0),
         "rnn_relu_cell": _cell(0),
