@@ -17,7 +17,16 @@ from convstat.trace.record import record
 
 NAMES = ("ptflops", "ptflops-aten", "torchsummary")
 
-PEERS = ("flopcountermode", "torchinfo", "ultralytics-thop", "thop", "torchscan", "torchstat")
+PEERS = (
+    "flopcountermode",
+    "torchinfo",
+    "ultralytics-thop",
+    "thop",
+    "torchscan",
+    "torchstat",
+    "calflops",
+    "deepspeed",
+)
 """The counters that run only where they are named; all but the first have to be installed."""
 
 

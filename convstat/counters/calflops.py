@@ -27,7 +27,7 @@ class Calflops:
     )
     defects = (
         "Sees no product by torch.mm, torch.bmm, the operator @ or scaled_dot_product_attention: attention is missing.",
-        "Divides the channels of a transposed convolution by its groups once too often: a depthwise one counts nothing.",
+        "Divides the channels of a transposed convolution by its groups once too often: a depthwise one costs nothing.",
         "Gives no MACs for recurrent layers and einsum.",
         "Counts what a module does once for each module that holds it.",
         "Pads a convolution of padding 'same' equally on both sides, also where an odd number is needed.",
@@ -76,9 +76,10 @@ class Calflops:
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It hooks every module, as the trace does; but before, it moves inputs and sums up parameters."""
-        from torch.nn.parameter import is_lazy
+        from convstat.counters.deepspeed_walk import check_hooks, uninitialised
 
-        if any(is_lazy(parameter) and parameter.requires_grad for parameter in model.parameters()):
+        check_hooks(model)
+        if uninitialised(model):
             raise PredictedFailure("ValueError: it counts the elements of parameters that have no shape yet")
         keywords = getattr(inputs, "keywords", {})
         if not inputs and not keywords:

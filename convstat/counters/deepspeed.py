@@ -86,8 +86,11 @@ class DeepSpeed:
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It hooks every module, as the trace does."""
+        from convstat.counters.deepspeed_walk import check_hooks
+
         if not inputs and not getattr(inputs, "keywords", {}):
             raise PredictedFailure("AssertionError: args and/or kwargs must be specified")
+        check_hooks(model)
         return trace
 
 

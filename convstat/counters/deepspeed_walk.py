@@ -127,22 +127,28 @@ def _argument(call: FunctionCall, position: int, name: str) -> Any:
 def _why_mispriced(call: FunctionCall, macs: int) -> str | None:
     """The code of the cause why a product's price is not its multiply-accumulates; None where it is."""
     kind = call.name.rpartition(".")[2].strip("_")
-    first, second = _argument(call, 0, "input"), _argument(call, 1, "weight")
     if kind == "einsum":
         return "einsum_no_macs"
     if not macs and not kind.startswith("conv_transpose"):
         return None
-    if any(isinstance(value, TensorInfo) and value.dtype.startswith("complex") for value in call.args):
+    first, second = _argument(call, 0, "input"), _argument(call, 1, "weight")
+    if first.dtype.startswith("complex"):
         return "complex_products"
+    output = call.output.numel if isinstance(call.output, TensorInfo) else 0
     if kind.startswith("conv"):
         if len(first.shape) < len(second.shape):
             return "unbatched"
-        if kind.startswith("conv_transpose"):
-            places = first.shape[0] * first.shape[1] * prod(first.shape[2:])
-            return "transposed_groups" if macs != places * prod(second.shape[1:]) else None
-        output = call.output.numel if isinstance(call.output, TensorInfo) else 0
-        return "same_padding" if macs != output * prod(second.shape[1:]) else None
-    return "functional_mispriced" if kind in ("linear", "matmul", "mm", "bmm", "scaled_dot_product_attention") else None
+        is_transposed = kind.startswith("conv_transpose")
+        if macs == (first.numel if is_transposed else output) * prod(second.shape[1:]):
+            return None
+        return "transposed_groups" if is_transposed else "same_padding"
+    if kind == "scaled_dot_product_attention":
+        width = _argument(call, 2, "v").shape[-1]
+        true = output // width * second.shape[-2] * (first.shape[-1] + width) if width else 0
+        return None if macs == true else "functional_mispriced"
+    if kind in ("linear", "matmul", "mm", "bmm"):
+        return None if macs == output * first.shape[-1] else "functional_mispriced"
+    return None
 
 
 _ELEMENTWISE = {"RNN": 1, "GRU": 7, "LSTM": 10}
@@ -237,10 +243,22 @@ def predict(trace: Trace, convention: Convention) -> Prediction:
 
 
 def uninitialised(model: torch.nn.Module) -> bool:
-    """Whether the model has parameters whose shapes its first forward pass will tell."""
+    """Whether the model has trainable parameters whose shapes its first forward pass will tell."""
     from torch.nn.parameter import is_lazy
 
-    return any(is_lazy(parameter) for parameter in model.parameters())
+    return any(is_lazy(parameter) and parameter.requires_grad for parameter in model.parameters())
 
 
-__all__ = ["Convention", "predict", "uninitialised"]
+def check_hooks(model: torch.nn.Module) -> None:
+    """Foresee that the hooks of these tools cannot be put on a model, or not be taken away."""
+    from torch.jit import ScriptModule
+
+    for module in model.modules():
+        if isinstance(module, ScriptModule):
+            raise PredictedFailure("RuntimeError: register_forward_pre_hook is not supported on ScriptModules")
+        if hasattr(module, "__pre_hook_handle__"):
+            # It is taken for the hook that is there already.
+            raise PredictedFailure("AttributeError: what a module says is its hook is none")
+
+
+__all__ = ["Convention", "check_hooks", "predict", "uninitialised"]
