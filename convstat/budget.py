@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convstat import analysis, api, limits
 from convstat.axes import Value, plain
@@ -22,18 +22,54 @@ from convstat.limits import Limit
 from convstat.report import ModelInfo, Report, Totals, Uncounted
 from convstat.sources import Target, resolve
 
+if TYPE_CHECKING:
+    from convstat.diff import Diff
+
 __all__ = ["SCHEMA", "BudgetResult", "Check", "CheckedModel", "Offender", "check", "judge"]
 
 SCHEMA = "convstat.check/1"
 
 
 @dataclass(frozen=True, slots=True)
+class BaseModel:
+    """What a checked model was compared with.
+
+    ``state`` is ``found``, ``new`` (there was no such model) or ``missing``; ``kind`` is ``git``, ``baseline``,
+    ``report`` or ``target``. ``label`` says what it is: ``origin/main at its merge-base 1a2b3c4``.
+    ``reason`` says why there is none.
+    """
+
+    state: str
+    kind: str
+    label: str
+    commit: str | None = None
+    totals: Totals | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "state": self.state,
+            "kind": self.kind,
+            "label": self.label,
+            "commit": self.commit,
+            "totals": None if self.totals is None else totals_to_dict(self.totals),
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedModel:
-    """One model that was checked: what it is, and what it costs."""
+    """One model that was checked: what it is, what it costs, and what it is compared with, where that was needed.
+
+    ``diff`` holds its layers beside those of the base, where there is one.
+    """
 
     model: ModelInfo
     totals: Totals
     uncounted: tuple[Uncounted, ...] = ()
+    base: BaseModel | None = None
+    diff: Diff | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -45,16 +81,21 @@ class CheckedModel:
             "overrides": {name: plain(value) for name, value in self.model.overrides.items()},
             "totals": totals_to_dict(self.totals),
             "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
+            "base": None if self.base is None else self.base.to_dict(),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Every budget on every model, and the exit code that follows."""
+    """Every budget on every model, and the exit code that follows.
+
+    ``removed`` names models that the base has and that are no more: their budgets are gone with them.
+    """
 
     models: tuple[CheckedModel, ...]
     results: tuple[BudgetResult, ...]
     notes: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:
@@ -77,6 +118,7 @@ class Check:
             "budgets": [result.to_dict() for result in self.results],
             "status": {0: "ok", 1: "exceeded", 4: "incomplete"}[int(self.exit_code)],
             "notes": list(self.notes),
+            "removed": list(self.removed),
             "exit_code": int(self.exit_code),
         }
 

@@ -43,6 +43,50 @@ class Offender:
 
 
 @dataclass(frozen=True, slots=True)
+class Growth:
+    """A layer and its part in what a model grew since its base.
+
+    ``old``, ``new`` and ``delta`` are in the budget's metric.
+    ``status`` is ``added``, ``removed`` or ``changed``; ``why`` is what changed about it: ``kernel_size: 3 -> 5``.
+    The layers that are not listed by themselves stand together in one row that has no ``layer``:
+    so the rows of a budget add up to its growth.
+    """
+
+    layer: str | None
+    type: str
+    status: str
+    old: int | Fraction
+    new: int | Fraction
+    why: str = ""
+    source: Place | None = None
+    layers: int = 1
+
+    @property
+    def delta(self) -> int | Fraction:
+        """By how much it grew."""
+        return self.new - self.old
+
+    @property
+    def name(self) -> str:
+        """The name of the layer, or ``[other N layers]``."""
+        return self.layer or f"[other {self.layers:,} layer{'s' if self.layers != 1 else ''}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "layer": self.layer,
+            "type": self.type,
+            "status": self.status,
+            "old": plain(self.old),
+            "new": plain(self.new),
+            "delta": plain(self.delta),
+            "why": self.why,
+            "source": {"file": self.source.file, "line": self.source.line} if self.source else None,
+            "layers": self.layers,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetResult:
     """One budget, judged on one model.
 
@@ -52,13 +96,16 @@ class BudgetResult:
     ``headroom`` is what is left, negative where the limit is exceeded.
     ``status`` is ``pass``, ``fail``, ``warn`` or ``skip``; ``reason`` says why a verdict was not possible.
     ``text`` is the budget in its short form, ``limit_text`` the limit as it was written, ``where`` its place.
+    ``base`` is the value of the model that it is compared with, None where there is none, or where it was not needed.
+    ``limit`` of a relative budget (``+2%``) is what that is of the base, None where there is no base to tell.
+    ``growth`` names the layers that grew since the base, where the budget is exceeded.
     """
 
     model: str
     metric: str
     scope: str
     comparison: str
-    limit: int | Fraction
+    limit: int | Fraction | None
     actual: int | Fraction | None
     headroom: int | Fraction | None
     status: str
@@ -71,6 +118,10 @@ class BudgetResult:
     violations: int = 0
     offenders: tuple[Offender, ...] = ()
     incomplete: bool = False
+    level: str = "error"
+    is_relative: bool = False
+    base: int | Fraction | None = None
+    growth: tuple[Growth, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; ``exact`` holds the three numbers as integers or as quotients of integers."""
@@ -83,11 +134,18 @@ class BudgetResult:
             "limit": plain(self.limit),
             "actual": plain(self.actual),
             "headroom": plain(self.headroom),
+            "base": plain(self.base),
             "exact": {
-                "limit": str(self.limit),
-                "actual": None if self.actual is None else str(self.actual),
-                "headroom": None if self.headroom is None else str(self.headroom),
+                name: None if value is None else str(value)
+                for name, value in (
+                    ("limit", self.limit),
+                    ("actual", self.actual),
+                    ("headroom", self.headroom),
+                    ("base", self.base),
+                )
             },
+            "relative": self.is_relative,
+            "level": self.level,
             "limit_text": self.limit_text,
             "text": self.text,
             "status": self.status,
@@ -96,6 +154,7 @@ class BudgetResult:
             "why": self.why,
             "violations": self.violations,
             "offenders": [offender.to_dict() for offender in self.offenders],
+            "growth": [row.to_dict() for row in self.growth],
         }
 
 

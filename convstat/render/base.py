@@ -15,11 +15,14 @@ from convstat.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from convstat.budget import Check
     from convstat.comparison import Comparison
+    from convstat.diff import Diff
+    from convstat.explain import Explanation
+    from convstat.identify import Identification
     from convstat.render.console import Terminal
     from convstat.render.listing import Listing
     from convstat.report import Report
 
-    Result: TypeAlias = Report | Comparison | Check | Listing
+    Result: TypeAlias = Report | Comparison | Check | Diff | Listing | Explanation | Identification
 
 ENTRY_POINTS = "convstat.renderers"
 

@@ -21,6 +21,8 @@ from convstat.report import LayerRow, Report, Totals
 if TYPE_CHECKING:
     from convstat.budget import Check
     from convstat.comparison import Comparison
+    from convstat.explain import Explanation
+    from convstat.identify import Identification
     from convstat.render.base import Result
 
 Record = dict[str, Any]
@@ -51,10 +53,22 @@ def records_of(result: Result) -> list[Record]:
 
     if isinstance(result, Listing):
         return result.to_dict()
+    from convstat.explain import Explanation
+
+    if isinstance(result, Explanation):
+        return list(_explanation_records(result))
+    from convstat.identify import Identification
+
+    if isinstance(result, Identification):
+        return list(_identification_records(result))
     from convstat.comparison import Comparison
 
     if isinstance(result, Comparison):
         return list(_comparison_records(result))
+    from convstat.diff import Diff
+
+    if isinstance(result, Diff):
+        return list(_diff_records(result))
     return list(_check_records(result))
 
 
@@ -179,6 +193,21 @@ def _comparison_records(comparison: Comparison) -> Iterable[Record]:
         yield record
 
 
+def _explanation_records(explanation: Explanation) -> Iterable[Record]:
+    for layer in explanation.layers:
+        lead = {"row": "layer", "model": explanation.model.name, "name": layer.name, "type": layer.type}
+        yield {**lead, "counter": "convstat", "params": layer.params, "macs": layer.macs}
+        for view in layer.views:
+            difference = {f"{name}_difference": amount for name, amount in view.difference.items()}
+            yield {**lead, "counter": view.name, "params": view.params, "macs": view.macs, **difference}
+
+
+def _identification_records(found: Identification) -> Iterable[Record]:
+    for kind, candidates in (("match", found.matches), ("near", found.near)):
+        for candidate in candidates:
+            yield {"row": kind, "model": found.model.name, "asked": found.text, **candidate.to_dict()}
+
+
 def _check_records(check: Check) -> Iterable[Record]:
     for result in check.results:
         yield {
@@ -195,3 +224,33 @@ def _check_records(check: Check) -> Iterable[Record]:
             "reason": result.reason,
             "where": result.where,
         }
+
+
+def _diff_records(diff: Diff) -> Iterable[Record]:
+    from convstat.diff import COUNTS
+
+    lead = {"base": diff.base.label, "head": diff.head.label}
+    for layer in diff.layers:
+        figures = {
+            f"{name}_{of}": layer.value(name, of=which)
+            for name in COUNTS
+            for of, which in (("base", "old"), ("head", "new"))
+        }
+        yield {
+            "row": "layer",
+            **lead,
+            "status": layer.status,
+            "name": layer.name,
+            "base_name": layer.old_name,
+            "type": layer.type,
+            **figures,
+            "what": layer.why or None,
+            "source_file": layer.source.file if layer.source else None,
+            "source_line": layer.source.line if layer.source else None,
+        }
+    figures = {
+        f"{name}_{of}": getattr(side.totals, name)
+        for name in COUNTS
+        for of, side in (("base", diff.base), ("head", diff.head))
+    }
+    yield {"row": "total", **lead, "status": diff.state, **figures}

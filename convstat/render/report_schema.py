@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from convstat.render.diff_schema import diff_schema
+
 Schema = dict[str, Any]
 
 _COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -28,12 +30,15 @@ def report_schema() -> Schema:
             {"$ref": "#/$defs/report"},
             {"$ref": "#/$defs/comparison"},
             {"$ref": "#/$defs/check"},
+            {"$ref": "#/$defs/diff"},
             {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/report"}},
+            {"type": "array", "items": {"$ref": "#/$defs/diff"}},
         ],
         "$defs": {
             "report": _report(),
             "comparison": _comparison(),
             "check": _check(),
+            "diff": diff_schema(),
             "input": _object({"name": _TEXT, "shape": _SHAPE, "dtype": _TEXT}),
             "totals": _object({**_counts(), "pixels": _COUNT, "pixel_basis": _TEXT}),
             "figures": _figures(_or_null(_INTEGER)),
@@ -202,16 +207,38 @@ def _check() -> Schema:
         "share": number,
         "source": _or_null(_ref("place")),
     }
+    growth = {
+        "layer": {"type": ["string", "null"]},
+        "type": {"type": "string"},
+        "status": {"type": "string"},
+        "old": _NUMBER,
+        "new": _NUMBER,
+        "delta": _NUMBER,
+        "why": {"type": "string"},
+        "source": _or_null(_ref("place")),
+        "layers": _COUNT,
+    }
+    base = {
+        "state": {"enum": ["found", "new", "missing"]},
+        "kind": {"enum": ["git", "baseline", "report", "target", "none"]},
+        "label": _TEXT,
+        "commit": {"type": ["string", "null"]},
+        "totals": _or_null(_ref("totals")),
+        "reason": {"type": ["string", "null"]},
+    }
     budget = {
         "model": _TEXT,
         "metric": _TEXT,
         "scope": {"enum": ["total", "each", "share"]},
         "on": {"type": ["string", "null"]},
         "comparison": {"enum": ["<=", ">=", "=="]},
-        "limit": _NUMBER,
+        "limit": {**number, "description": "null where it is relative and there is no base"},
         "actual": number,
         "headroom": {**number, "description": "negative where the limit is missed"},
-        "exact": _object({"limit": quotient, "actual": quotient, "headroom": quotient}),
+        "base": {**number, "description": "the same figure of the base, where one was needed"},
+        "exact": _object(dict.fromkeys(("limit", "actual", "headroom", "base"), quotient)),
+        "relative": _BOOL,
+        "level": {"enum": ["error", "warn", "off"]},
         "limit_text": _TEXT,
         "text": _TEXT,
         "status": {"enum": ["pass", "fail", "warn", "skip"]},
@@ -220,6 +247,10 @@ def _check() -> Schema:
         "why": {"type": ["string", "null"]},
         "violations": _COUNT,
         "offenders": _list(_object(offender)),
+        "growth": {
+            **_list(_object(growth)),
+            "description": "layers that grew since the base; the others are one row without a layer, so they add up",
+        },
     }
     model = {
         "name": _TEXT,
@@ -229,6 +260,7 @@ def _check() -> Schema:
         "overrides": {"type": "object"},
         "totals": _ref("totals"),
         "uncounted": _list(_ref("uncounted")),
+        "base": _or_null(_object(base)),
     }
     return _object(
         {
@@ -237,6 +269,7 @@ def _check() -> Schema:
             "budgets": _list(_object(budget)),
             "status": {"enum": ["ok", "exceeded", "incomplete"]},
             "notes": _TEXTS,
+            "removed": _TEXTS,
             "exit_code": {"enum": [0, 1, 4]},
         }
     )

@@ -21,12 +21,30 @@ def view(result: Result, options: Options) -> Page:
 
     if isinstance(result, Listing):
         return listing_page(result)
+    from convstat.explain import Explanation
+
+    if isinstance(result, Explanation):
+        from convstat.render.views.explain import explanation_page
+
+        return explanation_page(result)
+    from convstat.identify import Identification
+
+    if isinstance(result, Identification):
+        from convstat.render.views.identify import identification_page
+
+        return identification_page(result)
     from convstat.comparison import Comparison
 
     if isinstance(result, Comparison):
         from convstat.render.views.comparison import comparison_page
 
         return comparison_page(result, options)
+    from convstat.diff import Diff
+
+    if isinstance(result, Diff):
+        from convstat.render.views.diff import diff_page
+
+        return diff_page(result, options)
     from convstat.render.views.check import check_page
 
     return check_page(result)

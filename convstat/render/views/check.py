@@ -101,7 +101,7 @@ def budget_table(check: Check) -> Table:
             *([printable(result.model)] if several else []),
             name(result),
             "-" if result.actual is None else figure(result, result.actual),
-            f"{SIGNS[result.comparison]} {figure(result, result.limit, reference=result.actual)}",
+            f"{SIGNS[result.comparison]} {limit_of(result)}",
             headroom(result),
             printable(result.where),
         )
@@ -111,10 +111,17 @@ def budget_table(check: Check) -> Table:
 
 def figure(result: BudgetResult, value: int | Fraction, *, reference: int | Fraction | None = None) -> str:
     """Write a number of a budget; actual and limit never read the same unless they are."""
-    other = result.limit if reference is None else reference
+    other = reference if reference is not None else result.limit if result.limit is not None else 0
     if result.scope == "share":
         return f"{apart(value * 100, other * 100)}%"
     return apart(value, other)
+
+
+def limit_of(result: BudgetResult) -> str:
+    """Write the limit: a relative one as what it is of the base, and as it was written where there is no base."""
+    if result.limit is None:
+        return printable(result.limit_text)
+    return figure(result, result.limit, reference=result.actual)
 
 
 def headroom(result: BudgetResult) -> str:

@@ -1,0 +1,121 @@
+"""What ``convstat diff`` says: the totals of both models, then each layer that changed, and what about it did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from convstat.comparison import ratio
+from convstat.render.base import Options
+from convstat.render.page import Block, Column, Heading, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.text import change, exact, printable, signed
+from convstat.render.views.report import input_fact
+
+if TYPE_CHECKING:
+    from convstat.diff import Diff, LayerChange, Shown, Side
+
+SHOWN = ("params", "macs", "flops", "weight_bytes")
+TITLES = {"params": "params", "macs": "MACs", "flops": "FLOPs", "weight_bytes": "weight bytes"}
+MARKS = {"added": "+", "removed": "-", "changed": "~", "renamed": ">", "unchanged": "="}
+"""What leads a row: what became of the layer."""
+
+
+def diff_page(diff: Diff, options: Options) -> Page:
+    """Make the page of one diff."""
+    return Page(tuple(_blocks(diff, options)))
+
+
+def _blocks(diff: Diff, options: Options) -> Iterator[Block]:
+    yield Heading(heading(diff), 1)
+    yield Pairs((("base", _side(diff.base)), ("head", _side(diff.head))))
+    for note in diff.notes:
+        yield Line(printable(note), "warn")
+    yield totals_table(diff)
+    shown = diff.shown(all=options.flat, top=options.top, by=metric_of(options))
+    if shown.rows:
+        yield Heading("layers")
+        yield layer_table(diff, shown)
+    yield Line(summary(diff), "quiet")
+
+
+def metric_of(options: Options) -> str:
+    """The count by which the largest changes are chosen."""
+    return options.sort if options.sort in ("params", "macs", "flops") else "macs"
+
+
+def heading(diff: Diff) -> str:
+    """Name both sides."""
+    if diff.state == "new":
+        return f"{printable(diff.head.label)} is new"
+    if diff.state == "removed":
+        return f"{printable(diff.base.label)} is removed"
+    return f"{printable(diff.base.label)} -> {printable(diff.head.label)}"
+
+
+def _side(side: Side) -> str:
+    if side.model is None:
+        return f"no model at {printable(side.label)}"
+    commit = f" ({side.commit[:12]})" if side.commit else ""
+    return f"{printable(side.label)}{commit}, {input_fact(side.model)}, {side.layers:,} layers"
+
+
+def totals_table(diff: Diff) -> Table:
+    """Set the totals of base and head side by side."""
+    columns = (Column("total", "left"), Column("base"), Column("head"), Column("change"), Column("vs base", priority=1))
+    rows = []
+    for name in SHOWN:
+        old, new = getattr(diff.base.totals, name), getattr(diff.head.totals, name)
+        versus = "new" if diff.state == "new" else change(ratio(new, old))
+        rows.append(Row((TITLES[name], exact(old), exact(new), signed(new - old), versus)))
+    rows.append(
+        Row(
+            (
+                "layers", exact(diff.base.layers), exact(diff.head.layers),
+                signed(diff.head.layers - diff.base.layers),
+                "new" if diff.state == "new" else change(ratio(diff.head.layers, diff.base.layers)),
+            )
+        )
+    )  # fmt: skip
+    return Table(columns, tuple(rows))
+
+
+def layer_table(diff: Diff, shown: Shown) -> Table:
+    """List layers with what changed about them, all the others in one row, the totals below."""
+    columns = (
+        Column("", "left"),
+        Column("layer", "left", shortens=True),
+        Column("type", "left", 5),
+        Column("params"),
+        Column("change", name="params change"),
+        Column("MACs"),
+        Column("change", name="MACs change"),
+        Column("what", "left", 1, shortens=True, comfort=28),
+        Column("where", "left", 2, shortens=True, comfort=20),
+    )
+    rows = [_row(layer) for layer in shown.rows]
+    if shown.others:
+        rows.append(Row(("", shown.other_name, "", *_figures(shown.other_old, shown.other_new), "", ""), "quiet"))
+    names = ("params", "macs")
+    old = {name: getattr(diff.base.totals, name) for name in names}
+    new = {name: getattr(diff.head.totals, name) for name in names}
+    total = Row(("", "total", "", *_figures(old, new), "", ""), "strong")
+    return Table(columns, tuple(rows), (total,))
+
+
+def _row(layer: LayerChange) -> Row:
+    tones: dict[str, Tone] = {"added": "warn", "removed": "warn", "renamed": "quiet", "unchanged": "quiet"}
+    old = {name: layer.value(name, of="old") for name in ("params", "macs")}
+    new = {name: layer.value(name, of="new") for name in ("params", "macs")}
+    place = f"{printable(layer.source.file)}:{layer.source.line}" if layer.source else ""
+    cells = (MARKS[layer.status], printable(layer.name), printable(layer.type), *_figures(old, new))
+    return Row((*cells, printable(layer.why), place), tones.get(layer.status, ""))
+
+
+def _figures(old: Mapping[str, int], new: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(text for name in ("params", "macs") for text in (exact(new[name]), signed(new[name] - old[name])))
+
+
+def summary(diff: Diff) -> str:
+    """Count what became of the layers."""
+    words = [f"{diff.count(s):,} {s}" for s in ("added", "removed", "changed", "renamed", "unchanged") if diff.count(s)]
+    return f"layers: {', '.join(words) or 'none'}."
