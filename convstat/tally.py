@@ -247,14 +247,16 @@ class _Walk:
         return part
 
     def rows(self) -> Iterator[LayerRow]:
-        """The rows in the order in which the calls ended, then modules that hold parameters and never ran."""
+        """The rows in the order in which the calls ended, then modules that never ran."""
         idle = self._hold()
-        for work in (*self.works, *idle):
+        for work in self.works:
             if work.is_worth_a_row:
                 yield self._row(work)
+        for work in idle:
+            yield self._row(work)
 
     def _hold(self) -> list[_Work]:
-        """Give every parameter and buffer to the row that it belongs to; returns rows for those that nobody used."""
+        """Give every parameter and buffer to the row that it belongs to; returns rows for modules that nobody called."""
         holders = {work.module.index: work for work in self.works if work.first}
         idle: dict[int, _Work] = {}
         seen: dict[int, str] = {}
@@ -279,6 +281,8 @@ class _Walk:
                     seen[buffer.key] = module.path
                     work = own or next(iter(users), None) or idle.setdefault(module.index, _idle(module))
                     work.buffers += buffer.numel
+            if not (own or module.parameters or module.buffers) and _would_be_called(module):
+                idle[module.index] = _idle(module)
         return list(idle.values())
 
     def _row(self, work: _Work) -> LayerRow:
@@ -310,6 +314,17 @@ _NO_CALL = ModuleCall(0, ())
 
 def _idle(module: ModuleInfo) -> _Work:
     return _Work(_NO_CALL, module, module.path or ROOT, first=True, is_leaf=False, note=NEVER_CALLED)
+
+
+def _would_be_called(module: ModuleInfo) -> bool:
+    """Whether a module without parameters stands there to be called: no container, and no part of what torch compiled,
+    quantized or scripted, which does the work of its parts itself.
+    """
+    is_part = module.type.endswith(_PARTS) or "original_name" in module.attributes
+    return not (module.children or is_part)
+
+
+_PARTS = ("PackedParams", ".ModuleList", ".ModuleDict", ".ParameterList", ".ParameterDict")
 
 
 def _class(module: ModuleInfo) -> str:

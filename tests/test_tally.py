@@ -116,6 +116,18 @@ def test_what_is_never_called_is_listed() -> None:
     assert ("aux", "never called", (), ()) == (idle.name, idle.note, idle.input_shapes, idle.output_shapes)
 
 
+def test_what_is_never_called_is_listed_even_if_it_holds_nothing() -> None:
+    """A dropout that the forward pass forgot is worth knowing of; a container, and what was scripted, is not called."""
+    model = Calls(
+        lambda self, x: self.parts[0](x) + self.script(x),
+        parts=nn.ModuleList([nn.Linear(4, 4), nn.ModuleList([])]),
+        drop=nn.Dropout(),
+        script=torch.jit.script(nn.Sequential(nn.ReLU(), nn.Tanh())),
+    )
+    idle = [row.name for row in traced(model, X).layers if row.note == "never called"]
+    assert ["drop"] == idle
+
+
 def test_a_parameter_that_is_used_from_above_belongs_to_who_used_it() -> None:
     """Attention reads its out_proj without calling it; a list of parameters is never called at all."""
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
