@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import UsageError, did_you_mean
 
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "convstat.renderers"
 
+KINDS: Mapping[str, str] = {
+    "report": "a report",
+    "comparison": "a comparison",
+    "check": "a check",
+    "diff": "a diff",
+    "listing": "a list",
+    "explanation": "an explanation",
+    "identification": "an identification",
+}
+"""Every kind of result, and what a message calls it."""
+
 DEFAULT_WIDTH = 120
 """The width where nobody says one: in a pipe or a file."""
 
@@ -35,6 +46,7 @@ class Options(NamedTuple):
 
     ``depth`` folds blocks below that many levels, ``flat`` shows layers without their blocks,
     ``sort`` is a column and ``top`` how many layers are shown; the others are folded into one row.
+    ``title`` tells documents of one kind apart that end up in one place: comments on a pull request.
     """
 
     width: int = DEFAULT_WIDTH
@@ -43,6 +55,7 @@ class Options(NamedTuple):
     flat: bool = False
     sort: str | None = None
     top: int | None = None
+    title: str | None = None
 
 
 class Renderer(ABC):
@@ -52,7 +65,9 @@ class Renderer(ABC):
     suffixes: ClassVar[tuple[str, ...]]
     """The file names that mean this format, with the dot."""
     about: ClassVar[str]
-    """One line for ``convstat list formats``."""
+    """One line for ``convstat list formats``: what it is for."""
+    expresses: ClassVar[tuple[str, ...]] = tuple(KINDS)
+    """The kinds of results that it can say; asked for another, it is refused before any work is done."""
     is_view: ClassVar[bool] = True
     """Whether ``depth``, ``flat``, ``sort`` and ``top`` choose what it shows; one for programs holds every layer."""
 
@@ -63,6 +78,14 @@ class Renderer(ABC):
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Write results to a terminal or to standard output."""
         terminal.write(self.render(results, options))
+
+
+def kind_of(result: object) -> str:
+    """Name the kind of a result: ``report``, ``check``."""
+    for ancestor in type(result).__mro__:
+        if (name := ancestor.__name__.lower()) in KINDS:
+            return name
+    raise TypeError(f"{type(result).__name__} is no result")
 
 
 class Renderers(Mapping[str, type[Renderer]]):
@@ -111,7 +134,7 @@ class Renderers(Mapping[str, type[Renderer]]):
         from importlib.metadata import entry_points
 
         for point in entry_points(group=ENTRY_POINTS):
-            self.add(point.load())
+            self.add(_loaded(point))
 
     def named(self, name: str) -> Renderer:
         """Make the renderer of a format; raises UsageError for one that does not exist."""
@@ -124,11 +147,40 @@ class Renderers(Mapping[str, type[Renderer]]):
         return self[name]()
 
     def for_path(self, path: str) -> Renderer | None:
-        """Make the renderer that a file name asks for, None where its suffix says nothing."""
+        """Make the renderer that a file name asks for, None where its suffix says nothing.
+
+        The longest suffix decides: ``comment.md`` is a comment, and ``notes.md`` is Markdown.
+        """
         for attempt in (0, 1):
-            for renderer in self.values():
-                if path.lower().endswith(renderer.suffixes):
-                    return renderer()
+            lower = path.lower()
+            claims = [(suffix, name) for name in self for suffix in self[name].suffixes if lower.endswith(suffix)]
+            if claims:
+                return self[max(claims, key=lambda claim: len(claim[0]))[1]]()
             if attempt == 0:
                 self.load_plugins()
         return None
+
+    def able(self, kind: str) -> list[str]:
+        """The formats that can say a kind of result."""
+        return [name for name, renderer in self.items() if kind in renderer.expresses]
+
+    def require(self, renderer: Renderer, kind: str) -> None:
+        """Refuse a format for a kind of result that it cannot say, and name those that can."""
+        if kind not in renderer.expresses:
+            said = ", ".join(KINDS[name].split(" ", 1)[1] + "s" for name in renderer.expresses if name in KINDS)
+            raise UsageError(
+                f"the format {renderer.name} cannot express {KINDS[kind]}: it is for {said}",
+                help=f"formats that can: {', '.join(self.able(kind))}",
+            )
+
+
+def _loaded(point: Any) -> type[Renderer]:
+    """Load the format of a plugin; whatever goes wrong in it is said with its name."""
+    place = f"plugin '{getattr(point, 'name', point)}' of {ENTRY_POINTS}"
+    try:
+        renderer = point.load()
+    except Exception as error:
+        raise UsageError(f"{place} failed: {type(error).__name__}: {error}", help="uninstall or mend it") from error
+    if not (isinstance(renderer, type) and issubclass(renderer, Renderer)):
+        raise UsageError(f"{place} is no subclass of convstat.render.base.Renderer: {renderer!r}")
+    return renderer

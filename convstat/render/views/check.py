@@ -8,11 +8,11 @@ from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.text import apart, exact, printable, share
+from convstat.render.text import apart, change, exact, printable, share, signed
 from convstat.render.views.report import input_fact, show_value, title
 
 if TYPE_CHECKING:
-    from convstat.budget import Check
+    from convstat.budget import BaseModel, Check
     from convstat.judge import BudgetResult
 
 WORDS: dict[str, tuple[str, Tone]] = {
@@ -24,8 +24,6 @@ WORDS: dict[str, tuple[str, Tone]] = {
 
 DECIMALS = 6
 """Decimals of a value to write as the new limit."""
-
-SIGNS = {"<=": "<=", ">=": ">=", "==": "=="}
 
 
 def check_page(check: Check) -> Page:
@@ -41,6 +39,8 @@ def _blocks(check: Check) -> Iterator[Block]:
         if model.overrides:
             written = (f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
             facts.append(("set", " ".join(written)))
+        if checked.base is not None:
+            facts.append(("base", base_fact(checked.base)))
         yield Pairs(tuple(facts))
         if checked.uncounted:
             yield Items(
@@ -53,8 +53,16 @@ def _blocks(check: Check) -> Iterator[Block]:
     for result in check.results:
         if result.reason:
             yield Line(f"{name(result)} {WORDS[result.status][0]}: {printable(result.reason)}", "warn")
+    for gone in check.removed:
+        yield Line(f"{printable(gone)} is in the base and is no more: its budgets went with it", "warn")
     for result in check.results:
-        if result.offenders and result.status in ("fail", "warn"):
+        if result.growth and result.status in ("fail", "warn"):
+            grown = (
+                f" (base {figure(result, result.base)} -> {figure(result, result.actual)})" if has_base(result) else ""
+            )
+            yield Heading(f"{name(result)}: what grew{grown}")
+            yield growth_table(result)
+        elif result.offenders and result.status in ("fail", "warn"):
             yield Heading(f"{name(result)}: {_what_offends(result)}")
             yield offender_table(result)
         if result.why and result.status in ("fail", "warn"):
@@ -62,6 +70,21 @@ def _blocks(check: Check) -> Iterator[Block]:
     for note in check.notes:
         yield Line(printable(note), "quiet")
     yield Line(summary(check), "bad" if check.exit_code else "good")
+
+
+def base_fact(base: BaseModel) -> str:
+    """Say what a model is compared with, or why with nothing."""
+    label = printable(base.label)
+    if base.state == "found":
+        return label
+    words = {"new": "the model is new", "missing": "there is none"}.get(base.state, base.state)
+    reason = f": {printable(base.reason)}" if base.reason else ""
+    return f"{label}: {words}{reason}" if label else f"{words}{reason}"
+
+
+def has_base(result: BudgetResult) -> bool:
+    """Whether a budget has a figure of the base beside its own."""
+    return result.base is not None and result.actual is not None
 
 
 def _what_offends(result: BudgetResult) -> str:
@@ -84,11 +107,14 @@ def name(result: BudgetResult) -> str:
 def budget_table(check: Check) -> Table:
     """Set the budgets one under the other."""
     several = len(check.models) > 1
+    compared = any(has_base(result) for result in check.results)
     columns = (
         Column("verdict", "left"),
         *([Column("model", "left", shortens=True, comfort=20)] if several else []),
         Column("budget", "left", shortens=True, comfort=24),
+        *([Column("base", priority=2)] if compared else []),
         Column("actual"),
+        *([Column("growth", priority=1, name="growth since the base")] if compared else []),
         Column("limit"),
         Column("headroom", priority=1),
         Column("where", "left", 2, shortens=True, comfort=24),
@@ -100,8 +126,10 @@ def budget_table(check: Check) -> Table:
             word,
             *([printable(result.model)] if several else []),
             name(result),
-            "-" if result.actual is None else figure(result, result.actual),
-            f"{SIGNS[result.comparison]} {limit_of(result)}",
+            *([figure(result, result.base)] if compared else []),
+            figure(result, result.actual),
+            *([growth(result)] if compared else []),
+            requirement(result),
             headroom(result),
             printable(result.where),
         )
@@ -109,19 +137,35 @@ def budget_table(check: Check) -> Table:
     return Table(columns, tuple(rows))
 
 
-def figure(result: BudgetResult, value: int | Fraction, *, reference: int | Fraction | None = None) -> str:
+def figure(result: BudgetResult, value: int | Fraction | None, *, reference: int | Fraction | None = None) -> str:
     """Write a number of a budget; actual and limit never read the same unless they are."""
-    other = reference if reference is not None else result.limit if result.limit is not None else 0
+    if value is None:
+        return "-"
+    other = result.limit if reference is None else reference
+    other = value if other is None else other
     if result.scope == "share":
         return f"{apart(value * 100, other * 100)}%"
     return apart(value, other)
 
 
-def limit_of(result: BudgetResult) -> str:
-    """Write the limit: a relative one as what it is of the base, and as it was written where there is no base."""
+def requirement(result: BudgetResult) -> str:
+    """Write what is asked for: ``<= 300,000,000``; a relative limit with how it was written, or only that."""
     if result.limit is None:
-        return printable(result.limit_text)
-    return figure(result, result.limit, reference=result.actual)
+        return f"{result.comparison} {printable(result.limit_text)}"
+    relative = f" ({printable(result.limit_text)})" if result.is_relative else ""
+    return f"{result.comparison} {figure(result, result.limit, reference=result.actual)}{relative}"
+
+
+def growth(result: BudgetResult) -> str:
+    """Write by how much the figure grew since the base."""
+    if result.base is None or result.actual is None:
+        return "-"
+    delta = result.actual - result.base
+    if not delta:
+        return "="
+    amount = figure(result, -delta if delta < 0 else delta, reference=0)
+    part = f" ({change(Fraction(result.actual) / result.base)})" if result.base and result.scope != "share" else ""
+    return f"{'+' if delta > 0 else '-'}{amount}{part}"
 
 
 def headroom(result: BudgetResult) -> str:
@@ -153,6 +197,23 @@ def offender_table(result: BudgetResult) -> Table:
         value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)
         part = "-" if offender.share is None else share(offender.share.numerator, offender.share.denominator)
         rows.append(Row((printable(offender.layer), printable(offender.type), value, part, place)))
+    return Table(columns, tuple(rows))
+
+
+def growth_table(result: BudgetResult) -> Table:
+    """List the layers that grew; the others in one row, so that the rows add up to the growth."""
+    columns = (
+        Column("layer", "left", shortens=True),
+        Column(f"growth in {printable(result.metric)}"),
+        Column("what changed", "left", 1, shortens=True, comfort=30),
+        Column("where", "left", 3, shortens=True),
+    )
+    rows = []
+    for grown in result.growth:
+        place = f"{printable(grown.source.file)}:{grown.source.line}" if grown.source else ""
+        delta = grown.delta
+        value = signed(delta) if isinstance(delta, int) else f"{'+' if delta > 0 else '-'}{apart(-delta if delta < 0 else delta, 0)}"
+        rows.append(Row((printable(grown.name), value, printable(grown.why), place)))
     return Table(columns, tuple(rows))
 
 
