@@ -151,6 +151,16 @@ def test_every_counter_of_the_table_is_completed_and_documented(root: Path) -> N
     assert [] == [name for name in TABLE if f"`--counters {name}`" not in page and name not in DEFAULT]
 
 
+def test_every_counter_says_what_it_counts_and_gets_wrong() -> None:
+    """One sentence for the one, some for the other, each on a line of its own."""
+    for counter in COUNTERS.values():
+        for sentence in (counter.counts, *counter.defects):
+            assert (True, True) == (sentence[0].isupper(), sentence.endswith(".")), counter.name
+            assert "\n" not in sentence
+        assert counter.defects, counter.name
+        assert len(set(counter.defects)) == len(counter.defects)
+
+
 def test_no_peer_of_these_runs_where_none_is_named() -> None:
     """They are optional: a default counter is one that is always installed."""
     assert not set(DEFAULT) & set(PEERS)

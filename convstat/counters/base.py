@@ -28,7 +28,7 @@ class Reported:
     """What the real tool answered; None where it has no such figure.
 
     ``memory_mib`` holds torchsummary's four printed figures: ``input``, ``forward_backward``, ``params``, ``total``.
-    ``native`` are the figures in the tool's own units, by their names, where ``macs`` was made of one or is one of them.
+    ``native`` are the figures in the tool's own units, by their names, if ``macs`` was made of one or is one of them.
     """
 
     params: int | None = None

@@ -28,7 +28,12 @@ class FlopCounter:
     counts = (
         "Two FLOPs for each product of the convolution, matrix product and attention kernels that torch dispatches."
     )
-    defects: tuple[str, ...] = ()
+    defects: tuple[str, ...] = (
+        "Has no formula for the attention that a CPU fuses, so scaled_dot_product_attention counts nothing there.",
+        "Has none for the fused kernels of MultiheadAttention and TransformerEncoderLayer, and of an LSTM on the CPU.",
+        "Counts nothing, and says nothing, for any other kernel without a formula, as those of mv and dot.",
+        "Counts the weight gradient of a grouped convolution too high by the number of groups.",
+    )
 
     def version(self) -> str | None:
         """The version of torch, of which it is a part."""

@@ -38,11 +38,13 @@ class Ptflops:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask ptflops; it answers (None, None) and prints a traceback where it fails."""
+        from convstat.trace.dynamo import compiler_on_demand
         from convstat.trace.environment import torchvision_compat
 
         torchvision_compat()
         try:
-            from ptflops import get_model_complexity_info  # type: ignore[import-untyped]
+            with compiler_on_demand():
+                from ptflops import get_model_complexity_info  # type: ignore[import-untyped]
         except Exception as error:
             raise CounterFailure(f"import ptflops: {first_line(error)}") from error
 
@@ -169,13 +171,33 @@ PYTORCH = Ptflops(
     "pytorch",
     "MACs, plus one operation an element for biases, norms, activations and pooling",
     "Operations of modules of exactly known types and of the functions that it patches, and the trainable parameters.",
-    (),
+    (
+        "Counts ReLU, ELU, PReLU, GELU, poolings and Upsample twice: as modules, and as the functions that they call.",
+        "Sees no product written with @ or einsum, and none of linear, conv and attention called as functions.",
+        "Sees no subclass of torch's layers, parametrized ones among them.",
+        "Counts a module again for each module that holds it.",
+        "Divides what modules do by the batch, and does not divide what functions do.",
+        "Takes the first size of an input without a batch for the batch.",
+        "Aligns the shapes of torch.add and torch.mul at the left, where torch does at the right.",
+        "Prices a matrix product by its first operand, and so leaves out what the second one is broadcast to.",
+        "Takes the key and value projections of attention to be square, and its output projection to have a bias.",
+        "Leaves out the output projection of an LSTM, and the projections of timm's attention where timm is installed.",
+        "Counts the first sample only in Upsample, and cuts scale factors that come as a tuple to a whole number.",
+        "Prints a traceback and answers None where anything fails, as at a layer that is called by keyword.",
+        "Leaves the model in eval mode, with methods of its own on it.",
+    ),
 )
 ATEN = Ptflops(
     "aten",
     "MACs of convolutions and matrix products, plus biases",
     "Products and biases in the six kernels for convolutions and matrix products that it knows, and the trainable"
     " parameters.",
-    (),
+    (
+        "Knows neither baddbmm and mv nor any fused kernel: on a CPU, attention and an LSTM count nothing.",
+        "Leaves out the bias of a linear layer on several positions that do not lie in one block of memory.",
+        "Counts nothing at all under torch.inference_mode.",
+        "Prints a traceback and answers None where anything fails.",
+        "Leaves the model in eval mode, and two more hooks on each of its direct children at every run.",
+    ),
 )
 __all__ = ["ATEN", "PYTORCH", "Ptflops"]

@@ -21,7 +21,17 @@ class Torchinfo:
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"
     counts = "Parameters of the innermost modules times the batch, for convolutions times the output positions as well."
-    defects: tuple[str, ...] = ()
+    defects: tuple[str, ...] = (
+        "Prices a linear layer by its parameters and the batch: the length of a sequence changes nothing.",
+        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
+        "Prices the weights of a recurrent cell once for each element of its output.",
+        "Has nothing for attention, parametrized layers and products called as functions.",
+        "Counts the parameters of norms and embeddings as if each were multiplied once for each sample.",
+        "Takes the second size of what a convolution returns for its channels, also where there is no batch.",
+        "Counts the parameters of a module that two others hold again in those, and tied ones in each module.",
+        "Leaves the parameters of modules that hold others out of its bytes.",
+        "Puts all modules into the mode of the model, train or eval, whatever theirs was.",
+    )
 
     def version(self) -> str | None:
         """The installed version."""

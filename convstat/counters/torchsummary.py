@@ -53,7 +53,17 @@ class Torchsummary:
     unit = "parameters and memory; no operations"
     help = "pip install torchsummary"
     counts = "The weight and bias of each module at each call, and the memory of outputs; no operations."
-    defects: tuple[str, ...] = ()
+    defects: tuple[str, ...] = (
+        "Fails where no layer inside the model has a weight or a bias, as where the model is a single layer.",
+        "Fails at layers that return a dict, a None or a nested tuple, as an LSTM does, and at calls by keyword.",
+        "Knows only what is called weight or bias: not what attention, recurrent layers and the model itself hold.",
+        "Counts a shared layer at every call, a tied parameter in every layer, and no layer that is not called.",
+        "Multiplies the sizes of several inputs, and of outputs that come as a tuple, in its memory figures.",
+        "Counts the outputs of modules that hold others again in its memory, and takes four bytes for every number.",
+        "Makes a float32 input with a batch of two, so models of indices or of another type fail.",
+        "Runs a model in train mode as it is, with random numbers: the statistics of its batch norms change.",
+        "Leaves its hooks on the model if the forward pass fails.",
+    )
 
     def version(self) -> str | None:
         """The installed version."""
