@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -37,31 +38,38 @@ _OUTSIDE = 0
 
 def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> tuple[OperatorCall, ...]:
     """The operators of one forward pass; raises PredictedFailure where it cannot be traced."""
-    model = getattr(model, "_orig_mod", model)
     if getattr(inputs, "keywords", None):
         raise PredictedFailure("it passes inputs by position, and this model takes some by name only")
-    given = as_tensors(tuple(inputs))
-    recorder = _Recorder(model, given)
+    try:
+        return _record(model, as_tensors(tuple(inputs)), hooked=hooked, tensors_only=tensors_only)
+    except PredictedFailure:
+        raise
+    except Exception as error:
+        raise PredictedFailure(first_line(error)) from error
+
+
+def _record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> tuple[OperatorCall, ...]:
     with ExitStack() as stack:
         stack.enter_context(running(model))
         stack.enter_context(compiler_off())
+        recorder = _Recorder(model, inputs)
+        stack.callback(recorder.clean)
         if hooked:
             for module in model.modules():
-                if isinstance(module, torch.jit.ScriptModule):
-                    continue
+                module.register_forward_pre_hook(_no_hook)
                 module.register_forward_hook(_no_hook)
-        stack.callback(recorder.clean)
-        try:
-            with recorder.tracing():
-                output = model(*given)
-        except PredictedFailure:
-            raise
-        except Exception as error:
-            raise PredictedFailure(first_line(error)) from error
+        with recorder.tracing():
+            output = model(*inputs)
         return recorder.finish(output, tensors_only=tensors_only)
 
 
-def _no_hook(module: nn.Module, args: object, output: object) -> None:
+def is_compiled(module: nn.Module) -> bool:
+    """Whether ``torch.compile`` made a module."""
+    dynamo = sys.modules.get("torch._dynamo")
+    return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+
+
+def _no_hook(*_: object) -> None:
     pass
 
 
@@ -90,6 +98,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() == 0
 
 
+_NO_TENSOR = (
+    "RuntimeError: Only tensors or (possibly nested) dict or tuples of tensors can be inputs to traced functions."
+)
+
+
 class _Inside(TorchFunctionMode):
     """Watches what a function with a backward pass of its own calls, for what torch.jit.trace cannot do there."""
 
@@ -115,8 +128,11 @@ class _Recorder(TorchFunctionMode):
         self.nodes: list[_Node] = []
         self.groups = _OUTSIDE
         self.in_kernel = False
-        state = {**dict(model.state_dict(keep_vars=True)), **dict(model.named_parameters())}
-        self.known = {id(tensor): tensor for tensor in (*state.values(), *tree_leaves(inputs))}
+        state = list(model.state_dict(keep_vars=True).values())
+        for value in state:
+            if not isinstance(value, torch.Tensor):
+                raise PredictedFailure(f"{_NO_TENSOR} Got {type(value).__name__}")
+        self.known = {id(tensor): tensor for tensor in (*state, *tree_leaves(inputs))}
         self.made: dict[int, tuple[int, Any]] = {}
         self.marked: list[torch.Tensor] = []
 
@@ -274,8 +290,11 @@ class _Recorder(TorchFunctionMode):
     def _call(self, original: Any) -> Any:
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             if isinstance(module, torch.jit.ScriptModule):
+                raise PredictedFailure("RuntimeError: Tried to trace a scripted module that is not part of the trace")
+            if is_compiled(module):
                 raise PredictedFailure(
-                    "RuntimeError: Tried to trace a scripted module but it is not part of the active trace."
+                    "RuntimeError: Detected that you are using FX to torch.jit.trace a dynamo-optimized function."
+                    " This is not supported at the moment."
                 )
             place = self.table.places.get(id(module))
             paths = self.table.paths[place] if place is not None else ()

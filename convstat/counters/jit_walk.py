@@ -27,6 +27,7 @@ def walk(trace: Trace, rules: Mapping[str, Callable[[OperatorCall], Priced]]) ->
     """Price every operator that is part of the graph; say why where a layer's products are missed or mispriced."""
     terms = Ledger()
     because: dict[str, str] = {}
+    priced: set[str] = set()
     for call in operators_of(trace):
         rule = rules.get(call.op)
         if not call.used:
@@ -36,14 +37,18 @@ def walk(trace: Trace, rules: Mapping[str, Callable[[OperatorCall], Priced]]) ->
             parts, why = rule(call)
             for code, amount in parts:
                 terms.add(call.layer, code, macs=amount)
+                if code is None:
+                    priced.add(call.layer)
             if why is not None:
                 because.setdefault(call.layer, why)
         elif call.op == "PythonOp":
             because.setdefault(call.layer, "inside_function")
         elif call.op.startswith(("_native_multi_head_attention", "_transformer_encoder_layer_fwd")):
             because.setdefault(call.layer, "fused_kernel")
+        elif call.op in _PRODUCTS:
+            because.setdefault(call.layer, "kernel_unseen")
     for kernel, owner in trace.kernels():
-        if kernel.op in PRODUCTS:
+        if kernel.op in PRODUCTS and owner.path not in priced:
             because.setdefault(owner.path, "kernel_unseen")
     return terms, because
 

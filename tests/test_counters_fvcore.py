@@ -1,0 +1,254 @@
+"""fvcore: what it said of every probe, what its rules are, and the real one on whatever can be traced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+from jit_probes import JIT, measured_jit
+from live import Answer, ask, check_on_both_devices, installed, to_meta
+from measured_probes import MEASURED, example, measured
+from random_nets import CHANNELS, nets
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+from zoo_classifiers import answered_or_foreseen, each
+
+from convstat.api import analyze
+from convstat.counters import COUNTERS, Prediction, fvcore_walk
+from convstat.counters.causes import CAUSES, UNATTRIBUTED
+from convstat.counters.jit_graph import operators_of
+from convstat.counters.measure import predict
+from convstat.trace.record import record
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def predicted(model: nn.Module, *inputs: torch.Tensor) -> Prediction:
+    """Predict it, whether it is installed or not."""
+    return predict(COUNTERS["fvcore"], model, inputs, record(model, inputs))
+
+
+def said(prediction: Prediction, figure: str) -> str:
+    """A figure as a table of measured ones has it."""
+    return f"ERR:{prediction.failure.partition(':')[0]}" if prediction.failure else str(getattr(prediction, figure))
+
+
+def amounts(prediction: Prediction) -> dict[str | None, int]:
+    """The MACs by cause."""
+    found: dict[str | None, int] = {}
+    for term in prediction.terms:
+        if term.macs:
+            found[term.code] = found.get(term.code, 0) + term.macs
+    return found
+
+
+def traced(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """A probe of what torch.jit.trace sees, and its inputs."""
+    torch.manual_seed(0)
+    make, shapes = JIT[name]
+    return make(), tuple(torch.rand(shape) for shape in shapes)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_prediction_is_what_fvcore_once_said(name: str) -> None:
+    """Where it failed, so does the prediction."""
+    model, inputs = example(name)
+    prediction = predicted(model, *inputs)
+    assert measured()[name]["fvcore.flop(=MAC)"].strip("~") == said(prediction, "macs")
+    assert (prediction.macs or 0) == sum(term.macs for term in prediction.terms)
+    assert {term.code for term in prediction.terms} - {None} <= set(CAUSES)
+
+
+@pytest.mark.parametrize("name", JIT)
+def test_the_graph_is_what_fvcore_once_saw(name: str) -> None:
+    """What is dead, written in place, made of sizes, applied with a backward pass of its own, refused."""
+    model, inputs = traced(name)
+    prediction = predicted(model, *inputs)
+    assert measured_jit()[name]["fvcore.macs"] == said(prediction, "macs")
+    assert measured_jit()[name]["fvcore.params"] == said(prediction, "params")
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_fvcore_says_what_is_predicted(name: str) -> None:
+    """The real one, now; and from meta the same is predicted."""
+    model, inputs = example(name)
+    check_on_both_devices(model, *inputs, only=(installed("fvcore"),))
+
+
+@pytest.mark.parametrize("name", JIT)
+def test_fvcore_sees_the_graph_that_is_predicted(name: str) -> None:
+    """The real one, now."""
+    model, inputs = traced(name)
+    ask(model, *inputs, only=(installed("fvcore"),))["fvcore"].check(name)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+@given(net=nets(), batch=st.integers(1, 3), size=st.integers(3, 6))
+def test_the_prediction_from_meta_is_that_from_the_cpu(net: nn.Module, batch: int, size: int) -> None:
+    """But for kernels that are fused on the CPU alone; needs no peer."""
+    image = torch.rand(batch, CHANNELS, size, size)
+    try:
+        with torch.no_grad():
+            net.eval()(image)
+    except RuntimeError:
+        reject()
+    there = predicted(net, image)
+    if "fused_kernel" not in there.because.values():
+        assert amounts(there) == amounts(predicted(to_meta(net), image.to("meta")))
+
+
+@pytest.mark.parametrize("name", each())
+def test_fvcore_is_explained_on_torchvision(name: str) -> None:
+    """Every net for the classification of images, at its own size."""
+    installed("fvcore")
+    (row,) = analyze(f"torchvision/{name}", counters="fvcore").counters
+    assert "ok" == row.status
+    answered_or_foreseen(row)
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_fvcore_is_explained_on_every_example(path: Path) -> None:
+    """At their own sizes, for real."""
+    installed("fvcore")
+    (row,) = analyze(str(path), counters="fvcore").counters
+    answered_or_foreseen(row)
+
+
+def test_norms_cost_one_or_two_in_batches_and_four_or_five_else() -> None:
+    """With scale and shift the greater one; a batch norm without statistics is priced like the others."""
+    image = torch.rand(2, 8, 5, 5)
+    elements = 2 * 8 * 5 * 5
+    assert {"norm": 2 * elements} == amounts(predicted(nn.BatchNorm2d(8), image))
+    assert {"norm": elements} == amounts(predicted(nn.BatchNorm2d(8, affine=False), image))
+    assert {"norm_fives": 5 * elements} == amounts(predicted(nn.BatchNorm2d(8, track_running_stats=False), image))
+    assert {"norm_fives": 5 * elements} == amounts(predicted(nn.GroupNorm(2, 8), image))
+    assert {"norm_fives": 4 * elements} == amounts(predicted(nn.InstanceNorm2d(8), image))
+
+
+def test_a_convolution_whose_padding_is_a_word_costs_nothing() -> None:
+    """The operator has another name then, which has no rule."""
+    image = torch.rand(1, 8, 10, 10)
+    prediction = predicted(nn.Conv2d(8, 16, 3, padding="same"), image)
+    assert (0, {"": "padding_word"}) == (prediction.macs, dict(prediction.because))
+    assert 10 * 10 * 16 * 8 * 3 * 3 == predicted(nn.Conv2d(8, 16, 3, padding=1), image).macs
+
+
+class _Twice(nn.Module):
+    """Convolves twice, and gives one of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given = nn.Conv2d(8, 4, 1)
+        self.dropped = nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.dropped(x)
+        return self.given(x)
+
+
+def test_what_no_output_depends_on_is_not_counted() -> None:
+    """The layer is named."""
+    prediction = predicted(_Twice(), torch.rand(1, 8, 5, 5))
+    assert 5 * 5 * 8 * 4 == prediction.macs
+    assert {"dropped": "dead_code"} == dict(prediction.because)
+
+
+class _Product(nn.Module):
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("bij,bjk->bik", a, b) if a.dim() == b.dim() else a @ b
+
+
+def test_products_are_priced_by_their_first_operand() -> None:
+    """One of matrices by batches costs a single one; einsum is rounded to four digits of its FLOPs."""
+    short = predicted(_Product(), torch.rand(4, 5), torch.rand(2, 3, 5, 6))
+    assert (4 * 5 * 6, {"": "functional_mispriced"}) == (short.macs, dict(short.because))
+    rounded = predicted(_Product(), torch.rand(8, 64, 51), torch.rand(8, 51, 67))
+    exact = 8 * 64 * 51 * 67
+    assert (int(float(f"{2 * exact + 1:.3e}") / 2), {"": "einsum_estimate"}) == (rounded.macs, dict(rounded.because))
+    assert exact != rounded.macs
+
+
+def test_a_wrong_rule_of_fvcore_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A linear layer that costs seven is contradicted by the real tool."""
+    installed("fvcore")
+    monkeypatch.setattr(fvcore_walk, "RULES", {**fvcore_walk.RULES, "linear": lambda call: ([(None, 7)], None)})
+    row = analyze("Linear(8, 16)", inputs=["8"], counters="fvcore").counters[0]
+    assert 8 * 16 - 7 == row.unexplained.macs
+    assert UNATTRIBUTED in {cause.code for cause in row.causes}
+
+
+def test_a_trace_without_operators_is_refused() -> None:
+    """Kernels do not tell which operators they were made of."""
+    model, image = nn.Linear(3, 3), torch.rand(1, 3)
+    with pytest.raises(TypeError, match="retrace"):
+        operators_of(record(model, (image,)))
+
+
+ERRORS: dict[str, BaseException | None] = {
+    "it succeeds": None,
+    "it fails": ValueError("stumbled"),
+    "it is interrupted": KeyboardInterrupt(),
+}
+
+
+class _Stumbles(nn.Module):
+    """Writes into its input and its buffer, applies a function of its own, and raises if it is told to."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.register_buffer("calls", torch.zeros(1))
+        self.error = error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls.add_(1)
+        x.mul_(1)
+        x = F.interpolate(self.conv(x), scale_factor=2.0, recompute_scale_factor=True)
+        if self.error is not None:
+            raise self.error
+        return x
+
+
+@pytest.mark.parametrize("how", ERRORS)
+def test_nothing_is_left_of_recording_operators(how: str) -> None:
+    """No mark on tensors, no hook, nothing replaced in torch."""
+
+    def process() -> tuple[Any, ...]:
+        return (
+            torch._C._get_tracing_state,
+            torch._C._is_tracing,
+            F.has_torch_function_unary,
+            torch.overrides.has_torch_function,
+            vars(nn.Module)["__call__"],
+            vars(torch.autograd.Function)["apply"].__func__.__code__,
+            "_convstat_applied" in vars(torch.autograd.function),
+            torch._C._len_torch_function_stack(),
+            torch.is_grad_enabled(),
+        )
+
+    model, image = _Stumbles(ERRORS[how]).train(), torch.rand(1, 3, 4, 4)
+    trace = record(_Stumbles(None), (image,))
+    before = process()
+    try:
+        prediction = predict(COUNTERS["fvcore"], model, (image,), trace)
+        assert (how == "it fails") == (prediction.failure == "ValueError: stumbled")
+    except KeyboardInterrupt:
+        assert how == "it is interrupted"
+    assert before == process()
+    for tensor in (image, *model.parameters(), *model.buffers()):
+        assert {} == vars(tensor)
+    assert (0, 0, True) == (model.calls.item(), len(model._forward_hooks), model.conv.training)
+
+
+def test_an_answer_says_why_it_is_not_from_meta() -> None:
+    """A convolution is a single kernel there."""
+    installed("fvcore")
+    answer: Answer = ask(nn.Conv2d(3, 4, 1), torch.rand(1, 3, 4, 4), only=("fvcore",))["fvcore"]
+    assert "torch.jit.trace does not see convolutions on the meta device" == answer.why_not_meta
