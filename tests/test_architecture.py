@@ -15,13 +15,13 @@ PACKAGE = ROOT / "convstat"
 
 LEVELS = (
     ("errors", "units", "docs", "collection"),
-    ("formulas", "axes", "limits"),
+    ("formulas", "axes", "limits", "limit_tables"),
     ("graph",),
     ("layers", "report"),
     ("spec", "inputs", "pixels", "sources.recipe"),
-    ("analysis", "comparison", "diff", "judge", "matching"),
+    ("analysis", "comparison", "diff", "judge", "matching", "verdict"),
     ("trace", "build"),
-    ("kernels", "tally", "sources"),
+    ("kernels", "tally", "sources", "revisions"),
     ("counters", "reconcile", "config", "config_schema"),
     ("modules",),
     ("api",),

@@ -54,6 +54,20 @@ COMMANDS: Mapping[str, Entry] = {
             "convstat check        (what the settings in pyproject.toml say)",
         ),
     ),
+    "explain": Entry(
+        "explain:explain",
+        LOOK,
+        (
+            "convstat explain torchvision/resnet50 layer1.0.conv2",
+            "convstat explain 'Conv2d(64, 128, kernel_size=3, groups=4)' -i 64x56x56",
+            "convstat explain net.yaml 'stage.*' width=32 --counters ptflops,thop",
+        ),
+    ),
+    "identify": Entry(
+        "explain:identify",
+        LOOK,
+        ("convstat identify 4.13G torchvision/resnet50", "convstat identify '25.56M params' configs/resnet50.yaml"),
+    ),
     "expand": Entry("inspect:expand", LOOK, ("convstat expand net.yaml width=32",)),
     "render": Entry("inspect:render", LOOK, ("convstat render report.json -f markdown --top 10",)),
     "list": Entry("listings:list_", LOOK, ("convstat list layers", "convstat list zoo resnet")),

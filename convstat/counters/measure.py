@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from convstat import reconcile
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
 from convstat.counters.capture import first_line
+from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.stages import FAKE, GraphStages, Stages
 from convstat.counters.time_limit import DEFAULT_SECONDS, Overtime, time_limit
 from convstat.errors import ConvstatError, UsageError
@@ -100,7 +101,7 @@ def foresee(counter: Counter, report: Report, stages: Stages, asking: Asking = U
     """
     device, trace = stages.foresight() if asking.device == "auto" else (asking.device, stages.trace(asking.device))
     note = None
-    why = _why_not_meta(counter, stages, trace) if asking.device == "auto" and device == "meta" else None
+    why = _why_not_foreseen(counter, stages, trace) if asking.device == "auto" and device == "meta" else None
     if why is not None:
         note = f"foreseen for the meta device, and on the CPU it may say something else: {why}"
         if report.totals.weight_bytes < SMALL_BYTES and report.totals.macs < SMALL_MACS:
@@ -119,8 +120,14 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
         return Prediction(None, None, failure=str(failure))
 
 
-def _why_not_meta(counter: Counter, stages: Stages, trace: Trace) -> str | None:
-    return stages.why_not_meta() or counter.why_not_meta(trace)
+def _why_not_foreseen(counter: Counter, stages: Stages, trace: Trace) -> str | None:
+    """Why a counter's answer on the CPU may not follow from the trace of meta.
+
+    A counter that cannot run on meta can be foreseen from there all the same, unless the kernels are others.
+    """
+    if stages.why_not_meta() or counter.why_not_meta(trace):
+        return stages.why_not_meta() or why_other_kernels(trace)
+    return None
 
 
 def _predicted(counter: Counter, stages: Stages, device: str, trace: Trace, seconds: float | None) -> Prediction:
@@ -200,8 +207,10 @@ class _Row:
                 return _checked(counter.run(model, inputs))
 
         reported = guarded(ask, model, self.asking.seconds)
-        # Where the answers are the same, so are the traces, and that of meta is there already.
-        place = self.device if why_not else "meta"
+        # Where the kernels are the same, so are the traces, and that of meta is there already.
+        place = self.device
+        if not stages.why_not_meta() and _why_not_foreseen(counter, stages, stages.trace("meta")) is None:
+            place = "meta"
         try:
             prediction = _predicted(counter, stages, place, stages.trace(place), self.asking.seconds)
         except CounterFailure as failure:

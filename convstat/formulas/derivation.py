@@ -32,7 +32,7 @@ class Product(NamedTuple):
     def symbols(self) -> str:
         """The names; the sizes of one tensor have one name for all of them."""
         names = [factor.name for factor in self.factors]
-        is_one = len(set(names)) == 1 and names[0].endswith(" elements")
+        is_one = len(set(names)) == 1 and names[0].endswith("elements")
         return names[0] if is_one else " * ".join(names)
 
 
@@ -91,7 +91,7 @@ def elements(name: str, shape: Sequence[int]) -> Derivation:
     'output elements = 8*4*4 = 128'
     """
     sizes = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
-    return derivation(*((f"{name} elements", size) for size in sizes or (1,)))
+    return derivation(*((f"{name} elements".strip(), size) for size in sizes or (1,)))
 
 
 def conv(

@@ -21,6 +21,7 @@ from convstat.report import LayerRow, Report, Totals
 if TYPE_CHECKING:
     from convstat.budget import Check
     from convstat.comparison import Comparison
+    from convstat.diff import Diff
     from convstat.explain import Explanation
     from convstat.identify import Identification
     from convstat.render.base import Result

@@ -53,9 +53,12 @@ def _write_block(block: Block) -> Iterator[str]:
         case Line():
             yield _toned(_statement(block.text.strip()), block.tone)
         case Pairs():
-            yield from (f"- **{escape(name)}**: {escape(text)}" for name, text in block.items)
+            yield from (f"- **{escape(n)}**: {escape(t)}" if n else f"  - {escape(t)}" for n, t in block.items)
         case Items():
-            yield from (f"- {_toned('**' + escape(i.lead) + '**', '')} {escape(i.text)}" for i in block.items)
+            # Without a lead, it belongs to the one above.
+            yield from (
+                f"- **{escape(i.lead)}** {escape(i.text)}" if i.lead else f"  - {escape(i.text)}" for i in block.items
+            )
         case Table():
             yield from _write_table(block)
 

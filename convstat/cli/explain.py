@@ -1,0 +1,156 @@
+"""``convstat explain`` and ``convstat identify``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a parameter, as KEY=VALUE alone does. Repeatable.",
+        rich_help_panel=o.WHAT,
+        show_default=False,
+    ),
+]
+
+
+def explain(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET [LAYER] [KEY=VALUE]",
+            help="A target as for analyze, and the name of a layer, or a pattern: conv1, 'layer1.*'; "
+            "a model of one layer needs none.",
+            show_default=False,
+            autocompletion=o.complete_target,
+        ),
+    ] = None,
+    set: Settings = None,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    counters: o.Counters = None,
+    counter_timeout: o.CounterTimeout = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Show one layer through every counter's eyes.
+
+    The formula with its values, and what each counter makes of it: predicted, none is run (default: all of them).
+    """
+    from convstat import axes, explain
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError
+
+    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    named, assignments = axes.split(arguments or ())
+    if not named:
+        session.targets(named, input)
+        raise UsageError("name the target and the layer", help="convstat explain TARGET LAYER")
+    if len(named) > 2:
+        raise UsageError(
+            f"explain takes one target and one layer, and here are {len(named)} arguments",
+            help="several layers are one pattern: 'layer1.*'",
+        )
+    o.check_timeout(counter_timeout)
+    target, pattern = named[0], named[1] if len(named) > 1 else None
+    with session.writing([target]) as (outputs, progress):
+        explanation = explain.explain(
+            target,
+            pattern,
+            axes.overrides((*assignments, *(set or ())), "explain"),
+            inputs=input or (),
+            batch=session.pick(batch, session.config.batch, 1),
+            device=session.pick(device, session.config.device, "auto"),
+            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            counters=counters or "all",
+            seconds=counter_timeout,
+            progress=progress,
+            warn=session.warn,
+        )
+        progress.clear()
+        session.write(outputs, [explanation])
+    return ExitCode.OK
+
+
+def identify(
+    number: Annotated[
+        str,
+        typer.Argument(
+            metavar="NUMBER",
+            help="The number as it is printed, with all its digits: 4.13G, '8.27 GFLOPs', '25.56M params', "
+            "'81.5 kMACs/pixel', 97.49MiB.",
+            show_default=False,
+        ),
+    ],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET [KEY=VALUE]",
+            help="The model that the number is about, as for analyze.",
+            show_default=False,
+            autocompletion=o.complete_target,
+        ),
+    ] = None,
+    set: Settings = None,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    counters: o.Counters = None,
+    counter_timeout: o.CounterTimeout = None,
+    per: o.Per = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Tell which counter gives a number.
+
+    Which figure, unit and rounding too; the figures are predicted, no counter is run. If nothing matches, the exit
+    code is 1.
+    """
+    from convstat import axes, identify
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError
+
+    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    named, assignments = axes.split(arguments or ())
+    o.check_timeout(counter_timeout)
+    identify.read(number)
+    targets, shapes = session.targets(named, input)
+    if len(targets) != 1:
+        raise UsageError(f"identify takes one target, not {len(targets)}")
+    with session.writing(targets) as (outputs, progress):
+        found = identify.identify(
+            number,
+            targets[0],
+            axes.overrides((*assignments, *(set or ())), "identify"),
+            inputs=shapes,
+            batch=session.pick(batch, session.config.batch, 1),
+            device=session.pick(device, session.config.device, "auto"),
+            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            per=session.pick(per, session.config.per, "input"),
+            counters=counters or "all",
+            seconds=counter_timeout,
+            progress=progress,
+            warn=session.warn,
+        )
+        progress.clear()
+        session.write(outputs, [found])
+    return ExitCode.OK if found.matches else ExitCode.VIOLATION

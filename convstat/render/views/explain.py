@@ -1,0 +1,113 @@
+"""What ``convstat explain`` says: a layer, how its counts come about, and what every counter makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from convstat.explain import ExplainedLayer, Explanation, Step, View, words_for
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.text import exact, printable, signed
+from convstat.render.views.layers import show_shapes
+from convstat.render.views.report import CONVENTION, amount, input_fact, show_value, title
+from convstat.report import CounterRow
+
+
+def explanation_page(explanation: Explanation) -> Page:
+    """Make the page of one explanation."""
+    model = explanation.model
+    facts = [("input", input_fact(model))]
+    if model.overrides:
+        facts.append(
+            ("set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items()))
+        )
+    blocks: list[Block] = [Heading(title(model.name, model.source), 1), Pairs((*facts, ("counts", CONVENTION)))]
+    for layer in explanation.layers:
+        blocks += _layer(layer)
+    return Page(tuple(blocks))
+
+
+def _layer(layer: ExplainedLayer) -> Iterator[Block]:
+    yield Heading(f"{printable(layer.name)}: {printable(_call(layer))}")
+    yield Pairs(tuple(_facts(layer)))
+    if not layer.views:
+        return
+    # The units of other counters are not MACs alone, which their causes say.
+    columns = (
+        Column("counter", "left", shortens=True, comfort=26),
+        Column("params"),
+        Column("difference", priority=1, name="params difference"),
+        Column("MACs"),
+        Column("difference", name="MACs difference"),
+    )
+    rows = [Row(("convstat", exact(layer.params), "", exact(layer.macs), ""), "strong")]
+    rows += [_row(view) for view in layer.views if not view.error]
+    yield Table(columns, tuple(rows))
+    for view in layer.views:
+        if view.error:
+            yield Line(f"{label(view)}: {printable(view.error)}", "warn")
+        elif view.note:
+            yield Line(f"{label(view)}: {printable(view.note)}", "warn")
+    if items := tuple(_reasons(layer)):
+        yield Heading("why they differ here")
+        yield Items(items, "left")
+
+
+def _reasons(layer: ExplainedLayer) -> Iterator[Item]:
+    """The causes of each counter; its name stands at the first."""
+    for view in layer.views:
+        lead = label(view)
+        for cause in view.causes:
+            text = printable(cause.text)
+            yield Item(lead, f"{amount(cause.macs, cause.params)}: {text} [{cause.verdict}]")
+            lead = ""
+
+
+def _call(layer: ExplainedLayer) -> str:
+    arguments = ", ".join(f"{name}={show_value(value)}" for name, value in layer.calls[0].arguments.items())
+    return f"{layer.type}({arguments})" if arguments else layer.type
+
+
+def _facts(layer: ExplainedLayer) -> Iterator[tuple[str, str]]:
+    for row in layer.calls:
+        name = "shape" if len(layer.calls) == 1 else printable(row.name)
+        yield name, f"{show_shapes(row.input_shapes)} -> {show_shapes(row.output_shapes)}"
+    yield from _steps("MACs", layer.macs, layer.macs_steps)
+    yield from _steps("params", layer.params, layer.params_steps)
+    for entry, total in layer.other.items():
+        steps = [Step("", s.value, s.formula, s.times) for s in layer.other_steps if s.about == entry]
+        (lead, first), *rest = _steps("other", total, tuple(steps))
+        yield lead, f"{printable(entry)}: {first}  ({words_for(entry)})" if words_for(entry) else f"{entry}: {first}"
+        yield from rest
+
+
+def _steps(lead: str, whole: int, steps: tuple[Step, ...]) -> Iterator[tuple[str, str]]:
+    """The sum on the first line where there are several parts, and each of them on its own line."""
+    if len(steps) == 1 and steps[0].times == 1:
+        yield lead, _step(steps[0])
+        return
+    yield lead, exact(whole)
+    for step in steps if whole else ():
+        yield "", _step(step)
+
+
+def _step(step: Step) -> str:
+    about = f"{printable(step.about)}: " if step.about else ""
+    times = f"{step.times} x " if step.times > 1 else ""
+    if step.formula is None:
+        return f"{about}{times}{exact(step.value)}"
+    opened, closed = ("(", ")") if times else ("", "")
+    # The sizes of a parameter have no names of their own.
+    names = "" if step.formula.symbols == "elements" else f"{times}{opened}{step.formula.symbols}{closed} = "
+    return f"{about}{names}{times}{opened}{step.formula.numbers}{closed} = {exact(step.value * step.times)}"
+
+
+def _row(view: View) -> Row:
+    params, macs = view.difference.get("params"), view.difference.get("macs")
+    return Row((label(view), exact(view.params), signed(params), exact(view.macs), signed(macs)))
+
+
+def label(view: View) -> str:
+    """Name a counter as in a report."""
+    from convstat.render.views.report import label as label_of
+
+    return label_of(CounterRow(view.name, view.variant, view.version, "predicted"))
