@@ -57,7 +57,8 @@ class Calflops:
             except StopIteration as error:
                 raise CounterFailure(_NO_PARAMETERS) from error
             except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+                only = "it takes tensors, and no lists, dicts or numbers" if "attribute 'to'" in str(error) else None
+                raise CounterFailure(first_line(error), only) from error
         return Reported(params=int(params), macs=int(macs), native={"flops": int(flops)})
 
     def predict(self, trace: Trace) -> Prediction:
