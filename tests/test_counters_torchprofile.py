@@ -1,0 +1,134 @@
+"""torchprofile: what it said of every probe, what its rules are, and the real one on whatever can be traced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from jit_probes import JIT, measured_jit
+from live import ask, check_on_both_devices, installed
+from measured_probes import MEASURED, example, measured
+from test_counters_fvcore import CONFIGS, amounts, said, traced
+from torch import nn
+from zoo_classifiers import each
+
+from convstat.api import analyze
+from convstat.counters import COUNTERS, Prediction, torchprofile_walk
+from convstat.counters.causes import CAUSES, UNATTRIBUTED
+from convstat.counters.measure import predict
+from convstat.report import CounterRow
+from convstat.trace.record import record
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def predicted(model: nn.Module, *inputs: torch.Tensor) -> Prediction:
+    """Predict it, whether it is installed or not."""
+    return predict(COUNTERS["torchprofile"], model, inputs, record(model, inputs))
+
+
+def explained(row: CounterRow) -> None:
+    """It answered, has no parameters, and the causes of the difference have names and come to the unit."""
+    assert ("ok", None, 0) == (row.status, row.unexplained.params, row.unexplained.macs)
+    assert UNATTRIBUTED not in {cause.code for cause in row.causes}
+    assert row.difference.macs == sum(cause.macs for cause in row.causes)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_prediction_is_what_torchprofile_once_said(name: str) -> None:
+    """Where it failed, so does the prediction."""
+    model, inputs = example(name)
+    prediction = predicted(model, *inputs)
+    assert measured()[name]["torchprofile.macs"].strip("~") == said(prediction, "macs")
+    assert (prediction.macs or 0) == sum(term.macs for term in prediction.terms)
+    assert {term.code for term in prediction.terms} - {None} <= set(CAUSES)
+
+
+@pytest.mark.parametrize("name", JIT)
+def test_the_graph_is_what_torchprofile_once_saw(name: str) -> None:
+    """What is dead, written in place, made of sizes, applied with a backward pass of its own, refused."""
+    model, inputs = traced(name)
+    assert measured_jit()[name]["torchprofile.macs"] == said(predicted(model, *inputs), "macs")
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_torchprofile_says_what_is_predicted(name: str) -> None:
+    """The real one, now; and from meta the same is predicted."""
+    model, inputs = example(name)
+    check_on_both_devices(model, *inputs, only=(installed("torchprofile"),))
+
+
+@pytest.mark.parametrize("name", JIT)
+def test_torchprofile_sees_the_graph_that_is_predicted(name: str) -> None:
+    """The real one, now."""
+    model, inputs = traced(name)
+    ask(model, *inputs, only=(installed("torchprofile"),))["torchprofile"].check(name)
+
+
+@pytest.mark.parametrize("name", each())
+def test_torchprofile_is_explained_on_torchvision(name: str) -> None:
+    """Every net for the classification of images, at its own size."""
+    installed("torchprofile")
+    explained(analyze(f"torchvision/{name}", counters="torchprofile").counters[0])
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_torchprofile_is_explained_on_every_example(path: Path) -> None:
+    """At their own sizes, for real."""
+    installed("torchprofile")
+    explained(analyze(str(path), counters="torchprofile").counters[0])
+
+
+def test_sizes_that_are_multiplied_cost_one_each() -> None:
+    """Attention multiplies batch and heads three times for queries, keys and values, and rows and batch once."""
+    attention = nn.MultiheadAttention(16, 4, batch_first=True)
+    model, x = nn.Sequential(attention), torch.rand(2, 7, 16)
+    model.forward = lambda x: attention(x, x, x)[0]  # type: ignore[method-assign]
+    products = 2 * 7 * 16 * 3 * 16 + 2 * 4 * 7 * 7 * 4 * 2 + 2 * 7 * 16 * 16
+    assert {None: products, "elementwise": 2 * 7 * 16, "size_products": 4} == amounts(predicted(model, x))
+
+
+def test_a_transposed_convolution_is_told_by_its_channels() -> None:
+    """With as many in as out, it is taken for a plain one, and its groups count; else they do not."""
+    image, places = torch.rand(1, 8, 5, 5), 10 * 10
+    square = predicted(nn.ConvTranspose2d(8, 8, 2, stride=2, groups=4), image)
+    other = predicted(nn.ConvTranspose2d(8, 16, 2, stride=2, groups=4), image)
+    assert (8 * places * 2 * 2 * 2, 16 * places * 8 * 2 * 2) == (square.macs, other.macs)
+    assert "transposed_output" == square.because[""] == other.because[""]
+
+
+def test_a_norm_costs_one_where_it_scales() -> None:
+    """And nothing where it does not."""
+    image = torch.rand(2, 8, 5, 5)
+    assert {"norm_affine": 2 * 8 * 5 * 5} == amounts(predicted(nn.BatchNorm2d(8), image))
+    assert {} == amounts(predicted(nn.BatchNorm2d(8, affine=False), image))
+
+
+def test_a_projected_state_is_taken_for_the_state() -> None:
+    """Gates are as wide as the state, which it takes to be as narrow as the output."""
+    sequence = torch.rand(5, 2, 8)
+    projected = predicted(nn.LSTM(8, 12, proj_size=6), sequence)
+    assert (5 * 2 * 4 * 6 * (8 + 6), {"": "projected_state"}) == (projected.macs, dict(projected.because))
+    assert 5 * 2 * 4 * 12 * (8 + 12) == predicted(nn.LSTM(8, 12), sequence).macs
+
+
+def test_a_cell_multiplies_at_its_gates_as_far_as_they_are_used() -> None:
+    """Of the three products of an LSTM cell one is for the hidden state alone, which may be left unused."""
+    cell, x = nn.LSTMCell(8, 12), torch.rand(3, 8)
+    both = amounts(predicted(cell, x))
+    assert {None: 3 * 4 * 12 * (8 + 12), "rnn_elementwise": 3 * 3 * 12} == both
+    model = nn.Sequential(cell)
+    model.forward = lambda x: cell(x)[1]  # type: ignore[method-assign]
+    assert {**both, "rnn_elementwise": 2 * 3 * 12} == amounts(predicted(model, x))
+
+
+def test_a_wrong_rule_of_torchprofile_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A linear layer that costs seven is contradicted by the real tool."""
+    installed("torchprofile")
+    wrong = {**torchprofile_walk.RULES, "linear": lambda call: ([(None, 7)], None)}
+    monkeypatch.setattr(torchprofile_walk, "RULES", wrong)
+    row = analyze("Linear(8, 16)", inputs=["8"], counters="torchprofile").counters[0]
+    assert 8 * 16 - 7 == row.unexplained.macs
+    assert UNATTRIBUTED in {cause.code for cause in row.causes}
