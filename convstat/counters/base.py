@@ -120,7 +120,7 @@ class Counter(Protocol):
     help: str
     """How to get it where it is not installed."""
     counts: str
-    """What it counts, in one sentence."""
+    """What it counts, in a phrase."""
 
     @property
     def defects(self) -> tuple[str, ...]:

@@ -25,9 +25,7 @@ class FlopCounter:
     variant = "default"
     unit = "MACs of convolutions and matrix products: half of the FLOPs that it gives"
     help = "pip install torch"
-    counts = (
-        "Two FLOPs for each product of the convolution, matrix product and attention kernels that torch dispatches."
-    )
+    counts = "two FLOPs for each product of the convolution, matrix product and attention kernels that torch dispatches"
     defects: tuple[str, ...] = (
         "Has no formula for the attention that a CPU fuses, so scaled_dot_product_attention counts nothing there.",
         "Has none for the fused kernels of MultiheadAttention and TransformerEncoderLayer, and of an LSTM on the CPU.",

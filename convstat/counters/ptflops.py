@@ -170,7 +170,7 @@ def replaced_method(owner: type, name: str, value: Any) -> Iterator[None]:
 PYTORCH = Ptflops(
     "pytorch",
     "MACs, plus one operation an element for biases, norms, activations and pooling",
-    "Operations of modules of exactly known types and of the functions that it patches, and the trainable parameters.",
+    "operations of modules of exactly known types and of the functions that it patches, and the trainable parameters",
     (
         "Counts ReLU, ELU, PReLU, GELU, poolings and Upsample twice: as modules, and as the functions that they call.",
         "Sees no product written with @ or einsum, and none of linear, conv and attention called as functions.",
@@ -190,8 +190,8 @@ PYTORCH = Ptflops(
 ATEN = Ptflops(
     "aten",
     "MACs of convolutions and matrix products, plus biases",
-    "Products and biases in the six kernels for convolutions and matrix products that it knows, and the trainable"
-    " parameters.",
+    "products and biases in the six kernels for convolutions and matrix products that it knows, and the trainable"
+    " parameters",
     (
         "Knows neither baddbmm and mv nor any fused kernel: on a CPU, attention and an LSTM count nothing.",
         "Leaves out the bias of a linear layer on several positions that do not lie in one block of memory.",

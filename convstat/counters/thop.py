@@ -28,7 +28,7 @@ class Thop:
     unit = "MACs, plus the operations of norms, softmax, average pooling, upsampling and recurrent gates"
     help = "pip install thop, without ultralytics-thop, which has the same import name"
     counts = (
-        "Operations of modules of exactly known types at each call, and the parameters below those that were called."
+        "operations of modules of exactly known types at each call, and the parameters below those that were called"
     )
     defects: tuple[str, ...] = (
         "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",

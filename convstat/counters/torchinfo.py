@@ -20,7 +20,7 @@ class Torchinfo:
     variant = "default"
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"
-    counts = "Parameters of the innermost modules times the batch, for convolutions times the output positions as well."
+    counts = "parameters of the innermost modules times the batch, for convolutions times the output positions as well"
     defects: tuple[str, ...] = (
         "Prices a linear layer by its parameters and the batch: the length of a sequence changes nothing.",
         "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",

@@ -23,7 +23,7 @@ class Torchscan:
     variant = "default"
     unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
     help = "pip install torchscan"
-    counts = "MACs of the innermost modules that it has formulas for, at each call, and all parameters."
+    counts = "MACs of the innermost modules that it has formulas for, at each call, and all parameters"
     defects: tuple[str, ...] = (
         "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
         "Takes the integer kernel size of a 2-d or 3-d pooling for the whole window: 2 for a window of 2 x 2.",

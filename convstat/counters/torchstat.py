@@ -30,7 +30,7 @@ class Torchstat:
     variant = "default"
     unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
     help = "pip install torchstat"
-    counts = "Operations and parameters of the innermost modules, those of their last call, for a batch of one."
+    counts = "operations and parameters of the innermost modules, those of their last call, for a batch of one"
     defects: tuple[str, ...] = (
         'Swaps the names of its units: what it calls "Flops" are MACs, and what it calls "MAdd" are FLOPs.',
         "Keeps of a module that is called several times the last call only.",

@@ -52,7 +52,7 @@ class Torchsummary:
     variant = "summary"
     unit = "parameters and memory; no operations"
     help = "pip install torchsummary"
-    counts = "The weight and bias of each module at each call, and the memory of outputs; no operations."
+    counts = "the weight and bias of each module at each call, and the memory of outputs; no operations"
     defects: tuple[str, ...] = (
         "Fails where no layer inside the model has a weight or a bias, as where the model is a single layer.",
         "Fails at layers that return a dict, a None or a nested tuple, as an LSTM does, and at calls by keyword.",

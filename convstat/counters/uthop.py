@@ -21,9 +21,7 @@ class UltralyticsThop(Thop):
     name = "ultralytics-thop"
     other = "thop"
     help = "pip install ultralytics-thop, without thop, which has the same import name"
-    counts = (
-        "Operations of modules of known kinds at each call and of products called as functions, and all parameters."
-    )
+    counts = "operations of modules of known kinds at each call and of products called as functions, and all parameters"
     defects: tuple[str, ...] = (
         "Sees no product that is called as torch.mm, addmm, baddbmm or mv, and no convolution called as a function.",
         "Sees no product that is called inside a module that has a rule, such as one added in a subclass.",
