@@ -155,7 +155,6 @@ def test_every_counter_says_what_it_counts_and_gets_wrong() -> None:
     """A phrase for the one, as its unit is, and sentences for the other, each in one line and told once."""
     for counter in COUNTERS.values():
         assert (True, True) == (bool(counter.counts), bool(counter.defects)), counter.name
-        assert "." != counter.counts[-1], counter.name
         assert [] == [sentence for sentence in counter.defects if sentence[-1] != "." or "\n" in sentence]
         assert len(set(counter.defects)) == len(counter.defects)
 
