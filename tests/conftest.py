@@ -13,7 +13,11 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).resolve().parent.parent
 
 # What the tests print must not depend on who runs them, and two workers share two cores.
-for name in ("CI", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR"):
+QUIET = (
+    "CI", "CI_PROJECT_DIR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE", "LINES", "NO_COLOR",
+)  # fmt: skip
+for name in QUIET:
     os.environ.pop(name, None)
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TERM"] = "dumb"

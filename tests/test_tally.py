@@ -422,7 +422,7 @@ def test_nothing_breaks_deeper_than_pythons_own_stack() -> None:
     assert depth == len(list(trace.kernels())) == len(list(trace.module_calls()))
     report = tally.count(trace, name="deep", source="deep", inputs=())
     assert (depth, {"activation": 6 * depth}) == (len(report.layers), dict(report.totals.other))
-    for name in RENDERERS:
+    for name in RENDERERS.able("report"):
         assert RENDERERS.named(name).render([report], Options(depth=2))
     assert report.to_dict()["totals"]["other"] == {"activation": 6 * depth}
 

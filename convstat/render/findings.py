@@ -83,8 +83,6 @@ def _of(result: Result) -> Iterator[Finding]:
 
 
 def _in_check(check: Check) -> Iterator[Finding]:
-    from convstat.render.views.check import WORDS, figure, headroom, name, requirement
-
     sources = {checked.model.source: checked.model.source for checked in check.models}
     for result in check.results:
         level: Level | None = {"fail": "error", "warn": "warning"}.get(result.status)  # type: ignore[assignment]
@@ -92,20 +90,24 @@ def _in_check(check: Check) -> Iterator[Finding]:
             level = "warning"
         if level is None:
             continue
-        actual = "-" if result.actual is None else figure(result, result.actual)
-        if result.reason:
-            text = f"{name(result)} {WORDS[result.status][0]}: {printable(result.reason)}"
-        else:
-            text = f"{name(result)} is {actual}, not {requirement(result)} ({headroom(result)})"
         file, line, layer = _anchor(result, sources.get(result.model))
         title = f"convstat {result.metric}" + (f" of {printable(result.model)}" if len(check.models) > 1 else "")
         yield Finding(
-            level, f"budget/{result.metric}", title, text, tuple(_reasons(result)), file, line,
+            level, f"budget/{result.metric}", title, statement(result), tuple(reasons(result)), file, line,
             "|".join((result.model, result.text)), layer,
         )  # fmt: skip
 
 
-def _reasons(result: BudgetResult) -> Iterator[str]:
+def statement(result: BudgetResult) -> str:
+    """Say in one line what is wrong with a budget."""
+    from convstat.render.views.check import WORDS, figure, headroom, name, requirement
+
+    if result.reason:
+        return f"{name(result)} {WORDS[result.status][0]}: {printable(result.reason)}"
+    return f"{name(result)} is {figure(result, result.actual)}, not {requirement(result)} ({headroom(result)})"
+
+
+def reasons(result: BudgetResult) -> Iterator[str]:
     """What made a budget fail: the layers that grew, else those that cost most; its reason; where it stands."""
     if result.why:
         yield f"limited because: {printable(result.why)}"

@@ -30,10 +30,10 @@ def to_json(document: Any) -> str:
     """Write any document of ours as JSON that every parser takes: ASCII, no NaN, a newline at the end."""
     import json
 
-    return json.dumps(document, indent=2, allow_nan=False, default=_plain) + "\n"
+    return json.dumps(document, indent=2, allow_nan=False, default=plain) + "\n"
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Give what JSON does not have: an exact fraction becomes an int where it is whole, else a float."""
     if isinstance(value, Fraction):
         return value.numerator if value.denominator == 1 else float(value)

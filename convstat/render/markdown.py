@@ -90,3 +90,26 @@ def _statement(text: str) -> str:
 
 def _toned(text: str, tone: Tone) -> str:
     return f"**{text}**" if tone in ("strong", "bad") and text else text
+
+
+def cut(text: str, longest: int) -> str:
+    """Leave out the last lines of a text that has more bytes than may be, and say how many.
+
+    >>> cut("one\\n" * 100, 150).splitlines()[-1]
+    '(89 more lines are left out: there is room for 150 bytes)'
+    """
+    if len(text.encode("utf-8", "backslashreplace")) <= longest:
+        return text
+    lines = text.splitlines(keepends=True)
+    room = longest - 100
+    kept = 0
+    for line in lines:
+        room -= len(line.encode("utf-8", "backslashreplace"))
+        if room < 0:
+            break
+        kept += 1
+    # What was opened is closed, so that nothing after the text is folded away with it.
+    is_open = sum(line.startswith("<details>") - line.startswith("</details>") for line in lines[:kept]) > 0
+    end = "\n</details>\n" if is_open else "\n"
+    rest = len(lines) - kept
+    return "".join(lines[:kept]) + f"{end}({rest:,} more lines are left out: there is room for {longest:,} bytes)\n"
