@@ -15,6 +15,9 @@ from convstat.errors import SourceError
 
 SCHEMA = "convstat.report/1"
 
+CONVSTAT = "convstat"
+"""Whose figures a report holds, unless it says otherwise."""
+
 ROOT = "(root)"
 """The name of the row of what a Python model does itself, outside its submodules."""
 
@@ -43,6 +46,8 @@ class ModelInfo:
 
     ``source`` is the file, or the argument as written; ``kind`` is ``spec``, ``inline``, ``module`` or ``report``.
     ``device`` is where the peers ran: ``meta``, ``cpu``, ``cuda``, or ``none`` where nothing had to run.
+    ``convention`` is whose figures these are: convstat's, unless ``--as`` asked for another counter's;
+    ``counts`` says what those count.
     """
 
     name: str
@@ -55,6 +60,8 @@ class ModelInfo:
     dtype: str = "float32"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    convention: str = CONVSTAT
+    counts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +219,11 @@ class Report:
         return "incomplete" if self.uncounted else "complete"
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether its figures are in another counter's convention."""
+        return self.model.convention != CONVSTAT
+
+    @property
     def is_explained(self) -> bool:
         """Whether every counter's answer is what was predicted, and no difference has a part without a cause.
 
@@ -252,6 +264,7 @@ class Report:
                 "dtype": self.model.dtype,
                 "overrides": dict(self.model.overrides),
                 "notes": list(self.model.notes),
+                **({"convention": self.model.convention, "counts": self.model.counts} if self.is_foreign else {}),
             },
             "totals": {**counts(self.totals), "pixels": pixels, "pixel_basis": self.totals.pixel_basis},
             "layers": [
@@ -293,6 +306,8 @@ class Report:
                     dtype=model.get("dtype", "float32"),
                     overrides=model.get("overrides", {}),
                     notes=tuple(model.get("notes", ())),
+                    convention=model.get("convention", CONVSTAT),
+                    counts=model.get("counts", ""),
                 ),
                 totals=Totals(
                     **_counts_from(totals),

@@ -14,6 +14,7 @@ def analyze(
     dtype: o.Dtype = None,
     counters: o.Counters = None,
     predict: o.Predict = False,
+    as_: o.As = None,
     counter_timeout: o.CounterTimeout = None,
     per: o.Per = None,
     mode: o.Mode = None,
@@ -33,7 +34,7 @@ def analyze(
 
     Other counters really run beside, and each part of their difference gets a name.
     """
-    from convstat import api, axes
+    from convstat import api, axes, convention
     from convstat.cli.session import Session
 
     session = Session(
@@ -48,9 +49,25 @@ def analyze(
         targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,
         **{"counter-timeout": counter_timeout}, per=per, mode=mode,
     )  # fmt: skip
+    if as_ is not None:
+        _refuse_beside_as(counters=counters, predict=predict, strict=strict, mode=mode == "train")
     with session.writing(targets) as (outputs, progress):
         reports = [
-            api.analyze(
+            convention.express(
+                target,
+                as_,
+                overrides,
+                inputs=shapes,
+                batch=session.pick(batch, session.config.batch, 1),
+                device=session.pick(device, session.config.device, "auto"),
+                dtype=session.pick(dtype, session.config.dtype, "float32"),
+                per=session.pick(per, session.config.per, "input"),
+                seconds=counter_timeout,
+                progress=progress,
+                warn=session.warn,
+            )
+            if as_ is not None
+            else api.analyze(
                 target,
                 overrides,
                 inputs=shapes,
@@ -75,3 +92,19 @@ def analyze(
     if strict and any(report.status == "incomplete" for report in reports):
         return ExitCode.INCOMPLETE
     return ExitCode.OK
+
+
+def _refuse_beside_as(**given: object) -> None:
+    """Refuse what is about several counters where one is to be shown alone."""
+    from convstat.errors import UsageError
+
+    reasons = {
+        "counters": "it shows one convention, and the others differ from convstat's",
+        "predict": "what it shows is predicted already",
+        "strict": "no counter is run, so none can be reconciled",
+        "mode": "other counters count a forward pass alone",
+    }
+    for name, value in given.items():
+        if value:
+            option = "--mode train" if name == "mode" else f"--{name}"
+            raise UsageError(f"--as goes without {option}", help=reasons[name])

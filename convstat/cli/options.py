@@ -175,6 +175,16 @@ Counters = Annotated[
         autocompletion=complete_words(*COUNTER_NAMES),
     ),
 ]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="Give the figures, layer by layer, as another counter would count: predicted, it is not run.",
+        rich_help_panel=SHOW,
+        autocompletion=complete_words("convstat", *COUNTER_NAMES[3:]),
+    ),
+]
 Predict = Annotated[
     bool,
     typer.Option(

@@ -101,6 +101,8 @@ def _report() -> Schema:
         "mode": _TEXT,
         "dtype": _TEXT,
         "overrides": {"type": "object"},
+        "convention": {"type": "string", "description": "the counter in whose convention the figures are, by --as"},
+        "counts": _TEXT,
     }
     layer = {
         "name": _TEXT,
@@ -151,7 +153,7 @@ def _report() -> Schema:
     return _object(
         {
             "schema": {"const": "convstat.report/1"},
-            "model": _object(model),
+            "model": _object(model, optional=("convention", "counts")),
             "totals": _ref("totals"),
             "layers": _list(_object(layer)),
             "counters": _list(_object(counter, optional=("foreseen", "native", "note"))),

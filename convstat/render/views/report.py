@@ -116,10 +116,14 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "input", input_fact(model)
     if model.overrides:
         yield "set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
-    yield "counts", CONVENTION
+    yield "counts", printable(model.counts) if report.is_foreign else CONVENTION
     if totals.pixels:
         yield "pixels", f"{totals.pixels:,} ({printable(totals.pixel_basis)})"
     frozen = totals.params - totals.trainable_params
+    if report.is_foreign:
+        # What a peer makes of parameters says nothing about memory.
+        yield from _runs(report)
+        return
     weights = f"{totals.weight_bytes:,} bytes of params ({printable(model.dtype)})"
     if frozen:
         weights += f", {totals.trainable_params:,} params trainable, {frozen:,} not"
@@ -263,7 +267,10 @@ def counter_table(report: Report) -> Table:
         return exact(None if macs is None else 2 * macs), scale.write(per_pixel(macs))
 
     rows = [
-        Row(("convstat", exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs), ""), "strong")
+        Row(
+            (report.model.convention, exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs), ""),
+            "strong",
+        )
     ]
     for counter in report.counters:
         reported, difference = counter.shown, counter.difference
