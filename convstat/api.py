@@ -172,7 +172,7 @@ def analyze(
     if target.kind == "report":
         if overrides or options.get("inputs"):
             raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
-        return load_report(target.path)
+        return load_report(target.path, target.revision)
     subject = prepare(argument, overrides, device=device, dtype=dtype, mode=mode, progress=progress, **options)
     report = subject.report
     if counters == "none":
@@ -197,29 +197,43 @@ def analyze(
     return replace(report, counters=rows, model=replace(report.model, device="+".join(ran_on) or "none"))
 
 
-def load_report(path: str) -> Report:
-    """Read a saved report."""
-    import json
+def load_report(path: str, revision: str | None = None) -> Report:
+    """Read a saved report or a baseline file; of a git repository at a revision, where one is given."""
     from pathlib import Path
 
+    if revision is not None:
+        from convstat import revisions
+
+        return read_report(revisions.read(revision, path), f"{revision}:{path}")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        if not text.strip():
-            raise SourceError(f"{path} is empty, not a saved report")
-        data = json.loads(text)
+        return read_report(Path(path).read_bytes(), path)
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SourceError(f"{path} is not a JSON document: {error}") from None
-    if isinstance(data, list):
-        if len(data) != 1:
-            raise SourceError(f"{path} holds {len(data)} reports; save them one by one")
-        data = data[0]
-    if not isinstance(data, dict):
-        raise SourceError(f"{path} is not a saved report")
+
+
+def read_report(data: bytes, name: str) -> Report:
+    """Read a saved report or a baseline file from its bytes; ``name`` is what messages call it."""
+    import json
+
+    from convstat import baseline
+
     try:
-        return Report.from_dict(data)
+        if not data.strip():
+            raise SourceError(f"{name} is empty, not a saved report")
+        document = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{name} is not a JSON document: {error}") from None
+    if isinstance(document, list):
+        if len(document) != 1:
+            raise SourceError(f"{name} holds {len(document)} reports; save them one by one")
+        document = document[0]
+    if not isinstance(document, dict):
+        raise SourceError(f"{name} is not a saved report")
+    try:
+        if document.get("schema") == baseline.SCHEMA:
+            return baseline.report_of(document)
+        return Report.from_dict(document)
     except SourceError as error:
         raise SourceError(
-            [replace(problem, message=f"{path}: {problem.message}") for problem in error.diagnostics]
+            [replace(problem, message=f"{name}: {problem.message}") for problem in error.diagnostics]
         ) from None

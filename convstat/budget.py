@@ -8,119 +8,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from convstat import analysis, api, limits
-from convstat.axes import Value, plain
-from convstat.comparison import totals_to_dict
-from convstat.config import Config, Entry
-from convstat.errors import ConvstatError, Diagnostic, ExitCode, UsageError
-from convstat.judge import BudgetResult, Offender, judge, pattern, skipped
+from convstat import analysis, api, limit_tables, limits
+from convstat.axes import Value
+from convstat.base import Asked, Base, Baselines, Bases
+from convstat.checked import SCHEMA, BaseModel, Check, CheckedModel
+from convstat.config import EXISTING, MISSING, Config, Entry
+from convstat.errors import ConvstatError, Diagnostic, UsageError
+from convstat.judge import BudgetResult, Growth, Offender, judge, pattern, skipped
 from convstat.limits import Limit
-from convstat.report import ModelInfo, Report, Totals, Uncounted
+from convstat.report import Report
 from convstat.sources import Target, resolve
+from convstat.spec import Spec
 
-if TYPE_CHECKING:
-    from convstat.diff import Diff
+__all__ = [
+    "SCHEMA",
+    "BaseModel",
+    "BudgetResult",
+    "Check",
+    "CheckedModel",
+    "Growth",
+    "Offender",
+    "check",
+    "judge",
+]
 
-__all__ = ["SCHEMA", "BudgetResult", "Check", "CheckedModel", "Offender", "check", "judge"]
-
-SCHEMA = "convstat.check/1"
-
-
-@dataclass(frozen=True, slots=True)
-class BaseModel:
-    """What a checked model was compared with.
-
-    ``state`` is ``found``, ``new`` (there was no such model) or ``missing``; ``kind`` is ``git``, ``baseline``,
-    ``report`` or ``target``. ``label`` says what it is: ``origin/main at its merge-base 1a2b3c4``.
-    ``reason`` says why there is none.
-    """
-
-    state: str
-    kind: str
-    label: str
-    commit: str | None = None
-    totals: Totals | None = None
-    reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "state": self.state,
-            "kind": self.kind,
-            "label": self.label,
-            "commit": self.commit,
-            "totals": None if self.totals is None else totals_to_dict(self.totals),
-            "reason": self.reason,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedModel:
-    """One model that was checked: what it is, what it costs, and what it is compared with, where that was needed.
-
-    ``diff`` holds its layers beside those of the base, where there is one.
-    """
-
-    model: ModelInfo
-    totals: Totals
-    uncounted: tuple[Uncounted, ...] = ()
-    base: BaseModel | None = None
-    diff: Diff | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "name": self.model.name,
-            "source": self.model.source,
-            "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in self.model.inputs],
-            "batch": self.model.batch,
-            "overrides": {name: plain(value) for name, value in self.model.overrides.items()},
-            "totals": totals_to_dict(self.totals),
-            "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
-            "base": None if self.base is None else self.base.to_dict(),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Every budget on every model, and the exit code that follows.
-
-    ``removed`` names models that the base has and that are no more: their budgets are gone with them.
-    """
-
-    models: tuple[CheckedModel, ...]
-    results: tuple[BudgetResult, ...]
-    notes: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """1 where a budget is exceeded, else 4 where one could not be judged, else 0."""
-        if any(result.status == "fail" for result in self.results):
-            return ExitCode.VIOLATION
-        if any(result.incomplete for result in self.results):
-            return ExitCode.INCOMPLETE
-        return ExitCode.OK
-
-    def count(self, status: str) -> int:
-        """The number of results with a status."""
-        return sum(result.status == status for result in self.results)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document ``convstat.check/1``."""
-        return {
-            "schema": SCHEMA,
-            "models": [model.to_dict() for model in self.models],
-            "budgets": [result.to_dict() for result in self.results],
-            "status": {0: "ok", 1: "exceeded", 4: "incomplete"}[int(self.exit_code)],
-            "notes": list(self.notes),
-            "removed": list(self.removed),
-            "exit_code": int(self.exit_code),
-        }
+POLICIES: Mapping[str, tuple[str, ...]] = {"missing_baseline": MISSING, "existing": EXISTING}
+"""What can be said about a base that is missing, and about what was over already."""
 
 
 def check(
@@ -130,6 +46,11 @@ def check(
     max: Sequence[str] = (),
     min: Sequence[str] = (),
     exact: Sequence[str] = (),
+    max_growth: Sequence[str] = (),
+    max_layer: Sequence[str] = (),
+    base: str | None = None,
+    missing_baseline: str | None = None,
+    existing: str | None = None,
     inputs: Sequence[str] = (),
     batch: int = 1,
     dtype: str = "float32",
@@ -139,12 +60,16 @@ def check(
 ) -> Check:
     """Judge every budget of the options, the specs and the settings on every target.
 
-    ``max``, ``min`` and ``exact`` are of the form ``params=5M``.
+    ``max``, ``min`` and ``exact`` are of the form ``params=5M``, ``max_growth`` of ``macs=2%``,
+    ``max_layer`` of ``head.**:params=1M``.
+    ``base`` is what relative budgets are relative to: a git revision, a saved report or another target.
+    ``missing_baseline`` is ``error`` or ``skip``; ``existing`` is ``error``, or ``warn`` for what was over on the base.
     Without a target, those of the settings are checked, with the settings' input.
     ``warn`` is told the warnings about each spec.
     Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
     """
     config = config or Config()
+    from_settings = not targets
     if not targets:
         if not config.models:
             raise UsageError(
@@ -156,37 +81,176 @@ def check(
             )
         targets = config.models
         inputs = inputs or config.inputs
+    options = {"max": max, "min": min, "exact": exact, "max-growth": max_growth, "max-layer": max_layer}
     shared = _read(
-        *(partial(limits.read_option, "max", text) for text in max),
-        *(partial(limits.read_option, "min", text) for text in min),
-        *(partial(limits.read_option, "exact", text) for text in exact),
+        *(partial(limits.read_option, option, text) for option, texts in options.items() for text in texts),
         *(partial(_entry, entry) for entry in config.budgets),
     )
-    checked: list[CheckedModel] = []
-    results: list[BudgetResult] = []
-    notes: list[str] = []
-    idle = {id(limit): limit for limit in shared}
-    for argument in targets:
-        report, own = _count(
-            resolve(argument), overrides or {}, inputs=inputs, batch=batch, dtype=dtype, per=per, warn=warn
-        )
-        applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
-        checked.append(CheckedModel(report.model, report.totals, report.uncounted))
-        results += _judge_all(report, argument, applying)
-        for limit in applying:
-            idle.pop(id(limit), None)
-        if not applying and len(targets) > 1:
-            notes.append(f"{argument} has no budget")
-    if not results:
-        raise UsageError(_no_budget(checked, targets))
-    results += [skipped(limit, limit.model or "", f"for {limit.model} only") for limit in idle.values()]
-    return Check(tuple(checked), tuple(results), tuple(notes))
+    gate = _Gate(
+        Asked(dict(overrides or {}), tuple(inputs), batch, dtype, per),
+        base or config.base,
+        _policy("missing_baseline", missing_baseline or config.missing_baseline),
+        _policy("existing", existing or config.existing),
+        Baselines.of(config.path),
+        warn,
+    )
+    gate.count(targets, shared)
+    return gate.judge(shared, config if from_settings else None)
+
+
+def _policy(name: str, value: str | None) -> str:
+    if value is not None and value not in POLICIES[name]:
+        raise UsageError(f"--{name.replace('_', '-')} is {' or '.join(POLICIES[name])}, not '{value}'")
+    return value or "error"
+
+
+@dataclass(slots=True)
+class _Model:
+    """One target while it is checked."""
+
+    target: Target
+    report: Report
+    applying: list[Limit]
+    base: Base | None = None
+
+
+@dataclass(slots=True)
+class _Gate:
+    """One check: counts all models first, then finds all bases, then judges; mistakes are told all at once."""
+
+    asked: Asked
+    base: str | None
+    missing: str
+    existing: str
+    files: Baselines
+    warn: Callable[[Sequence[Diagnostic]], None] | None
+    models: list[_Model] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, targets: Sequence[str], shared: Sequence[Limit]) -> None:
+        """Count every target, and read the budgets of its spec."""
+        problems: list[ConvstatError] = []
+        for argument in targets:
+            try:
+                target = resolve(argument)
+                spec = None if target.kind == "report" or target.needs_torch else target.load()
+                if spec is not None and self.warn is not None and spec.warnings:
+                    self.warn(spec.warnings)
+                own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget)) if spec else []
+                applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
+                self.models.append(_Model(target, self.count_one(target, spec), applying))
+                if not applying and len(targets) > 1:
+                    self.notes.append(f"{argument} has no budget")
+            except ConvstatError as error:
+                problems.append(error)
+        if problems:
+            raise limits.collect(problems)
+
+    def count_one(self, target: Target, spec: Spec | None = None) -> Report:
+        """Count a target, or this text of its spec."""
+        asked = self.asked
+        if spec is None and target.kind == "report":
+            return api.analyze(target.argument, asked.overrides, inputs=asked.inputs)
+        if target.needs_torch:
+            return api.analyze(
+                target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
+                counters="none", per=asked.per,
+            )  # fmt: skip
+        spec = spec or target.load()
+        graph = api.graph_of(target, asked.overrides, inputs=asked.inputs, batch=asked.batch, spec=spec)
+        return analysis.count(
+            graph, source=target.argument, kind=target.kind, batch=asked.batch, dtype=asked.dtype, per=asked.per,
+            overrides=asked.overrides,
+        )  # fmt: skip
+
+    def judge(self, shared: Sequence[Limit], settings: Config | None) -> Check:
+        """Find the bases, and judge every budget on every model."""
+        bases = Bases(self.base, asked=self.asked, files=self.files)
+        bases.prepare([model.target for model in self.models if model.applying])
+        self.find_bases(bases)
+        checked: list[CheckedModel] = []
+        results: list[BudgetResult] = []
+        problems: list[ConvstatError] = []
+        for model in self.models:
+            found = self.compared(model)
+            checked.append(found)
+            try:
+                results += _judge_all(model.report, model.target.argument, model.applying, found, self.existing)
+            except ConvstatError as error:
+                problems.append(error)
+        if problems:
+            raise limits.collect(problems)
+        if not results:
+            raise UsageError(_no_budget(checked, [model.target.argument for model in self.models]))
+        used = {id(limit) for model in self.models for limit in model.applying}
+        results += [
+            skipped(limit, limit.model or "", f"for {limit.model} only") for limit in shared if id(limit) not in used
+        ]
+        return Check(tuple(checked), tuple(results), tuple(self.notes), tuple(self.removed(bases, settings)))
+
+    def find_bases(self, bases: Bases) -> None:
+        """Find the base of each model that needs one, or may have one; one that is needed and missing is an error."""
+        problems: list[Diagnostic] = []
+        for model in self.models:
+            live = [limit for limit in model.applying if limit.level != "off"]
+            relative = next((limit for limit in live if limit.relative is not None), None)
+            is_needed = relative is not None or (self.existing == "warn" and bool(live))
+            if not live or not (is_needed or self.base is not None or model.target.needs_torch):
+                continue
+            model.base = bases.of(model.target, model.report, self.count_one)
+            if model.base.state != "missing":
+                continue
+            reason = model.base.reason or "there is no base"
+            if is_needed and self.missing == "error":
+                what = f"{relative} is relative to a base" if relative else "existing = 'warn' looks at a base"
+                help = (*model.base.help, "or let such budgets be skipped: --missing-baseline skip")
+                problems.append(Diagnostic(f"{what}: {reason}", relative.mark if relative else None, help=help))
+            elif self.base is not None:
+                self.notes.append(f"{model.target.argument} is not compared with a base: {reason}")
+        if problems:
+            raise UsageError(list(dict.fromkeys(problems)))
+
+    def compared(self, model: _Model) -> CheckedModel:
+        """Set a model beside its base."""
+        report, base = model.report, model.base
+        if base is None:
+            return CheckedModel(report.model, report.totals, report.uncounted)
+        info = BaseModel(base.state, base.kind, base.label, base.commit, None, base.reason)
+        if base.report is None:
+            return CheckedModel(report.model, report.totals, report.uncounted, info)
+        from convstat import diff
+
+        info = BaseModel(base.state, base.kind, base.label, base.commit, base.report.totals)
+        found = diff.compare(base.report, report, labels=(base.label, model.target.argument))
+        self.notes += [f"{model.target.argument}: {note}" for note in found.notes]
+        return CheckedModel(report.model, report.totals, report.uncounted, info, found)
+
+    def removed(self, bases: Bases, settings: Config | None) -> list[str]:
+        """Name the models that the base has and that are no more."""
+        found = [repository.shown(path) for repository, path, _ in bases.gone()]
+        if settings is not None and settings.path is not None:
+            found += self.removed_from(bases, settings)
+        return list(dict.fromkeys(found))
+
+    def removed_from(self, bases: Bases, settings: Config) -> list[str]:
+        """Name the models that the settings of the base list, and those of today do not."""
+        from convstat import config
+
+        assert settings.path is not None
+        data = bases.text_at_base(settings.path)
+        if data is None:
+            return []
+        try:
+            before = config.parse(data.decode("utf-8"), settings.path)
+        except (ConvstatError, UnicodeDecodeError):
+            return []
+        return [model for model in before.models if model not in settings.models]
 
 
 def _entry(entry: Entry) -> list[Limit]:
     if isinstance(entry.written, str):
         return [limits.read_short(entry.written, entry.mark)]
-    return limits.read_table(entry.written, entry.mark, entry.marks)
+    return limit_tables.read_table(entry.written, entry.mark, entry.marks)
 
 
 def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
@@ -205,35 +269,6 @@ def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
     return found
 
 
-def _count(
-    target: Target,
-    overrides: Mapping[str, Value],
-    *,
-    inputs: Sequence[str],
-    batch: int,
-    dtype: str,
-    per: str,
-    warn: Callable[[Sequence[Diagnostic]], None] | None,
-) -> tuple[Report, list[Limit]]:
-    """Count a target; give its report and the budgets that its spec holds."""
-    if target.kind == "report":
-        return api.analyze(target.argument, overrides, inputs=inputs), []
-    if target.needs_torch:
-        report = api.analyze(
-            target.argument, overrides, inputs=inputs, batch=batch, dtype=dtype, counters="none", per=per
-        )
-        return report, []
-    spec = target.load()
-    if warn is not None and spec.warnings:
-        warn(spec.warnings)
-    own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget))
-    graph = api.graph_of(target, overrides, inputs=inputs, batch=batch, spec=spec)
-    report = analysis.count(
-        graph, source=target.argument, kind=target.kind, batch=batch, dtype=dtype, per=per, overrides=overrides
-    )
-    return report, own
-
-
 def _is_for(limit: Limit, argument: str) -> bool:
     if limit.model is None:
         return True
@@ -243,17 +278,29 @@ def _is_for(limit: Limit, argument: str) -> bool:
     return any(pattern(limit.model, "/").fullmatch(name) for name in names)
 
 
-def _judge_all(report: Report, argument: str, applying: Sequence[Limit]) -> list[BudgetResult]:
+def _judge_all(
+    report: Report,
+    argument: str,
+    applying: Sequence[Limit],
+    model: CheckedModel | None = None,
+    existing: str = "error",
+) -> list[BudgetResult]:
     results = []
     problems = []
+    base = model.base if model is not None else None
+    diff = model.diff if model is not None else None
     for limit in applying:
         if limit.level == "off":
             results.append(skipped(limit, argument, "its level is off"))
-            continue
-        try:
-            results.append(judge(report, limit, argument))
-        except UsageError as error:
-            problems.append(error)
+        elif limit.relative is not None and diff is None:
+            reason = base.reason if base is not None else None
+            is_new = base is not None and base.state == "new"
+            results.append(skipped(limit, argument, f"new model: {reason}" if is_new else f"no base: {reason}"))
+        else:
+            try:
+                results.append(judge(report, limit, argument, diff, existing=existing))
+            except UsageError as error:
+                problems.append(error)
     if problems:
         raise limits.collect(problems)
     return results

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
+from convstat.limit_tables import BUDGET_KEYS
 
 KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -27,27 +28,17 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "counters": "the counters that analyze runs: names with commas or a list, default, all or none",
         "per": "what MACs/pixel divides by, as --per takes it",
         "format": "the format of the standard output",
+        "base": "what relative budgets and diff compare with: a git revision, such as origin/main",
+        "missing-baseline": "error, or skip: what becomes of a relative budget without a base",
+        "existing": "error, or warn: what becomes of a budget that the base exceeded already",
         "budget": "the limits that check judges: a list of short forms ('params<=5M') or of tables",
     }
 )
 """Every key of the table, and what it means."""
 
-BUDGET_KEYS: Mapping[str, str] = MappingProxyType(
-    {
-        "metric": "what is limited",
-        "max": "the largest value allowed",
-        "min": "the smallest value allowed",
-        "exact": "the only value allowed",
-        "on": "the layers that it is for, a pattern: * within a level, ** across",
-        "per": "total (the sum), each (every such layer) or share (their part of the whole model)",
-        "level": "error, warn or off",
-        "why": "the reason for the limit, printed when it is exceeded",
-        "model": "the models that it is for, a pattern of paths",
-    }
-)
-"""Every key of a budget's table, and what it means."""
-
 DEVICES = ("auto", "cpu", "cuda", "meta")
+MISSING = ("error", "skip")
+EXISTING = ("error", "warn")
 DTYPES = ("float32", "float16", "bfloat16")
 
 _LONGEST = 1_000_000
@@ -80,6 +71,9 @@ class Config:
     counters: str | None = None
     per: str | None = None
     format: str | None = None
+    base: str | None = None
+    missing_baseline: str | None = None
+    existing: str | None = None
     budgets: tuple[Entry, ...] = ()
 
 
@@ -160,6 +154,9 @@ class _Reader:
             counters=",".join(self.words("counters")) or None,
             per=self.take("per", lambda v: isinstance(v, str) and v, "a text"),
             format=self.take("format", lambda v: isinstance(v, str) and v, "a text"),
+            base=self.take("base", lambda v: isinstance(v, str) and v, "a text"),
+            missing_baseline=self.choice("missing-baseline", MISSING),
+            existing=self.choice("existing", EXISTING),
             budgets=self.budgets(),
         )
         if self.problems:

@@ -8,211 +8,188 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from convstat.axes import plain
 from convstat.errors import Diagnostic, UsageError
 from convstat.limits import Limit
-from convstat.report import LayerRow, Place, Report
+from convstat.report import LayerRow, Report
+from convstat.verdict import BudgetResult, Growth, Offender
+
+if TYPE_CHECKING:
+    from convstat.diff import Diff
+
+__all__ = ["OFFENDERS", "BudgetResult", "Growth", "Offender", "grown", "judge", "pattern", "select", "skipped"]
 
 OFFENDERS = 5
 """The most layers that one exceeded budget names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offender:
-    """A layer and its part of a budget that is exceeded; ``value`` is in the budget's metric."""
-
-    layer: str
-    type: str
-    value: int | Fraction
-    share: Fraction | None = None
-    source: Place | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "layer": self.layer,
-            "type": self.type,
-            "value": plain(self.value),
-            "share": plain(self.share),
-            "source": {"file": self.source.file, "line": self.source.line} if self.source else None,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """A layer and its part in what a model grew since its base.
-
-    ``old``, ``new`` and ``delta`` are in the budget's metric.
-    ``status`` is ``added``, ``removed`` or ``changed``; ``why`` is what changed about it: ``kernel_size: 3 -> 5``.
-    The layers that are not listed by themselves stand together in one row that has no ``layer``:
-    so the rows of a budget add up to its growth.
-    """
-
-    layer: str | None
-    type: str
-    status: str
-    old: int | Fraction
-    new: int | Fraction
-    why: str = ""
-    source: Place | None = None
-    layers: int = 1
-
-    @property
-    def delta(self) -> int | Fraction:
-        """By how much it grew."""
-        return self.new - self.old
-
-    @property
-    def name(self) -> str:
-        """The name of the layer, or ``[other N layers]``."""
-        return self.layer or f"[other {self.layers:,} layer{'s' if self.layers != 1 else ''}]"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "layer": self.layer,
-            "type": self.type,
-            "status": self.status,
-            "old": plain(self.old),
-            "new": plain(self.new),
-            "delta": plain(self.delta),
-            "why": self.why,
-            "source": {"file": self.source.file, "line": self.source.line} if self.source else None,
-            "layers": self.layers,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetResult:
-    """One budget, judged on one model.
-
-    ``comparison`` is ``<=``, ``>=`` or ``==``.
-    ``scope`` is ``total``, ``each`` (every layer that ``on`` matches) or ``share`` (their part of the total).
-    ``actual`` is the worst value where there are several; None where nothing could be judged.
-    ``headroom`` is what is left, negative where the limit is exceeded.
-    ``status`` is ``pass``, ``fail``, ``warn`` or ``skip``; ``reason`` says why a verdict was not possible.
-    ``text`` is the budget in its short form, ``limit_text`` the limit as it was written, ``where`` its place.
-    ``base`` is the value of the model that it is compared with, None where there is none, or where it was not needed.
-    ``limit`` of a relative budget (``+2%``) is what that is of the base, None where there is no base to tell.
-    ``growth`` names the layers that grew since the base, where the budget is exceeded.
-    """
-
-    model: str
-    metric: str
-    scope: str
-    comparison: str
-    limit: int | Fraction | None
-    actual: int | Fraction | None
-    headroom: int | Fraction | None
-    status: str
-    where: str
-    text: str
-    limit_text: str
-    on: str | None = None
-    why: str | None = None
-    reason: str | None = None
-    violations: int = 0
-    offenders: tuple[Offender, ...] = ()
-    incomplete: bool = False
-    level: str = "error"
-    is_relative: bool = False
-    base: int | Fraction | None = None
-    growth: tuple[Growth, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``exact`` holds the three numbers as integers or as quotients of integers."""
-        return {
-            "model": self.model,
-            "metric": self.metric,
-            "scope": self.scope,
-            "on": self.on,
-            "comparison": self.comparison,
-            "limit": plain(self.limit),
-            "actual": plain(self.actual),
-            "headroom": plain(self.headroom),
-            "base": plain(self.base),
-            "exact": {
-                name: None if value is None else str(value)
-                for name, value in (
-                    ("limit", self.limit),
-                    ("actual", self.actual),
-                    ("headroom", self.headroom),
-                    ("base", self.base),
-                )
-            },
-            "relative": self.is_relative,
-            "level": self.level,
-            "limit_text": self.limit_text,
-            "text": self.text,
-            "status": self.status,
-            "reason": self.reason,
-            "where": self.where,
-            "why": self.why,
-            "violations": self.violations,
-            "offenders": [offender.to_dict() for offender in self.offenders],
-            "growth": [row.to_dict() for row in self.growth],
-        }
-
-
-def judge(report: Report, limit: Limit, argument: str | None = None) -> BudgetResult:
+def judge(
+    report: Report, limit: Limit, argument: str | None = None, diff: Diff | None = None, *, existing: str = "error"
+) -> BudgetResult:
     """Compare a report with a limit: inclusive, in integers and quotients of integers.
 
     What is not counted can only add, so an incomplete count can exceed a maximum but never keep one,
     and can reach a minimum but never miss one.
+    ``diff`` holds the layers beside those of the base; a relative limit is judged only with one.
+    Where ``existing`` is ``warn``, what the base exceeded too, and no less, is a warning.
     """
-    rows = _matching(report, limit)
-    pixels = report.totals.pixels
-    if limit.metric == "macs_per_pixel" and not pixels:
-        side = "output" if "output " in f"{report.totals.pixel_basis} " else "input"
-        raise _limit_error(
-            limit, f"{report.model.name} has no pixels: its {side} has no spatial positions", "limit macs instead"
-        )
+    chosen = _matching(report, limit)
+    if limit.metric == "macs_per_pixel" and not report.totals.pixels:
+        raise _limit_error(limit, f"{report.model.name} has no pixels, so no MACs/pixel")
+    if limit.relative is not None and diff is None:
+        raise ValueError(f"{limit} is judged with a base only")
+    values = _values(report, limit, chosen, diff)
+    if not values:
+        return skipped(limit, argument or report.model.source, "the base has no such layers: they are new")
+    worst = min(values, key=lambda value: value.room)  # the first of equals
+    over = [value for value in values if value.room < 0]
+    kept = not over
     if limit.scope == "each":
-        values = [_of_layer(row, limit.metric, pixels) for row in rows]
-        worst = _worst(values, limit)
-        over = [row for row, value in zip(rows, values, strict=True) if not _keeps(value, limit)]
+        at_fault = [value.row for value in over if value.row is not None]
     else:
-        worst = sum((_of_layer(row, limit.metric, pixels) for row in rows), 0)
-        if limit.scope == "share":
-            whole = sum((_of_layer(row, limit.metric, pixels) for row in report.layers), 0)
-            if not whole:
-                raise _limit_error(limit, f"{report.model.name} has no {limit.metric}, so there is no share of them")
-            worst = Fraction(worst, whole)
-        over = list(rows) if not _keeps(worst, limit) and limit.comparison != ">=" else []
-    kept = _keeps(worst, limit)
-    incomplete = bool(report.uncounted) and limit.metric in ("macs", "flops", "macs_per_pixel")
-    if incomplete and limit.scope != "share":
-        exceeded = worst > limit.limit
-        incomplete = (limit.comparison == "<=" and not exceeded) or (limit.comparison == ">=" and not kept)
-        incomplete = incomplete or (limit.comparison == "==" and not exceeded)
+        at_fault = list(chosen) if not kept and limit.comparison != ">=" else []
+    uncounted = (*report.uncounted, *(diff.base.uncounted if diff is not None and limit.relative else ()))
+    is_open = bool(uncounted) and limit.metric in ("macs", "flops", "macs_per_pixel")
+    if is_open and limit.scope != "share" and not (limit.relative and diff is not None and diff.base.uncounted):
+        exceeded = worst.actual > worst.bound
+        is_open = not exceeded if limit.comparison != ">=" else not kept
     status = "pass" if kept else "warn" if limit.level == "warn" else "fail"
     reason = None
-    if incomplete:
+    if is_open:
         status = "warn" if limit.level == "warn" else "skip"
-        names = ", ".join(f"{item.op} ({item.calls} calls)" for item in report.uncounted)
+        names = ", ".join(dict.fromkeys(f"{item.op} ({item.calls} calls)" for item in uncounted))
         reason = f"the count is incomplete: {names}"
-    return BudgetResult(
-        model=argument if argument is not None else report.model.source,
-        metric=limit.metric,
-        scope=limit.scope,
-        comparison=limit.comparison,
-        limit=limit.limit,
-        actual=worst,
-        headroom=_headroom(worst, limit),
+    elif not kept and existing == "warn" and limit.relative is None and _was_no_better(over, limit):
+        status = "warn"
+        reason = "already over on base, and no worse"
+    is_exceeded = not kept and not is_open
+    return replace(
+        skipped(limit, argument if argument is not None else report.model.source, reason),
+        limit=worst.bound,
+        actual=worst.actual,
+        headroom=worst.room,
+        base=worst.base,
         status=status,
-        where=limit.where,
-        text=str(limit),
-        limit_text=limit.amount,
-        on=limit.on,
-        why=limit.why,
-        reason=reason,
-        violations=(len(over) if limit.scope == "each" else 1) if not kept and not incomplete else 0,
-        offenders=_offenders(over, report, limit) if not kept and not incomplete else (),
-        incomplete=incomplete and limit.level == "error",
+        violations=(len(over) if limit.scope == "each" else 1) if is_exceeded else 0,
+        offenders=_offenders(at_fault, report, limit) if is_exceeded else (),
+        growth=grown(diff, limit, at_fault) if is_exceeded and diff is not None else (),
+        incomplete=is_open and limit.level == "error",
+    )
+
+
+class _Value(NamedTuple):
+    """One value to judge: of a layer, where each is judged by itself; ``base`` is what it was."""
+
+    actual: int | Fraction
+    bound: int | Fraction
+    room: int | Fraction
+    base: int | Fraction | None
+    row: LayerRow | None = None
+
+
+def _values(report: Report, limit: Limit, chosen: Sequence[LayerRow], diff: Diff | None) -> list[_Value]:
+    """Give the values that a limit is for; layers without a base have no growth, and are left out."""
+    pixels = report.totals.pixels
+    if limit.scope == "each":
+        was = {} if diff is None else {id(layer.new): layer.old for layer in diff.layers if layer.old is not None}
+        found = []
+        for row in chosen:
+            old = was.get(id(row))
+            base = None if old is None or diff is None else _of_layer(old, limit.metric, diff.base.totals.pixels)
+            found.append(_value(_of_layer(row, limit.metric, pixels), base, limit, row))
+        return [value for value in found if value is not None]
+    actual = _sum(report.layers, chosen, limit, pixels)
+    base = None
+    if diff is not None and diff.base.model is not None:
+        before = [layer.old for layer in diff.layers if layer.old is not None]
+        matched = select(before, limit)
+        # What is the whole model has a base wherever the model has one.
+        if limit.on is None or matched:
+            base = _sum(before, matched, limit, diff.base.totals.pixels)
+    value = _value(actual, base, limit)
+    return [] if value is None else [value]
+
+
+def _value(
+    actual: int | Fraction, base: int | Fraction | None, limit: Limit, row: LayerRow | None = None
+) -> _Value | None:
+    bound = limit.bound(base)
+    if bound is None:
+        return None
+    if isinstance(bound, Fraction) and bound.denominator == 1:
+        bound = bound.numerator
+    return _Value(actual, bound, _headroom(actual, bound, limit.comparison), base, row)
+
+
+def _sum(rows: Sequence[LayerRow], chosen: Sequence[LayerRow], limit: Limit, pixels: int) -> int | Fraction:
+    if limit.metric == "macs_per_pixel" and not pixels:
+        return 0
+    part = sum((_of_layer(row, limit.metric, pixels) for row in chosen), 0)
+    if limit.scope != "share":
+        return part
+    whole = sum((_of_layer(row, limit.metric, pixels) for row in rows), 0)
+    return Fraction(part, whole) if whole else Fraction(0)
+
+
+def _was_no_better(over: Sequence[_Value], limit: Limit) -> bool:
+    """Whether everything that is over was over on the base, by as much or more."""
+    return all(
+        value.base is not None and _headroom(value.base, value.bound, limit.comparison) <= value.room for value in over
+    )
+
+
+def grown(diff: Diff, limit: Limit, at_fault: Sequence[LayerRow] = ()) -> tuple[Growth, ...]:
+    """Name the layers that brought a budget's figure from the base to where it is, the largest part first.
+
+    Those of a total stand with all the others in one row, so that they add up to what it grew.
+    Where each layer is judged by itself, only those at fault are named.
+    """
+    pixels = (diff.base.totals.pixels, diff.head.totals.pixels)
+    if limit.metric == "macs_per_pixel" and not all(pixels):
+        return ()
+    faulty = {id(row) for row in at_fault}
+    moved: list[Growth] = []
+    rest: list[tuple[int | Fraction, int | Fraction]] = []
+    for layer in diff.layers:
+        old, new = (
+            0 if row is None or not _is_chosen(row, limit) else _of_layer(row, limit.metric, per)
+            for row, per in zip((layer.old, layer.new), pixels, strict=True)
+        )
+        if limit.scope == "each" and id(layer.new) not in faulty:
+            continue
+        if old == new:
+            if old and limit.scope != "each":
+                rest.append((old, new))
+            continue
+        moved.append(Growth(layer.name, layer.type, layer.status, old, new, layer.why, layer.source))
+    if not moved:
+        return ()
+    # sorted is stable: of equal parts, the one that runs first.
+    moved.sort(key=lambda growth: growth.delta, reverse=limit.comparison != ">=")
+    shown = moved[:OFFENDERS]
+    if limit.scope != "each":
+        rest += [(growth.old, growth.new) for growth in moved[OFFENDERS:]]
+        if rest:
+            before, after = (sum((pair[i] for pair in rest), 0) for i in (0, 1))
+            shown.append(Growth(None, "", "", before, after, layers=len(rest)))
+    return tuple(shown)
+
+
+def select(rows: Sequence[LayerRow], limit: Limit) -> Sequence[LayerRow]:
+    """Choose the layers that a limit is for, which may be none."""
+    if limit.on is None:
+        return rows
+    return [row for row in rows if _is_chosen(row, limit)]
+
+
+def _is_chosen(row: LayerRow, limit: Limit) -> bool:
+    names, types = limit.layers, limit.type
+    return (names is None or pattern(names, ".").fullmatch(row.name) is not None) and (
+        types is None or pattern(types, ".").fullmatch(row.type) is not None
     )
 
 
@@ -222,15 +199,20 @@ def _matching(report: Report, limit: Limit) -> Sequence[LayerRow]:
         if limit.scope == "each" and not report.layers:
             raise _limit_error(limit, f"{report.model.name} has no layers")
         return report.layers
-    matcher = pattern(limit.on, ".")
-    rows = [row for row in report.layers if matcher.fullmatch(row.name)]
+    rows = select(report.layers, limit)
     if rows:
         return rows
-    if any(matcher.fullmatch(path) for path in report.groups):
-        help = [f"it is a block: for the layers in it write {limit.on}.**"]
+    names, types = limit.layers or "**", limit.type
+    named = [row for row in report.layers if pattern(names, ".").fullmatch(row.name)]
+    if types is not None and named:
+        kinds = sorted({row.type for row in named})
+        near = difflib.get_close_matches(types, kinds, n=3, cutoff=0.0)
+        help = [f"types of these layers: {', '.join(near)}"]
+    elif any(pattern(names, ".").fullmatch(path) for path in report.groups):
+        help = [f"it is a block: for the layers in it write {names}.**"]
     else:
-        names = [row.name for row in report.layers]
-        near = difflib.get_close_matches(limit.on, [*names, *report.groups], n=3, cutoff=0.0)
+        known = [row.name for row in report.layers]
+        near = difflib.get_close_matches(names, [*known, *report.groups], n=3, cutoff=0.0)
         help = [f"the nearest names: {', '.join(near)}"]
     raise _limit_error(limit, f"'{limit.on}' matches no layer of {report.model.name}", *help)
 
@@ -248,26 +230,12 @@ def _of_layer(row: LayerRow, metric: str, pixels: int) -> int | Fraction:
     return value
 
 
-def _keeps(value: int | Fraction, limit: Limit) -> bool:
-    if limit.comparison == "<=":
-        return value <= limit.limit
-    if limit.comparison == ">=":
-        return value >= limit.limit
-    return value == limit.limit
-
-
-def _headroom(value: int | Fraction, limit: Limit) -> int | Fraction:
+def _headroom(value: int | Fraction, bound: int | Fraction, comparison: str) -> int | Fraction:
     """What is left up to the limit; negative by how much it is missed."""
-    if limit.comparison == "<=":
-        return limit.limit - value
-    room = value - limit.limit
-    return room if limit.comparison == ">=" or room < 0 else -room
-
-
-def _worst(values: Sequence[int | Fraction], limit: Limit) -> int | Fraction:
-    """The value with the least headroom; the first of equals."""
-    rooms = [_headroom(value, limit) for value in values]
-    return values[rooms.index(min(rooms))]
+    if comparison == "<=":
+        return bound - value
+    room = value - bound
+    return room if comparison == ">=" or room < 0 else -room
 
 
 def _offenders(rows: Sequence[LayerRow], report: Report, limit: Limit) -> tuple[Offender, ...]:
@@ -287,14 +255,14 @@ def _offenders(rows: Sequence[LayerRow], report: Report, limit: Limit) -> tuple[
     )
 
 
-def skipped(limit: Limit, model: str, reason: str) -> BudgetResult:
+def skipped(limit: Limit, model: str, reason: str | None) -> BudgetResult:
     """Give the result of a limit that is not judged, and say why."""
     return BudgetResult(
         model=model,
         metric=limit.metric,
         scope=limit.scope,
         comparison=limit.comparison,
-        limit=limit.limit,
+        limit=limit.bound(None),
         actual=None,
         headroom=None,
         status="skip",
@@ -304,9 +272,12 @@ def skipped(limit: Limit, model: str, reason: str) -> BudgetResult:
         on=limit.on,
         why=limit.why,
         reason=reason,
+        level=limit.level,
+        is_relative=limit.relative is not None,
     )
 
 
+@lru_cache(maxsize=512)
 def pattern(text: str, separator: str) -> re.Pattern[str]:
     """Compile a pattern: ``*`` and ``?`` within a level, ``**`` across levels, also across none."""
     level = f"[^{re.escape(separator)}]"

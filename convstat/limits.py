@@ -2,15 +2,22 @@
 
 ::
 
-    budget  = metric [ "(" scope ")" ] [ "@" layers ] comparison amount       macs(share)@head.**<=20%
+    budget  = metric [ "(" scope ")" ] [ "@" layers ] comparison amount [ ":" level [ ":" why ] ]
     scope   = "total" (default) | "each" | "share"
-    layers  = a pattern of layer names: * within a level, ** across levels
+    layers  = names [ "%" type ] | "%" type
+    names   = a pattern of layer names: * within a level, ** across levels
+    type    = a pattern of layer types: Conv2d, Conv*
     comparison = "<=" | ">=" | "=="                                           inclusive
-    amount  = number [ unit ], or a percentage where the scope is share
+    amount  = number [ unit ]                                                 absolute
+            | ("+" | "-") number [ unit | "%" ]                               relative to a base
+            | number "%"                                                      where the scope is share
+    level   = "error" (default) | "warn" | "off"
 
-The same in a table has the keys metric, per, on, and max, min or exact.
+The same in a table has the keys metric, per, on, level, why, and max, min or exact (see limit_tables).
 On the command line it is ``--max macs=300M``: an unquoted ``<`` would be a redirection,
 and the shell would fail with the exit code of an exceeded budget.
+There growth has an option of its own, ``--max-growth macs=2%``,
+and so has each layer, ``--max-layer 'head.**:params=1M'``.
 """
 
 from __future__ import annotations
@@ -18,13 +25,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 
 from convstat import units
 from convstat.errors import (
-    ConfigError,
     ConvstatError,
     Diagnostic,
     Mark,
@@ -50,12 +55,23 @@ METRICS: Mapping[str, str] = MappingProxyType(
 
 SCOPES = ("total", "each", "share")
 LEVELS = ("error", "warn", "off")
+_MEANT = {
+    "weights": "weight_bytes",
+    "parameters": "params",
+    "macs/px": "macs_per_pixel",
+    "macs/pixel": "macs_per_pixel",
+    "trainable": "trainable_params",
+}
 COMPARISONS: Mapping[str, str] = MappingProxyType({"max": "<=", "min": ">=", "exact": "=="})
+OPTIONS = (*COMPARISONS, "max-growth", "max-layer")
+"""The options that take a budget."""
 
 _SUBJECT = r"(?P<metric>[A-Za-z_][\w/.\-]*)\s*(?:\(\s*(?P<scope>\w*)\s*\))?\s*(?:@\s*(?P<on>[^\s<>=]*))?"
 # Patterns, not compiled: re compiles and remembers each when it is first used.
-_SHORT = rf"(?as)\s*{_SUBJECT}\s*(?P<comparison><=|>=|==|=<|=>|<|>|=)\s*(?P<amount>.*?)\s*"
-_OPTION = rf"(?as)\s*{_SUBJECT}\s*=(?!=)\s*(?P<amount>.*?)\s*"
+_AMOUNT = r"(?P<amount>[^:]*?)\s*(?::\s*(?P<level>[^:]*?)\s*(?::\s*(?P<why>.*?)\s*)?)?"
+_SHORT = rf"(?as)\s*{_SUBJECT}\s*(?P<comparison><=|>=|==|=<|=>|<|>|=)\s*{_AMOUNT}"
+_OPTION = rf"(?as)\s*{_SUBJECT}\s*=(?!=)\s*{_AMOUNT}"
+_LAYER_OPTION = rf"(?as)\s*(?:(?P<on>[^\s<>=]*):)?(?P<metric>[A-Za-z_][\w/.\-]*)(?P<scope>(?!))?\s*=(?!=)\s*{_AMOUNT}"
 _NOT_INCLUSIVE = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">=", "=": "=="}
 
 
@@ -64,6 +80,8 @@ class Limit:
     """One budget, read.
 
     ``limit`` is exact; for a share, 1/5 is 20%. ``amount`` is the limit as it was written.
+    ``relative`` is ``amount`` where the limit is what may be added to the base, ``percent`` where it is a part of it.
+    ``on`` is a pattern of layers as it was written, ``backbone.**%Conv2d``.
     ``model`` is a pattern of the targets that it is for, None for all.
     """
 
@@ -77,6 +95,7 @@ class Limit:
     level: str = "error"
     why: str | None = None
     model: str | None = None
+    relative: str | None = None
 
     def __str__(self) -> str:
         scope = f"({self.scope})" if self.scope != "total" else ""
@@ -84,12 +103,39 @@ class Limit:
         return f"{self.metric}{scope}{on}{self.comparison}{self.amount}"
 
     @property
+    def short(self) -> str:
+        """The whole budget in the short form, its level and its reason included."""
+        why = f":{self.why}" if self.why else ""
+        return f"{self}:{self.level}{why}" if why or self.level != "error" else str(self)
+
+    @property
     def where(self) -> str:
         """The place of the budget: ``file:line``, or the option as it was written."""
         return f"{self.mark.file}:{self.mark.line}" if self.mark.source.is_file else self.mark.file
 
+    @property
+    def layers(self) -> str | None:
+        """The pattern of names; None for all layers."""
+        return None if self.on is None else (self.on.rpartition("%")[0] or "**") if "%" in self.on else self.on
 
-class _LimitError(Exception):
+    @property
+    def type(self) -> str | None:
+        """The pattern of types; None for all types."""
+        return self.on.rpartition("%")[2] if self.on is not None and "%" in self.on else None
+
+    def bound(self, base: int | Fraction | None) -> int | Fraction | None:
+        """Give the limit itself: of a relative one, what it is of this base, None where there is no base.
+
+        Two percent more than 100 is 102, exactly; a percentage of a count is a fraction, and stays one.
+        """
+        if self.relative is None:
+            return self.limit
+        if base is None:
+            return None
+        return base + self.limit if self.relative == "amount" else base * (1 + self.limit)
+
+
+class LimitError(Exception):
     """A part of a budget that cannot be read; ``part`` is the text or the key at fault."""
 
     def __init__(self, message: str, part: str, *help: str) -> None:
@@ -103,98 +149,79 @@ def read_short(text: str, mark: Mark) -> Limit:
     try:
         match = re.fullmatch(_SHORT, text)
         if match is None:
-            raise _LimitError(
+            raise LimitError(
                 f"'{text}' is not a budget", text, "write METRIC<=AMOUNT: params<=5M, macs(each)@head.**<=1M"
             )
         comparison = match["comparison"]
         if comparison in _NOT_INCLUSIVE:
             right = _NOT_INCLUSIVE[comparison]
             fixed = text.replace(comparison, right, 1).strip()
-            raise _LimitError(f"a budget compares with <=, >= or ==, not {comparison}", comparison, f"write {fixed}")
+            raise LimitError(f"a budget compares with <=, >= or ==, not {comparison}", comparison, f"write {fixed}")
         return _limit(match, comparison, match["amount"], mark)
-    except _LimitError as problem:
+    except LimitError as problem:
         raise SpecError(_diagnostic(problem, text, mark)) from None
 
 
 def read_option(option: str, text: str) -> Limit:
-    """Read ``--max macs=300M``; ``option`` is max, min or exact. Raises UsageError."""
+    """Read ``--max macs=300M``; ``option`` is one of OPTIONS. Raises UsageError."""
     source = SourceText(f"--{option} {text}", text, is_file=False)
     mark = Mark(source, 1, 1, max(1, len(text)))
     try:
-        match = re.fullmatch(_OPTION, text)
+        match = re.fullmatch(_LAYER_OPTION if option == "max-layer" else _OPTION, text)
         if match is None:
             raise _option_problem(option, text)
-        return _limit(match, COMPARISONS[option], match["amount"], mark)
-    except _LimitError as problem:
+        return _limit(match, COMPARISONS.get(option, "<="), match["amount"], mark, option)
+    except LimitError as problem:
         raise UsageError(_diagnostic(problem, text, mark)) from None
 
 
-def _option_problem(option: str, text: str) -> _LimitError:
+def _option_problem(option: str, text: str) -> LimitError:
     short = re.fullmatch(_SHORT, text)
-    if short is None:
-        return _LimitError(
-            f"--{option} takes METRIC=AMOUNT, not '{text}'", text, f"for example --{option} params=5M", _known_metrics()
+    if option == "max-layer":
+        return LimitError(
+            f"--max-layer takes [LAYERS:]METRIC=AMOUNT, not '{text}'",
+            text,
+            "for example --max-layer 'head.**:params=1M'",
+        )
+    if short is None or option == "max-growth":
+        amount = "2%" if option == "max-growth" else "5M"
+        return LimitError(
+            f"--{option} takes METRIC=AMOUNT, not '{text}'",
+            text,
+            f"for example --{option} params={amount}",
+            known_metrics(),
         )
     subject = text[: short.start("comparison")].strip()
     comparison = _NOT_INCLUSIVE.get(short["comparison"], short["comparison"])
     meant = next(name for name, sign in COMPARISONS.items() if sign == comparison)
-    return _LimitError(
+    return LimitError(
         f"--{option} takes METRIC=AMOUNT: the option already says the direction, and limits are inclusive",
         short["comparison"],
         f"write --{meant} {subject}={short['amount']}",
     )
 
 
-def read_table(table: Mapping[str, object], mark: Mark, marks: Mapping[str, Mark]) -> list[Limit]:
-    """Read the long form, whose keys are known; one limit for each of max, min and exact. Raises ConfigError."""
-    problems: list[Diagnostic] = []
-
-    def word(key: str, choices: Sequence[str] | None = None, default: str | None = None) -> str | None:
-        value = table.get(key, default)
-        place = marks.get(key, mark)
-        if value is None or (isinstance(value, str) and value and (choices is None or value in choices)):
-            return value
-        help = () if choices is None else (*did_you_mean(str(value), choices), f"it is one of {', '.join(choices)}")
-        problems.append(Diagnostic(f"{key} of a budget cannot be '{value}'", place, help=help))
-        return None
-
-    level = word("level", LEVELS, "error") or "error"
-    scope = word("per", SCOPES, "total") or "total"
-    why, model, on, metric = word("why"), word("model"), word("on"), word("metric")
-    bounds = [key for key in COMPARISONS if key in table]
-    if "metric" not in table:
-        problems.append(Diagnostic("a budget needs a metric", mark, help=(_known_metrics(),)))
-    if not bounds:
-        problems.append(Diagnostic("a budget needs max, min or exact", mark, help=('for example max = "5M"',)))
-    limits = []
-    for key in bounds if metric else ():
-        value = table[key]
-        place = marks.get(key, mark)
-        if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
-            problems.append(Diagnostic(f"{key} of a budget must be a number or a text such as '5M'", place))
-            continue
-        amount = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
-        try:
-            limits.append(_make(str(metric), scope, on, COMPARISONS[key], amount, place, level, why, model))
-        except _LimitError as problem:
-            place = marks.get({"metric": "metric", "scope": "per", "on": "on"}.get(problem.part, key), mark)
-            problems.append(Diagnostic(str(problem), place, help=problem.help))
-    if problems:
-        # A wrong metric is wrong for max and for min: say it once.
-        raise ConfigError(list(dict.fromkeys(problems)))
-    return limits
-
-
-def _limit(match: re.Match[str], comparison: str, amount: str, mark: Mark) -> Limit:
+def _limit(match: re.Match[str], comparison: str, amount: str, mark: Mark, option: str = "") -> Limit:
+    scope = "each" if option == "max-layer" else match["scope"] or "total"
+    on = match["on"] if option != "max-layer" or match["on"] is not None else "**"
     try:
-        return _make(match["metric"], match["scope"] or "total", match["on"], comparison, amount, mark)
-    except _LimitError as problem:
+        level = match["level"] if match["level"] is not None else "error"
+        if level not in LEVELS:
+            help = (*did_you_mean(level, LEVELS), f"behind a limit stands its level: {', '.join(LEVELS)}")
+            raise LimitError(f"unknown level '{level}'", "level", *help)
+        if option == "max-growth":
+            # Growth is what may be added: here 2% needs no sign.
+            amount = amount if amount[:1] in ("+", "-", "") else f"+{amount}"
+            if scope == "share":
+                raise LimitError("a share has no growth", "scope", "limit the share itself with --max")
+        return make(match["metric"], scope, on, comparison, amount, mark, level, match["why"] or None)
+    except LimitError as problem:
         # The caret goes under the part that is at fault.
         part = match[problem.part] if problem.part in match.groupdict() else problem.part
-        raise _LimitError(str(problem), part or match.string.strip(), *problem.help) from None
+        raise LimitError(str(problem), part or match.string.strip(), *problem.help) from None
 
 
-def _make(
+def make(
     metric: str,
     scope: str,
     on: str | None,
@@ -205,66 +232,83 @@ def _make(
     why: str | None = None,
     model: str | None = None,
 ) -> Limit:
+    """Make a limit of its parts; raises LimitError with the part at fault."""
     # What help says can be typed where the budget was typed.
     sign = comparison if mark.source.is_file else "="
     if metric not in METRICS:
-        meant = {"weights": "weight_bytes", "macs/px": "macs_per_pixel", "macs/pixel": "macs_per_pixel"}.get(metric)
-        help = (f"did you mean '{meant}'?",) if meant else did_you_mean(metric, METRICS)
-        raise _LimitError(f"unknown metric '{metric}'", "metric", *help, _known_metrics())
+        help = did_you_mean(metric, METRICS)
+        if meant := _MEANT.get(metric.lower()):
+            help = (f"did you mean '{meant}'?",)
+        elif metric in ("act", "act_peak", "peak_activation_bytes", "activation_bytes"):
+            help = ("the memory of activations is not counted",)
+        raise LimitError(f"unknown metric '{metric}'", "metric", *help, known_metrics())
     if scope not in SCOPES:
-        help = did_you_mean(scope, SCOPES)
-        raise _LimitError(f"unknown scope '{scope}'", "scope", *help, f"it is one of {', '.join(SCOPES)}")
+        help = ("did you mean 'each'?",) if scope in ("max", "layer") else did_you_mean(scope, SCOPES)
+        raise LimitError(f"unknown scope '{scope}'", "scope", *help, f"it is one of {', '.join(SCOPES)}")
     if on == "":
-        raise _LimitError("a pattern of layer names is missing after @", "on", "for example @backbone.**")
+        raise LimitError("a pattern of layer names is missing after @", "on", "for example @backbone.**")
+    if on is not None and on.endswith("%"):
+        raise LimitError("a type of layer is missing after %", "on", f"for example @{on}Conv2d")
     if metric == "layers" and scope == "each":
-        raise _LimitError("each layer is one layer: layers can be limited in total only", "scope")
+        raise LimitError("each layer is one layer: layers can be limited in total only", "scope")
     if scope == "share" and on is None:
-        raise _LimitError(
+        raise LimitError(
             "a share is a part of the whole model, but it is not said which part",
             "scope",
             f"name the layers: {metric}(share)@head.**{sign}20%",
         )
-    return Limit(metric, scope, on, comparison, _amount(metric, scope, sign, amount), amount, mark, level, why, model)
+    limit, relative = _amount(metric, scope, sign, amount)
+    return Limit(metric, scope, on, comparison, limit, amount, mark, level, why, model, relative)
 
 
-def _amount(metric: str, scope: str, sign: str, text: str) -> int | Fraction:
-    """Read the limit in the metric's unit, exactly."""
+def _amount(metric: str, scope: str, sign: str, text: str) -> tuple[int | Fraction, str | None]:
+    """Read the limit in the metric's unit, exactly, and how it is relative, if it is."""
     if not text:
-        raise _LimitError("the limit is missing", "amount", f"for example {metric}{sign}5M")
-    if text[0] in "+-":
-        raise _LimitError(
-            f"'{text}' is relative to a base, and there is no base to compare with here",
-            "amount",
-            f"write the limit itself: {metric}{sign}{'2MiB' if metric == 'weight_bytes' else '5M'}",
-        )
+        raise LimitError("the limit is missing", "amount", f"for example {metric}{sign}5M")
     try:
+        if text[0] in "+-":
+            if scope == "share":
+                raise LimitError(
+                    f"a share is a percentage of the whole, and '{text}' is relative to a base",
+                    "amount",
+                    f"write the share itself: {metric}(share)@head.**{sign}20%",
+                    f"or limit how these layers grow: {metric}@head.**{sign}+2%",
+                )
+            grown = units.parse(text[1:-1], {}) / 100 if text.endswith("%") else _plain_amount(metric, text[1:])
+            return (-grown if text[0] == "-" else grown), "percent" if text.endswith("%") else "amount"
         if scope == "share":
             if not text.endswith("%"):
-                raise _LimitError(
+                raise LimitError(
                     f"a share is a percentage, and '{text}' has no %",
                     "amount",
                     f"for example {metric}(share)@head.**{sign}20%",
                 )
-            return units.parse(text[:-1], {}) / 100
+            return units.parse(text[:-1], {}) / 100, None
         if text.endswith("%"):
-            raise _LimitError(
+            raise LimitError(
                 f"'{text}' is a percentage, but of what is not said",
                 "amount",
+                f"for {text} more than the base write a sign: {metric}{sign}+{text}",
                 f"for a part of the whole model write {metric}(share)@LAYERS{sign}{text}",
                 f"for a limit write an amount: {metric}{sign}5M",
             )
-        if metric == "macs_per_pixel":
-            return units.parse(text)
-        return units.parse_whole(text, units.BYTES if metric == "weight_bytes" else units.COUNT)
+        return _plain_amount(metric, text), None
     except units.UnitError as error:
-        raise _LimitError(error.message, "amount", *([error.help] if error.help else [])) from None
+        raise LimitError(error.message, "amount", *([error.help] if error.help else [])) from None
 
 
-def _known_metrics() -> str:
+def _plain_amount(metric: str, text: str) -> int | Fraction:
+    if metric == "macs_per_pixel":
+        return units.parse(text)
+    return units.parse_whole(text, units.BYTES if metric == "weight_bytes" else units.COUNT)
+
+
+def known_metrics() -> str:
+    """Name every metric, for a message."""
     return f"metrics: {', '.join(METRICS)}"
 
 
-def _diagnostic(problem: _LimitError, text: str, mark: Mark) -> Diagnostic:
+def _diagnostic(problem: LimitError, text: str, mark: Mark) -> Diagnostic:
     """Put the caret under the part at fault, where the text stands as it is on the line of the mark."""
     start = mark.text.find(text, mark.column - 1)
     offset = text.find(problem.part)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat import budget, config, limits
+from convstat import budget, config, limit_tables, limits
 from convstat.budget import Check, judge
 from convstat.config import Config
 from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
@@ -138,7 +138,8 @@ def test_every_result_carries_its_place_and_exact_numbers() -> None:
     assert ("net.yaml:3", "macs<=100k", "100k") == (result.where, result.text, result.limit_text)
     document = result.to_dict()
     assert (100_000, MACS, 100_000 - MACS) == tuple(document[key] for key in ("limit", "actual", "headroom"))
-    assert {"limit": "100000", "actual": str(MACS), "headroom": str(100_000 - MACS)} == document["exact"]
+    exact = {"limit": "100000", "actual": str(MACS), "headroom": str(100_000 - MACS), "base": None}
+    assert exact == document["exact"]
     assert json.loads(json.dumps(document)) == document
 
 
@@ -289,9 +290,18 @@ def test_exceeded_beats_incomplete() -> None:
         ("params<=5B", 13, "unknown unit 'B' in '5B'", "B is bytes; for billions write G"),
         ("weight_bytes<=5M", 19, "unknown unit 'M' in '5M'", "did you mean MB"),
         ("params<=1.0005k", 13, "'1.0005k' is 1,000.5, which is not a whole number", "the nearest are 1000 and 1001"),
-        ("params<=+2%", 13, "'+2%' is relative to a base, and there is no base", "write the limit itself"),
-        ("params<=+0", 13, "'+0' is relative to a base, and there is no base", "write the limit itself"),
+        ("macs(share)@a<=+2%", 20, "a share is a percentage of the whole, and '+2%' is relative", "macs@head.**<=+2%"),
+        ("params<=+2m", 13, "unknown unit 'm' in '2m'", "did you mean M?"),
+        ("params<=+", 13, "'' is not an amount", "write a number"),
+        ("params<=+1.5", 13, "'1.5' is 1.5, which is not a whole number", "the nearest are 1 and 2"),
+        ("params<=5%", 13, "'5%' is a percentage, but of what is not said", "params<=+5%"),
         ("params<=5%", 13, "'5%' is a percentage, but of what is not said", "params(share)@LAYERS<=5%"),
+        ("act_peak<=5M", 5, "unknown metric 'act_peak'", "the memory of activations is not counted"),
+        ("peak_activation_bytes<=5MiB", 5, "unknown metric 'peak_activation_bytes'", "is not counted"),
+        ("macs(max)@a<=1", 10, "unknown scope 'max'", "did you mean 'each'?"),
+        ("macs@a%<=2", 10, "a type of layer is missing after %", "for example @a%Conv2d"),
+        ("params<=5M:wran", 16, "unknown level 'wran'", "did you mean 'warn'?"),
+        ("params<=5M:", 5, "unknown level ''", "behind a limit stands its level: error, warn, off"),
         ("params<5M", 11, "a budget compares with <=, >= or ==, not <", "write params<=5M"),
         ("params=5M", 11, "a budget compares with <=, >= or ==, not =", "write params==5M"),
         ("params<=", 5, "the limit is missing", "for example params<=5M"),
@@ -314,7 +324,7 @@ def test_the_options_and_the_table_and_the_short_form_are_one_grammar() -> None:
     """``--max macs=300M``, a table and ``macs<=300M`` give the same limit."""
     expected = limit("macs<=300M")
     source = SourceText("pyproject.toml", "[[tool.convstat.budget]]")
-    table = limits.read_table({"metric": "macs", "max": "300M"}, Mark(source, 1, 1), {})
+    table = limit_tables.read_table({"metric": "macs", "max": "300M"}, Mark(source, 1, 1), {})
     for read in (limits.read_option("max", "macs=300M"), *table):
         assert (str(expected), expected.limit) == (str(read), read.limit)
     assert limit("macs(each)@a.**>=2k").limit == limits.read_option("min", "macs(each)@a.**=2k").limit
@@ -352,7 +362,7 @@ def test_a_table_may_hold_several_bounds() -> None:
     ]
     entry = config.parse("\n".join(["[[budget]]", *keys]), "convstat.toml").budgets[0]
     assert isinstance(entry.written, dict)
-    high, low = limits.read_table(entry.written, entry.mark, entry.marks)
+    high, low = limit_tables.read_table(entry.written, entry.mark, entry.marks)
     assert ("macs_per_pixel(each)@a.**<=0.1", Fraction(1, 10), "warn", "x") == (
         str(high),
         high.limit,
@@ -372,7 +382,7 @@ def test_a_table_may_hold_several_bounds() -> None:
         ('metric = "params"\nmax = true', 3, "max of a budget must be a number or a text such as '5M'"),
         ('metric = "params"\nmax = "5m"', 3, "unknown unit 'm' in '5m'"),
         ('metric = "params"\nmax = 5\nlevel = "warning"', 4, "level of a budget cannot be 'warning'"),
-        ('metric = "params"\nmax = 5\nper = "layer"', 4, "per of a budget cannot be 'layer'"),
+        ('metric = "params"\nmax = 5\nper = "op"', 4, "per of a budget cannot be 'op'"),
         ("metric = 3\nmax = 5", 2, "metric of a budget cannot be '3'"),
     ],
 )
@@ -381,7 +391,7 @@ def test_a_mistake_in_a_table_is_shown_at_its_line(lines: str, place: int, messa
     entry = config.parse(f"[[budget]]\n{lines}\n", "convstat.toml").budgets[0]
     assert isinstance(entry.written, dict)
     with pytest.raises(ConfigError) as caught:
-        limits.read_table(entry.written, entry.mark, entry.marks)
+        limit_tables.read_table(entry.written, entry.mark, entry.marks)
     assert [(place, message)] == [(d.mark.line if d.mark else 0, d.message) for d in caught.value.diagnostics]
 
 
@@ -453,10 +463,10 @@ def test_a_pattern_of_models_stays_within_a_folder() -> None:
     assert pattern("configs/*.yaml", "/").fullmatch("configs/net.yaml")
     assert not pattern("configs/*.yaml", "/").fullmatch("configs/mobile/net.yaml")
     assert pattern("configs/**", "/").fullmatch("configs/mobile/net.yaml")
-    [for_all] = limits.read_table(
+    [for_all] = limit_tables.read_table(
         {"metric": "params", "max": 1, "model": "net.yaml"}, Mark(SourceText("c.toml", ""), 1, 1), {}
     )
-    [for_small] = limits.read_table(
+    [for_small] = limit_tables.read_table(
         {"metric": "params", "max": 1, "model": "net.yaml#small"}, Mark(SourceText("c.toml", ""), 1, 1), {}
     )
     assert (True, True) == tuple(budget._is_for(for_all, name) for name in ("net.yaml", "./net.yaml#small"))

@@ -8,7 +8,7 @@ import tomllib
 import jsonschema
 import pytest
 
-from convstat import config, limits
+from convstat import config, limit_tables, limits
 from convstat.cli.run import run
 from convstat.config_schema import config_schema
 from convstat.errors import ConfigError
@@ -21,6 +21,11 @@ SETTINGS = [
     'budget = ["params<=5M", "macs(share)@head.**<=20%"]\n',
     '[[budget]]\nmetric = "macs"\nmax = "300M"\nmin = 1\non = "head.*"\nper = "each"\nlevel = "warn"\nwhy = "so"\n',
     '[[budget]]\nmetric = "macs_per_pixel"\nexact = 432.5\nmodel = "configs/*.yaml"\n',
+    'base = "origin/main"\nmissing-baseline = "skip"\nexisting = "warn"\n',
+    '[[budget]]\nmetric = "macs"\nmax = "+2%"\non = "head.**%Conv2d"\nper = "layer"\n',
+    'base = ""\n',
+    'missing-baseline = "ignore"\n',
+    'existing = "warm"\n',
     'modle = "net.yaml"\n',
     "batch = 0\n",
     "batch = true\n",
@@ -47,7 +52,7 @@ def is_read(text: str) -> bool:
             if isinstance(entry.written, str):
                 limits.read_short(entry.written, entry.mark)
             else:
-                limits.read_table(entry.written, entry.mark, entry.marks)
+                limit_tables.read_table(entry.written, entry.mark, entry.marks)
     except ConfigError:
         return False
     return True
@@ -66,7 +71,7 @@ def test_both_verdicts_and_every_key_occur() -> None:
     good = [tomllib.loads(text) for text in SETTINGS if is_read(text)]
     assert set(config.KEYS) == {key for table in good for key in table}
     budgets = [entry for table in good for entry in table.get("budget", ()) if isinstance(entry, dict)]
-    assert set(config.BUDGET_KEYS) == {key for entry in budgets for key in entry}
+    assert set(limit_tables.BUDGET_KEYS) == {key for entry in budgets for key in entry}
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

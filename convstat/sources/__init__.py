@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convstat.errors import UsageError, did_you_mean
+from convstat.revisions import split
 
 if TYPE_CHECKING:
     from convstat.spec import Spec
@@ -20,6 +21,7 @@ FORMS = (
     "a Python model:   package.module:build, path/to/file.py:Net",
     "a zoo model:      torchvision/resnet50, timm/mobilenetv3_small_100",
     "a saved report:   report.json",
+    "at a revision:    main:configs/net.yaml, v1.0:report.json",
 )
 """The forms of a target, for messages."""
 
@@ -34,13 +36,14 @@ class Target:
     """A target as written, and what its form says it is.
 
     ``kind`` is ``spec``, ``inline``, ``module``, ``zoo`` or ``report``;
-    ``path`` is what is named without its ``#variant``.
+    ``path`` is what is named without its ``#variant`` and its ``revision``, the state of a git repository.
     """
 
     argument: str
     kind: str
     path: str
     variant: str | None = None
+    revision: str | None = None
 
     @property
     def needs_torch(self) -> bool:
@@ -55,14 +58,16 @@ class Target:
             return inline.read(self.argument)
         from convstat.sources import yaml
 
-        return yaml.read(self.path)
+        return yaml.read(self.path) if self.revision is None else yaml.read_at(self.revision, self.path)
 
 
 def resolve(argument: str) -> Target:
     """Tell what kind of target an argument is.
 
     >>> resolve("net.yaml#small")
-    Target(argument='net.yaml#small', kind='spec', path='net.yaml', variant='small')
+    Target(argument='net.yaml#small', kind='spec', path='net.yaml', variant='small', revision=None)
+    >>> resolve("main:net.yaml").revision
+    'main'
     >>> resolve("Conv2d(3, 8, 3)").kind
     'inline'
     >>> resolve("nets/unet.py:UNet").kind, resolve("torchvision/vit_b_16").kind
@@ -71,10 +76,10 @@ def resolve(argument: str) -> Target:
     if _INLINE.fullmatch(argument):
         return Target(argument, "inline", argument)
     path, _, variant = argument.partition("#")
-    if path == "-" or path.endswith((".yaml", ".yml")):
-        return Target(argument, "spec", path, variant or None)
-    if path.endswith(".json"):
-        return Target(argument, "report", path)
+    if path == "-" or path.endswith((".yaml", ".yml", ".json")):
+        kind = "report" if path.endswith(".json") else "spec"
+        revision, place = split(path) or (None, path)
+        return Target(argument, kind, place, variant or None if kind == "spec" else None, revision)
     if path.startswith(("torchvision/", "timm/")):
         return Target(argument, "zoo", path, variant or None)
     if _ENTRY.fullmatch(argument):

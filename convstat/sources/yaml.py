@@ -31,6 +31,19 @@ def read(path: str) -> Spec:
     return read_text(_decoded(data, path), path)
 
 
+def read_at(revision: str, path: str) -> Spec:
+    """Read a spec as it is at a revision of the git repository."""
+    from convstat import revisions
+
+    name = f"{revision}:{path}"
+    return parse(revisions.read(revision, path), name)
+
+
+def parse(data: bytes, name: str) -> Spec:
+    """Read a spec from the bytes of a file; ``name`` is what messages call it."""
+    return read_text(_decoded(data, name), name)
+
+
 def _decoded(data: bytes, name: str) -> str:
     if b"\0" in data[:4096]:
         raise SpecError(f"{name} is not a text file", help="a spec is YAML in UTF-8")

@@ -8,9 +8,10 @@ from pathlib import PurePath
 from types import MappingProxyType
 
 from convstat import layers
-from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.errors import Diagnostic, Mark, SourceText, did_you_mean
 from convstat.spec import shipped
 from convstat.spec.body import MAX_CALLS
+from convstat.spec.budgets import read_budgets
 from convstat.spec.inputs import ordered, read_inputs, read_variants
 from convstat.spec.items import GROUPS, check_name, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree, load
@@ -139,8 +140,7 @@ class Compiler:
         self.check_calls()
         variants = read_variants(self, entries.get("models"), inputs)
         outputs = tuple(Ref(word.text, word.mark) for word in self.words(entries.get("outputs"), "the name of an item"))
-        budget = tuple((word.text, word.mark) for word in self.words(entries.get("budget"), "a budget"))
-        self.check_budget(budget)
+        budget = read_budgets(entries.get("budget"), self.problems)
         title, note = entries.get("name"), entries.get("note")
         read = {read for block in self.blocks.values() for read in block.reads} | self.used | self.read_by_variables()
         return Plan(
@@ -187,18 +187,6 @@ class Compiler:
             else:
                 self.problems.add(f"{what} is expected here", item.mark)
         return found
-
-    def check_budget(self, budget: tuple[tuple[str, Mark], ...]) -> None:
-        """Report budgets that cannot be read: they would be found only by whoever enforces them."""
-        if not budget:
-            return
-        from convstat.limits import read_short
-
-        for text, mark in budget:
-            try:
-                read_short(text, mark)
-            except SpecError as error:
-                self.problems.include(error.diagnostics)
 
     # Variables.
 

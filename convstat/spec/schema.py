@@ -12,6 +12,7 @@ from typing import Any
 
 from convstat import layers
 from convstat.layers.base import Layer
+from convstat.limit_tables import BUDGET_KEYS, table_schema
 from convstat.spec import shipped
 from convstat.spec.inputs import DTYPES
 from convstat.spec.items import GROUPS, MERGES, MODIFIERS, SHORTCUTS, is_merge
@@ -110,6 +111,7 @@ def _properties() -> Schema:
         "properties": {"input": read, "note": {"type": "string"}},
         "additionalProperties": _VALUE,
     }
+    budget = {"anyOf": [{"type": "string"}, table_schema([key for key in BUDGET_KEYS if key != "model"])]}
     return {
         "convstat": {"description": "The version of the grammar", "const": 1},
         "name": {"description": "What the model is called", "type": "string"},
@@ -131,7 +133,7 @@ def _properties() -> Schema:
         "outputs": {"description": "What comes out, where it is not the last item alone", **_REFERENCES},
         "budget": {
             "description": "Limits that convstat check enforces: macs<=600M",
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "anyOf": [budget, {"type": "array", "items": budget, "minItems": 1}],
         },
     }
 
