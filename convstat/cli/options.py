@@ -162,6 +162,12 @@ COUNTER_NAMES = (
     "torchinfo",
     "ultralytics-thop",
     "thop",
+    "torchscan",
+    "torchstat",
+    "fvcore",
+    "torchprofile",
+    "calflops",
+    "deepspeed",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 
@@ -224,7 +230,7 @@ Format = Annotated[
         "-f",
         "--format",
         metavar="FORMAT",
-        help="table, json, csv or markdown (default: table).",
+        help="table, tree, json, csv, markdown and more: see convstat list formats (default: table).",
         rich_help_panel=SHOW,
         autocompletion=complete_format,
     ),
