@@ -58,7 +58,7 @@ def check(
     targets, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "check")
     session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
-    with session.writing(targets) as (outputs, _):
+    with session.writing(targets, "check") as (outputs, _):
         result = budget.check(
             targets,
             overrides,

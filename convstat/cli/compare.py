@@ -39,7 +39,7 @@ def compare(
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
-    with session.writing(targets) as (outputs, progress):
+    with session.writing(targets, "comparison") as (outputs, progress):
         comparison = sweep.compare(
             targets,
             assignments,

@@ -69,6 +69,6 @@ def render(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
         quiet=quiet, verbose=verbose, needs_settings=False,
     )  # fmt: skip
-    with session.writing(reports) as (outputs, _):
+    with session.writing(reports, "report") as (outputs, _):
         session.write(outputs, [api.load_report(path) for path in reports])
     return ExitCode.OK

@@ -74,6 +74,10 @@ def counters() -> tuple[Entry, ...]:
             "version": counter.version() or "not installed",
             "unit": counter.unit,
             "default": "runs by default" if name in DEFAULT else "",
+            # A counter of another package may say less of itself.
+            "counts": getattr(counter, "counts", ""),
+            "defects": tuple(getattr(counter, "defects", ())),
+            "install": "" if counter.version() else counter.help,
         }
         for name, counter in COUNTERS.items()
     )
@@ -81,11 +85,17 @@ def counters() -> tuple[Entry, ...]:
 
 def formats() -> tuple[Entry, ...]:
     """The output formats."""
+    from convstat.render.base import KINDS
     from convstat.render.formats import RENDERERS
 
     RENDERERS.load_plugins()
     return tuple(
-        {"name": name, "about": renderer.about, "suffixes": " ".join(renderer.suffixes)}
+        {
+            "name": name,
+            "about": renderer.about,
+            "expresses": "anything" if renderer.expresses == tuple(KINDS) else ", ".join(renderer.expresses),
+            "suffixes": " ".join(renderer.suffixes),
+        }
         for name, renderer in RENDERERS.items()
     )
 
@@ -156,6 +166,9 @@ def _names(entry: Entry) -> tuple[str, ...]:
     return full, full.rpartition("/")[2]
 
 
+COUNTER_FACTS = {"unit": "unit", "counts": "counts", "install": "install", "defects": "wrong"}
+"""What is said of a counter on lines of its own, and how it is led."""
+
 LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
     "layers": (layers, "layers", "family"),
     "blocks": (blocks, "blocks", None),
@@ -201,6 +214,7 @@ def list_(
         )
     read, title, group = LISTS[what]
     session = Session(format=format, width=width, ascii=ascii, needs_settings=False)
-    with session.writing(()) as (outputs, _):
-        session.write(outputs, [Listing(title, matching(read(), what, pattern), group)])
+    with session.writing((), "listing") as (outputs, _):
+        facts = COUNTER_FACTS if what == "counters" else {}
+        session.write(outputs, [Listing(title, matching(read(), what, pattern), group, facts)])
     return ExitCode.OK

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convstat.errors import OutputError, UsageError
-from convstat.render.base import DEFAULT_WIDTH, Options, Renderer
+from convstat.render.base import DEFAULT_WIDTH, Options, Renderer, kind_of
 from convstat.render.console import standard_error, standard_output
 from convstat.render.formats import RENDERERS
 
@@ -49,7 +49,9 @@ class Outputs:
         width: int | None = None,
         inputs: Sequence[str] = (),
         silent: bool = False,
+        kind: str | None = None,
     ) -> None:
+        """Take the outputs as they were asked for; ``kind`` is the kind of result that the command makes."""
         self.renderer = RENDERERS.named(format or "table")
         self.options = options
         self.width = width
@@ -70,7 +72,20 @@ class Outputs:
             seen.add(real)
             self._protect(path, inputs)
             self.files.append(File(path, renderer))
+        if kind is not None:
+            self._require(kind)
         self._refuse_idle_options()
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether standard output is a table, or nothing but notes."""
+        return not self.silent and (self.owner or self.renderer).name == "table"
+
+    def _require(self, kind: str) -> None:
+        """Refuse formats that cannot say what is asked for."""
+        shown = [] if self.silent else [self.owner or self.renderer, self.renderer]
+        for renderer in (*shown, *(file.renderer for file in self.files)):
+            RENDERERS.require(renderer, kind)
 
     def _refuse_idle_options(self) -> None:
         """Refuse options about what is shown where every output holds everything."""
@@ -125,8 +140,11 @@ class Outputs:
 
     def write(self, results: Sequence[Result]) -> None:
         """Write the results everywhere; standard output last."""
+        for kind in dict.fromkeys(map(kind_of, results)):
+            self._require(kind)
         for file in self.files:
-            text = file.renderer.render(results, self.options._replace(width=self.width or DEFAULT_WIDTH))
+            options = self.options._replace(width=self.width or DEFAULT_WIDTH, title=_title(file))
+            text = file.renderer.render(results, options)
             try:
                 _write(file.path, text)
             except OSError as error:
@@ -145,6 +163,13 @@ class Outputs:
             terminal = standard_output(width=self.width, ascii=self.options.ascii)
         options = self.options._replace(width=self.width or terminal.width, ascii=terminal.ascii)
         renderer.show(results, options, terminal)
+
+
+def _title(file: File) -> str | None:
+    """What a file is called without what says its format: ``mobile`` for ``mobile.comment.md``."""
+    name = os.path.basename(file.path)
+    longest = max((s for s in file.renderer.suffixes if name.lower().endswith(s)), key=len, default="")
+    return name[: len(name) - len(longest)].strip(" .-_") or None
 
 
 def _try(path: str) -> None:

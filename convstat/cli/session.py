@@ -120,8 +120,8 @@ class Session:
         )
 
     @contextmanager
-    def writing(self, targets: Sequence[str]) -> Iterator[tuple[Outputs, Progress]]:
-        """See that all outputs can be written, then let the work be done."""
+    def writing(self, targets: Sequence[str], kind: str | None = None) -> Iterator[tuple[Outputs, Progress]]:
+        """See that all outputs can be written and can say this kind of result, then let the work be done."""
         inputs = [target.partition("#")[0] for target in targets]
         outputs = Outputs(
             self.format or self.config.format,
@@ -130,6 +130,7 @@ class Session:
             width=self.width,
             inputs=inputs,
             silent=self.quiet > 1,
+            kind=kind,
         )
         with outputs, Progress(enabled=not self.quiet) as progress:
             yield outputs, progress
@@ -159,8 +160,11 @@ class Session:
             self.detail(NOTE)
 
     def write(self, outputs: Outputs, results: Sequence[Result]) -> None:
-        """Write the results everywhere."""
+        """Write the results everywhere, and tell the code host that runs this."""
+        from convstat.cli import hosts
+
         outputs.write(results)
+        self.warn(hosts.announce(results, outputs))
         if self.verbose:
             for file in outputs.files:
                 self.detail(f"written: {file.path}")

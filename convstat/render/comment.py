@@ -42,14 +42,17 @@ class CommentRenderer(Renderer):
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the comment, as much of it as fits."""
         head = marker(results, options.title)
-        room = LONGEST - len(head) - 1
-        text = ""
-        # From all there is to say down to the least.
-        for layers, is_brief in ((None, False), (None, True), (20, True), (0, True)):
-            text = "".join(f"{line}\n" for result in results for line in _write(result, options, layers, is_brief))
-            if len(text.encode()) <= room:
-                break
-        return f"{head}\n{cut(text, room)}"
+        return f"{head}\n{body(results, options, LONGEST - len(head) - 1)}"
+
+
+def body(results: Sequence[Result], options: Options, room: int) -> str:
+    """Write what a comment says in at most that many bytes: all there is to say, or as much of it as fits."""
+    text = ""
+    for layers, is_brief in ((None, False), (None, True), (20, True), (0, True)):
+        text = "".join(f"{line}\n" for result in results for line in _write(result, options, layers, is_brief))
+        if len(text.encode()) <= room:
+            break
+    return cut(text, room)
 
 
 def marker(results: Sequence[Result], title: str | None) -> str:

@@ -21,7 +21,7 @@ class MarkdownRenderer(Renderer):
 
     name: ClassVar[str] = "markdown"
     suffixes: ClassVar[tuple[str, ...]] = (".md", ".markdown")
-    about: ClassVar[str] = "for comments and notes: GitHub-flavoured Markdown"
+    about: ClassVar[str] = "for notes and pages: GitHub-flavoured Markdown"
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the page of each result, one after the other."""
@@ -96,7 +96,7 @@ def cut(text: str, longest: int) -> str:
     """Leave out the last lines of a text that has more bytes than may be, and say how many.
 
     >>> cut("one\\n" * 100, 150).splitlines()[-1]
-    '(89 more lines are left out: there is room for 150 bytes)'
+    '(88 more lines are left out: there is room for 150 bytes)'
     """
     if len(text.encode("utf-8", "backslashreplace")) <= longest:
         return text
