@@ -9,40 +9,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import Subject
 from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean
-from convstat.formulas.derivation import Derivation, Product, derivation, elements
-from convstat.graph import Shape
-from convstat.layers import KINDS
 from convstat.layers.base import OTHER_ENTRIES
 from convstat.report import Cause, LayerRow, ModelInfo
+from convstat.steps import Step, closed, folded, of_other, of_spec, of_trace, params_of_spec, params_of_trace
 
 if TYPE_CHECKING:
     from convstat.counters import Counter
     from convstat.trace import Trace
 
 SCHEMA = "convstat.explanation/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line of a derivation: what it counts, how often, and the formula; without one, the amount alone."""
-
-    about: str
-    value: int
-    formula: Derivation | None = None
-    times: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``value`` is that of the formula, ``times`` how often it is there."""
-        formula = None
-        if self.formula is not None:
-            formula = {"names": self.formula.symbols, "values": self.formula.numbers}
-        return {"about": self.about, "formula": formula, "value": self.value, "times": self.times}
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +208,12 @@ def _layer(
     for row in rows:
         for entry, amount in row.other.items():
             other[entry] = other.get(entry, 0) + amount
-    macs_steps = _of_spec(subject, rows) if trace is None else _of_trace(trace, rows)
-    params_steps = _params_of_spec(subject, rows) if trace is None else _params_of_trace(trace, rows)
-    other_steps = [_of_other(entry, row) for row in rows for entry in row.other]
+    if subject.graph is not None:
+        macs_steps, params_steps = of_spec(subject.graph, rows), params_of_spec(subject.graph, rows)
+    else:
+        assert trace is not None
+        macs_steps, params_steps = of_trace(trace, rows), params_of_trace(trace, rows)
+    other_steps = [of_other(entry, row) for row in rows for entry in row.other]
     return ExplainedLayer(
         name,
         rows[0].type,
@@ -238,113 +221,11 @@ def _layer(
         params,
         macs,
         other,
-        _closed(_folded(macs_steps), macs),
-        _closed(_folded(params_steps), params),
-        tuple(_folded(other_steps)),
+        closed(folded(macs_steps), macs),
+        closed(folded(params_steps), params),
+        tuple(folded(other_steps)),
         views,
     )
-
-
-def _closed(steps: list[Step], whole: int) -> tuple[Step, ...]:
-    """The steps, and what no step says, so that they sum up to the whole."""
-    rest = whole - sum(step.value * step.times for step in steps)
-    return (*steps, Step("without a formula", rest)) if rest else tuple(steps)
-
-
-def _folded(steps: Sequence[Step]) -> list[Step]:
-    """Equal steps as one."""
-    times: dict[Step, int] = {}
-    for step in steps:
-        times[step] = times.get(step, 0) + step.times
-    return [Step(step.about, step.value, step.formula, count) for step, count in times.items()]
-
-
-def _of_products(found: Derivation) -> list[Step]:
-    """A step for each product that says what it is, else one for all of them."""
-    if all(part.about for part in found.products):
-        return [Step(part.about, part.value, Derivation((Product(part.factors),))) for part in found.products]
-    return [Step("", found.value, found)]
-
-
-def _of_spec(subject: Subject, rows: list[LayerRow]) -> list[Step]:
-    assert subject.graph is not None
-    names = {row.name for row in rows}
-    steps: list[Step] = []
-    for node in subject.graph.nodes:
-        if node.name in names and (found := node.layer.derivation(node.input_shapes, node.output_shape)) is not None:
-            steps += _of_products(found)
-    return steps
-
-
-def _of_trace(trace: Trace, rows: list[LayerRow]) -> list[Step]:
-    from convstat.kernels import price
-    from convstat.kernels.derive import derivation as formula_of
-    from convstat.reconcile import registered
-
-    path = registered(rows[0].shares or rows[0].name)
-    steps: list[Step] = []
-    for call, owner in trace.kernels():
-        if owner.path != path or call.backward:
-            continue
-        cost = price(call)
-        if cost is None or not cost.macs:
-            continue
-        found = formula_of(call)
-        lead = call.op.removeprefix("aten.")
-        if found is None:
-            steps.append(Step(lead, cost.macs))
-        else:
-            steps += [Step(f"{lead} {step.about}".strip(), step.value, step.formula) for step in _of_products(found)]
-    return steps
-
-
-def _parameter(kind: str, name: str, shape: Shape) -> Step:
-    """The size of a parameter, with the names of its axes where the kind of layer has them."""
-    known = KINDS[kind].parameter_axes().get(name, ()) if kind in KINDS else ()
-    if len(known) != len(shape):
-        return Step(name, prod(shape), elements("", shape) if len(shape) > 1 else None)
-    return Step(name, prod(shape), derivation(*zip(known, shape, strict=True)))
-
-
-def _params_of_spec(subject: Subject, rows: list[LayerRow]) -> list[Step]:
-    assert subject.graph is not None
-    owners = {row.name for row in rows if not row.shares}
-    return [
-        _parameter(node.layer.kind(), name, shape)
-        for node in subject.graph.nodes
-        if node.name in owners
-        for name, shape in node.layer.parameters().items()
-    ]
-
-
-def _params_of_trace(trace: Trace, rows: list[LayerRow]) -> list[Step]:
-    from convstat.reconcile import registered
-
-    path = registered(rows[0].shares or rows[0].name)
-    seen: set[int] = set()
-    steps: list[Step] = []
-    for module in trace.modules:
-        for parameter in module.parameters:
-            if not module.registered or parameter.key in seen:
-                continue
-            seen.add(parameter.key)
-            user = trace.uses.get(parameter.key)
-            is_used_here = user is not None and trace.modules[user].path == path and module.path.startswith(f"{path}.")
-            if module.path == path or is_used_here:
-                inside = module.path.removeprefix(path).lstrip(".")
-                step = _parameter(module.type.rpartition(".")[2], parameter.name, parameter.shape)
-                steps.append(Step(f"{inside}.{step.about}".lstrip("."), step.value, step.formula))
-    # A row that owns less than its module has holds tied ones, which belong elsewhere.
-    return steps if sum(step.value for step in steps) == sum(row.params for row in rows) else []
-
-
-def _of_other(entry: str, row: LayerRow) -> Step:
-    """Work that is no MAC: so much for each element of the output or the input, where it comes to that."""
-    amount = row.other[entry]
-    for name, shapes in (("output", row.output_shapes), ("input", row.input_shapes)):
-        if shapes and prod(shapes[0]) == amount:
-            return Step(entry, amount, elements(name, shapes[0]))
-    return Step(entry, amount)
 
 
 def _views(

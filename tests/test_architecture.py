@@ -25,7 +25,7 @@ LEVELS = (
     ("counters", "reconcile", "config", "config_schema"),
     ("modules",),
     ("api",),
-    ("points", "traced", "sweep", "base", "budget", "convention", "explain", "identify"),
+    ("points", "traced", "sweep", "base", "budget", "convention", "steps", "explain", "identify"),
     ("render",),
     ("public",),
     ("cli",),

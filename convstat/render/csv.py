@@ -53,7 +53,8 @@ def records_of(result: Result) -> list[Record]:
     from convstat.render.listing import Listing
 
     if isinstance(result, Listing):
-        return result.to_dict()
+        # Sentences, one after the other.
+        return [{k: " ".join(v) if isinstance(v, list) else v for k, v in e.items()} for e in result.to_dict()]
     from convstat.explain import Explanation
 
     if isinstance(result, Explanation):

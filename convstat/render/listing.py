@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from convstat.render.page import Block, Heading, Item, Items, Page
+from convstat.render.page import Block, Heading, Item, Items, Page, Pairs
 from convstat.render.text import printable
 
 
@@ -15,19 +15,26 @@ class Listing:
     """Entries with the same fields; the first field is the name.
 
     ``group`` is the field that entries are shown under, if any.
+    ``facts`` are fields that have lines of their own below the name, with what leads them: there is much to say.
     """
 
     title: str
     entries: tuple[Mapping[str, Any], ...]
     group: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """The JSON form: a list of the entries."""
-        return [dict(entry) for entry in self.entries]
+        return [
+            {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
+            for entry in self.entries
+        ]
 
 
 def listing_page(listing: Listing) -> Page:
     """Make the page of a listing: one heading for each group."""
+    if listing.facts:
+        return Page(tuple(block for entry in listing.entries for block in _in_full(listing, entry)))
     blocks: list[Block] = []
     groups: dict[str, list[Item]] = {}
     for entry in listing.entries:
@@ -38,3 +45,15 @@ def listing_page(listing: Listing) -> Page:
     for group, items in groups.items():
         blocks += [Heading(printable(group)), Items(tuple(items), "left")]
     return Page(tuple(blocks))
+
+
+def _in_full(listing: Listing, entry: Mapping[str, Any]) -> tuple[Block, ...]:
+    """A heading of the short fields, and a line for each fact."""
+    short = [printable(str(value)) for key, value in entry.items() if key not in listing.facts and value]
+    name, *rest = short
+    lines: list[tuple[str, str]] = []
+    for key, lead in listing.facts.items():
+        value = entry[key]
+        texts = [printable(str(text)) for text in (value if isinstance(value, tuple) else (value,)) if text]
+        lines += [(lead if place == 0 else "", text) for place, text in enumerate(texts)]
+    return Heading(f"{name}  {' · '.join(rest)}" if rest else name), Pairs(tuple(lines))

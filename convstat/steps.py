@@ -1,0 +1,132 @@
+"""How the counts of one layer come about: formulas with their values, of specs and of what ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from convstat.formulas.derivation import Derivation, Product, derivation, elements
+from convstat.graph import Graph, Shape
+from convstat.kernels import price
+from convstat.kernels.derive import derivation as formula_of
+from convstat.layers import KINDS
+from convstat.reconcile import registered
+from convstat.report import LayerRow
+from convstat.trace.calls import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a derivation: what it counts, how often, and the formula; without one, the amount alone."""
+
+    about: str
+    value: int
+    formula: Derivation | None = None
+    times: int = 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; ``value`` is that of the formula, ``times`` how often it is there."""
+        formula = None
+        if self.formula is not None:
+            formula = {"names": self.formula.symbols, "values": self.formula.numbers}
+        return {"about": self.about, "formula": formula, "value": self.value, "times": self.times}
+
+
+def closed(steps: list[Step], whole: int) -> tuple[Step, ...]:
+    """The steps, and what no step says, so that they sum up to the whole."""
+    rest = whole - sum(step.value * step.times for step in steps)
+    return (*steps, Step("without a formula", rest)) if rest else tuple(steps)
+
+
+def folded(steps: Sequence[Step]) -> list[Step]:
+    """Equal steps as one."""
+    times: dict[Step, int] = {}
+    for step in steps:
+        times[step] = times.get(step, 0) + step.times
+    return [Step(step.about, step.value, step.formula, count) for step, count in times.items()]
+
+
+def _of_products(found: Derivation) -> list[Step]:
+    """A step for each product that says what it is, else one for all of them."""
+    if all(part.about for part in found.products):
+        return [Step(part.about, part.value, Derivation((Product(part.factors),))) for part in found.products]
+    return [Step("", found.value, found)]
+
+
+def of_spec(graph: Graph, rows: Sequence[LayerRow]) -> list[Step]:
+    """The MACs of some calls of a layer of a spec."""
+    names = {row.name for row in rows}
+    steps: list[Step] = []
+    for node in graph.nodes:
+        if node.name in names and (found := node.layer.derivation(node.input_shapes, node.output_shape)) is not None:
+            steps += _of_products(found)
+    return steps
+
+
+def of_trace(trace: Trace, rows: Sequence[LayerRow]) -> list[Step]:
+    """The MACs of all calls of a module, kernel by kernel."""
+    path = registered(rows[0].shares or rows[0].name)
+    steps: list[Step] = []
+    for call, owner in trace.kernels():
+        if owner.path != path or call.backward:
+            continue
+        cost = price(call)
+        if cost is None or not cost.macs:
+            continue
+        found = formula_of(call)
+        lead = call.op.removeprefix("aten.")
+        if found is None:
+            steps.append(Step(lead, cost.macs))
+        else:
+            steps += [Step(f"{lead} {step.about}".strip(), step.value, step.formula) for step in _of_products(found)]
+    return steps
+
+
+def _parameter(kind: str, name: str, shape: Shape) -> Step:
+    """The size of a parameter, with the names of its axes where the kind of layer has them."""
+    known = KINDS[kind].parameter_axes().get(name, ()) if kind in KINDS else ()
+    if len(known) != len(shape):
+        return Step(name, prod(shape), elements("", shape) if len(shape) > 1 else None)
+    return Step(name, prod(shape), derivation(*zip(known, shape, strict=True)))
+
+
+def params_of_spec(graph: Graph, rows: Sequence[LayerRow]) -> list[Step]:
+    """The parameters of a layer of a spec."""
+    owners = {row.name for row in rows if not row.shares}
+    return [
+        _parameter(node.layer.kind(), name, shape)
+        for node in graph.nodes
+        if node.name in owners
+        for name, shape in node.layer.parameters().items()
+    ]
+
+
+def params_of_trace(trace: Trace, rows: Sequence[LayerRow]) -> list[Step]:
+    """The parameters of a module, and those inside it that only it reads; none where some belong elsewhere."""
+    path = registered(rows[0].shares or rows[0].name)
+    seen: set[int] = set()
+    steps: list[Step] = []
+    for module in trace.modules:
+        for parameter in module.parameters:
+            if not module.registered or parameter.key in seen:
+                continue
+            seen.add(parameter.key)
+            user = trace.uses.get(parameter.key)
+            is_used_here = user is not None and trace.modules[user].path == path and module.path.startswith(f"{path}.")
+            if module.path == path or is_used_here:
+                inside = module.path.removeprefix(path).lstrip(".")
+                step = _parameter(module.type.rpartition(".")[2], parameter.name, parameter.shape)
+                steps.append(Step(f"{inside}.{step.about}".lstrip("."), step.value, step.formula))
+    # A row that owns less than its module has holds tied ones, which belong elsewhere.
+    return steps if sum(step.value for step in steps) == sum(row.params for row in rows) else []
+
+
+def of_other(entry: str, row: LayerRow) -> Step:
+    """Work that is no MAC: so much for each element of the output or the input, where it comes to that."""
+    amount = row.other[entry]
+    for name, shapes in (("output", row.output_shapes), ("input", row.input_shapes)):
+        if shapes and prod(shapes[0]) == amount:
+            return Step(entry, amount, elements(name, shapes[0]))
+    return Step(entry, amount)
