@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from jit_probes import JIT, measured_jit
 from live import ask, check_on_both_devices, installed
 from measured_probes import MEASURED, example, measured
-from test_counters_fvcore import CONFIGS, amounts, said, traced
+from test_counters_fvcore import amounts, said, traced
 from torch import nn
 from zoo_classifiers import each
 
@@ -71,14 +69,6 @@ def test_torchprofile_is_explained_on_torchvision(name: str) -> None:
     """Every net for the classification of images, at its own size."""
     installed("torchprofile")
     explained(analyze(f"torchvision/{name}", counters="torchprofile").counters[0])
-
-
-@pytest.mark.verify
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_torchprofile_is_explained_on_every_example(path: Path) -> None:
-    """At their own sizes, for real."""
-    installed("torchprofile")
-    explained(analyze(str(path), counters="torchprofile").counters[0])
 
 
 def test_sizes_that_are_multiplied_cost_one_each() -> None:
