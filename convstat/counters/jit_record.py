@@ -319,9 +319,11 @@ class _Recorder(TorchFunctionMode):
             yield
 
     def clean(self) -> None:
-        """Take the marks off what is not ours."""
+        """Take the marks off what is not ours, and let go of the model: a size may live on in somebody's cache."""
         for tensor in self.marked:
             vars(tensor).pop(_MARK, None)
+        for held in (self.nodes, self.known, self.made, self.marked, self.table.modules):
+            held.clear()
 
     # What the outputs depend on.
 
