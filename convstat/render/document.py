@@ -124,12 +124,14 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         folded = " data-f" if many and entry.is_block and entry.level else ""
         kind = ' class="block"' if entry.is_block else ""
         where = f"{printable(entry.source.file)}:{entry.source.line}" if entry.source else ""
+        link = f'<td title="{escape(where)}">{escape(where.rpartition("/")[2])}</td>'
         rows.append(
             f'<tr id="{prefix}r{place}" data-l="{entry.level}"{kind}{folded}>'
             f'<td style="--l:{min(entry.level, 30)}" title="{escape(printable(entry.path))}">{escape(entry.name)}</td>'
             f"<td>{escape(entry.type)}</td><td>{escape(entry.shape)}</td>{figures(entry.params, entry.macs)}"
             f'<td class="r"><span class="share"><i style="width:{width}"></i></span>'
-            f"{escape(share(entry.macs, totals.macs))}</td>{f'<td>{escape(where)}</td>' if has_places else ''}</tr>\n"
+            f"<b>{escape(share(entry.macs, totals.macs))}</b></td>"
+            f"{link if has_places else ''}</tr>\n"
         )
     count = len(report.layers)
     foot = (

@@ -24,6 +24,9 @@ MOST = 2_500
 CELL = 6.6
 """The width of a character, in units of the drawing."""
 
+LEAST_LABEL = 7
+"""A name that has not even this many characters of room is only in the title."""
+
 COLOURS = 8
 
 
@@ -101,7 +104,7 @@ def _parts(entries: Sequence[Entry], metric: Metric, whole: int) -> list[tuple[i
 
 def _label(text: str, x: float, y: float, width: float) -> str:
     room = int((width - 6) / CELL)
-    if room < 3:
+    if room < min(len(text), LEAST_LABEL):
         return ""
     return f'<text x="{x + 4:.2f}" y="{y + 16}">{escape(shorten(text, room))}</text>'
 
