@@ -89,9 +89,12 @@ class Check:
         """1 where a budget is exceeded, else 4 where one could not be judged, else 0."""
         if any(result.status == "fail" for result in self.results):
             return ExitCode.VIOLATION
-        if any(result.incomplete for result in self.results):
-            return ExitCode.INCOMPLETE
-        return ExitCode.OK
+        return ExitCode.INCOMPLETE if self.is_incomplete else ExitCode.OK
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a budget could not be judged."""
+        return any(result.incomplete for result in self.results)
 
     def count(self, status: str) -> int:
         """The number of results with a status."""

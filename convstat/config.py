@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -36,6 +36,11 @@ KEYS: Mapping[str, str] = MappingProxyType(
 )
 """Every key of the table, and what it means."""
 
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {"base": "CONVSTAT_BASE", "format": "CONVSTAT_FORMAT", "config": "CONVSTAT_CONFIG"}
+)
+"""The variables of the environment that go before the settings; the last one names the file of the settings."""
+
 DEVICES = ("auto", "cpu", "cuda", "meta")
 MISSING = ("error", "skip")
 EXISTING = ("error", "warn")
@@ -59,6 +64,7 @@ class Config:
 
     ``path`` is the file, as one would name it from the working directory.
     ``models`` and the budgets' model patterns are usable from the working directory.
+    ``origins`` says of each key that is set where it is: ``pyproject.toml:5``, or a variable of the environment.
     """
 
     path: str | None = None
@@ -75,6 +81,7 @@ class Config:
     missing_baseline: str | None = None
     existing: str | None = None
     budgets: tuple[Entry, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def find(start: Path | None = None) -> Path | None:
@@ -85,20 +92,30 @@ def find(start: Path | None = None) -> Path | None:
         if own.is_file():
             return own
         shared = current / "pyproject.toml"
-        if shared.is_file() and _mentions_us(shared):
+        if shared.is_file() and has_settings(shared):
             return shared
         if (current / ".git").exists():
             return None
     return None
 
 
-def load(path: str | Path | None = None) -> Config:
-    """Read the settings of a file, or of the nearest one that has any; no file, no settings."""
-    found = Path(path) if path is not None else find()
+def load(path: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Config:
+    """Read the settings of a file, or of the nearest one that has any, and what the environment says before them."""
+    variables = os.environ if environment is None else environment
+    named = variables.get(ENVIRONMENT["config"]) if path is None else None
+    found = Path(path) if path is not None else Path(named) if named else find()
     if found is None:
-        return Config()
-    shown = _shown(found)
-    return parse(_read(found, shown), shown)
+        read = Config()
+    else:
+        if named and not found.is_file():
+            raise ConfigError(f"{ENVIRONMENT['config']} names {named}, and there is no such file")
+        shown = _shown(found)
+        read = parse(_read(found, shown), shown)
+    given = {key: value for key in ("base", "format") if (value := variables.get(ENVIRONMENT[key]))}
+    if not given:
+        return read
+    origins = {**read.origins, **{key: ENVIRONMENT[key] for key in given}}
+    return replace(read, **given, origins=origins)  # type: ignore[arg-type]
 
 
 def parse(text: str, name: str) -> Config:
@@ -158,6 +175,7 @@ class _Reader:
             missing_baseline=self.choice("missing-baseline", MISSING),
             existing=self.choice("existing", EXISTING),
             budgets=self.budgets(),
+            origins={key: f"{name}:{self.places.of(key).line}" for key in self.table if key in KEYS},
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -308,7 +326,8 @@ def _toml(value: object) -> str:
     return "a list" if isinstance(value, list) else str(value)
 
 
-def _mentions_us(path: Path) -> bool:
+def has_settings(path: Path) -> bool:
+    """Whether a pyproject.toml has our table."""
     text = _read(path, str(path))
     return re.search(r"tool\s*\.\s*[\"']?convstat\b(?!-)|^\s*\[\s*tool\s*\]", text, re.MULTILINE) is not None and (
         _has_table(text, path)

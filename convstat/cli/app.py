@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, Entry] = {
         COUNT,
         (
             "convstat check net.yaml --max params=5M --max macs=600M",
+            "convstat check net.yaml --base origin/main --max-growth macs=2%",
             "convstat check        (what the settings in pyproject.toml say)",
         ),
     ),
@@ -68,11 +69,26 @@ COMMANDS: Mapping[str, Entry] = {
         LOOK,
         ("convstat identify 4.13G torchvision/resnet50", "convstat identify '25.56M params' configs/resnet50.yaml"),
     ),
+    "diff": Entry(
+        "diff:diff",
+        COUNT,
+        (
+            "convstat diff main:configs/net.yaml configs/net.yaml",
+            "convstat diff report.json torchvision/resnet50",
+            "convstat diff main        (every spec that changed since)",
+        ),
+    ),
     "expand": Entry("inspect:expand", LOOK, ("convstat expand net.yaml width=32",)),
     "render": Entry("inspect:render", LOOK, ("convstat render report.json -f markdown --top 10",)),
     "list": Entry("listings:list_", LOOK, ("convstat list layers", "convstat list zoo resnet")),
     "docs": Entry("project:docs", LOOK, ("convstat docs spec",)),
     "init": Entry("project:init", PROJECT, ("convstat init net.yaml",)),
+    "baseline": Entry(
+        "baseline:baseline",
+        PROJECT,
+        ("convstat baseline save torchvision/resnet18", "convstat baseline show", "convstat baseline update"),
+    ),
+    "config": Entry("config:config", PROJECT, ("convstat config show",)),
     "schema": Entry("project:schema", PROJECT, ("convstat schema spec > spec.schema.json",)),
 }
 """Every command by its name."""

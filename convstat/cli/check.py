@@ -35,7 +35,39 @@ def check(
             show_default=False,
         ),
     ] = None,
+    max_growth: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=GROWTH", help="At most so much more than the base: --max-growth macs=2%, params=0, "
+            "macs=10k. Repeatable.", rich_help_panel=LIMITS, show_default=False,
+        ),
+    ] = None,
+    max_layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[LAYERS:]METRIC=LIMIT", help="At most for each layer: --max-layer 'head.**:params=1M'; "
+            "LAYERS%TYPE for one type. Repeatable.", rich_help_panel=LIMITS, show_default=False,
+        ),
+    ] = None,
+    base: o.Base = None,
+    missing_baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="error|skip", help="What becomes of a relative budget without a base (default: error).",
+            rich_help_panel=LIMITS, autocompletion=o.complete_words("error", "skip"),
+        ),
+    ] = None,
+    existing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="error|warn", help="What becomes of a limit that the base exceeded already, and no less "
+            "(default: error).", rich_help_panel=LIMITS, autocompletion=o.complete_words("error", "warn"),
+        ),
+    ] = None,
     strict: o.StrictCheck = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit with 0 where a budget is exceeded; other codes stay.")
+    ] = False,
     input: o.Input = None,
     batch: o.Batch = None,
     dtype: o.Dtype = None,
@@ -50,6 +82,7 @@ def check(
     """Judge budgets; exit with 1 if exceeded.
 
     Those of the specs, of the settings and of the options all apply. Limits are inclusive.
+    A limit with a sign is relative to the base: +2%, +10k, +0.
     """
     from convstat import axes, budget
     from convstat.cli.session import Session
@@ -65,6 +98,11 @@ def check(
             max=max or (),
             min=min or (),
             exact=exact or (),
+            max_growth=max_growth or (),
+            max_layer=max_layer or (),
+            base=base,
+            missing_baseline=missing_baseline,
+            existing=existing,
             inputs=input or (),
             batch=session.pick(batch, session.config.batch, 1),
             dtype=session.pick(dtype, session.config.dtype, "float32"),
@@ -73,4 +111,8 @@ def check(
             warn=session.warn,
         )
         session.write(outputs, [result])
-    return ExitCode.VIOLATION if strict and result.count("warn") else result.exit_code
+    code = ExitCode.VIOLATION if strict and result.count("warn") else result.exit_code
+    if exit_zero and code == ExitCode.VIOLATION:
+        # What could not be judged is not forgiven with what was exceeded.
+        return ExitCode.INCOMPLETE if result.is_incomplete else ExitCode.OK
+    return code

@@ -295,6 +295,15 @@ Verbose = Annotated[
         show_default=False,
     ),
 ]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REV|TARGET",
+        help="What to compare with: a git revision (its merge-base with HEAD), a saved report, or another model. "
+        "Also CONVSTAT_BASE, or base in the settings.",
+        rich_help_panel="Base",
+    ),
+]
 StrictAnalyze = Annotated[
     bool,
     typer.Option(

@@ -14,7 +14,7 @@ from convstat.render.text import printable
 class Listing:
     """Entries with the same fields; the first field is the name.
 
-    ``group`` is the field that entries are shown under, if any.
+    ``group`` is the field that entries are shown under, if any; ``shown`` names the fields shown, all where it is None.
     ``facts`` are fields that have lines of their own below the name, with what leads them: there is much to say.
     """
 
@@ -22,6 +22,7 @@ class Listing:
     entries: tuple[Mapping[str, Any], ...]
     group: str | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    shown: tuple[str, ...] | None = None
 
     def to_dict(self) -> list[dict[str, Any]]:
         """The JSON form: a list of the entries."""
@@ -38,7 +39,11 @@ def listing_page(listing: Listing) -> Page:
     blocks: list[Block] = []
     groups: dict[str, list[Item]] = {}
     for entry in listing.entries:
-        name, *fields = (str(value) for key, value in entry.items() if key != listing.group)
+        name, *fields = (
+            str(value)
+            for key, value in entry.items()
+            if key != listing.group and (listing.shown is None or key in listing.shown)
+        )
         group = str(entry[listing.group]) if listing.group else listing.title
         words = " · ".join(printable(field) for field in fields if field)
         groups.setdefault(group, []).append(Item(printable(name), words))

@@ -1,0 +1,86 @@
+"""``convstat baseline``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+ACTIONS = ("save", "show", "update", "prune")
+
+
+def baseline(
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(ACTIONS),
+            help="save: write the file of a model that has none. show: list the files. "
+            "update: count again and overwrite, those named or all. "
+            "prune: remove the files of models that the settings do not name.",
+            show_default=False,
+            autocompletion=o.complete_words(*ACTIONS),
+        ),
+    ],
+    arguments: o.Arguments = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Write although this is CI, which should compare and not accept.")
+    ] = False,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    dtype: o.Dtype = None,
+    per: o.Per = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Keep what a model costs in a file.
+
+    Relative budgets of Python models compare with it; a spec is compared with its text at the merge-base instead.
+    """
+    import os
+
+    from convstat import axes, baselining
+    from convstat.baseline import Asked, Baselines
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError, did_you_mean
+    from convstat.render.listing import Listing
+
+    if action not in ACTIONS:
+        help = (*did_you_mean(action, ACTIONS), f"actions: {', '.join(ACTIONS)}")
+        raise UsageError(f"unknown action '{action}'", help=help)
+    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    named, assignments = axes.split(arguments or ())
+    overrides = axes.overrides(assignments, "baseline")
+    settings = session.config
+    asked = Asked(
+        overrides,
+        tuple(input or (() if named else settings.inputs)),
+        session.pick(batch, settings.batch, 1),
+        session.pick(dtype, settings.dtype, "float32"),
+        session.pick(per, settings.per, "input"),
+    )
+    if action != "show" and os.environ.get("CI") and os.environ["CI"] != "false" and not yes:
+        raise UsageError(
+            f"baseline {action} does nothing where CI is set: a build that accepts what it finds checks nothing",
+            help=(f"run convstat baseline {action} by hand and commit the files", "or say that it is meant: --yes"),
+        )
+    files = Baselines.of(settings.path)
+    with session.writing(named) as (outputs, progress):
+        if action == "show":
+            entries = baselining.show(files, named)
+        elif action == "prune":
+            entries = baselining.prune(files, settings, named)
+        else:
+            entries = baselining.write(
+                files, named or (settings.models if action == "save" else ()), asked,
+                update=action == "update", progress=progress,
+            )  # fmt: skip
+        progress.clear()
+        session.write(outputs, [Listing("baselines", entries, shown=baselining.SHOWN)])
+    return ExitCode.OK

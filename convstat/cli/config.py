@@ -1,0 +1,57 @@
+"""``convstat config``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+ACTIONS = ("show", "path")
+
+
+def config(
+    action: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(ACTIONS),
+            help="show: every setting, its value, and where that is from. path: the file.",
+            show_default=False,
+            autocompletion=o.complete_words(*ACTIONS),
+        ),
+    ] = "show",
+    format: o.Format = None,
+    output: o.Output = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Show the settings, and where they are from.
+
+    The nearest convstat.toml, or pyproject.toml with [tool.convstat], from here up to the root of the repository;
+    CONVSTAT_CONFIG names another file, and CONVSTAT_BASE and CONVSTAT_FORMAT go before what it says.
+    """
+    from convstat import settings
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError, did_you_mean
+    from convstat.render.console import standard_output
+    from convstat.render.listing import Listing
+
+    if action not in ACTIONS:
+        raise UsageError(f"unknown action '{action}'", help=(*did_you_mean(action, ACTIONS), "show or path"))
+    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    if action == "path":
+        if session.config.path is None:
+            session.note("there are no settings: no convstat.toml, and no pyproject.toml with [tool.convstat]")
+        else:
+            standard_output().write(f"{session.config.path}\n")
+        return ExitCode.OK
+    listing = Listing(f"settings: {session.config.path or 'no file'}", settings.entries(session.config))
+    for note in settings.notes(session.config):
+        session.note(note)
+    with session.writing(()) as (outputs, _):
+        session.write(outputs, [listing])
+    return ExitCode.OK

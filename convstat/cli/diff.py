@@ -1,0 +1,69 @@
+"""``convstat diff``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+
+def diff(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BASE] [HEAD] [KEY=VALUE]",
+            help="Two targets, also main:net.yaml or report.json; or one, compared with its base; "
+            "or a git revision: every spec that changed since (A..B: between two, A...: since they parted).",
+            show_default=False,
+            autocompletion=o.complete_target,
+        ),
+    ] = None,
+    base: o.Base = None,
+    all: Annotated[bool, typer.Option("--all", help="Show layers and models that did not change too.")] = False,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    dtype: o.Dtype = None,
+    per: o.Per = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    sort: o.Sort = None,
+    top: o.Top = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Show which layers changed, and why.
+
+    Layers are matched by name, then by structure; what is the same stands in one row, so that the totals close.
+    Without a head, the working tree is compared.
+    """
+    from convstat import axes
+    from convstat.baseline import Asked, Baselines
+    from convstat.cli.session import Session
+    from convstat.differences import Request, differences
+
+    session = Session(
+        format=format, output=output, width=width, ascii=ascii, flat=all, sort=sort, top=top, quiet=quiet,
+        verbose=verbose,
+    )  # fmt: skip
+    settings = session.config
+    named, assignments = axes.split(arguments or ())
+    asked = Asked(
+        axes.overrides(assignments, "diff"),
+        tuple(input or ()),
+        session.pick(batch, settings.batch, 1),
+        session.pick(dtype, settings.dtype, "float32"),
+        session.pick(per, settings.per, "input"),
+    )
+    with session.writing(named) as (outputs, progress):
+        request = Request(asked, base or settings.base, Baselines.of(settings.path), progress, session.warn)
+        found = differences(named, request, all=all)
+        progress.clear()
+        if not found:
+            session.note("no spec changed")
+        session.write(outputs, found)
+    return ExitCode.OK

@@ -1,0 +1,69 @@
+"""What the settings say in full, and where each value is from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from convstat.config import KEYS, Config, Entry
+from convstat.limit_tables import read_table
+from convstat.limits import read_short
+
+DEFAULTS: Mapping[str, Any] = {
+    "batch": 1,
+    "device": "auto",
+    "dtype": "float32",
+    "counters": "default",
+    "per": "input",
+    "format": "table",
+    "missing-baseline": "error",
+    "existing": "error",
+}
+"""What holds where a key is not set; the other keys have none."""
+
+
+def entries(config: Config) -> tuple[Mapping[str, Any], ...]:
+    """Give every key with its value and its place; ``default`` where it is not set. Reads the budgets."""
+    return tuple(_entries(config))
+
+
+def _entries(config: Config) -> Iterator[Mapping[str, Any]]:
+    values: Mapping[str, Any] = {
+        "model": ", ".join(config.models),
+        "input": ", ".join(config.inputs),
+        **{
+            key: getattr(config, key.replace("-", "_"), None) for key in KEYS if key not in ("model", "input", "budget")
+        },
+    }
+    for key, value in values.items():
+        if value in (None, ""):
+            yield {"key": key, "value": DEFAULTS.get(key, "not set"), "from": "default"}
+        else:
+            yield {"key": key, "value": value, "from": config.origins.get(key, "default")}
+    for entry in config.budgets:
+        for text, place in _budget(entry):
+            yield {"key": "budget", "value": text, "from": place}
+    if not config.budgets:
+        yield {"key": "budget", "value": "not set", "from": "default"}
+
+
+def _budget(entry: Entry) -> Iterator[tuple[str, str]]:
+    if isinstance(entry.written, str):
+        limit = read_short(entry.written, entry.mark)
+        yield limit.short, limit.where
+        return
+    for limit in read_table(entry.written, entry.mark, entry.marks):
+        yield limit.short + (f" for {limit.model}" if limit.model else ""), limit.where
+
+
+def notes(config: Config) -> tuple[str, ...]:
+    """Say what is there and is not read."""
+    if config.path is None or Path(config.path).name != "convstat.toml":
+        return ()
+    from convstat.config import has_settings
+
+    other = Path(config.path).with_name("pyproject.toml")
+    if other.is_file() and has_settings(other):
+        return (f"{other} has a table [tool.convstat] too, which is not read: {config.path} goes before it",)
+    return ()
