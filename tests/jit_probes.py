@@ -43,6 +43,11 @@ class _Doubled(torch.autograd.Function):
         return gradients
 
 
+@torch.jit.script
+def _scripted(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.mT * 2
+
+
 class _Pair(NamedTuple):
     one: Any
     two: Any
@@ -227,6 +232,11 @@ JIT: dict[str, Probe] = {
         (IMAGE,),
     ),
     "in a thread": on(IMAGE)(_made_in_a_thread),
+    "scripted function": (
+        lambda: Calls(lambda m, x: _scripted(m.m0(x)) * 2, nn.Conv2d(8, 4, 1)),
+        (IMAGE,),
+    ),
+    "scripted function, not used": on(IMAGE)(lambda x: (_scripted(x * 2), x)[1]),
     "hidden layer": (_Hidden, (IMAGE,)),
     "hidden layer, frozen": (lambda: _frozen(_Hidden()), (IMAGE,)),
     "layer made while running": (lambda: Calls(lambda m, x: nn.Conv2d(8, 4, 1)(x)), (IMAGE,)),

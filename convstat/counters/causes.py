@@ -104,7 +104,10 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "unregistered": ("blindness", "does not see modules that are called without being part of the model"),
         "padding_word": ("blindness", "has no rule for convolutions whose padding is a word: 'same' or 'valid'"),
         "dead_code": ("blindness", "does not see work on which no output depends"),
-        "inside_function": ("blindness", "does not look inside functions that bring a backward pass of their own"),
+        "inside_function": (
+            "blindness",
+            "does not look inside scripted functions and torch.autograd.Functions",
+        ),
         "kernel_unseen": ("blindness", "has no rule for the kernel that computes these products"),
         "holds_others": ("blindness", "prices only the innermost modules, and this one holds others"),
         "inside_counted": ("defect", "does not look inside a module for which it has a rule"),

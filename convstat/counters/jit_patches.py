@@ -9,7 +9,6 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import nn
 
 from convstat.counters.capture import replaced
 
@@ -46,14 +45,14 @@ def _never(*_: object) -> bool:
 
 
 @contextmanager
-def calling_modules(call: Callable[[Any], Any]) -> Iterator[None]:
-    """Put what ``call`` makes of it in the place of ``nn.Module.__call__``."""
-    original = vars(nn.Module)["__call__"]
-    setattr(nn.Module, "__call__", call(original))  # noqa: B010 - mypy takes an assignment for a mistake
+def calling(kind: Any, call: Callable[[Any], Any]) -> Iterator[None]:
+    """Put what ``call`` makes of it in the place of the ``__call__`` of a class."""
+    original = vars(kind)["__call__"]
+    setattr(kind, "__call__", call(original))  # noqa: B010 - mypy takes an assignment for a mistake
     try:
         yield
     finally:
-        setattr(nn.Module, "__call__", original)  # noqa: B010
+        setattr(kind, "__call__", original)  # noqa: B010
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
 from convstat.counters.jit_graph import OperatorCall
-from convstat.counters.jit_patches import applying_functions, calling_modules, told_to_trace, without_overrides
+from convstat.counters.jit_patches import applying_functions, calling, told_to_trace, without_overrides
 from convstat.counters.jit_sizes import TracedInt, traced
 from convstat.counters.jit_values import (
     NO_DEPENDENCE,
@@ -287,6 +287,19 @@ class _Recorder(TorchFunctionMode):
         self.nodes[place].side_effect = True
         return result
 
+    def _script(self, original: Any) -> Any:
+        """A scripted function is one node too."""
+
+        def call(script: Any, *args: Any, **kwargs: Any) -> Any:
+            with torch._C.DisableTorchFunction():
+                before = self._reads((args, kwargs))
+                result = original(script, *args, **kwargs)
+                place = self._add("CallFunction", args, kwargs, result, before)
+            self.nodes[place].side_effect = True
+            return result
+
+        return call
+
     def _call(self, original: Any) -> Any:
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
             if isinstance(module, torch.jit.ScriptModule):
@@ -312,7 +325,8 @@ class _Recorder(TorchFunctionMode):
         with (
             told_to_trace(self, lambda: self.in_kernel),
             without_overrides(),
-            calling_modules(self._call),
+            calling(nn.Module, self._call),
+            calling(torch.jit.ScriptFunction, self._script),
             applying_functions(self._apply),
             self,
         ):

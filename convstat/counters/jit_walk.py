@@ -41,7 +41,7 @@ def walk(trace: Trace, rules: Mapping[str, Callable[[OperatorCall], Priced]]) ->
                     priced.add(call.layer)
             if why is not None:
                 because.setdefault(call.layer, why)
-        elif call.op == "PythonOp":
+        elif call.op in ("PythonOp", "CallFunction"):
             because.setdefault(call.layer, "inside_function")
         elif call.op.startswith(("_native_multi_head_attention", "_transformer_encoder_layer_fwd")):
             because.setdefault(call.layer, "fused_kernel")
