@@ -8,6 +8,7 @@ from convstat.analysis import total
 from convstat.axes import Axis
 from convstat.budget import Check, CheckedModel
 from convstat.comparison import Comparison, ComparisonRow
+from convstat.diff import compare
 from convstat.judge import BudgetResult, Offender
 from convstat.report import (
     Cause,
@@ -240,3 +241,23 @@ CHECK = Check(
         ),
     ),
 )
+
+GROWN = report(
+    (
+        *LAYERS[:3],
+        layer(
+            "stage1.1.conv1",
+            "Conv2d",
+            (1, 64, 56, 56),
+            102_400,
+            102_400 * 56 * 56,
+            line=7,
+            arguments={"kernel_size": 5},
+        ),
+        layer("stage1.1.gelu", "GELU", (1, 64, 56, 56), 0, 0, line=9),
+        LAYERS[5],
+    )
+)
+"""What ``OWN`` grew to: a larger kernel, one activation for another."""
+
+DIFF = compare(OWN, GROWN)

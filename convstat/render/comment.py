@@ -16,10 +16,10 @@ from convstat.render.markdown import cut, escape, write_page
 from convstat.render.text import printable, shorten
 
 if TYPE_CHECKING:
-    from convstat.budget import Check
+    from convstat.checked import Check
     from convstat.diff import Diff
-    from convstat.judge import BudgetResult
     from convstat.render.base import Result
+    from convstat.verdict import BudgetResult
 
 LONGEST = 60_000
 """The bytes of a comment; GitHub counts characters, which are no more."""

@@ -124,7 +124,10 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         folded = " data-f" if many and entry.is_block and entry.level else ""
         kind = ' class="block"' if entry.is_block else ""
         where = f"{printable(entry.source.file)}:{entry.source.line}" if entry.source else ""
-        link = f'<td title="{escape(where)}">{escape(where.rpartition("/")[2])}</td>'
+        short = where.rpartition("/")[2]
+        if entry.source and entry.source.file == report.model.source.partition("#")[0]:
+            short = f"line {entry.source.line}"
+        link = f'<td title="{escape(where)}">{escape(short)}</td>'
         rows.append(
             f'<tr id="{prefix}r{place}" data-l="{entry.level}"{kind}{folded}>'
             f'<td style="--l:{min(entry.level, 30)}" title="{escape(printable(entry.path))}">{escape(entry.name)}</td>'

@@ -16,12 +16,12 @@ from convstat.render.base import kind_of
 from convstat.render.text import exact, printable, signed
 
 if TYPE_CHECKING:
-    from convstat.budget import Check
+    from convstat.checked import Check
     from convstat.comparison import Comparison
     from convstat.diff import Diff
-    from convstat.judge import BudgetResult
     from convstat.render.base import Result
     from convstat.report import Place, Report
+    from convstat.verdict import BudgetResult
 
 Level = Literal["error", "warning", "note"]
 

@@ -9,9 +9,9 @@ from convstat.render.base import Options, Renderer
 from convstat.render.text import printable
 
 if TYPE_CHECKING:
-    from convstat.budget import Check
-    from convstat.judge import BudgetResult
+    from convstat.checked import Check
     from convstat.render.base import Result
+    from convstat.verdict import BudgetResult
 
 
 class JunitRenderer(Renderer):

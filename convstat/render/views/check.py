@@ -12,8 +12,8 @@ from convstat.render.text import apart, change, exact, printable, share, signed
 from convstat.render.views.report import input_fact, show_value, title
 
 if TYPE_CHECKING:
-    from convstat.budget import BaseModel, Check
-    from convstat.judge import BudgetResult
+    from convstat.checked import BaseModel, Check
+    from convstat.verdict import BudgetResult
 
 WORDS: dict[str, tuple[str, Tone]] = {
     "pass": ("ok", "good"),
@@ -212,7 +212,11 @@ def growth_table(result: BudgetResult) -> Table:
     for grown in result.growth:
         place = f"{printable(grown.source.file)}:{grown.source.line}" if grown.source else ""
         delta = grown.delta
-        value = signed(delta) if isinstance(delta, int) else f"{'+' if delta > 0 else '-'}{apart(-delta if delta < 0 else delta, 0)}"
+        value = (
+            signed(delta)
+            if isinstance(delta, int)
+            else f"{'+' if delta > 0 else '-'}{apart(-delta if delta < 0 else delta, 0)}"
+        )
         rows.append(Row((printable(grown.name), value, printable(grown.why), place)))
     return Table(columns, tuple(rows))
 
