@@ -206,6 +206,42 @@ def test_its_crashes_are_foreseen(what: str) -> None:
             COUNTERS["torchstat"].run(make(), (image,))
 
 
+def test_the_reason_of_a_crash_is_in_words() -> None:
+    """Its assertions say nothing; where they stand does."""
+    installed("torchstat")
+    said = {
+        "a linear layer on an image": "it knows linear layers on two dimensions only (AssertionError in compute_L",
+        "a class after the one that it is made of": "a layer's class is made of that of an earlier layer",
+        "parametrized beside a plain one": "a module's class is made of that of an innermost layer",
+        "called by keyword": "it reads the first positional input of every layer",
+    }
+    for what, words in said.items():
+        with pytest.raises(CounterFailure) as caught:
+            COUNTERS["torchstat"].run(CRASHES[what][0](), (torch.rand(IMAGE),))
+        assert caught.value.reason.startswith(words)
+
+
+class _Attends(nn.Module):
+    """A transformer layer on the pixels of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.conv(x).flatten(2).mT)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_attention_runs_in_one_kernel_because_nothing_is_hooked(frozen: bool) -> None:
+    """Then no linear layer is called, and nothing fails; a hook, as the usual trace has, would change that."""
+    model = _Attends()
+    model.requires_grad_(not frozen)
+    answer = live(model.eval(), torch.rand(IMAGE))
+    assert frozen == (answer.reported is not None)
+
+
 SOUND: dict[str, Callable[[], nn.Module]] = {
     "a class before the one that it is made of": lambda: _Holds(_Wider(8, 8, 1), _conv()),
     "an empty Sequential among others": lambda: _Holds(nn.Sequential(), nn.Sequential(_conv())),

@@ -16,7 +16,22 @@ if TYPE_CHECKING:
 
     from convstat.trace import Trace
 
-_NUMPY = "the numpy that is installed has no numpy.long; use numpy 2 or later, or one before 1.24"
+_REASONS = (
+    ("attribute 'long'", "it needs numpy.long", "use numpy 2 or later, or one before 1.24"),
+    ("RecursionError", "a layer's class is made of that of an earlier layer, so its call never ends", None),
+    ("wrap_call", "a module's class is made of that of an innermost layer, whose call it has replaced", None),
+    ("compute_Linear", "it knows linear layers on two dimensions only", None),
+    ("compute_", "its rule wants an image with a batch, or two dimensions", None),
+    (
+        "has no attribute 'size'",
+        "it asks for the size of what a layer gets and returns, and here one is no tensor",
+        None,
+    ),
+    ("tuple index out of range", "it reads the first positional input of every layer, and here there is none", None),
+    ("same dtype", "it makes a float32 input, and this model takes another type", "use --dtype float32"),
+    ("should be the same", "it makes a float32 input, and this model takes another type", "use --dtype float32"),
+)
+"""What its exceptions mean: a part of what is said, or of where it is raised, the reason in words, what would help."""
 
 
 class Torchstat:
@@ -59,8 +74,7 @@ class Torchstat:
             try:
                 rows = torchstat.ModelStat(model, tuple(inputs[0].shape[1:]))._analyze_model()
             except Exception as error:
-                said = first_line(error)
-                raise CounterFailure(said, _NUMPY if "attribute 'long'" in said else None) from error
+                raise _failure(error) from error
         flops, madd = sum(int(row.Flops) for row in rows), sum(int(row.MAdd) for row in rows)
         params = sum(int(row.parameter_quantity) for row in rows)
         return Reported(params=params, macs=flops, native={"Flops": flops, "MAdd": madd})
@@ -89,6 +103,18 @@ class Torchstat:
             return record(model, tuple(tensor[:1] for tensor in inputs) if batched else inputs, hooked=())
         except Exception as error:
             raise PredictedFailure(f"it runs the model with a batch of one: {first_line(error)}") from error
+
+
+def _failure(error: Exception) -> CounterFailure:
+    said, where = first_line(error), error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    # Its assertions have no message, but the function that they stand in has a name.
+    place = f" in {where.tb_frame.f_code.co_name}" if where is not None and isinstance(error, AssertionError) else ""
+    for sign, reason, help in _REASONS:
+        if sign in said + place:
+            return CounterFailure(f"{reason} ({said}{place})", help)
+    return CounterFailure(said + place)
 
 
 @contextmanager

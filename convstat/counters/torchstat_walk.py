@@ -56,9 +56,17 @@ def depends_on_batch(trace: Trace) -> bool:
 
 
 def depends_on_hooks(trace: Trace) -> bool:
-    """Whether the trace, which hooks every module, may have chosen other kernels on a real device."""
-    kinds = {info.type.rpartition(".")[2] for info in trace.modules}
-    return trace.device != "meta" and not kinds.isdisjoint(_ATTENTION)
+    """Whether the trace, which hooks every module, may have chosen other kernels than a run without hooks: on a real
+    device, for attention that is frozen.
+    """
+    found = (info for info in trace.modules if info.type.rpartition(".")[2] in _ATTENTION)
+    return trace.device != "meta" and any(not _is_trained(trace, info) for info in found)
+
+
+def _is_trained(trace: Trace, info: ModuleInfo) -> bool:
+    if any(parameter.requires_grad for parameter in info.parameters):
+        return True
+    return any(_is_trained(trace, trace.modules[child]) for child in info.children)
 
 
 def _batch(trace: Trace) -> int:
