@@ -256,8 +256,14 @@ def compare(base: Report, head: Report, *, labels: tuple[str, str] | None = None
         notes.append(f"the input is {_shapes(new)}, and was {_shapes(old)} in the base")
     if base.model.dtype != head.model.dtype:
         notes.append(f"the dtype is {head.model.dtype}, and was {base.model.dtype} in the base")
-    rows = match(base.layers, head.layers)
+    same = base.layers is head.layers
+    rows = unchanged(head.layers) if same else match(base.layers, head.layers)
     return Diff(Side.of(base, names[0]), Side.of(head, names[1]), rows, tuple(notes))
+
+
+def unchanged(layers: Iterable[LayerRow]) -> tuple[LayerChange, ...]:
+    """Make the rows of a model that is what it was."""
+    return tuple(LayerChange("unchanged", row, row) for row in layers)
 
 
 def added(head: Report, base_label: str) -> Diff:

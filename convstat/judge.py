@@ -162,7 +162,9 @@ def grown(diff: Diff, limit: Limit, at_fault: Sequence[LayerRow] = ()) -> tuple[
         if limit.scope == "each" and id(layer.new) not in faulty:
             continue
         if old == new:
-            if old and limit.scope != "each":
+            if limit.scope != "each" and any(
+                row is not None and _is_chosen(row, limit) for row in (layer.old, layer.new)
+            ):
                 rest.append((old, new))
             continue
         moved.append(Growth(layer.name, layer.type, layer.status, old, new, layer.why, layer.source))

@@ -126,7 +126,7 @@ def _rows(old: Sequence[LayerRow], new: Sequence[LayerRow], pairing: Pairing) ->
 
 
 def _compare(old: LayerRow, new: LayerRow) -> LayerChange:
-    changes = tuple(_changes(old, new))
+    changes = () if old is new else tuple(_changes(old, new))
     if changes:
         return LayerChange("changed", old, new, changes)
     return LayerChange("unchanged" if old.name == new.name else "renamed", old, new)
@@ -181,7 +181,6 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple((name, _frozen(item)) for name, item in value.items())
     plainer = plain(value)
-    # 1, 1.0 and True are equal in Python, and are not the same argument.
     return plainer if isinstance(plainer, (int, float, str, type(None))) else str(plainer)
 
 

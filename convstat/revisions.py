@@ -91,7 +91,10 @@ class Repository:
             return found.decode().strip()
         if self.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}", fails=False) is None:
             raise UsageError(f"git knows no revision '{revision}': there is no commit yet")
-        help = list(did_you_mean(revision, self.names()))
+        names = self.names()
+        help = list(did_you_mean(revision, names))
+        if not help and names:
+            help.append(f"branches and tags here: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
         remote, slash, branch = revision.partition("/")
         if slash and branch and remote in self._remotes():
             help.append(f"fetch it: git fetch {remote} {branch}:refs/remotes/{revision}")

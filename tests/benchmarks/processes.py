@@ -38,14 +38,14 @@ def convstat(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "convstat", *arguments)
 
 
-def once(command: Sequence[str]) -> Cost:
+def once(command: Sequence[str], cwd: Path = ROOT) -> Cost:
     """Run a process to its end; it must succeed.
 
     The peak is the kernel's figure for this child alone.
     It starts from the size of the process that starts it, so the benchmarks themselves stay small and import no torch.
     """
     start = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -57,12 +57,12 @@ def once(command: Sequence[str]) -> Cost:
     return Cost(seconds, usage.ru_maxrss * scale)
 
 
-def interleaved(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, Cost]:
+def interleaved(commands: Mapping[str, Sequence[str]], runs: int, cwd: Path = ROOT) -> dict[str, Cost]:
     """Run each command so many times, in turns, after one turn that warms caches; give the medians."""
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for turn in range(runs + 1):
         for name, command in commands.items():
-            cost = once(command)
+            cost = once(command, cwd)
             if turn:
                 costs[name].append(cost)
     return {

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
+import gate
 import pytest
 from limits import Limits
 from processes import ENVIRONMENT, IMPORT_TORCH, ROOT, convstat, interleaved, once
@@ -34,6 +35,20 @@ def test_commands_on_a_spec_take_a_fraction_of_an_import_of_torch(limits: Limits
         except AssertionError as error:
             missed.append(str(error))
     assert not missed
+
+
+def test_a_gate_of_fifty_models_takes_half_an_import_of_torch(limits: Limits, tmp_path: Path) -> None:
+    """Fifty specs with five budgets each, three of them relative to a git branch, judged in one process."""
+    gate.make(tmp_path)
+    command = convstat("check", "--format", "json")
+    answer = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True)
+    check = json.loads(answer.stdout)
+    assert (50, 5 * 50) == (len(check["models"]), len(check["budgets"]))
+    assert {"pass"} == {budget["status"] for budget in check["budgets"]}
+    grown = [budget for budget in check["budgets"] if budget["relative"] and budget["actual"] != budget["base"]]
+    assert 10 == len(grown)
+    costs = interleaved({"torch": IMPORT_TORCH, "gate": convstat("check")}, runs=7, cwd=tmp_path)
+    limits.at_most("gate of 50 models / import torch", costs["gate"].seconds / costs["torch"].seconds, 0.5)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
