@@ -78,7 +78,7 @@ function layerTable(table) {
         node.row.hidden = hidden;
         order.push(node.row);
         const inside = ordered(node.inside, (item) => item.row, column, direction);
-        for (const child of inside.reverse()) stack.push([child, hidden || node.folded]);
+        for (const child of [...inside].reverse()) stack.push([child, hidden || node.folded]);
       }
     }
     for (const node of nodes) {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from convstat.render import icicle
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, kind_of
 from convstat.render.layer_tree import Entry, entries
 from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import exact, per_pixel_scale, printable, share
@@ -48,8 +48,8 @@ class HtmlRenderer(Renderer):
 
         sections = []
         for number, result in enumerate(results):
-            # No width: nothing is folded or left out to make room.
-            page = view(result, Options())
+            # Nothing is folded or left out to make room; of very many changes, the largest are shown.
+            page = view(result, Options(top=MOST if kind_of(result) == "diff" else None))
             body = "".join(_report(page, result, number) if isinstance(result, Report) else map(_block, page.blocks))
             sections.append(f"<section>{body}</section>\n")
         style, script = (Path(__file__).with_name(f"document.{kind}").read_text("utf-8") for kind in ("css", "js"))
