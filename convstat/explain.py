@@ -194,6 +194,12 @@ def choose(names: Sequence[str], pattern: str | None, argument: str) -> list[str
         )
     if call := re.fullmatch(r"(.+)#\d+", pattern):
         return choose(names, call[1], argument)
+    same = [name for name in names if name.endswith(f".{pattern}")]
+    if same:
+        raise UsageError(
+            f"{argument} has no layer '{pattern}' outside of a block",
+            help=(f"all that are called so: '*.{pattern}'", f"or one: {', '.join(same[:5])}"),
+        )
     raise UsageError(
         f"{argument} has no layer '{pattern}'",
         help=(*did_you_mean(pattern, names), "see all: convstat analyze --flat", "a pattern has wildcards: 'layer1.*'"),

@@ -105,7 +105,7 @@ def foresee(counter: Counter, report: Report, stages: Stages, asking: Asking = U
     if why is not None:
         note = f"foreseen for the meta device, and on the CPU it may say something else: {why}"
         if report.totals.weight_bytes < SMALL_BYTES and report.totals.macs < SMALL_MACS:
-            with suppress(CounterFailure):
+            with suppress(CounterFailure, ConvstatError):
                 device, trace, note = "cpu", stages.trace("cpu"), None
     prediction = _predicted(counter, stages, device, trace, asking.seconds)
     # Fake tensors pass for tensors of the CPU.

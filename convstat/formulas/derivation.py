@@ -57,7 +57,13 @@ class Derivation(NamedTuple):
         return " + ".join("*".join(str(factor.value) for factor in product.factors) for product in self.products)
 
     def __str__(self) -> str:
-        return f"{self.symbols} = {self.numbers} = {self.value:,}"
+        return f"{self.symbols} = {self.worked_out}"
+
+    @property
+    def worked_out(self) -> str:
+        """The values and what they come to; a single one is that already."""
+        is_one = len(self.products) == 1 and len(self.products[0].factors) == 1
+        return f"{self.value:,}" if is_one else f"{self.numbers} = {self.value:,}"
 
 
 def product(*factors: tuple[str, int], about: str = "") -> Product:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from convstat.render.diff_schema import diff_schema
+from convstat.render.single_schema import explanation_schema, identification_schema
 
 Schema = dict[str, Any]
 
@@ -31,6 +32,8 @@ def report_schema() -> Schema:
             {"$ref": "#/$defs/comparison"},
             {"$ref": "#/$defs/check"},
             {"$ref": "#/$defs/diff"},
+            {"$ref": "#/$defs/explanation"},
+            {"$ref": "#/$defs/identification"},
             {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/report"}},
             {"type": "array", "items": {"$ref": "#/$defs/diff"}},
         ],
@@ -39,6 +42,8 @@ def report_schema() -> Schema:
             "comparison": _comparison(),
             "check": _check(),
             "diff": diff_schema(),
+            "explanation": explanation_schema(),
+            "identification": identification_schema(),
             "input": _object({"name": _TEXT, "shape": _SHAPE, "dtype": _TEXT}),
             "totals": _object({**_counts(), "pixels": _COUNT, "pixel_basis": _TEXT}),
             "figures": _figures(_or_null(_INTEGER)),

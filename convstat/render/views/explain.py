@@ -96,10 +96,12 @@ def _step(step: Step) -> str:
     times = f"{step.times} x " if step.times > 1 else ""
     if step.formula is None:
         return f"{about}{times}{exact(step.value)}"
-    opened, closed = ("(", ")") if times else ("", "")
     # The sizes of a parameter have no names of their own.
-    names = "" if step.formula.symbols == "elements" else f"{times}{opened}{step.formula.symbols}{closed} = "
-    return f"{about}{names}{times}{opened}{step.formula.numbers}{closed} = {exact(step.value * step.times)}"
+    names = "" if step.formula.symbols == "elements" else step.formula.symbols
+    if not times:
+        return f"{about}{names} = {step.formula.worked_out}" if names else f"{about}{step.formula.worked_out}"
+    lead = f"{times}({names}) = " if names else ""
+    return f"{about}{lead}{times}({step.formula.numbers}) = {exact(step.value * step.times)}"
 
 
 def _row(view: View) -> Row:

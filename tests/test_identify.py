@@ -1,0 +1,167 @@
+"""A number that somebody printed is found where a counter gives it, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from convstat import api
+from convstat.cli.run import run
+from convstat.errors import UsageError
+from convstat.identify import Identification, identify, read, reading_of
+from convstat.render.report_schema import report_schema
+
+RESNET = str(Path(__file__).resolve().parent.parent / "configs" / "resnet50.yaml")
+
+FIGURES = {row.name: row for row in api.analyze(RESNET, counters="all", predict=True).counters}
+
+
+@cache
+def _found(text: str) -> Identification:
+    found = identify(text, RESNET)
+    Draft202012Validator(report_schema()).validate(found.to_dict())
+    return found
+
+
+def _who(found: Identification) -> set[tuple[str, str]]:
+    return {(candidate.counter, candidate.figure) for candidate in found.matches}
+
+
+def test_the_number_of_ptflops_is_found() -> None:
+    """4.13 G are ptflops' MACs and those of the thops; 4.09 G are not."""
+    found = _found("4.13G")
+    assert {("ptflops", "MACs"), ("thop", "MACs"), ("ultralytics-thop", "MACs")} == _who(found)
+    assert "rounded to 2 decimals of G" == found.matches[0].reading
+    assert "ptflops" == found.matches[0].counter
+    assert ("convstat", "MACs") not in _who(found)
+
+
+def test_twice_is_told_as_flops() -> None:
+    """8.27 GFLOPs are twice the MACs of thop; 8.26 those of ptflops."""
+    assert ("thop", "FLOPs: 2 x MACs") in _who(_found("8.27 GFLOPs"))
+    assert ("ptflops", "FLOPs: 2 x MACs") in _who(_found("8.26 GFLOPs"))
+    assert ("convstat", "FLOPs: 2 x MACs") in _who(_found("8.18 GFLOPs"))
+
+
+def test_what_is_called_flops_and_is_macs_is_found() -> None:
+    """The most common mistake of all."""
+    assert ("ptflops", "MACs") in _who(_found("4.13 GFLOPs"))
+
+
+def test_parameters_are_found_with_every_counter_that_has_them() -> None:
+    """And nothing that is not a count of parameters, where the number says that it is one."""
+    found = _found("25.56M params")
+    assert {"params"} == {figure for _, figure in _who(found)}
+    assert {name for name, row in FIGURES.items() if row.shown.params == 25_557_032} <= {who for who, _ in _who(found)}
+
+
+def test_exact_matches_come_first() -> None:
+    """All digits: convstat and those that agree with it; the rest are near misses with their distance."""
+    found = _found("4089184256")
+    assert ("exact", "convstat") == (found.matches[0].reading, found.matches[0].counter)
+    assert {"exact"} == {candidate.reading for candidate in found.matches}
+    assert sorted(abs(c.distance) for c in found.near) == [abs(c.distance) for c in found.near]
+    near = {candidate.counter: candidate for candidate in found.near}
+    assert Fraction(1000, 4_089_184_256) == near["ptflops-aten"].distance
+
+
+def test_powers_of_1024_are_told_as_such() -> None:
+    """3.81 Gi are 4.09 G."""
+    for text in ("3.81G", "3.81Gi"):
+        found = _found(text)
+        assert ("convstat", "MACs") in _who(found)
+        assert "Gi, powers of 1024" in found.matches[0].reading
+    assert ("convstat", "MACs") not in _who(_found("4.09Gi"))
+
+
+def test_per_pixel_and_bytes_and_other_units_are_found() -> None:
+    """kMACs/pixel, MiB of weights, and a unit that only one tool has."""
+    assert ("convstat", "MACs, per pixel") in _who(_found("81.5 kMACs/pixel"))
+    assert {("convstat", "bytes of params"), ("torchsummary", "memory: params")} <= _who(_found("97.49MiB"))
+    assert ("convstat", "bytes of params") in _who(_found("102.2MB"))
+    assert ("torchstat", "MAdd") in _who(_found("8.223G"))
+
+
+def test_nothing_is_found_where_nothing_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says so, names what comes nearest, and the exit code is 1."""
+    found = _found("5.5G")
+    assert () == found.matches
+    assert found.near
+    assert 1 == run(["identify", "5.5G", RESNET, "--counters", "ptflops"])
+    assert "Nothing matches 5.5G" in capsys.readouterr().out
+    assert 0 == run(["identify", "4.13G", RESNET, "--counters", "ptflops", "-f", "json"])
+    assert "ptflops" == json.loads(capsys.readouterr().out)["matches"][0]["counter"]
+
+
+LAYER = "Conv2d(12, 37, kernel_size=3, padding=1)"
+
+
+@pytest.mark.parametrize("digits", [0, 2, 5])
+@pytest.mark.parametrize("rounding", [ROUND_HALF_EVEN, ROUND_DOWN])
+def test_what_a_counter_prints_is_found_again(digits: int, rounding: str) -> None:
+    """Rounded or cut off to some digits of M; each tool is among those that may have printed it."""
+    rows = api.analyze(LAYER, inputs=("12x33x17",), counters="all", predict=True).counters
+    printed: dict[str, list[str]] = {}
+    for row in rows:
+        if row.shown.macs:
+            text = (Decimal(row.shown.macs) / 10**6).quantize(Decimal(1).scaleb(-digits), rounding=rounding)
+            printed.setdefault(f"{text}M", []).append(row.name)
+    assert sum(map(len, printed.values())) > len(rows) // 2
+    for text, names in printed.items():
+        assert {(name, "MACs") for name in names} <= _who(identify(text, LAYER, inputs=("12x33x17",)))
+
+
+@given(value=st.integers(1, 10**15), decimals=st.integers(0, 6), prefix=st.sampled_from(("", "k", "M", "G", "T")))
+def test_a_value_is_read_as_the_number_that_it_is_printed_as(value: int, decimals: int, prefix: str) -> None:
+    """And as no number that is further off than a whole unit of the last digit."""
+    scale = {"": 0, "k": 3, "M": 6, "G": 9, "T": 12}[prefix]
+    exact = Decimal(value).scaleb(-scale)
+    for rounding in (ROUND_HALF_EVEN, ROUND_DOWN):
+        printed = exact.quantize(Decimal(1).scaleb(-decimals), rounding=rounding)
+        number = read(f"{printed:f}{prefix}")
+        reading = reading_of(number, Fraction(value))
+        assert reading is not None
+        unit = number.unit(1000)
+        off = reading_of(number, Fraction(value) + 2 * unit)
+        assert off is None or "1024" in off.words
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "figures"),
+    [
+        ("4.13 GMac", 4_130_000_000, "operations"),
+        ("4.13 GMACs", 4_130_000_000, "operations"),
+        ("8.27 GFLOPs", 8_270_000_000, "operations"),
+        ("8.27 GFLOPS", 8_270_000_000, "operations"),
+        ("25.6M params", 25_600_000, "params"),
+        ("25.6 M", 25_600_000, None),
+        ("405B", 405_000_000_000, "params"),
+        ("25,557,032", 25_557_032, None),
+        ("25_557_032 params", 25_557_032, "params"),
+        ("4.1e9", 4_100_000_000, None),
+        ("4.1e9 MACs", 4_100_000_000, "operations"),
+        ("12 MACs", 12, "operations"),
+        ("12K", 12_000, None),
+        ("97.5 MB", 97_500_000, "bytes"),
+        ("1 MiB", 2**20, "bytes"),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text: str, value: int, figures: str | None) -> None:
+    """With prefixes, names and separators."""
+    number = read(text)
+    assert (value, figures) == (number.value, number.figures)
+
+
+@pytest.mark.parametrize("text", ["", "G", "4.13X", "four", "4,13G", "-4G", "4.13 GMac extra", "nan", "1..2"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    """Before anything is counted."""
+    with pytest.raises(UsageError):
+        read(text)
