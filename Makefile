@@ -57,6 +57,7 @@ $(SCHEMA): $(STAMP) $(wildcard convstat/layers/*.py convstat/spec/*.py)
 # The stamp is written last, so an interrupted installation is taken up again.
 # torch comes first and pinned: no later step then looks for another build of it.
 # torchvision is there for its model definitions alone, whichever torch it was built for; hence no dependencies.
+# So are calflops and DeepSpeed for the part of them that counts: they ask for a gigabyte that it does not use.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("convstat needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; say which: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV) (once; a few minutes)" >&2
@@ -65,4 +66,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install --constraint constraints.txt torch==2.13.0
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[counters]' --group dev
 	@$(PIP) install --constraint constraints.txt --no-deps torchvision==0.28.0
+	@DS_BUILD_OPS=0 $(PIP) install --constraint constraints.txt --no-deps --no-build-isolation calflops==0.3.2 deepspeed==0.19.8
 	@touch $@
