@@ -53,6 +53,7 @@ LATE = {
     "thop": (),
     "torchvision": (),
     "numpy": (),
+    "matplotlib": (),
     "rich": (),
     "typer": ("cli",),
     "yaml": ("spec", "sources"),

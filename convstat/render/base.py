@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from convstat.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from convstat.budget import Check
+    from convstat.checked import Check
     from convstat.comparison import Comparison
     from convstat.diff import Diff
     from convstat.explain import Explanation
@@ -74,6 +74,14 @@ class Renderer(ABC):
     @abstractmethod
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write results as text that ends with a newline; several are one document where the format has such."""
+
+    def prepare(self) -> None:
+        """See that all is there that this format needs, before any work is done; raises UsageError."""
+        return
+
+    def encode(self, results: Sequence[Result], options: Options) -> bytes:
+        """Write results as the bytes of a file; a picture is no text and has only these."""
+        return self.render(results, options).encode("utf-8", "backslashreplace")
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Write results to a terminal or to standard output."""

@@ -131,6 +131,13 @@ class Terminal:
             text = text.encode("ascii" if self.ascii else encoding, "backslashreplace").decode(encoding)
         self._guard(lambda: self.stream.write(text))
 
+    def write_bytes(self, data: bytes) -> None:
+        """Write what is no text: a picture."""
+        buffer = getattr(self.stream, "buffer", None)
+        if buffer is None:
+            raise OutputError(f"cannot write bytes to {self.name}: it takes text alone")
+        self._guard(lambda: buffer.write(data))
+
     def write_lines(self, lines: Sequence[Sequence[Span]]) -> None:
         """Write lines of spans, in colour where the stream has it."""
         if not self.colour:

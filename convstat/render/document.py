@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from convstat.render import icicle
 from convstat.render.base import Options, Renderer, kind_of
@@ -21,6 +21,7 @@ from convstat.render.text import exact, per_pixel_scale, printable, share
 from convstat.report import Report
 
 if TYPE_CHECKING:
+    from convstat.comparison import Comparison
     from convstat.render.base import Result
 
 MOST = 3_000
@@ -50,7 +51,7 @@ class HtmlRenderer(Renderer):
         for number, result in enumerate(results):
             # Nothing is folded or left out to make room; of very many changes, the largest are shown.
             page = view(result, Options(top=MOST if kind_of(result) == "diff" else None))
-            body = "".join(_report(page, result, number) if isinstance(result, Report) else map(_block, page.blocks))
+            body = "".join(_report(page, result, number) if isinstance(result, Report) else _plain(page, result))
             sections.append(f"<section>{body}</section>\n")
         style, script = (Path(__file__).with_name(f"document.{kind}").read_text("utf-8") for kind in ("css", "js"))
         return (
@@ -66,6 +67,16 @@ class HtmlRenderer(Renderer):
 def _title(results: Sequence[Result]) -> str:
     names = [printable(result.model.name) for result in results if isinstance(result, Report)]
     return f"convstat: {', '.join(names)}" if names else "convstat"
+
+
+def _plain(page: Page, result: Result) -> Iterator[str]:
+    """Write the blocks of a page; above the table of a comparison is its plot."""
+    for block in page.blocks:
+        if isinstance(block, Table) and kind_of(result) == "comparison":
+            from convstat.render.plots.formats import figure
+
+            yield figure(cast("Comparison", result))
+        yield _block(block)
 
 
 def _report(page: Page, report: Report, number: int) -> Iterator[str]:
@@ -130,7 +141,7 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         link = f'<td title="{escape(where)}">{escape(short)}</td>'
         rows.append(
             f'<tr id="{prefix}r{place}" data-l="{entry.level}"{kind}{folded}>'
-            f'<td style="--l:{min(entry.level, 30)}" title="{escape(printable(entry.path))}">{escape(entry.name)}</td>'
+            f'<td style="--l:{min(entry.level, 30)}" title="{escape(entry.path)}">{escape(entry.name)}</td>'
             f"<td>{escape(entry.type)}</td><td>{escape(entry.shape)}</td>{figures(entry.params, entry.macs)}"
             f'<td class="r"><span class="share"><i style="width:{width}"></i></span>'
             f"<b>{escape(share(entry.macs, totals.macs))}</b></td>"

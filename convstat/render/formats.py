@@ -19,6 +19,8 @@ RENDERERS = Renderers(
         "gitlab": "convstat.render.gitlab:GitlabRenderer",
         "junit": "convstat.render.junit:JunitRenderer",
         "sarif": "convstat.render.sarif:SarifRenderer",
+        "png": "convstat.render.plots.formats:PngRenderer",
+        "svg": "convstat.render.plots.formats:SvgRenderer",
     }
 )
 """Every format; plugins add theirs through the entry-point group ``convstat.renderers``."""

@@ -1,0 +1,91 @@
+"""Pictures of comparisons, as files: PNG and SVG; and the drawing in the middle of a page of HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, ClassVar
+
+from convstat.errors import UsageError
+from convstat.render.base import Options, Renderer
+from convstat.render.plots import draw
+from convstat.render.plots.chart import Chart, chart_of
+
+if TYPE_CHECKING:
+    from convstat.comparison import Comparison
+    from convstat.render.base import Result
+    from convstat.render.console import Terminal
+
+
+class PngRenderer(Renderer):
+    """A picture: params and MACs along an axis, and MACs against params with the Pareto front."""
+
+    name: ClassVar[str] = "png"
+    suffixes: ClassVar[tuple[str, ...]] = (".png",)
+    about: ClassVar[str] = "a picture of a sweep: params and MACs along an axis, and their Pareto front"
+    expresses: ClassVar[tuple[str, ...]] = ("comparison",)
+    is_view: ClassVar[bool] = False
+
+    def prepare(self) -> None:
+        """See that there is something to draw with."""
+        draw.require()
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Refuse: a picture is no text."""
+        raise UsageError("a PNG is no text", help="write it to a file: -o sweep.png")
+
+    def encode(self, results: Sequence[Result], options: Options) -> bytes:
+        """Draw all comparisons, one below the other."""
+        return draw.draw(_charts(results), "png")
+
+    def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
+        """Write the picture to a pipe or a file; a terminal could not show it."""
+        if terminal.is_terminal:
+            raise UsageError("a terminal cannot show a PNG", help="write it to a file: -o sweep.png")
+        terminal.write_bytes(self.encode(results, options))
+
+
+class SvgRenderer(Renderer):
+    """The same as vectors, its text as text."""
+
+    name: ClassVar[str] = "svg"
+    suffixes: ClassVar[tuple[str, ...]] = (".svg",)
+    about: ClassVar[str] = "the same picture as vectors, for pages and papers"
+    expresses: ClassVar[tuple[str, ...]] = ("comparison",)
+    is_view: ClassVar[bool] = False
+
+    def prepare(self) -> None:
+        """See that there is something to draw with."""
+        draw.require()
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Draw all comparisons, one below the other."""
+        return draw.draw(_charts(results), "svg").decode("utf-8")
+
+
+def _charts(results: Sequence[Result]) -> list[Chart]:
+    from convstat.comparison import Comparison
+
+    return [chart_of(result) for result in results if isinstance(result, Comparison)]
+
+
+def figure(comparison: Comparison) -> str:
+    """The drawing as a part of a page of HTML, in the page's own colours; without matplotlib, how to get it."""
+    if not draw.is_installed():
+        return f'<p class="quiet">not drawn: there is no matplotlib ({escape(draw.INSTALL[0])})</p>\n'
+    chart = chart_of(comparison)
+    text = draw.draw([chart], "svg", ground="none").decode("utf-8")
+    _, start, rest = text.partition("<svg ")
+    # Its rules of style would be rules for the whole page, and its size is that of the page.
+    rest = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", rest, flags=re.DOTALL)
+    head, close, body = rest.partition(">")
+    size = re.search(r'viewBox="[^"]*"', head)
+    label = escape(f"params and MACs of {chart.title or 'models'}")
+    body = body.replace(draw.INK, "currentColor").replace(draw.LINE, "var(--line)")
+    box = size[0] if size else ""
+    return (
+        '<figure class="plot" style="margin:1rem 0">'
+        f'{start}{box} role="img" aria-label="{label}" style="max-width:100%;height:auto;stroke-linejoin:round"{close}'
+        f"{body.rstrip()}</figure>\n"
+    )
