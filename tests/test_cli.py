@@ -271,7 +271,7 @@ def test_twice_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str])
         (["analyze", "net.yaml", "--top", "0"], "--top must be at least 1"),
         (["analyze", "net.yaml", "--sort", "prams"], "did you mean 'params'?"),
         (["analyze", "net.yaml", "--width", "5"], "--width must be at least 20"),
-        (["analyze", "net.yaml", "-f", "jsn"], "did you mean 'json'?"),
+        (["analyze", "net.yaml", "-f", "jsn"], "did you mean 'json' or 'jsonl'?"),
         (["analyze", "net.yaml", "--counters", "ptflop"], "did you mean 'ptflops'"),
         (["analyze", "net.yaml", "--per", "pixel"], "unknown basis 'pixel'"),
         (["analyze", "net.yaml", "--dtype", "int3"], "unknown dtype 'int3'"),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
 import jsonschema
 import pytest
-from hand_made import CHECK, COUNTERS, FULL, HOSTILE, HUGE, NASTY, OWN, SWEEP, layer, report
+from hand_made import CHECK, COUNTERS, DIFF, FULL, HOSTILE, HUGE, LAYERS, NASTY, OWN, SWEEP, layer, report
 from hypothesis import given
 from hypothesis import strategies as st
 
+from convstat.diff import compare
 from convstat.errors import UsageError
+from convstat.render import latex
 from convstat.render.base import Options, Renderer, Renderers
 from convstat.render.csv import cell
 from convstat.render.formats import RENDERERS
@@ -26,7 +29,7 @@ from convstat.render.markdown import escape
 from convstat.render.report_schema import report_schema
 from convstat.report import Report
 
-EVERY = {"full": FULL, "own": OWN, "huge": HUGE, "nasty": NASTY, "sweep": SWEEP, "check": CHECK}
+EVERY = {"full": FULL, "own": OWN, "huge": HUGE, "nasty": NASTY, "sweep": SWEEP, "check": CHECK, "diff": DIFF}
 VALIDATOR = jsonschema.Draft202012Validator(report_schema())
 
 
@@ -133,22 +136,55 @@ def test_a_negative_number_is_a_number() -> None:
     assert "-0.5" == cell(Fraction(-1, 2))
 
 
-def literal(format: str, name: str) -> str:
-    """How a name is written where it must stand for itself."""
-    return {"table": name, "csv": name, "json": json.dumps(name)[1:-1], "markdown": escape(name)}[format]
+DRAWINGS = {"png", "svg"}
+"""Formats that are pictures; what is written in them is tested with them."""
+
+LITERAL: dict[str, Callable[[str], str]] = {
+    "table": str,
+    "tree": str,
+    "csv": str,
+    "json": lambda name: json.dumps(name)[1:-1],
+    "jsonl": lambda name: json.dumps(name)[1:-1],
+    "markdown": escape,
+    "comment": escape,
+    "html": html.escape,
+    "latex": latex.escape,
+    "github": str,
+    "gitlab": lambda name: json.dumps(name)[1:-1],
+    "sarif": lambda name: json.dumps(re.sub(r"([\[\]])", r"\\\1", name))[1:-1],
+    "junit": html.escape,
+}
+"""How a name is written in each format where it must stand for itself."""
 
 
-@pytest.mark.parametrize("format", ["table", "csv", "json", "markdown"])
+def test_every_format_is_asked_about_hostile_names() -> None:
+    """A new format does not escape the checks below."""
+    assert set(RENDERERS) - DRAWINGS == set(LITERAL)
+
+
+@pytest.mark.parametrize("format", LITERAL)
 def test_a_hostile_name_is_printed_as_it_is(format: str) -> None:
-    """Brackets, colons, bars and tags mean nothing, in the title, in a layer and in a comparison."""
-    text = render(format, NASTY)
-    assert text.count(literal(format, HOSTILE)) >= 3
-    assert "\x1b" not in text
-    rows = tuple(replace(row, values={"groups": HOSTILE}) for row in SWEEP.rows)
-    assert literal(format, HOSTILE) in render(format, replace(SWEEP, rows=rows))
+    """Brackets, colons, bars and tags mean nothing, in the title, in a layer, in a comparison, a check and a diff."""
+    written = LITERAL[format](HOSTILE)
+    hostile = replace(CHECK.results[0], model=HOSTILE, on=HOSTILE, text=f"macs@{HOSTILE}<=1", offenders=())
+    renamed = report((*LAYERS[:-1], replace(LAYERS[-1], name=HOSTILE, params=1, trainable_params=1, macs=10**9)))
+    subjects = {
+        "report": NASTY,
+        "comparison": replace(SWEEP, rows=tuple(replace(row, values={"groups": HOSTILE}) for row in SWEEP.rows)),
+        "check": replace(CHECK, results=(hostile,)),
+        "diff": compare(OWN, renamed),
+    }
+    for kind, subject in subjects.items():
+        if kind in RENDERERS[format].expresses:
+            text = render(format, subject)
+            assert written in text, kind
+            assert "\x1b" not in text
+            assert "<script>" not in text or format not in ("markdown", "comment")
+    if format in ("table", "tree", "csv", "json", "jsonl", "markdown", "comment", "html"):
+        assert render(format, NASTY).count(written) >= 3
     counters = (replace(COUNTERS[3], error=HOSTILE),)
-    if format != "csv":
-        assert literal(format, HOSTILE) in render(format, replace(OWN, counters=counters))
+    if format in ("table", "json", "jsonl", "markdown", "comment", "html"):
+        assert written in render(format, replace(OWN, counters=counters))
 
 
 def test_markdown_escapes_what_would_be_markup() -> None:
@@ -188,6 +224,44 @@ class FakePoint:
     def load(self) -> type[Renderer]:
         """Give the class."""
         return self.renderer
+
+
+class Broken:
+    """An entry point whose module cannot be imported."""
+
+    name = "broken"
+
+    def load(self) -> type[Renderer]:
+        """Fail."""
+        raise ImportError("No module named 'nowhere'")
+
+
+def test_a_plugin_that_fails_is_named_and_stops_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours work without it; asked for what it may have, the mistake says which plugin failed."""
+    for point, said in ((Broken(), "plugin 'broken' of convstat.renderers failed"), (FakePoint(int), "no subclass")):  # type: ignore[arg-type]
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group, point=point: [point])
+        formats = table_of_ours()
+        assert "csv" == formats.named("csv").name
+        with pytest.raises(UsageError, match=said):
+            formats.named("loud")
+
+
+def test_the_longest_suffix_decides() -> None:
+    """A comment is Markdown, and a code quality report is JSON, with a name of its own."""
+    for path, format in {
+        "comment.md": "comment",
+        "out/mobile.COMMENT.md": "comment",
+        "notes.md": "markdown",
+        "gl-code-quality-report.json": "gitlab",
+        "report.json": "json",
+        "scan.sarif.json": "sarif",
+        "model.tree.txt": "tree",
+        "model.txt": "table",
+    }.items():
+        found = RENDERERS.for_path(path)
+        assert found is not None
+        assert format == found.name
+    assert None is RENDERERS.for_path("picture.bmp")
 
 
 def table_of_ours() -> Renderers:
@@ -237,5 +311,5 @@ def test_an_unknown_format_is_a_mistake_with_a_suggestion() -> None:
     """Exit 2, with what was meant and what there is."""
     with pytest.raises(UsageError) as caught:
         RENDERERS.named("jsn")
-    assert "did you mean 'json'?" in str(caught.value)
-    assert "table, json, csv, markdown" in str(caught.value)
+    assert "did you mean 'json' or 'jsonl'?" in str(caught.value)
+    assert ", ".join(RENDERERS) in str(caught.value)

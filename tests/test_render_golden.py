@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from golden_files import assert_golden
-from hand_made import CHECK, FULL, HUGE, NASTY, OWN, SWEEP
+from hand_made import CHECK, DIFF, FULL, HUGE, NASTY, OWN, SWEEP
 
-from convstat.render.base import Options
+from convstat.render.base import Options, kind_of
 from convstat.render.formats import RENDERERS
 
-RESULTS = {"report": FULL, "own": OWN, "nasty": NASTY, "huge": HUGE, "comparison": SWEEP, "check": CHECK}
+RESULTS = {"report": FULL, "own": OWN, "nasty": NASTY, "huge": HUGE, "comparison": SWEEP, "check": CHECK, "diff": DIFF}
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -25,6 +25,27 @@ def test_golden_tables_at_every_width(name: str, width: int) -> None:
 def test_golden_documents(name: str, format: str, suffix: str) -> None:
     """Each result is written as it was when somebody last looked at it."""
     assert_golden(f"{name}.{suffix}", RENDERERS.named(format).render([RESULTS[name]], Options()))  # type: ignore[list-item]
+
+
+SUFFIXES = {
+    "tree": "tree",
+    "jsonl": "jsonl",
+    "comment": "comment.md",
+    "latex": "tex",
+    "github": "github",
+    "gitlab": "gitlab.json",
+    "junit": "xml",
+    "sarif": "sarif",
+}
+
+
+@pytest.mark.parametrize("name", ["report", "nasty", "comparison", "check", "diff"])
+@pytest.mark.parametrize("format", SUFFIXES)
+def test_golden_documents_for_hosts_and_papers(name: str, format: str) -> None:
+    """Each result is written as it was when somebody last looked at it, where the format can say it."""
+    result = RESULTS[name]
+    if kind_of(result) in RENDERERS[format].expresses:
+        assert_golden(f"{name}.{SUFFIXES[format]}", RENDERERS.named(format).render([result], Options()))  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from convstat.render.text import exact, printable, signed
 if TYPE_CHECKING:
     from convstat.checked import Check
     from convstat.comparison import Comparison
-    from convstat.diff import Diff
+    from convstat.diff import Diff, LayerChange
     from convstat.render.base import Result
     from convstat.report import Place, Report
     from convstat.verdict import BudgetResult
@@ -113,13 +113,13 @@ def reasons(result: BudgetResult) -> Iterator[str]:
         yield f"limited because: {printable(result.why)}"
     for growth in result.growth:
         why = f", {printable(growth.why)}" if growth.why else ""
-        yield f"{printable(growth.name)} {_plus(growth.delta)}{why}{_at(growth.source)}"
+        yield f"{printable(growth.name)} {_plus(growth.delta)} {result.metric}{why}{_at(growth.source)}"
     if not result.growth:
         from convstat.render.text import apart
 
         for offender in result.offenders:
             value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)
-            yield f"{printable(offender.layer)} {value}{_at(offender.source)}"
+            yield f"{printable(offender.layer)} {value} {result.metric}{_at(offender.source)}"
     yield f"the budget: {printable(result.text)}, {printable(result.where)}"
 
 
@@ -179,8 +179,7 @@ def _in_diff(diff: Diff) -> Iterator[Finding]:
     changed = [row for row in diff.layers if row.status not in ("unchanged", "renamed")]
     changed.sort(key=lambda row: (-abs(row.delta("macs")), -abs(row.delta("params"))))
     details = [
-        f"{printable(row.name)} {signed(row.delta('macs'))} MACs, {signed(row.delta('params'))} params"
-        f"{', ' + printable(row.why) if row.why else ''}{_at(row.source)}"
+        ", ".join(filter(None, (f"{printable(row.name)} {_grown(row)}".rstrip(), printable(row.why)))) + _at(row.source)
         for row in changed[:5]
     ]
     if len(changed) > 5:
@@ -191,6 +190,14 @@ def _in_diff(diff: Diff) -> Iterator[Finding]:
         "note", f"diff/{diff.state}", "convstat diff", text, tuple(details), file, place.line if place else 1,
         diff.head.label, grown.name if place and grown else None,
     )  # fmt: skip
+
+
+def _grown(row: LayerChange) -> str:
+    """By how much a layer grew, in what it grew."""
+    from convstat.render.views.report import amount
+
+    macs, params = row.delta("macs"), row.delta("params")
+    return amount(macs, params) if macs or params else ""
 
 
 def _in_comparison(comparison: Comparison) -> Iterator[Finding]:

@@ -70,9 +70,11 @@ def _write_page(page: Page) -> Iterator[str]:
                 title = ""
             case Line() if block.tone == "bad":
                 yield f"% {block.text}"
-            case Items() if title.startswith("not counted"):
-                # What is missing from the figures goes with them.
-                yield from (f"% {title}: {item.lead} {item.text}" for item in block.items)
+            case Items():
+                # What is missing from the figures goes with them, and so do the notes that they refer to.
+                missing = f"{title}: " if title.startswith("not counted") else ""
+                kept = (item for item in block.items if missing or item.lead.startswith("["))
+                yield from (f"% {missing}{item.lead} {item.text}" for item in kept)
 
 
 def _write_table(table: Table) -> Iterator[str]:

@@ -87,5 +87,5 @@ def _all(report: Report) -> list[Entry]:
         for entry in (*opened, leaf):
             entry.add(row)
     for entry in found:
-        entry.name, entry.type = printable(entry.name), printable(entry.type)
+        entry.name, entry.type, entry.path = printable(entry.name), printable(entry.type), printable(entry.path)
     return found
