@@ -215,7 +215,7 @@ def read_report(data: bytes, name: str) -> Report:
     """Read a saved report or a baseline file from its bytes; ``name`` is what messages call it."""
     import json
 
-    from convstat import baseline
+    from convstat.baseline import SCHEMA, report_of
 
     try:
         if not data.strip():
@@ -230,8 +230,8 @@ def read_report(data: bytes, name: str) -> Report:
     if not isinstance(document, dict):
         raise SourceError(f"{name} is not a saved report")
     try:
-        if document.get("schema") == baseline.SCHEMA:
-            return baseline.report_of(document)
+        if document.get("schema") == SCHEMA:
+            return report_of(document)
         return Report.from_dict(document)
     except SourceError as error:
         raise SourceError(

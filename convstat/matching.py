@@ -136,7 +136,7 @@ def _changes(old: LayerRow, new: LayerRow) -> Iterable[Change]:
     """What changed about a layer: its type, its arguments, and only then what follows from another layer."""
     if old.type != new.type:
         yield Change("type", old.type, new.type)
-    before, after = arguments(old), arguments(new)
+    before, after = (arguments(old), arguments(new)) if old.arguments != new.arguments else ({}, {})
     for name in dict.fromkeys([*after, *before]):
         if before.get(name) != after.get(name):
             yield Change(name, before.get(name), after.get(name))
@@ -156,8 +156,21 @@ def _changes(old: LayerRow, new: LayerRow) -> Iterable[Change]:
 
 
 def arguments(row: LayerRow) -> Mapping[str, Any]:
-    """The arguments of a layer, as they are after having been saved and read."""
-    return {name: _frozen(value) for name, value in row.arguments.items()}
+    """The arguments of a layer, as they are after having been saved and read.
+
+    What was not written has its default, so that a layer of a spec and one of a Python model can be compared.
+    """
+    from convstat.layers import NAMES
+
+    given = {name: _frozen(value) for name, value in row.arguments.items()}
+    if (kind := NAMES.get(row.type)) is None:
+        return given
+    found = {
+        name: given[name] if name in given else _frozen(argument.default_value)
+        for name, argument in kind.arguments.items()
+        if name in given or (argument.infer is None and argument.default_value is not None)
+    }
+    return {**found, **given}
 
 
 def signature(row: LayerRow) -> tuple[Any, ...]:
@@ -177,7 +190,9 @@ def _frozen(value: Any) -> Any:
     from convstat.axes import plain
 
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(item) for item in value)
+        items = tuple(_frozen(item) for item in value)
+        # A size that is the same in every direction is written once.
+        return items[0] if len(set(items)) == 1 else items
     if isinstance(value, Mapping):
         return tuple((name, _frozen(item)) for name, item in value.items())
     plainer = plain(value)

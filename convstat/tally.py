@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from convstat import kernels
@@ -256,7 +257,7 @@ class _Walk:
             yield self._row(work)
 
     def _hold(self) -> list[_Work]:
-        """Give every parameter and buffer to the row that it belongs to; returns rows for modules that nobody called."""
+        """Give every parameter and buffer to the row that it belongs to; rows of what nobody called too."""
         holders = {work.module.index: work for work in self.works if work.first}
         idle: dict[int, _Work] = {}
         seen: dict[int, str] = {}
@@ -298,6 +299,7 @@ class _Walk:
             buffers=work.buffers,
             weight_bytes=work.weight_bytes,
             other=dict(sorted(work.other.items())),
+            arguments=_arguments(work.module),
             shares=None if work.first else work.module.path or ROOT,
             note=work.note or tied,
         )
@@ -325,6 +327,36 @@ def _would_be_called(module: ModuleInfo) -> bool:
 
 
 _PARTS = ("PackedParams", ".ModuleList", ".ModuleDict", ".ParameterList", ".ParameterDict")
+
+
+def _arguments(module: ModuleInfo) -> dict[str, Any]:
+    """The plain attributes of a module that tell how it was made; of a class of torch.nn, those that are its arguments.
+
+    Of any other class sizes, flags and short words: a float or a long text may be another one in each run.
+    """
+    from convstat.layers import NAMES
+
+    kind = NAMES.get(_class(module)) if module.type.startswith("torch.nn.") else None
+    found: dict[str, Any] = {}
+    for name, value in module.attributes.items():
+        items = value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else (value,)
+        if name == "bias" and kind is not None:
+            found[name] = value is not None
+        elif kind is not None:
+            is_told = name in kind.arguments and all(_is_plain(item) for item in items)
+            if is_told:
+                found[name] = value if items == (value,) else list(items)
+        elif name not in ("training", "original_name") and items and all(_is_size(item) for item in items):
+            found[name] = value if items == (value,) else list(items)
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (bool, int, str)) or (isinstance(value, float) and isfinite(value))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (bool, int)) or (isinstance(value, str) and len(value) <= 40)
 
 
 def _class(module: ModuleInfo) -> str:

@@ -49,7 +49,7 @@ def test_an_argument_that_changed_is_named_with_both_values() -> None:
     """kernel_size: 3 -> 5, as a reader of the spec would say it."""
     new = STEM.replace("kernel_size: 3, padding: 1", "kernel_size: 5, padding: 2")
     assert [("stem", "changed", "kernel_size: 3 -> 5, padding: 1 -> 2")] == changed(STEM, new)
-    assert [("stem", "changed", "bias: default -> false")] == changed(
+    assert [("stem", "changed", "bias: true -> false")] == changed(
         STEM, STEM.replace("padding: 1", "padding: 1, bias: false")
     )
     assert [("stem", "changed", "kernel_size: 3 -> (3, 1), output: 16x8x8 -> 16x8x10")] == changed(
