@@ -86,8 +86,9 @@ def fit(table: Table, width: int) -> Fit:
 
 
 def has_room(table: Table, width: int) -> bool:
-    """Whether a table fits whole, with every column and every name."""
-    return sum(natural_widths(table)) + GAP * (len(table.columns) - 1) <= width
+    """Whether a table fits whole, with every column and every name; bars are no reason to shorten anything."""
+    widths = [room for room, column in zip(natural_widths(table), table.columns, strict=True) if not column.graphic]
+    return sum(widths) + GAP * (len(widths) - 1) <= width
 
 
 def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:

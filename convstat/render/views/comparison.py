@@ -10,7 +10,7 @@ from convstat.comparison import ratio
 from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
-from convstat.render.text import change, exact, factor, per_pixel_scale, printable
+from convstat.render.text import bar, change, exact, factor, per_pixel_scale, printable
 from convstat.render.views.report import label, show_value
 from convstat.report import Totals
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from convstat.comparison import Comparison, ComparisonRow
 
 MODEL = "model"
+
+BAR_WIDTH = 8
 
 
 LONGEST_PATH = 26
@@ -38,10 +40,10 @@ def _blocks(comparison: Comparison, options: Options) -> Iterator[Block]:
         facts.append(("counters", ", ".join(peers)))
     if facts:
         yield Pairs((*facts, ("the same for", f"all {count:,}" if count > 1 else "the one row")))
-    table = comparison_table(comparison)
+    table = comparison_table(comparison, ascii=options.ascii)
     if (letters := _letters(comparison)) and not has_room(table, options.width):
         yield Items(tuple(Item(letter, name) for name, letter in letters.items()), "left")
-        table = comparison_table(comparison, letters)
+        table = comparison_table(comparison, letters, ascii=options.ascii)
     yield table
     if footnotes := reasons(comparison):
         yield Items(tuple(Item(f"[{i}]", text, "warn") for i, text in enumerate(footnotes, 1)))
@@ -103,10 +105,11 @@ def reason_of(row: ComparisonRow) -> str:
     return printable("; ".join(" ".join(part.split()) for part in parts))
 
 
-def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None = None) -> Table:
+def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None = None, *, ascii: bool = False) -> Table:
     """Set the rows one under the other, each metric with its change against the base.
 
     With ``letters``, these stand for the names of the models.
+    The bars, the longest for the largest, are the first to go where the room is short.
     """
     labels = keys(comparison)
     totals = [row.totals for row in comparison.rows if row.totals is not None]
@@ -117,6 +120,8 @@ def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None =
     versus = versus if len(versus) <= 14 else "vs base"
     peers = _peers(comparison)
     footnote = {text: i for i, text in enumerate(reasons(comparison), 1)}
+    with_bars = len(totals) > 1
+    most_params, most_macs = (max((getattr(t, name) for t in totals), default=0) for name in ("params", "macs"))
     columns = [
         *(
             Column(
@@ -129,9 +134,11 @@ def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None =
             for key in labels
         ),
         Column("params"),
+        *([Column("", "left", 8, name="params bar", graphic=True)] if with_bars else []),
         Column(versus, name=f"params {versus}"),
         Column("ratio", priority=4, name="params ratio"),
         Column("MACs"),
+        *([Column("", "left", 7, name="MACs bar", graphic=True)] if with_bars else []),
         Column(versus, name=f"MACs {versus}"),
         Column("ratio", priority=3, name="MACs ratio"),
         Column("FLOPs", priority=6),
@@ -150,14 +157,17 @@ def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None =
         lead = tuple((letters or {}).get(label_of(row, key), label_of(row, key)) for key in labels)
         if row.totals is None:
             note = f"invalid [{footnote[reason_of(row)]}]"
-            rows.append(Row((*lead, note, *(["-"] * (len(columns) - len(lead) - 1))), "warn"))
+            rest = ("" if column.graphic else "-" for column in columns[len(lead) + 1 :])
+            rows.append(Row((*lead, note, *rest), "warn"))
             continue
         is_base = row is base
         cells = [
             *lead,
             exact(row.totals.params),
+            *([bar(row.totals.params, most_params, BAR_WIDTH, ascii=ascii)] if with_bars else []),
             *_versus(row.totals.params, base_totals.params, is_base),
             exact(row.totals.macs),
+            *([bar(row.totals.macs, most_macs, BAR_WIDTH, ascii=ascii)] if with_bars else []),
             *_versus(row.totals.macs, base_totals.macs, is_base),
             exact(row.totals.flops),
         ]
