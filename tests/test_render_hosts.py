@@ -19,7 +19,7 @@ from convstat.budget import Check
 from convstat.errors import UsageError
 from convstat.judge import Offender
 from convstat.render.base import Options, kind_of
-from convstat.render.comment import LONGEST, marker
+from convstat.render.comment import LONGEST, body, marker
 from convstat.render.findings import findings, repository_path
 from convstat.render.formats import RENDERERS
 from convstat.render.github import workflow_commands
@@ -216,6 +216,34 @@ def test_github_gets_no_more_than_it_shows(budgets: int, shown: int) -> None:
     more = re.search(r"and ([\d,]+) more errors", found[-1][2])
     assert (None if budgets <= 10 else str(budgets - 10)) == (more and more[1])
     assert all(len(text.encode()) < 64 * 1024 for _, _, text in found)
+
+
+@pytest.mark.parametrize("budgets", [300, 6000])
+def test_no_host_gets_more_than_it_takes(budgets: int) -> None:
+    """Code scanning and code quality show 5,000 entries; what is left out is counted, and files stay small."""
+    results = json.loads(render("sarif", many(budgets)))["runs"][0]["results"]
+    entries = json.loads(render("gitlab", many(budgets)))
+    assert min(budgets, 5000) == len(entries)
+    assert (300 if budgets == 300 else 5001) == len(results)
+    if budgets > 5000:
+        assert "1,000 more findings" in results[-1]["message"]["text"]
+        assert entries[-1]["description"].endswith("(and 1,000 more)")
+    assert all(len(entry["description"]) <= 1_100 for entry in entries)
+    assert len(render("sarif", many(budgets))) < 10_000_000
+    assert len(render("junit", many(budgets))) < 30_000_000
+
+
+def test_the_summary_of_a_step_is_complete_with_300_failing_budgets() -> None:
+    """Each of them is in it, with its layers, far below the 1 MiB that GitHub takes."""
+    text = body([many(300)], Options(), 900_000)
+    assert [f"macs \\@b{i}.\\*\\*" in text for i in range(300)] == [True] * 300
+    assert 300 * 5 == len(re.findall(r"^- stage\d\.conv ", text, re.MULTILINE))
+    assert "left out" not in text
+    assert len(text.encode()) < 900_000
+    assert len(body([grown(5000)], Options(), 900_000).encode()) <= 900_000
+    short = body([many(300)], Options(), 5_000)
+    assert len(short.encode()) <= 5_000
+    assert "more lines are left out" in short
 
 
 def test_the_worst_comes_first() -> None:

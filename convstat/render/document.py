@@ -17,7 +17,7 @@ from convstat.render import icicle
 from convstat.render.base import Options, Renderer, kind_of
 from convstat.render.layer_tree import Entry, entries
 from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.text import exact, per_pixel_scale, printable, share
+from convstat.render.text import exact, per_pixel_scale, printable, share, shorten
 from convstat.report import Report
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 MOST = 3_000
 """The rows of the table of layers: a page stays small enough to open and to send."""
+
+LONGEST_PATH = 300
+"""A name in full, beside the pointer, is shortened to this: the blocks that it is in are above it anyway."""
 
 UNFOLDED = 60
 """A table with no more rows than these is not folded at first."""
@@ -141,7 +144,8 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         link = f'<td title="{escape(where)}">{escape(short)}</td>'
         rows.append(
             f'<tr id="{prefix}r{place}" data-l="{entry.level}"{kind}{folded}>'
-            f'<td style="--l:{min(entry.level, 30)}" title="{escape(entry.path)}">{escape(entry.name)}</td>'
+            f'<td style="--l:{min(entry.level, 30)}" title="{escape(shorten(entry.path, LONGEST_PATH))}">'
+            f"{escape(entry.name)}</td>"
             f"<td>{escape(entry.type)}</td><td>{escape(entry.shape)}</td>{figures(entry.params, entry.macs)}"
             f'<td class="r"><span class="share"><i style="width:{width}"></i></span>'
             f"<b>{escape(share(entry.macs, totals.macs))}</b></td>"
