@@ -54,5 +54,7 @@ def _table(tree: Map, problems: Problems) -> list[tuple[str, Mark]]:
         else:
             table[key.text] = value.text
             marks[key.text] = value.mark
+    if len(table) < len(tree):
+        return []
     place = tree.entries[0][0].mark if tree.entries else tree.mark
     return [(limit.short, place) for limit in read_table(table, place, marks, SpecError)]
