@@ -83,6 +83,7 @@ def foreseen(
         predicted=Figures(prediction.params, prediction.macs, prediction.memory_mib),
         difference=_difference(own, prediction),
         causes=_causes(own, prediction, causes),
+        native=prediction.native,
     )
 
 
@@ -122,7 +123,15 @@ def reconcile(
         unexplained=unexplained,
         device=device,
         native=reported.native,
+        note=_otherwise(reported, prediction) if is_foreseen else None,
     )
+
+
+def _otherwise(reported: Reported, prediction: Prediction) -> str | None:
+    """What was predicted otherwise of the figures that are neither MACs nor params."""
+    pairs = (("memory", reported.memory_mib, prediction.memory_mib), ("native", reported.native, prediction.native))
+    wrong = [f"{name} {dict(foreseen)}" for name, said, foreseen in pairs if said and foreseen and said != foreseen]
+    return f"UNEXPLAINED: other figures were predicted: {', '.join(wrong)}" if wrong else None
 
 
 def _difference(own: Mapping[str, _Own], figures: Reported | Prediction) -> Figures:

@@ -190,7 +190,9 @@ class CounterRow:
             return self.is_prediction or self.is_foreseen
         if self.status != "ok":
             return self.is_foreseen
-        return self.predicted is not None and not (self.unexplained.params or self.unexplained.macs)
+        if self.predicted is None or self.unexplained.params or self.unexplained.macs:
+            return False
+        return self.predicted.memory_mib == self.reported.memory_mib and self.note is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,10 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         return version(name)
 
     monkeypatch.setattr(metadata, "version", of_torch)
+    for counter in COUNTERS.values():
+        # Some look at their files, too.
+        if counter.name != "flopcountermode":
+            monkeypatch.setattr(type(counter), "version", lambda self: None)
     for name in ("ptflops", "torchsummary", "torchinfo", "thop", "fvcore", "calflops", "torchprofile", "torchscan"):
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -318,6 +322,23 @@ def test_a_predictor_that_reads_the_trace_wrongly_is_unexplained(net: str, name:
     assert "ok" == row.status, row.error
     assert row.unexplained.params or row.unexplained.macs
     assert not row.is_reconciled
+
+
+@pytest.mark.parametrize("figure", ["memory_mib", "native"])
+def test_a_wrong_figure_in_another_unit_is_unexplained(net: str, figure: str) -> None:
+    """Memory and a tool's own unit are held to their predictions as well."""
+    subject = _subject(net)
+    right = {"params": 7, "macs": 11, figure: {"it": 1}}
+    terms = (Term("conv", 11, 7),)
+    for amount, is_sound in ((1, True), (2, False)):
+        wrong = {**right, figure: {"it": amount}}
+        fake = Fake(
+            lambda model: Reported(**right),  # type: ignore[arg-type]
+            predict=lambda trace, wrong=wrong: Prediction(**wrong, terms=terms, because={"conv": "no_rule"}),
+        )
+        (row,) = measure_on(subject.stages, subject.report, (fake,))
+        assert is_sound == row.is_reconciled
+        assert is_sound == (row.note is None)
 
 
 def test_an_unknown_counter_is_refused_with_predict_too(net: str) -> None:

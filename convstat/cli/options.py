@@ -11,7 +11,8 @@ WHAT = "Input and run"
 SHOW = "Output"
 
 EXIT_CODES = (
-    "Exit codes: 0 all is well · 1 a budget is exceeded, nothing is found, or with --strict a counter is not reconciled · "
+    "Exit codes: 0 all is well · "
+    "1 a budget is exceeded, nothing is found, or with --strict a counter is not reconciled · "
     "2 a mistake in the arguments, the spec or the settings · 3 a fault of convstat · "
     "4 incomplete, there is no verdict · 130 interrupted"
 )

@@ -55,6 +55,8 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     for counter in report.counters:
         if counter.status != "ok":
             yield from _no_answer(counter)
+        elif counter.note:
+            yield Line(f"{label(counter)}: {printable(counter.note)}", "bad")
     for counter in report.counters:
         if counter.status == "ok" or counter.is_prediction:
             yield from _causes(counter)
@@ -138,7 +140,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
             yield "memory", f"{figures} MiB, {who}"
         if counter.native:
             figures = ", ".join(f"{amount:,} {NATIVE.get(name, name)}" for name, amount in counter.native.items())
-            yield "native", f"{figures}, says {label(counter)}"
+            who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
+            yield "native", f"{figures}, {who}"
 
 
 def _runs(report: Report) -> Iterator[tuple[str, str]]:
