@@ -39,7 +39,10 @@ def judge(
     """
     chosen = _matching(report, limit)
     if limit.metric == "macs_per_pixel" and not report.totals.pixels:
-        raise _limit_error(limit, f"{report.model.name} has no pixels, so no MACs/pixel")
+        side = "output" if "output " in f"{report.totals.pixel_basis} " else "input"
+        raise _limit_error(
+            limit, f"{report.model.name} has no pixels: its {side} has no spatial positions", "limit macs instead"
+        )
     if limit.relative is not None and diff is None:
         raise ValueError(f"{limit} is judged with a base only")
     values = _values(report, limit, chosen, diff)
