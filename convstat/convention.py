@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import total
-from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean
+from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean, torch_is_missing
 from convstat.report import CONVSTAT, LayerRow, Report
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def express(
     except (ConvstatError, KeyboardInterrupt):
         raise
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            raise torch_is_missing(f"--as {name}") from None
         raise UsageError(f"--as {name}: there is no prediction for {argument}: {first_line(error)}") from error
     if foreseen.prediction.failure is not None:
         raise UsageError(

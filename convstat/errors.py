@@ -153,6 +153,14 @@ class SourceError(ConvstatError):
     """A target that cannot be loaded or run."""
 
 
+def torch_is_missing(what: str) -> SourceError:
+    """The error of what cannot be done without torch, where that is not installed."""
+    return SourceError(
+        f"{what} needs torch, which is not installed",
+        help=("pip install torch", "without it: specs, inline layers and saved reports, with --counters none"),
+    )
+
+
 class DeviceError(ConvstatError):
     """A device or a dtype that this machine cannot run."""
 

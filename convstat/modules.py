@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convstat import tally
 from convstat.analysis import Subject
 from convstat.collection import without_collection
-from convstat.errors import SourceError, UsageError, did_you_mean
+from convstat.errors import SourceError, UsageError, did_you_mean, torch_is_missing
 from convstat.inputs import InputSpec, parse_all
 from convstat.report import InputInfo, Report
 from convstat.sources.recipe import Example, Recipe
@@ -24,7 +24,11 @@ MODES = ("eval", "train")
 
 
 def recipe_of(target: Target, overrides: Mapping[str, Any]) -> Recipe:
-    """Say how to make the model that a target names."""
+    """Say how to make the model that a target names; raises SourceError where there is no torch to make it with."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise torch_is_missing(f"{target.argument} is a Python model: counting it")
     if target.kind == "zoo":
         from convstat.sources import zoo
 

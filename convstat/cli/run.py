@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from convstat.errors import ConvstatError, Diagnostic, ExitCode
+from convstat.errors import ConvstatError, Diagnostic, ExitCode, torch_is_missing
 
 if TYPE_CHECKING:
     from convstat.render.console import Span
@@ -27,6 +27,9 @@ def run(arguments: Sequence[str]) -> int:
         _say("interrupted")
         return int(ExitCode.INTERRUPTED)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            show_problems(torch_is_missing("this").diagnostics)
+            return int(ExitCode.USAGE)
         return _crash(error, arguments)
 
 
