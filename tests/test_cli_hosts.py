@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -121,6 +122,33 @@ def test_annotations_come_by_themselves_on_github(folder: Path, monkeypatch: pyt
         f"::error file={folder.name}/net.yaml,line=7,title=convstat macs::macs is {MACS:,}, not <= "
     )
     assert 1 == len(error.splitlines())
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_what_grew_since_the_base_is_what_is_annotated(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The layer that a change made larger, with the argument that changed, in a check and in a diff."""
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"],
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+    stem = "{out_channels: 16, kernel_size: 3, padding: 1}"
+    (folder / "net.yaml").write_text(SPEC.replace(stem, "{out_channels: 16, kernel_size: 5, padding: 2}"))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert 1 == run(["check", "net.yaml", "--max-growth", "macs=0%", "--base", "HEAD", "-o", "comment.md"])
+    error = capsys.readouterr().err
+    # The larger one, body, is at line 7 and did not change.
+    assert error.startswith("::error file=net.yaml,line=5,title=convstat macs::")
+    growth = 16 * 3 * (5 * 5 - 3 * 3) * 32 * 32
+    assert f"%0Astem +{growth:,} macs, kernel_size: 3 -> 5, padding: 1 -> 2, net.yaml:5" in error
+    assert f"+{growth:,}" in (folder / "comment.md").read_text()
+    assert 0 == run(["diff", "HEAD:net.yaml", "net.yaml", "-o", "diff.sarif"])
+    assert "::notice file=net.yaml,line=5,title=convstat diff::net.yaml: params" in capsys.readouterr().err
+    (result,) = json.loads((folder / "diff.sarif").read_text())["runs"][0]["results"]
+    assert ("note", 5) == (result["level"], result["locations"][0]["physicalLocation"]["region"]["startLine"])
 
 
 @pytest.mark.parametrize("more", [["-f", "json"], ["-f", "github"], ["-qq"], ["-o", "json=-"]], ids=" ".join)

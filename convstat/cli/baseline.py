@@ -71,7 +71,7 @@ def baseline(
             help=(f"run convstat baseline {action} by hand and commit the files", "or say that it is meant: --yes"),
         )
     files = Baselines.of(settings.path)
-    with session.writing(named) as (outputs, progress):
+    with session.writing(named, "listing") as (outputs, progress):
         if action == "show":
             entries = baselining.show(files, named)
         elif action == "prune":

@@ -52,6 +52,6 @@ def config(
     listing = Listing(f"settings: {session.config.path or 'no file'}", settings.entries(session.config))
     for note in settings.notes(session.config):
         session.note(note)
-    with session.writing(()) as (outputs, _):
+    with session.writing((), "listing") as (outputs, _):
         session.write(outputs, [listing])
     return ExitCode.OK

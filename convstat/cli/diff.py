@@ -59,7 +59,7 @@ def diff(
         session.pick(dtype, settings.dtype, "float32"),
         session.pick(per, settings.per, "input"),
     )
-    with session.writing(named) as (outputs, progress):
+    with session.writing(named, "diff") as (outputs, progress):
         request = Request(asked, base or settings.base, Baselines.of(settings.path), progress, session.warn)
         found = differences(named, request, all=all)
         progress.clear()
