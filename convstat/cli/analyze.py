@@ -51,7 +51,7 @@ def analyze(
     )  # fmt: skip
     if as_ is not None:
         _refuse_beside_as(counters=counters, predict=predict, strict=strict, mode=mode == "train")
-    with session.writing(targets) as (outputs, progress):
+    with session.writing(targets, "report") as (outputs, progress):
         reports = [
             convention.express(
                 target,

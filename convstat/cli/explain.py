@@ -67,7 +67,7 @@ def explain(
         )
     o.check_timeout(counter_timeout)
     target, pattern = named[0], named[1] if len(named) > 1 else None
-    with session.writing([target]) as (outputs, progress):
+    with session.writing([target], "explanation") as (outputs, progress):
         explanation = explain.explain(
             target,
             pattern,
@@ -136,7 +136,7 @@ def identify(
     targets, shapes = session.targets(named, input)
     if len(targets) != 1:
         raise UsageError(f"identify takes one target, not {len(targets)}")
-    with session.writing(targets) as (outputs, progress):
+    with session.writing(targets, "identification") as (outputs, progress):
         found = identify.identify(
             number,
             targets[0],

@@ -86,6 +86,7 @@ class Outputs:
         shown = [] if self.silent else [self.owner or self.renderer, self.renderer]
         for renderer in (*shown, *(file.renderer for file in self.files)):
             RENDERERS.require(renderer, kind)
+            renderer.prepare()
 
     def _refuse_idle_options(self) -> None:
         """Refuse options about what is shown where every output holds everything."""
@@ -144,9 +145,9 @@ class Outputs:
             self._require(kind)
         for file in self.files:
             options = self.options._replace(width=self.width or DEFAULT_WIDTH, title=_title(file))
-            text = file.renderer.render(results, options)
+            data = file.renderer.encode(results, options)
             try:
-                _write(file.path, text)
+                _write(file.path, data)
             except OSError as error:
                 raise OutputError(f"cannot write '{file.path}': {error.strerror}") from None
         if self.silent:
@@ -192,15 +193,15 @@ def _try(path: str) -> None:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
 
 
-def _write(path: str, text: str) -> None:
+def _write(path: str, data: bytes) -> None:
     """Write a file; a new one appears under its name when it is complete."""
     final = os.path.realpath(path)
     # A file that exists keeps its owner and its mode, so it is written in place.
     is_new = not os.path.exists(final)
     target = f"{final}.{os.getpid()}.part" if is_new else path
     try:
-        with open(target, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(text)
+        with open(target, "wb") as stream:
+            stream.write(data)
         if is_new:
             os.replace(target, final)
     except BaseException:
