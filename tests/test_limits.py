@@ -161,6 +161,20 @@ def test_a_relative_limit_is_never_judged_without_a_base() -> None:
         judge(of(1), limit("params<=+0"))
 
 
+@pytest.mark.parametrize("text", ["params<=+2%", "params<=+1", "params>=+50", "params==+0", "params<=1", "params>=1M"])
+def test_what_is_said_to_pass_passes(text: str) -> None:
+    """The limit that is offered instead is written in the same way, and is just enough."""
+    from convstat.render.views.check import passing_value
+
+    base, head = of(100), of(107)
+    result = verdict(text, base, head)
+    assert "fail" == result.status
+    value = passing_value(result)
+    assert value is not None
+    again = verdict(text[:8] + value, base, head)
+    assert ("pass", 0) == (again.status, again.headroom)
+
+
 # --- types --------------------------------------------------------------------------------------------------------
 
 NET = model(
@@ -325,9 +339,9 @@ def test_a_mistake_in_an_option_says_what_to_type(option: str, text: str, messag
     assert str(caught.value).startswith(f"--{option} {text}: error: ")
 
 
-words = st.sampled_from(
-    "params macs ( ) each share @ a.** % Conv2d <= == = + - 2 5M % : warn é 1e9 < total".split() + [" ", "\n"]
-)
+SUBJECTS = ["params", "macs", "(", ")", "each", "share", "total", "@", "a.**", "%", "Conv2d"]
+AMOUNTS = ["<=", "==", "=", "<", "+", "-", "2", "5M", "1e9", ":", "warn", " ", "\n", "é"]
+words = st.sampled_from([*SUBJECTS, *AMOUNTS])
 
 
 @settings(deadline=None, max_examples=300)

@@ -224,16 +224,20 @@ def growth_table(result: BudgetResult) -> Table:
 def passing_value(result: BudgetResult) -> str | None:
     """Give the limit nearest to the old one that would pass, as one can write it; None where none can be written.
 
-    What is no decimal is rounded to the side that passes.
+    What is no decimal is rounded to the side that passes; of a relative limit it is the growth, with its sign.
     """
     actual = result.actual
     if actual is None or result.scope == "share":
         return None
+    if result.is_relative:
+        if result.base is None:
+            return None
+        actual -= result.base
     step = 10**DECIMALS
     if result.comparison == "==" and (actual * step).denominator != 1:
         return None
     scaled = floor(actual * step) if result.comparison == ">=" else ceil(actual * step)
-    sign = "-" if scaled < 0 else ""
+    sign = "-" if scaled < 0 else "+" if result.is_relative else ""
     whole, part = divmod(abs(scaled), step)
     return f"{sign}{whole}.{part:0{DECIMALS}d}".rstrip("0").rstrip(".")
 
