@@ -14,9 +14,10 @@ from chains import Chain, count, sample
 from torch import nn
 
 from convstat.build import build, example_inputs
-from convstat.counters import COUNTERS, CounterFailure, Prediction, Registry, Reported, measure, ptflops_pytorch, select
+from convstat.counters import COUNTERS, CounterFailure, Prediction, Registry, Reported, measure, select
 from convstat.counters.causes import UNATTRIBUTED
-from convstat.counters.torchsummary import Torchsummary
+from convstat.counters.ptflops import pytorch as ptflops_pytorch
+from convstat.counters.torchsummary.adapter import Torchsummary
 from convstat.errors import DeviceError, UsageError
 from convstat.graph import Graph
 from convstat.layers import KINDS
@@ -211,11 +212,12 @@ def test_counters_and_predictions_know_nothing_of_convstats_formulas() -> None:
     code = """
 import sys
 import convstat.counters
-from convstat.counters import ptflops_aten, ptflops_pytorch, torchsummary_rows
+from convstat.counters.ptflops import aten, pytorch
+from convstat.counters.torchsummary import rows
 assert 'torch' not in sys.modules
 own = [n for n in sys.modules if n.startswith(('convstat.formulas', 'convstat.kernels', 'convstat.analysis'))]
 import ast, pathlib
-for path in pathlib.Path(convstat.counters.__file__).parent.glob('*.py'):
+for path in pathlib.Path(convstat.counters.__file__).parent.rglob('*.py'):
     for node in ast.walk(ast.parse(path.read_text())):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ''] if isinstance(node, ast.ImportFrom) else []

@@ -14,8 +14,10 @@ from probe_pool import PROBES, Calls, is_a
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convstat.counters import COUNTERS, CounterFailure, Prediction, deepspeed_load, deepspeed_walk
-from convstat.counters.deepspeed import convention
+from convstat.counters import COUNTERS, CounterFailure, Prediction
+from convstat.counters.deepspeed import load as deepspeed_load
+from convstat.counters.deepspeed import walk as deepspeed_walk
+from convstat.counters.deepspeed.adapter import convention
 from convstat.counters.measure import predict
 from convstat.counters.stages import Inputs
 from convstat.trace import Trace

@@ -21,10 +21,12 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from convstat.api import analyze
-from convstat.counters import COUNTERS, Prediction, deepspeed_load, deepspeed_rules
+from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import UNATTRIBUTED
-from convstat.counters.deepspeed import convention
-from convstat.counters.deepspeed_einsum import printed_flops
+from convstat.counters.deepspeed import load as deepspeed_load
+from convstat.counters.deepspeed import rules as deepspeed_rules
+from convstat.counters.deepspeed.adapter import convention
+from convstat.counters.deepspeed.einsum import printed_flops
 from convstat.counters.measure import predict
 from convstat.sources import zoo
 from convstat.trace import ListInfo, TensorInfo

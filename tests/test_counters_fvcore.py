@@ -17,9 +17,10 @@ from torch.nn import functional as F  # noqa: N812
 from zoo_classifiers import answered_or_foreseen, each
 
 from convstat.api import analyze
-from convstat.counters import COUNTERS, Prediction, fvcore_walk
+from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
-from convstat.counters.jit_graph import operators_of
+from convstat.counters.jit import fvcore_walk as fvcore_walk
+from convstat.counters.jit.graph import operators_of
 from convstat.counters.measure import predict
 from convstat.trace.record import record
 

@@ -20,18 +20,13 @@ from torch import nn
 from convstat.api import analyze
 from convstat.build import build, example_inputs
 from convstat.cli.options import COUNTER_NAMES
-from convstat.counters import (
-    COUNTERS,
-    DEFAULT,
-    flopcountermode,
-    measure,
-    shared_import,
-    thop_walk,
-    torchinfo_rows,
-    uthop_modules,
-    uthop_walk,
-)
+from convstat.counters import COUNTERS, DEFAULT, flopcountermode, measure
 from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.thop import shared_import as shared_import
+from convstat.counters.thop import walk as thop_walk
+from convstat.counters.torchinfo import rows as torchinfo_rows
+from convstat.counters.uthop import modules as uthop_modules
+from convstat.counters.uthop import walk as uthop_walk
 from convstat.layers import KINDS
 from convstat.report import CounterRow
 from convstat.trace.record import record

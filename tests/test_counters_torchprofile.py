@@ -12,8 +12,9 @@ from torch import nn
 from zoo_classifiers import each
 
 from convstat.api import analyze
-from convstat.counters import COUNTERS, Prediction, torchprofile_walk
+from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
+from convstat.counters.jit import torchprofile_walk as torchprofile_walk
 from convstat.counters.measure import predict
 from convstat.report import CounterRow
 from convstat.trace.record import record

@@ -12,9 +12,10 @@ from torch import nn
 from zoo_classifiers import SAMPLE, answered_or_foreseen, classifiers, each
 
 from convstat.api import analyze
-from convstat.counters import COUNTERS, Prediction, torchscan_walk
+from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES
-from convstat.counters.torchscan_macs import RULES
+from convstat.counters.torchscan import walk as torchscan_walk
+from convstat.counters.torchscan.macs import RULES
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

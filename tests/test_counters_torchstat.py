@@ -14,10 +14,11 @@ from torch.nn import functional as F  # noqa: N812
 from zoo_classifiers import answered_or_foreseen, each
 
 from convstat.api import analyze
-from convstat.counters import COUNTERS, CounterFailure, Prediction, torchstat_walk
+from convstat.counters import COUNTERS, CounterFailure, Prediction
 from convstat.counters.causes import CAUSES
 from convstat.counters.measure import predict as predict_from
-from convstat.counters.torchstat_rules import FLOPS
+from convstat.counters.torchstat import walk as torchstat_walk
+from convstat.counters.torchstat.rules import FLOPS
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -322,7 +323,7 @@ def test_a_wrong_rule_of_torchstat_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     """A Linear that costs seven is contradicted by the real tool."""
     installed("torchstat")
     wrong = {**FLOPS, "torch.nn.modules.conv.Conv2d": lambda info, source, output: [(None, 7)]}
-    monkeypatch.setattr("convstat.counters.torchstat_rules.FLOPS", wrong)
+    monkeypatch.setattr("convstat.counters.torchstat.rules.FLOPS", wrong)
     row = analyze("Conv2d(8, 4, 1, bias=False)", inputs=["8x5x5"], counters="torchstat").counters[0]
     assert 4 * 5 * 5 * 8 - 7 == row.unexplained.macs
 

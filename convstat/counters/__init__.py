@@ -7,20 +7,20 @@ Importing this package imports neither torch nor any peer.
 from __future__ import annotations
 
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
-from convstat.counters.calflops import CALFLOPS
-from convstat.counters.deepspeed import DEEPSPEED
+from convstat.counters.deepspeed.adapter import DEEPSPEED
+from convstat.counters.deepspeed.calflops import CALFLOPS
 from convstat.counters.flopcountermode import FLOP_COUNTER
-from convstat.counters.fvcore import FVCORE
+from convstat.counters.jit.fvcore import FVCORE
+from convstat.counters.jit.torchprofile import TORCHPROFILE
 from convstat.counters.measure import Asking, check, measure, measure_on
-from convstat.counters.ptflops import ATEN, PYTORCH
+from convstat.counters.ptflops.adapter import ATEN, PYTORCH
 from convstat.counters.registry import Registry
-from convstat.counters.thop import THOP
-from convstat.counters.torchinfo import TORCHINFO
-from convstat.counters.torchprofile import TORCHPROFILE
-from convstat.counters.torchscan import TORCHSCAN
-from convstat.counters.torchstat import TORCHSTAT
-from convstat.counters.torchsummary import TORCHSUMMARY
-from convstat.counters.uthop import ULTRALYTICS_THOP
+from convstat.counters.thop.adapter import THOP
+from convstat.counters.torchinfo.adapter import TORCHINFO
+from convstat.counters.torchscan.adapter import TORCHSCAN
+from convstat.counters.torchstat.adapter import TORCHSTAT
+from convstat.counters.torchsummary.adapter import TORCHSUMMARY
+from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import UsageError, did_you_mean
 
 COUNTERS = Registry(

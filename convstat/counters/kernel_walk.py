@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from convstat.counters.base import Ledger, PredictedFailure
-from convstat.counters.ptflops_pytorch import PRODUCTS
+from convstat.counters.ptflops.pytorch import PRODUCTS
 from convstat.trace import KernelCall, TensorInfo, Trace
 
 Part = tuple[str | None, int]

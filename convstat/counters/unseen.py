@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from convstat.counters.ptflops_pytorch import PRODUCTS
+from convstat.counters.ptflops.pytorch import PRODUCTS
 from convstat.trace import ModuleInfo, Trace
 
 

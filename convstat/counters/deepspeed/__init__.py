@@ -1,0 +1,1 @@
+"""DeepSpeed's flops profiler, and calflops, which was made of it: the functions that they replace."""

@@ -1,0 +1,119 @@
+"""DeepSpeed's flops profiler: functions of torch that it replaces, in FLOPs and in MACs.
+
+It is one file of a large package, and is loaded without the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
+from convstat.counters.capture import device_of, first_line, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.counters.deepspeed.walk import Convention
+    from convstat.trace import Trace
+
+MENDED = (0, 19, 7)
+"""The version in which transposed convolutions, broadcasting and shared modules were mended."""
+
+
+class DeepSpeed:
+    """``get_model_profile`` of ``deepspeed.profiling.flops_profiler``."""
+
+    name = "deepspeed"
+    variant = "default"
+    unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"
+    help = "DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed, and numpy: the rest is not used here"
+    counts = (
+        "MACs of convolutions, linear layers, matrix products and scaled_dot_product_attention, and all parameters; its"
+        " FLOPs are twice these, plus biases of convolutions, norms, activations, softmax, pooling, additions and"
+        " multiplications by name, einsum, and recurrent layers."
+    )
+    defects = (
+        "Gives no MACs for recurrent layers and einsum.",
+        "Pads a convolution of padding 'same' equally on both sides, also where an odd number is needed.",
+        "Prices a matrix product by its first operand and the last size of its second: wrong for vectors, and where"
+        " the second has batches that the first has not.",
+        "Prices an upsampling to a size by that size alone, without batch and channels.",
+        "Has nothing for hardswish, sigmoid, tanh and RMSNorm.",
+        "Fails on convolutions without batch, or whose stride is a list, and on products and attention whose inputs"
+        " are given by names other than its own.",
+        "Before 0.19.7: divides the channels of a transposed convolution by its groups once too often, lays the shapes"
+        " of an addition over each other from the left, and counts a module once for each module that holds it.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("deepspeed")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask the profiler."""
+        from convstat.counters.deepspeed.load import counting, deepspeed
+        from convstat.counters.deepspeed.walk import uninitialised
+
+        profiler = deepspeed()
+        keywords = dict(getattr(inputs, "keywords", {}))
+        device = device_of((*inputs, *keywords.values()))
+        with running(model), counting(profiler, profiler, device):
+            try:
+                flops, macs, params = profiler.get_model_profile(
+                    model,
+                    args=list(inputs),
+                    kwargs=keywords,
+                    print_profile=False,
+                    as_string=False,
+                    # A run before is for the times that it takes; and it gives a lazy model its parameters.
+                    warm_up=int(uninitialised(model)),
+                )
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        return Reported(params=int(params), macs=int(macs), native={"flops": int(flops)})
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by the rules of the installed version; of the newest one that is known, without any."""
+        from convstat.counters.deepspeed.walk import predict
+
+        return predict(trace, convention(self.version()))
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """What keeps ptflops from it: frozen attention, which then calls other functions."""
+        from convstat.counters.ptflops.adapter import PYTORCH
+
+        return PYTORCH.why_not_meta(trace)
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It hooks every module, as the trace does."""
+        from convstat.counters.deepspeed.walk import check_hooks
+
+        if not inputs and not getattr(inputs, "keywords", {}):
+            raise PredictedFailure("AssertionError: args and/or kwargs must be specified")
+        check_hooks(model)
+        return trace
+
+
+def convention(version: str | None) -> Convention:
+    """What a version counts by."""
+    from convstat.counters.deepspeed import rules
+    from convstat.counters.deepspeed.walk import Convention
+
+    old = version is not None and _numbers(version) < MENDED
+    table = rules.DEEPSPEED_BEFORE if old else rules.DEEPSPEED
+    return Convention(table, every_way=old, trainable=False, first_parameter=False)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version.
+
+    >>> _numbers("0.19.7rc1+cpu"), _numbers("0.20")
+    ((0, 19, 7), (0, 20))
+    """
+    import re
+
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+DEEPSPEED = DeepSpeed()

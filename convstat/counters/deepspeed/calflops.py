@@ -1,0 +1,96 @@
+"""calflops: functions of torch that it replaces, in FLOPs and in MACs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
+from convstat.counters.capture import device_of, first_line, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class Calflops:
+    """``calculate_flops``, which began as a copy of DeepSpeed's flops profiler."""
+
+    name = "calflops"
+    variant = "default"
+    unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs count much else too"
+    help = "pip install --no-deps calflops, and numpy: of what it asks for besides, nothing is used here"
+    counts = (
+        "MACs of convolutions, linear layers and products by torch.matmul, torch.addmm and torch.baddbmm, and trainable"
+        " parameters; its FLOPs are twice these, plus biases of convolutions, norms, activations, softmax, pooling,"
+        " additions and multiplications by name, einsum, and recurrent layers."
+    )
+    defects = (
+        "Sees no product by torch.mm, torch.bmm, the operator @ or scaled_dot_product_attention: attention is missing.",
+        "Divides the channels of a transposed convolution by its groups once too often: a depthwise one costs nothing.",
+        "Gives no MACs for recurrent layers and einsum.",
+        "Counts what a module does once for each module that holds it.",
+        "Pads a convolution of padding 'same' equally on both sides, also where an odd number is needed.",
+        "Counts only trainable parameters, under the name of parameters.",
+        "Prices an upsampling by the size of one channel, or by its input; scale factors that differ end in an error.",
+        "Lays the shapes of an addition or multiplication over each other from the left.",
+        "Fails on models without parameters, without batches, and on convolutions whose stride is a list.",
+        "After an error, leaves torch's functions and the model's hooks as it has changed them.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("calflops")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask calflops."""
+        from convstat.counters.deepspeed.load import calflops, counting
+
+        counter, pipeline, operators = calflops()
+        keywords = dict(getattr(inputs, "keywords", {}))
+        device = device_of((*inputs, *keywords.values()))
+        with running(model), counting(operators, pipeline, device):
+            try:
+                flops, macs, params = counter.calculate_flops(
+                    model, args=list(inputs), kwargs=keywords, print_results=False, output_as_string=False
+                )
+            except StopIteration as error:
+                raise CounterFailure(_NO_PARAMETERS) from error
+            except Exception as error:
+                only = "it takes tensors, and no lists, dicts or numbers" if "attribute 'to'" in str(error) else None
+                raise CounterFailure(first_line(error), only) from error
+        return Reported(params=int(params), macs=int(macs), native={"flops": int(flops)})
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by its rules."""
+        from convstat.counters.deepspeed import rules
+        from convstat.counters.deepspeed.walk import Convention, predict
+
+        convention = Convention(rules.CALFLOPS, every_way=True, trainable=True, first_parameter=True)
+        return predict(trace, convention)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """What keeps ptflops from it: frozen attention, which then calls other functions."""
+        from convstat.counters.ptflops.adapter import PYTORCH
+
+        return PYTORCH.why_not_meta(trace)
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It hooks every module, as the trace does; but before, it moves inputs and sums up parameters."""
+        from convstat.counters.deepspeed.walk import check_hooks, uninitialised
+
+        check_hooks(model)
+        if uninitialised(model):
+            raise PredictedFailure("ValueError: it counts the elements of parameters that have no shape yet")
+        keywords = getattr(inputs, "keywords", {})
+        if not inputs and not keywords:
+            raise PredictedFailure("AssertionError: it wants an input")
+        for value in keywords.values() or inputs:
+            if not hasattr(value, "to"):
+                raise PredictedFailure(f"AttributeError: '{type(value).__name__}' object has no attribute 'to'")
+        return trace
+
+
+_NO_PARAMETERS = "StopIteration: it looks for the device of the first parameter, and the model has none"
+
+CALFLOPS = Calflops()

@@ -1,0 +1,264 @@
+"""Predict DeepSpeed's flops profiler and calflops from a trace.
+
+Both replace functions of torch. What a call of one adds goes to the innermost module of the model that is running,
+on a stack that hooks keep. Recurrent layers have no place on it: a hook of theirs adds their FLOPs, and no MACs.
+In the end, the amounts of all modules are summed: of each once, or along every way that leads to it.
+Where a rule of theirs raises, the whole count fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.deepspeed.rules import Rule
+from convstat.counters.ptflops.pytorch import PRODUCTS
+from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """In what the two tools, and their versions, differ.
+
+    ``functions``: where a replaced function is looked up -> its rule.
+    ``every_way``: the sum takes a module once for each way that leads to it from the root.
+    ``trainable``: only trainable parameters are counted.
+    ``first_parameter``: it looks for the device of the first parameter, and fails where there is none.
+    """
+
+    functions: Mapping[str, Rule]
+    every_way: bool
+    trainable: bool
+    first_parameter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """Where the walk is: the layer, its module, the module that amounts go to, and whether a function is priced."""
+
+    layer: str
+    info: ModuleInfo
+    sink: int | None = None
+    function: str | None = None
+
+
+@dataclass(slots=True)
+class _Walk:
+    trace: Trace
+    convention: Convention
+    times: Mapping[int, int]
+    flops: int = 0
+    terms: Ledger = field(default_factory=Ledger)
+    because: dict[str, str] = field(default_factory=dict)
+
+    def walk(self, call: Call, scope: _Scope) -> None:
+        if isinstance(call, KernelCall):
+            # What a kernel calls in turn is how this device computes it; see how the tools are run on meta.
+            if call.op in PRODUCTS and scope.function is None:
+                self.because.setdefault(scope.layer, _why_unseen(call, scope.info))
+            return
+        if isinstance(call, ModuleCall):
+            scope = self._module(call, scope)
+        elif call.name in self.convention.functions:
+            scope = self._function(call, scope)
+        for child in call.children:
+            self.walk(child, scope)
+        if isinstance(call, ModuleCall):
+            self._recurrent_hook(call)
+
+    def _module(self, call: ModuleCall, scope: _Scope) -> _Scope:
+        info = self.trace.modules[call.module]
+        if not info.registered:
+            return _Scope(scope.layer, info, scope.sink, scope.function)
+        return _Scope(info.path, info, scope.sink if info.type in _RECURRENT else info.index)
+
+    def _function(self, call: FunctionCall, scope: _Scope) -> _Scope:
+        try:
+            flops, macs = self.convention.functions[call.name](*call.args, **call.kwargs)
+        except (TypeError, ValueError, AssertionError, AttributeError, IndexError, KeyError, ArithmeticError) as error:
+            raise PredictedFailure(_reason(call.name, error)) from error
+        inside = _Scope(scope.layer, scope.info, scope.sink, call.name)
+        if scope.sink is None:
+            return _Scope(scope.layer, scope.info)
+        times = self.times.get(scope.sink, 0)
+        self.flops += times * flops
+        self.terms.add(scope.layer, None, macs=macs)
+        self.terms.add(scope.layer, "shared_parents", macs=(times - 1) * macs)
+        why = _why_mispriced(call, macs)
+        if why is not None:
+            self.because.setdefault(scope.layer, why)
+        return inside
+
+    def _recurrent_hook(self, call: ModuleCall) -> None:
+        info = self.trace.modules[call.module]
+        if info.registered and info.type in _RECURRENT:
+            amount = _recurrent(call, info)
+            self.flops += self.times.get(info.index, 0) * amount
+
+
+def _reason(name: str, error: Exception) -> str:
+    # A function of ours raised it, and its name in the message would lead astray.
+    message = str(error).partition("() ")[2] or str(error)
+    return f"{type(error).__name__}: its rule for {name}{': ' if message else ''}{message}"
+
+
+_SINGLE = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
+"""Layers that make one product, in the function that they call: another is made by a hook."""
+
+
+def _why_unseen(call: KernelCall, info: ModuleInfo) -> str:
+    if info.type in _RECURRENT:
+        return "rnn_no_macs"
+    if any(word in call.op for word in ("native_multi_head", "transformer_encoder")):
+        return "fused_kernel"
+    return "hook_unseen" if info.type.rpartition(".")[2] in _SINGLE else "unpatched"
+
+
+def _argument(call: FunctionCall, position: int, name: str) -> Any:
+    return call.args[position] if position < len(call.args) else call.kwargs.get(name)
+
+
+def _why_mispriced(call: FunctionCall, macs: int) -> str | None:
+    """The code of the cause why a product's price is not its multiply-accumulates; None where it is."""
+    kind = call.name.rpartition(".")[2].strip("_")
+    if kind == "einsum":
+        return "einsum_no_macs"
+    if not macs and not kind.startswith("conv_transpose"):
+        return None
+    first, second = _argument(call, 0, "input"), _argument(call, 1, "weight")
+    if first.dtype.startswith("complex"):
+        return "complex_products"
+    output = call.output.numel if isinstance(call.output, TensorInfo) else 0
+    if kind.startswith("conv"):
+        if len(first.shape) < len(second.shape):
+            return "unbatched"
+        is_transposed = kind.startswith("conv_transpose")
+        if macs == (first.numel if is_transposed else output) * prod(second.shape[1:]):
+            return None
+        return "transposed_groups" if is_transposed else "same_padding"
+    if kind == "scaled_dot_product_attention":
+        width = _argument(call, 2, "v").shape[-1]
+        true = output // width * second.shape[-2] * (first.shape[-1] + width) if width else 0
+        return None if macs == true else "functional_mispriced"
+    if kind in ("linear", "matmul", "mm", "bmm"):
+        return None if macs == output * first.shape[-1] else "functional_mispriced"
+    return None
+
+
+_ELEMENTWISE = {"RNN": 1, "GRU": 7, "LSTM": 10}
+"""Kind -> element-wise operations for each unit of a step."""
+_RECURRENT = frozenset(f"torch.nn.modules.rnn.{kind}{cell}" for kind in _ELEMENTWISE for cell in ("", "Cell"))
+
+
+def _recurrent(call: ModuleCall, info: ModuleInfo) -> int:
+    """The FLOPs of a recurrent layer: matrix products without the first additions, gates, and biases."""
+    if not call.args:
+        raise PredictedFailure("IndexError: a recurrent layer is called without positional inputs")
+    source = call.args[0]
+    kind = info.type.rpartition(".")[2]
+    is_cell = kind.endswith("Cell")
+    if not isinstance(source, TensorInfo):
+        raise PredictedFailure("AttributeError: a recurrent layer is called with a packed sequence")
+    if len(source.shape) < 2:
+        raise PredictedFailure("IndexError: tuple index out of range")
+    hidden, layers = info.attributes.get("hidden_size"), info.attributes.get("num_layers", 1)
+    if not isinstance(hidden, int) or not isinstance(layers, int):
+        raise PredictedFailure("AttributeError: a recurrent layer without its sizes")
+    flops = 0
+    for layer in range(layers):
+        suffix = "" if is_cell else f"_l{layer}"
+        for name in (f"weight_ih{suffix}", f"weight_hh{suffix}"):
+            weight = info.parameter(name)
+            if weight is None:
+                raise PredictedFailure(f"AttributeError: '{kind}' object has no attribute '{name}'")
+            flops += 2 * weight.numel - weight.shape[0]
+            flops += weight.shape[0] if info.attributes.get("bias") else 0
+        flops += _ELEMENTWISE[kind.removesuffix("Cell")] * hidden
+    if is_cell:
+        return flops * source.shape[0]
+    return flops * source.shape[0] * source.shape[1] * (2 if info.attributes.get("bidirectional") else 1)
+
+
+def _ways(trace: Trace) -> dict[int, int]:
+    """How many ways lead from the root to each module; where they go round, the tools never come to an end."""
+    ways: dict[int, int] = {}
+    inside: set[int] = set()
+
+    def visit(index: int) -> None:
+        if index in inside:
+            raise PredictedFailure("RecursionError: a module holds one that holds it")
+        ways[index] = ways.get(index, 0) + 1
+        inside.add(index)
+        for child in trace.modules[index].children:
+            visit(child)
+        inside.discard(index)
+
+    visit(0)
+    return ways
+
+
+def _is_packed(info: ModuleInfo) -> bool:
+    """Whether what the trace calls parameters are none: quantized layers pack theirs into an attribute."""
+    return any(kind.startswith("torch.ao.nn.quantized") for kind in (info.type, *info.bases))
+
+
+def _enter_params(trace: Trace, terms: Ledger, *, trainable: bool) -> int:
+    """Enter every parameter once, take out what is not counted, and return how many parameters there are to find."""
+    seen: set[int] = set()
+    found = 0
+    for info in trace.modules:
+        for parameter in info.parameters:
+            if not info.registered or parameter.key in seen:
+                continue
+            seen.add(parameter.key)
+            terms.add(info.path, None, params=parameter.numel)
+            if _is_packed(info):
+                terms.add(info.path, "packed_unseen", params=-parameter.numel)
+                continue
+            found += 1
+            if trainable and not parameter.requires_grad:
+                terms.add(info.path, "trainable_only", params=-parameter.numel)
+    return found
+
+
+def predict(trace: Trace, convention: Convention) -> Prediction:
+    """Say what a tool of this convention will answer."""
+    try:
+        ways = _ways(trace)
+        times = ways if convention.every_way else dict.fromkeys(ways, 1)
+        walk = _Walk(trace, convention, times)
+        walk.walk(trace.root, _Scope("", trace.modules[0]))
+        macs = walk.terms.macs
+        if not _enter_params(trace, walk.terms, trainable=convention.trainable) and convention.first_parameter:
+            raise PredictedFailure("StopIteration: it looks for the device of the first parameter, and there is none")
+    except PredictedFailure as failure:
+        return Prediction(None, None, failure=str(failure))
+    return Prediction(walk.terms.params, macs, walk.terms.terms(), walk.because, native={"flops": walk.flops})
+
+
+def uninitialised(model: torch.nn.Module) -> bool:
+    """Whether the model has trainable parameters whose shapes its first forward pass will tell."""
+    from torch.nn.parameter import is_lazy
+
+    return any(is_lazy(parameter) and parameter.requires_grad for parameter in model.parameters())
+
+
+def check_hooks(model: torch.nn.Module) -> None:
+    """Foresee that the hooks of these tools cannot be put on a model, or not be taken away."""
+    from torch.jit import ScriptModule
+
+    for module in model.modules():
+        if isinstance(module, ScriptModule):
+            raise PredictedFailure("RuntimeError: register_forward_pre_hook is not supported on ScriptModules")
+        if hasattr(module, "__pre_hook_handle__"):
+            # It is taken for the hook that is there already.
+            raise PredictedFailure("AttributeError: what a module says is its hook is none")
+
+
+__all__ = ["Convention", "check_hooks", "predict", "uninitialised"]

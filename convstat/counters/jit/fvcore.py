@@ -1,0 +1,76 @@
+"""fvcore: FlopCountAnalysis prices the operators of the graph that ``torch.jit.trace`` makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class Fvcore:
+    """``fvcore.nn.FlopCountAnalysis``, and ``parameter_count``."""
+
+    name = "fvcore"
+    variant = "default"
+    unit = "MACs, plus operations of norms, adaptive average pooling, upsampling and grid sampling"
+    help = "pip install fvcore"
+    counts = (
+        "products of convolutions, linear layers, matrix products and einsum, without bias, and the operations of"
+        " norms, adaptive average pooling, upsampling and grid sampling, in the graph of torch.jit.trace"
+    )
+    defects = (
+        "A convolution whose padding is a word, 'same' or 'valid', costs nothing.",
+        "A matrix product whose second operand has more batch dimensions than its first costs too little.",
+        "A matrix product by a vector fails.",
+        "An einsum is rounded to four digits, and one that sums over nothing costs half of its products.",
+        "Scaled dot-product attention, recurrent layers and baddbmm cost nothing; a warning says so.",
+        "It calls its figure flops, and one of them is a multiplication and an addition.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("fvcore")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Analyse the model; raises where ``torch.jit.trace`` does."""
+        if getattr(inputs, "keywords", None):
+            raise CounterFailure("it passes inputs by position, and this model takes some by name only")
+        try:
+            from fvcore.nn import FlopCountAnalysis, parameter_count
+        except Exception as error:
+            raise CounterFailure(f"import fvcore: {first_line(error)}") from error
+        with running(model):
+            try:
+                analysis = FlopCountAnalysis(model, tuple(inputs))
+                # What it does not know it writes to the log.
+                analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+                total = analysis.total()
+                params = parameter_count(model)[""]
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        return Reported(params=int(params), macs=int(total), native={"flops": int(total)})
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Price the operators of the trace by its rules."""
+        from convstat.counters.jit import fvcore_walk
+
+        return fvcore_walk.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """A convolution is one kernel on meta, and the operator that is recorded lies below that."""
+        return "torch.jit.trace does not see convolutions on the meta device"
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """Record the operators too. It hooks every module."""
+        from convstat.counters.jit.graph import retrace
+
+        return retrace(model, inputs, trace, hooked=True, tensors_only=False)
+
+
+FVCORE = Fvcore()

@@ -1,0 +1,84 @@
+"""What ``torch.jit.trace`` makes of a model: the operators that Python calls, as far as the outputs depend on them.
+
+fvcore and torchprofile price that graph. It is recorded here without ``torch.jit``, which cannot run on meta:
+
+- a ``TorchFunctionMode`` sees the operators where Python calls them, before they are split into kernels:
+  ``linear`` and not ``addmm``, ``matmul`` and not ``bmm``;
+- sizes remember where they come from, because in the graph they are tensors, and products of them are operators;
+- what is traced is told that it is, because some functions of torch then take another way;
+- what no output depends on is not part of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import PredictedFailure
+from convstat.trace import TensorInfo, Trace, Value
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCall:
+    """An operator that Python called: ``op`` is ``linear`` or ``mul_``, ``layer`` the module that it was called in.
+
+    ``used`` says whether an output depends on it. ``of_sizes`` is true where its operands are sizes of tensors.
+    """
+
+    op: str
+    args: tuple[Value, ...]
+    kwargs: Mapping[str, Value]
+    output: Value
+    layer: str
+    used: bool
+    of_sizes: bool = False
+
+    def argument(self, position: int, name: str) -> Value:
+        """An argument, by its place or its name; None where it is left out."""
+        return self.args[position] if position < len(self.args) else self.kwargs.get(name)
+
+    def shape(self, position: int, name: str) -> tuple[int, ...]:
+        """The shape of an argument that is a tensor."""
+        value = self.argument(position, name)
+        if not isinstance(value, TensorInfo):
+            raise PredictedFailure(f"TypeError: {name} of {self.op} has no shape")
+        return value.shape
+
+    def output_shape(self, position: int = 0) -> tuple[int, ...]:
+        """The shape of the output, or of one of several."""
+        value = self.output[position] if isinstance(self.output, tuple) else self.output
+        if not isinstance(value, TensorInfo):
+            raise PredictedFailure(f"TypeError: the output of {self.op} has no shape")
+        return value.shape
+
+
+@dataclass(frozen=True, slots=True)
+class JitTrace(Trace):
+    """A trace that has the operators as well."""
+
+    operators: tuple[OperatorCall, ...] = ()
+
+
+def operators_of(trace: Trace) -> tuple[OperatorCall, ...]:
+    """The operators of a trace that has them."""
+    if not isinstance(trace, JitTrace):
+        raise TypeError("fvcore and torchprofile are predicted from the trace that their retrace gives")
+    return trace.operators
+
+
+def retrace(
+    model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace, *, hooked: bool, tensors_only: bool
+) -> JitTrace:
+    """Run the model once more, and add its operators to the trace.
+
+    ``hooked`` says whether there are hooks on the modules: torch's transformer layers choose kernels by them.
+    With ``tensors_only``, outputs that are no tensors are left out; else they end ``torch.jit.trace``.
+    """
+    from convstat.counters.jit.record import record
+
+    calls = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
+    return JitTrace(trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses, calls)

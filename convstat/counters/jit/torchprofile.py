@@ -1,0 +1,75 @@
+"""torchprofile: prices the operators of the graph that ``torch.jit.trace`` makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class Torchprofile:
+    """``torchprofile.profile_macs``; it counts no parameters."""
+
+    name = "torchprofile"
+    variant = "default"
+    unit = "MACs, plus operations of multiplications, norms, average pooling, means and leaky ReLU"
+    help = "pip install torchprofile"
+    counts = (
+        "products of convolutions, linear layers, matrix products, attention, einsum and LSTM, without bias, and one"
+        " operation for each element that multiplications, norms with scale and shift, average pooling, means and"
+        " leaky ReLU give, in the graph of torch.jit.trace"
+    )
+    defects = (
+        "A transposed convolution is priced at its outputs, and without its groups unless as many channels go in as"
+        " come out.",
+        "A convolution whose padding is a word, 'same' or 'valid', costs nothing.",
+        "torch.mm, and recurrent layers other than LSTM, cost nothing.",
+        "Each product of two sizes of a tensor, as in x.view(batch * heads, ...), costs one.",
+        "An LSTM with an output projection is priced as if its state were as narrow as its output.",
+        "An einsum of more than two operands is one product over all indices, and one with dots costs nothing.",
+        "Attention whose queries have more heads than its keys fails.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("torchprofile")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Profile the model; raises where ``torch.jit.trace`` does."""
+        if getattr(inputs, "keywords", None):
+            raise CounterFailure("it passes inputs by position, and this model takes some by name only")
+        try:
+            from torchprofile import profile_macs
+        except Exception as error:
+            raise CounterFailure(f"import torchprofile: {first_line(error)}") from error
+        with running(model):
+            try:
+                macs = profile_macs(model, tuple(inputs))
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        return Reported(macs=int(macs))
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Price the operators of the trace by its rules."""
+        from convstat.counters.jit import torchprofile_walk
+
+        return torchprofile_walk.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """A convolution is one kernel on meta, and the operator that is recorded lies below that."""
+        return "torch.jit.trace does not see convolutions on the meta device"
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """Record the operators too. It hooks no module."""
+        from convstat.counters.jit.graph import retrace
+
+        return retrace(model, inputs, trace, hooked=False, tensors_only=True)
+
+
+TORCHPROFILE = Torchprofile()

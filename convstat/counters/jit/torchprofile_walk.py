@@ -1,0 +1,209 @@
+"""Predict torchprofile: a rule for each operator of the graph, and nothing for operators without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from types import MappingProxyType
+
+from convstat.counters.base import PredictedFailure, Prediction
+from convstat.counters.jit.graph import OperatorCall, operators_of
+from convstat.counters.jit.walk import Priced, convolved, is_complex, walk
+from convstat.trace import ListInfo, TensorInfo, Trace
+
+Rule = Callable[[OperatorCall], Priced]
+
+
+_COMPLEX = "AttributeError: 'torch._C.Node' object has no attribute 'cs'"
+
+
+def predict(trace: Trace) -> Prediction:
+    """Say what torchprofile will answer."""
+    try:
+        for call in operators_of(trace):
+            if call.used and any(isinstance(value, complex) for value in (*call.args, *call.kwargs.values())):
+                raise PredictedFailure(_COMPLEX)
+        terms, because = walk(trace, RULES)
+    except PredictedFailure as failure:
+        return Prediction(None, None, failure=str(failure))
+    return Prediction(None, terms.macs, terms.terms(), because)
+
+
+def _convolution(call: OperatorCall) -> Priced:
+    if isinstance(call.argument(4, "padding"), str):
+        return [], "padding_word"
+    _real(call)
+    return [(None, convolved(call, transposed=False))], None
+
+
+def _real(call: OperatorCall) -> None:
+    """A convolution of complex numbers is put together with the imaginary unit, and it cannot read such a constant."""
+    if is_complex(call):
+        raise PredictedFailure(_COMPLEX)
+
+
+def _transposed(call: OperatorCall) -> Priced:
+    _real(call)
+    weight, output = call.shape(1, "weight"), call.output_shape()
+    spatial = len(weight) - 2
+    channels = output[len(output) - spatial - 1]
+    # It tells a transposed convolution by its channels, and so takes a square one for a plain one.
+    per_output = weight[1] if channels == weight[0] else weight[0]
+    amount = prod(output) * per_output * prod(weight[2:])
+    own = convolved(call, transposed=True)
+    return [(None, amount)], None if amount == own else "transposed_output"
+
+
+def _addmm(call: OperatorCall) -> Priced:
+    return [(None, prod(call.shape(1, "mat1")) * call.shape(2, "mat2")[1])], None
+
+
+def _addmv(call: OperatorCall) -> Priced:
+    return [(None, prod(call.shape(1, "mat")))], None
+
+
+def _baddbmm(call: OperatorCall) -> Priced:
+    added, left, right = call.shape(0, "self"), call.shape(1, "batch1"), call.shape(2, "batch2")
+    if len(added) != 3:
+        few = "not enough" if len(added) < 3 else "too many"
+        raise PredictedFailure(f"ValueError: {few} values to unpack (expected 3)")
+    if (added[1], added[2]) != (left[1], right[2]):
+        # What is added may be broadcast, and it takes the sizes from there.
+        raise PredictedFailure("AssertionError")
+    return [(None, prod(left) * right[2])], None
+
+
+def _bmm(call: OperatorCall) -> Priced:
+    return [(None, prod(call.shape(0, "self")) * call.shape(1, "mat2")[2])], None
+
+
+def _matmul(call: OperatorCall) -> Priced:
+    left = call.shape(0, "self" if call.op == "matmul" else "input")
+    right = call.shape(1, "other" if call.op == "matmul" else "weight")
+    if len(left) == 1 and len(right) == 1:
+        return [(None, left[0])], None
+    if len(left) == 1:
+        return [(None, prod(right))], None
+    if len(right) == 1:
+        return [(None, prod(left))], None
+    return [(None, prod(call.output_shape()) * left[-1])], None
+
+
+def _multiplied(call: OperatorCall) -> Priced:
+    if call.of_sizes:
+        return [("size_products", 1)], None
+    return [("elementwise", prod(call.output_shape()))], None
+
+
+def _norm(place: int) -> Rule:
+    def price(call: OperatorCall) -> Priced:
+        scaled = isinstance(call.argument(place, "weight"), TensorInfo)
+        return [("norm_affine", prod(call.output_shape()) if scaled else 0)], None
+
+    return price
+
+
+def _for_each(code: str, times: int = 1) -> Rule:
+    """So many operations for each element of the output."""
+    return lambda call: ([(code, times * prod(call.output_shape()))], None)
+
+
+def _grid_sampler(call: OperatorCall) -> Priced:
+    mode = call.argument(2, "interpolation_mode")
+    times = 0 if mode == 1 else 16 if mode == 2 else 4
+    return [("grid_points", times * prod(call.output_shape()))], None
+
+
+def _lstm(call: OperatorCall) -> Priced:
+    source, output, state = call.shape(0, "input"), call.output_shape(), call.output_shape(1)
+    width = state[-1]
+    directions = output[-1] // width
+    layers = state[0] // directions
+    products = sum(4 * width * ((source[-1] if layer == 0 else width * directions) + width) for layer in range(layers))
+    # Packed samples come as one long sequence of two dimensions, whose second is then taken for the batch.
+    amount = output[0] * output[1] * directions * products
+    if len(output) == 2:
+        return [(None, amount)], "packed_sequences"
+    cell = call.output_shape(2)
+    return [(None, amount)], None if cell[-1] == width else "projected_state"
+
+
+def _cell(multiplied: int) -> Rule:
+    """Cells are taken apart before they are recorded: into two linear layers and what the gates do."""
+
+    def price(call: OperatorCall) -> Priced:
+        hidden = call.argument(1, "hx")
+        if isinstance(hidden, (ListInfo, tuple)):
+            hidden = (hidden.items if isinstance(hidden, ListInfo) else hidden)[0]
+        if not isinstance(hidden, TensorInfo):
+            raise PredictedFailure(f"TypeError: the state of {call.op} has no shape")
+        products = prod(call.shape(0, "input")) * call.shape(2, "w_ih")[0]
+        products += prod(hidden.shape) * call.shape(3, "w_hh")[0]
+        return [(None, products), ("rnn_elementwise", multiplied * prod(hidden.shape))], None
+
+    return price
+
+
+def _einsum(call: OperatorCall) -> Priced:
+    equation, operands = call.argument(0, "equation"), call.argument(1, "operands")
+    items = operands.items if isinstance(operands, ListInfo) else operands
+    if not isinstance(equation, str) or not isinstance(items, tuple):
+        raise PredictedFailure("TypeError: einsum without an equation")
+    if not equation or "..." in equation:
+        return [], "einsum_whole"
+    sizes: dict[str, int] = {}
+    for written, item in zip(equation.split("->")[0].split(","), items, strict=False):
+        if isinstance(item, TensorInfo):
+            sizes.update(zip(written.replace(" ", ""), item.shape, strict=False))
+    return [(None, prod(sizes.values()))], "einsum_whole"
+
+
+def _attention(call: OperatorCall) -> Priced:
+    query, key, value = (call.shape(place, name) for place, name in enumerate(("query", "key", "value")))
+    heads = prod(query[1:-2])
+    if not (query[0] == key[0] == value[0] and heads == prod(key[1:-2]) == prod(value[1:-2])):
+        raise PredictedFailure("AssertionError")
+    return [(None, query[0] * heads * query[-2] * key[-2] * (query[-1] + value[-1]))], None
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "scaled_dot_product_attention": _attention,
+        "lstm": _lstm,
+        "lstm_cell": _cell(2),
+        "lstm_cell_output": _for_each("rnn_elementwise"),
+        "gru_cell": _cell(2),
+        "rnn_tanh_cell": _cell(0),
+        "rnn_relu_cell": _cell(0),
+        "einsum": _einsum,
+        "grid_sampler": _grid_sampler,
+        "addmm": _addmm,
+        "addmv": _addmv,
+        "bmm": _bmm,
+        "baddbmm": _baddbmm,
+        "linear": _matmul,
+        "matmul": _matmul,
+        "mul": _multiplied,
+        "mul_": _multiplied,
+        "conv1d": _convolution,
+        "conv2d": _convolution,
+        "conv3d": _convolution,
+        "convolution": _convolution,
+        "conv_transpose1d": _transposed,
+        "conv_transpose2d": _transposed,
+        "conv_transpose3d": _transposed,
+        "batch_norm": _norm(1),
+        "instance_norm": _norm(1),
+        "layer_norm": _norm(2),
+        "group_norm": _norm(2),
+        **{
+            f"{kind}avg_pool{dimensions}d": _for_each("pool_outputs")
+            for kind in ("adaptive_", "")
+            for dimensions in (1, 2, 3)
+        },
+        "mean": _for_each("pool_outputs"),
+        "leaky_relu": _for_each("activation"),
+        "upsample_bilinear2d": _for_each("upsample_bilinear", 4),
+    }
+)
+"""Operator -> what torchprofile adds for it."""

@@ -1,0 +1,1 @@
+"""ptflops: an adapter for both of its backends, and what each of them counts."""

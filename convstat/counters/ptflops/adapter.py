@@ -1,0 +1,203 @@
+"""ptflops: its ``pytorch`` backend, which hooks modules and patches functions, and its ``aten`` backend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
+from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
+from convstat.trace.calls import TensorInfo, Value
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+_FAILED = re.compile(r"following exception: \n<class '(?:[\w<>]+\.)*(?P<type>\w+)'>: (?P<message>[^\n]*)")
+
+
+class Ptflops:
+    """One backend of ptflops."""
+
+    help = "pip install ptflops"
+
+    def __init__(self, variant: str, unit: str, counts: str, defects: tuple[str, ...]) -> None:
+        self.name = "ptflops" if variant == "pytorch" else f"ptflops-{variant}"
+        self.variant = variant
+        self.unit = unit
+        self.counts = counts
+        self.defects = defects
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("ptflops")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask ptflops; it answers (None, None) and prints a traceback where it fails."""
+        from convstat.trace.dynamo import compiler_on_demand
+        from convstat.trace.environment import torchvision_compat
+
+        torchvision_compat()
+        try:
+            with compiler_on_demand():
+                from ptflops import get_model_complexity_info  # type: ignore[import-untyped]
+        except Exception as error:
+            raise CounterFailure(f"import ptflops: {first_line(error)}") from error
+
+        def give(_: tuple[int, ...]) -> Any:
+            # A single tensor goes in by position, several by name: ptflops has no other way.
+            if len(inputs) == 1 and not keywords:
+                return inputs[0]
+            return {**dict(zip(names, inputs, strict=True)), **keywords}
+
+        names = input_names(model, len(inputs))
+        keywords = getattr(inputs, "keywords", {})
+        with running(model) as printed, _blind_inside_kernels((*inputs, *keywords.values())):
+            try:
+                macs, params = get_model_complexity_info(
+                    model,
+                    (1,),
+                    print_per_layer_stat=False,
+                    as_strings=False,
+                    input_constructor=give,
+                    ost=printed,
+                    verbose=False,
+                    backend=self.variant,
+                )
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        if macs is None or params is None:
+            raise _failure(printed.getvalue())
+        return Reported(params=int(params), macs=int(macs))
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by the rules of the backend."""
+        if self.variant == "aten":
+            from convstat.counters.ptflops import aten
+
+            return aten.predict(trace)
+        from convstat.counters.ptflops import pytorch
+
+        return pytorch.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Attention and recurrent layers run other kernels on meta than on a real device."""
+        if self.variant == "aten":
+            return why_other_kernels(trace) or _linear_by_strides(trace)
+        for info in trace.modules:
+            kind = info.type.rpartition(".")[2]
+            # On a real device, frozen attention takes the fused path in spite of grad being enabled.
+            if kind in ATTENTION and not any(p.requires_grad for p in info.parameters):
+                inside = (trace.modules[child] for child in info.children)
+                if not any(p.requires_grad for child in inside for p in child.parameters):
+                    return f"frozen {kind} runs other kernels on the meta device"
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """The aten backend hooks only the model's direct children, which matters to transformer layers."""
+        hookless = any(info.type.endswith(".TransformerEncoderLayer") for info in trace.modules)
+        if self.variant != "aten" or trace.device == "meta" or not hookless:
+            return trace
+        from convstat.trace.record import record
+
+        return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+
+def _linear_by_strides(trace: Trace) -> str | None:
+    """Whether a biased Linear over several positions is one kernel, or a product and an addition that this backend
+    does not see, depends on the strides of its input; and those, after a convolution, on the device.
+    """
+    if any(f.name.endswith(".linear") and len(_shape(f.args[:1])) > 2 for f in trace.functions()):
+        return "a Linear over several positions may run other kernels on the meta device"
+    return None
+
+
+def _shape(args: tuple[Value, ...]) -> tuple[int, ...]:
+    first = args[0] if args else None
+    return first.shape if isinstance(first, TensorInfo) else ()
+
+
+def _failure(printed: str) -> CounterFailure:
+    match = _FAILED.search(printed)
+    if match is None:
+        return CounterFailure("it gave no answer and no reason")
+    reason = f"{match['type']}: {match['message']}".rstrip(": ")
+    help = None
+    if "not enough values to unpack" in reason or "tuple index out of range" in reason:
+        help = "it wants every layer to be called with positional inputs"
+    return CounterFailure(reason, help)
+
+
+@contextmanager
+def _blind_inside_kernels(inputs: tuple[Any, ...]) -> Iterator[None]:
+    """On meta, let ptflops' function wrappers pass straight through while a kernel is running.
+
+    There kernels are written in Python and call ``torch.mm`` and friends, which ptflops would take for the model's.
+    """
+    if device_of(inputs) != "meta":
+        yield
+        return
+    from ptflops import pytorch_engine
+
+    from convstat.trace.depth import KernelDepth
+
+    wrapper = pytorch_engine.torch_function_wrapper
+    counting = wrapper.__call__
+    with KernelDepth() as kernels:
+
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return self.op(*args, **kwargs) if kernels.depth else counting(self, *args, **kwargs)
+
+        with replaced_method(wrapper, "__call__", call):
+            yield
+
+
+@contextmanager
+def replaced_method(owner: type, name: str, value: Any) -> Iterator[None]:
+    """Give a class another method for a while."""
+    before = vars(owner)[name]
+    try:
+        setattr(owner, name, value)
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+PYTORCH = Ptflops(
+    "pytorch",
+    "MACs, plus one operation an element for biases, norms, activations and pooling",
+    "operations of modules of exactly known types and of the functions that it patches, and the trainable parameters",
+    (
+        "Counts ReLU, ELU, PReLU, GELU, poolings and Upsample twice: as modules, and as the functions that they call.",
+        "Sees no product written with @ or einsum, and none of linear, conv and attention called as functions.",
+        "Sees no subclass of torch's layers, parametrized ones among them.",
+        "Counts a module again for each module that holds it.",
+        "Divides what modules do by the batch, and does not divide what functions do.",
+        "Takes the first size of an input without a batch for the batch.",
+        "Aligns the shapes of torch.add and torch.mul at the left, where torch does at the right.",
+        "Prices a matrix product by its first operand, and so leaves out what the second one is broadcast to.",
+        "Takes the key and value projections of attention to be square, and its output projection to have a bias.",
+        "Leaves out the output projection of an LSTM, and the projections of timm's attention where timm is installed.",
+        "Counts the first sample only in Upsample, and cuts scale factors that come as a tuple to a whole number.",
+        "Prints a traceback and answers None where anything fails, as at a layer that is called by keyword.",
+        "Leaves the model in eval mode, with methods of its own on it.",
+    ),
+)
+ATEN = Ptflops(
+    "aten",
+    "MACs of convolutions and matrix products, plus biases",
+    "products and biases in the six kernels for convolutions and matrix products that it knows, and the trainable"
+    " parameters",
+    (
+        "Knows neither baddbmm and mv nor any fused kernel: on a CPU, attention and an LSTM count nothing.",
+        "Leaves out the bias of a linear layer on several positions that do not lie in one block of memory.",
+        "Counts nothing at all under torch.inference_mode.",
+        "Prints a traceback and answers None where anything fails.",
+        "Leaves the model in eval mode, and two more hooks on each of its direct children at every run.",
+    ),
+)
+__all__ = ["ATEN", "PYTORCH", "Ptflops"]

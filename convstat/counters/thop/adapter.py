@@ -1,0 +1,85 @@
+"""thop, also known as pytorch-OpCounter: hooks on modules of exactly known types."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, replaced, running
+from convstat.counters.thop.shared_import import version_if_whole, why_unavailable
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class Thop:
+    """The older of two packages that are imported as ``thop``, and what it has in common with the other.
+
+    They are asked in one way, and differ in what they answer.
+    """
+
+    name = "thop"
+    variant = "default"
+    other = "ultralytics-thop"
+    """The distribution that has the same import name."""
+    unit = "MACs, plus the operations of norms, softmax, average pooling, upsampling and recurrent gates"
+    help = "pip install thop, without ultralytics-thop, which has the same import name"
+    counts = (
+        "operations of modules of exactly known types at each call, and the parameters below those that were called"
+    )
+    defects: tuple[str, ...] = (
+        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
+        "Counts the operations of a module that two others hold four times, and its parameters twice.",
+        "Leaves out parameters of layers that it has no rule for, and those of the model itself.",
+        "Has no rule for attention, embeddings and group norm; sees no subclass, and no product called as a function.",
+        "Ignores the output projection of an LSTM.",
+        "Takes the second size of what a convolution gets for its channels, also where there is no batch.",
+        "Fails at layers that are called by keyword, and at a softmax that has no dimension of its own.",
+        "Leaves buffers on all modules without a rule, where they go into the state dict.",
+        "Puts all modules into the mode of the model, train or eval, whatever theirs was.",
+        "Needs distutils, which is gone from Python 3.12.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version; None also where the other one has written over it."""
+        return version_if_whole(self.name, "thop/profile.py")
+
+    def unavailable(self) -> str | None:
+        """Why it has no version though it is installed."""
+        return why_unavailable(self.name, self.other)
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Profile the model; what is left on the model is taken away."""
+        try:
+            from thop import profile
+            from thop.vision import basic_hooks
+        except Exception as error:
+            raise CounterFailure(f"import thop: {first_line(error)}") from error
+        # Their warnings go through logging, where a function of thop's sets up the root logger for good.
+        silent: Any = SimpleNamespace(warning=lambda *_: None, getLogger=lambda *_: silent)
+        with running(model), replaced(basic_hooks, logging=silent):
+            try:
+                macs, params = profile(model, inputs=inputs, verbose=False)
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        return Reported(params=int(params), macs=int(macs))
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by its rules."""
+        from convstat.counters.thop import walk
+
+        return walk.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """It looks at shapes only."""
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It hooks the layers inside of transformer layers, as the trace does."""
+        return trace
+
+
+THOP = Thop()

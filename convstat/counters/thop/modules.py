@@ -1,0 +1,156 @@
+"""What thop adds for modules, one rule for each exact type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from types import MappingProxyType
+
+from convstat.counters.base import PredictedFailure
+from convstat.counters.uthop.modules import Part, Rule, cell_parts, integer, output_of, softmax_steps, weight_shape
+from convstat.trace import ModuleCall, ModuleInfo, TensorInfo
+
+
+def _first(call: ModuleCall, info: ModuleInfo) -> TensorInfo:
+    if not call.args:
+        raise PredictedFailure(f"IndexError: {info.path or 'the model'} is called with keywords only")
+    if not isinstance(call.args[0], TensorInfo):
+        raise PredictedFailure(f"AttributeError: {info.path or 'the model'} does not get a tensor first")
+    return call.args[0]
+
+
+def _nothing(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    return []
+
+
+def _leaky(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    # It costs nothing, but its input is looked at.
+    _first(call, info)
+    return []
+
+
+def _convolution(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    # The second size is that of the channels only where there is a batch; a transposed one is priced as any other.
+    channels = _first(call, info).shape[1] // integer(info, "groups")
+    return [(None, output_of(call).numel * channels * prod(weight_shape(info)[2:]))]
+
+
+def _norm(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    affine = info.attributes.get("affine") or info.attributes.get("elementwise_affine")
+    return [("norm_steps", _first(call, info).numel * (4 if affine else 2))]
+
+
+def _prelu(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    return [("activation", _first(call, info).numel)]
+
+
+def _softmax(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    source, axis = _first(call, info), info.attributes.get("dim")
+    if not isinstance(axis, int):
+        raise PredictedFailure("TypeError: it takes the dimension of a softmax from the module, and there is none")
+    length = source.shape[axis]
+    return [("softmax_steps", softmax_steps(source.numel // length, length))]
+
+
+def _average(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    return [("pool_steps", output_of(call).numel)]
+
+
+def _adaptive(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    # Windows are taken to be the ratio of the sizes, in floating point, and the whole is cut.
+    output, window = output_of(call), 1.0
+    for size, places in zip(_first(call, info).shape[2:], output.shape[2:], strict=False):
+        window *= size / places
+    return [("pool_steps", int((window + 1) * output.numel))]
+
+
+_UPSAMPLE = {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}
+
+
+def _upsample(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    mode = info.attributes.get("mode")
+    if not isinstance(mode, str) or mode not in _UPSAMPLE:
+        return []
+    _first(call, info)
+    return [("upsample_steps", _UPSAMPLE[mode] * output_of(call).numel)]
+
+
+def _linear(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    return [(None, integer(info, "in_features") * output_of(call).numel)]
+
+
+def _recurrent(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    times = _steps(call, info)
+    hidden, bias = integer(info, "hidden_size"), bool(info.attributes.get("bias"))
+    ways = 2 if info.attributes.get("bidirectional") else 1
+    parts: list[Part] = []
+    for layer in range(integer(info, "num_layers")):
+        inputs = hidden * ways if layer else integer(info, "input_size")
+        parts += cell_parts(info.type.rpartition(".")[2], inputs, hidden, bias, 0)
+    return [(code, amount * ways * times) for code, amount in parts]
+
+
+def _steps(call: ModuleCall, info: ModuleInfo) -> int:
+    packed = call.args[0] if call.args else None
+    if not isinstance(packed, tuple):
+        source = _first(call, info)
+        return source.shape[0] * source.shape[1]
+    # Of a packed sequence, the steps times the largest batch, which is that of the last hidden state.
+    last = call.output[1] if isinstance(call.output, tuple) else None
+    state = last[0] if isinstance(last, tuple) else last
+    if not isinstance(state, TensorInfo) or not isinstance(packed[1], TensorInfo):
+        raise PredictedFailure(f"AttributeError: {info.path or 'the model'} does not return its state")
+    return packed[1].shape[0] * state.shape[-2]
+
+
+def _recurrent_cell(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    kind, bias = info.type.rpartition(".")[2].removesuffix("Cell"), bool(info.attributes.get("bias"))
+    parts = cell_parts(kind, integer(info, "input_size"), integer(info, "hidden_size"), bias, 0)
+    return [(code, amount * _first(call, info).shape[0]) for code, amount in parts]
+
+
+def _table() -> dict[str, Rule]:
+    table: dict[str, Rule] = {
+        "padding.ZeroPad2d": _nothing,
+        "normalization.LayerNorm": _norm,
+        "batchnorm.SyncBatchNorm": _norm,
+        "activation.PReLU": _prelu,
+        "activation.Softmax": _softmax,
+        "activation.ReLU": _nothing,
+        "activation.ReLU6": _nothing,
+        "activation.LeakyReLU": _leaky,
+        "linear.Linear": _linear,
+        "dropout.Dropout": _nothing,
+        "container.Sequential": _nothing,
+        "pixelshuffle.PixelShuffle": _nothing,
+    }
+    for name in ("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"):
+        table[f"upsampling.{name}"] = _upsample
+    for kind in ("RNN", "GRU", "LSTM"):
+        table[f"rnn.{kind}"] = _recurrent
+        table[f"rnn.{kind}Cell"] = _recurrent_cell
+    for dims in "123":
+        table[f"conv.Conv{dims}d"] = table[f"conv.ConvTranspose{dims}d"] = _convolution
+        table[f"batchnorm.BatchNorm{dims}d"] = table[f"instancenorm.InstanceNorm{dims}d"] = _norm
+        table[f"pooling.MaxPool{dims}d"] = table[f"pooling.AdaptiveMaxPool{dims}d"] = _nothing
+        table[f"pooling.AvgPool{dims}d"] = _average
+        table[f"pooling.AdaptiveAvgPool{dims}d"] = _adaptive
+    return {f"torch.nn.modules.{name}": rule for name, rule in table.items()}
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(_table())
+"""Full name of the exact class -> what a call adds."""
+
+
+def why_mispriced(call: ModuleCall, info: ModuleInfo) -> str | None:
+    """The code of the cause why a rule's multiply-accumulates are not the layer's own; None where they are."""
+    name = info.type.rpartition(".")[2]
+    first = call.args[0] if call.args else None
+    dims = len(first.shape) if isinstance(first, TensorInfo) else 0
+    if name.startswith("ConvTranspose"):
+        return "transposed_output" if dims == int(name[-2]) + 2 else "unbatched"
+    if name.startswith("Conv"):
+        return "unbatched"
+    if name == "LSTM" and info.attributes.get("proj_size"):
+        return "rnn_projection"
+    return "unbatched" if name.startswith(("RNN", "GRU", "LSTM")) else None

@@ -1,0 +1,103 @@
+"""Predict thop from a trace.
+
+A module of exactly a known type adds what its rule says at each call, and the parameters below it once it was called.
+The sum does not look inside of such a module unless it is a Sequential, and takes it once for each way that leads to
+it; its hooks were also put on it once for each way, so that a module of two parents adds four times its operations.
+"""
+
+from __future__ import annotations
+
+from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.ptflops.pytorch import PRODUCTS
+from convstat.counters.thop.modules import RULES, why_mispriced
+from convstat.trace import ModuleInfo, Trace
+
+_OPEN = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
+
+
+def predict(trace: Trace) -> Prediction:
+    """Say what thop will answer."""
+    terms, because = Ledger(), dict[str, str]()
+    hooked, summed = _ways(trace, into_priced=True), _ways(trace, into_priced=False)
+    called: set[int] = set()
+    try:
+        for call in trace.module_calls():
+            info = trace.modules[call.module]
+            rule = RULES.get(info.type) if info.registered else None
+            if rule is None:
+                continue
+            called.add(info.index)
+            times = hooked.get(info.index, 0) * summed.get(info.index, 0)
+            for code, amount in rule(call, info):
+                terms.add(info.path, code if times else "inside_counted", macs=amount if times else 0)
+                terms.add(info.path, "shared_parents", macs=max(times - 1, 0) * amount)
+            why = why_mispriced(call, info) if times else "inside_counted"
+            if why is not None:
+                because.setdefault(info.path, why)
+    except PredictedFailure as failure:
+        return Prediction(None, None, failure=str(failure))
+    for kernel, owner in trace.kernels():
+        if kernel.op in PRODUCTS:
+            because.setdefault(owner.path, _why_unseen(owner))
+    macs = terms.macs
+    _enter_params(trace, terms, called, summed)
+    return Prediction(terms.params, macs, terms.terms(), because)
+
+
+def _ways(trace: Trace, *, into_priced: bool) -> dict[int, int]:
+    """How many ways lead from the root to each module: all of them, or those through what the sum looks into."""
+    ways: dict[int, int] = {}
+
+    def visit(info: ModuleInfo) -> None:
+        ways[info.index] = ways.get(info.index, 0) + 1
+        closed = info.index and info.type in RULES and not any(kind in _OPEN for kind in (info.type, *info.bases))
+        if into_priced or not closed:
+            for child in info.children:
+                visit(trace.modules[child])
+
+    visit(trace.modules[0])
+    return ways
+
+
+def _why_unseen(info: ModuleInfo) -> str:
+    if not info.registered:
+        return "unregistered"
+    if any(base in RULES for base in info.bases):
+        return "subclass_unseen"
+    return "no_rule" if info.type.startswith("torch.nn.") else "functional_unseen"
+
+
+def _below(trace: Trace, info: ModuleInfo, found: dict[int, int]) -> dict[int, int]:
+    """The sizes of all parameters from here on downwards, by their keys."""
+    for parameter in info.parameters:
+        found[parameter.key] = parameter.numel
+    for child in info.children:
+        _below(trace, trace.modules[child], found)
+    return found
+
+
+def _enter_params(trace: Trace, terms: Ledger, called: set[int], summed: dict[int, int]) -> None:
+    """Enter every parameter once, and then what thop counts otherwise."""
+    owners: dict[int, tuple[ModuleInfo, int]] = {}
+    for info in trace.modules:
+        for parameter in info.parameters:
+            if info.registered and parameter.key not in owners:
+                owners[parameter.key] = info, parameter.numel
+                terms.add(info.path, None, params=parameter.numel)
+    claimed: set[int] = set()
+    for index in sorted(called - {0}):
+        info, times = trace.modules[index], summed.get(index, 0)
+        if not times or any(kind in _OPEN for kind in (info.type, *info.bases)):
+            continue
+        sizes = _below(trace, info, {})
+        terms.add(info.path, "tied_per_module", params=sum(size for key, size in sizes.items() if key in claimed))
+        terms.add(info.path, "shared_parents", params=(times - 1) * sum(sizes.values()))
+        claimed |= set(sizes)
+    for key, (info, size) in owners.items():
+        if key not in claimed:
+            ruled = info.type in RULES and info.index != 0
+            code = "uncalled" if ruled else "root_unseen" if info.index == 0 else "no_rule_params"
+            terms.add(info.path, code, params=-size)
+
+
+__all__ = ["predict"]

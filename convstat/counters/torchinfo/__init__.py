@@ -1,0 +1,1 @@
+"""torchinfo: the rows of its summary."""

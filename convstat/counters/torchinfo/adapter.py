@@ -1,0 +1,72 @@
+"""torchinfo: a table of modules, with "mult-adds": parameters times the places where they are used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, installed_version, replaced, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class Torchinfo:
+    """The one function of torchinfo."""
+
+    name = "torchinfo"
+    variant = "default"
+    unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
+    help = "pip install torchinfo"
+    counts = "parameters of the innermost modules times the batch, for convolutions times the output positions as well"
+    defects: tuple[str, ...] = (
+        "Prices a linear layer by its parameters and the batch: the length of a sequence changes nothing.",
+        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
+        "Prices the weights of a recurrent cell once for each element of its output.",
+        "Has nothing for attention, parametrized layers and products called as functions.",
+        "Counts the parameters of norms and embeddings as if each were multiplied once for each sample.",
+        "Takes the second size of what a convolution returns for its channels, also where there is no batch.",
+        "Counts the parameters of a module that two others hold again in those, and tied ones in each module.",
+        "Leaves the parameters of modules that hold others out of its bytes.",
+        "Puts all modules into the mode of the model, train or eval, whatever theirs was.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("torchinfo")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask torchinfo, which returns its statistics; it wraps what the model raises into an error of its own."""
+        try:
+            from torchinfo import torchinfo
+        except Exception as error:
+            raise CounterFailure(f"import torchinfo: {first_line(error)}") from error
+        # It keeps the modules of every model that it has seen, by the name of the model's class.
+        with running(model), replaced(torchinfo, _cached_forward_pass={}):
+            try:
+                statistics = torchinfo.summary(model, input_data=list(inputs), mode="eval", verbose=0)
+            except Exception as error:
+                raise CounterFailure(first_line(error.__cause__ or error)) from error
+        return Reported(params=int(statistics.total_params), macs=int(statistics.total_mult_adds))
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by torchinfo's rules."""
+        from convstat.counters.torchinfo import rows
+
+        return rows.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """It looks at shapes only, unless weights are pruned: then it adds up their masks."""
+        for info in trace.modules:
+            if any(parameter.name.endswith("_orig") for parameter in info.parameters):
+                return f"it adds up the masks of pruned weights, as in {info.path or 'the model'}"
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It hooks every module, as the trace does."""
+        return trace
+
+
+TORCHINFO = Torchinfo()

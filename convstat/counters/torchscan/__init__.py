@@ -1,0 +1,1 @@
+"""torchscan: MACs and FLOPs of the modules that it crawls."""

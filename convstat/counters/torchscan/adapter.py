@@ -1,0 +1,74 @@
+"""torchscan: formulas for the innermost modules, in MACs, FLOPs and memory accesses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.capture import first_line, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+
+class Torchscan:
+    """The MACs of ``torchscan.crawl_module``, and beside them the FLOPs that it makes of modules by formulas.
+
+    Its third figure, the FLOPs of operators, is that of torch's own FlopCounterMode, which is a counter here too.
+    """
+
+    name = "torchscan"
+    variant = "default"
+    unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
+    help = "pip install torchscan"
+    counts = "MACs of the innermost modules that it has formulas for, at each call, and all parameters"
+    defects: tuple[str, ...] = (
+        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
+        "Takes the integer kernel size of a 2-d or 3-d pooling for the whole window: 2 for a window of 2 x 2.",
+        "Takes the second size of what a convolution gets for its channels, also where there is no batch.",
+        "Guesses the windows of adaptive pooling from the remainder where the sizes do not divide.",
+        "Has no MACs for attention, recurrent layers and Bilinear: they count nothing.",
+        "Sees no product that is called as a function, and no layer that is parametrized, because that holds others.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("torchscan")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask torchscan, and take what it knows where it says that it knows a part only."""
+        try:
+            from torchscan import crawl_module
+        except Exception as error:
+            raise CounterFailure(f"import torchscan: {first_line(error)}") from error
+        with running(model):
+            try:
+                report = crawl_module(model, args=tuple(inputs), kwargs=dict(getattr(inputs, "keywords", {})))
+            except Exception as error:
+                raise CounterFailure(first_line(error)) from error
+        totals: Any = report["totals"]
+        macs, flops = totals["macs"]["known_value"], totals["module_flops"]["known_value"]
+        return Reported(
+            params=int(totals["parameters"]["value"]),
+            macs=None if macs is None else int(macs),
+            native=None if flops is None else {"module_flops": int(flops)},
+        )
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by its rules."""
+        from convstat.counters.torchscan import walk
+
+        return walk.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Its formulas look at shapes only."""
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It hooks every module, as the trace does."""
+        return trace
+
+
+TORCHSCAN = Torchscan()

@@ -1,0 +1,1 @@
+"""torchstat: Flops and MAdd of an image network."""

@@ -1,0 +1,160 @@
+"""torchstat: it replaces how the innermost modules are called, and calls the MACs "Flops" and the FLOPs "MAdd"."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
+from convstat.counters.capture import device_of, first_line, installed_version, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+_REASONS = (
+    ("attribute 'long'", "it needs numpy.long", "use numpy 2 or later, or one before 1.24"),
+    ("RecursionError", "a layer's class is made of that of an earlier layer, so its call never ends", None),
+    ("wrap_call", "a module's class is made of that of an innermost layer, whose call it has replaced", None),
+    ("compute_Linear", "it knows linear layers on two dimensions only", None),
+    ("compute_", "its rule wants an image with a batch, or two dimensions", None),
+    (
+        "has no attribute 'size'",
+        "it asks for the size of what a layer gets and returns, and here one is no tensor",
+        None,
+    ),
+    ("tuple index out of range", "it reads the first positional input of every layer, and here there is none", None),
+    ("same dtype", "it makes a float32 input, and this model takes another type", "use --dtype float32"),
+    ("should be the same", "it makes a float32 input, and this model takes another type", "use --dtype float32"),
+)
+"""What its exceptions mean: a part of what is said, or of where it is raised, the reason in words, what would help."""
+
+
+class Torchstat:
+    """The rows of ``torchstat.stat`` before they are printed.
+
+    To print them takes a pandas before 2, but they are complete before that, and exact, as the printed totals are not:
+    so they are asked for where any pandas is installed, or none.
+    """
+
+    name = "torchstat"
+    variant = "default"
+    unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
+    help = "pip install torchstat"
+    counts = "operations and parameters of the innermost modules, those of their last call, for a batch of one"
+    defects: tuple[str, ...] = (
+        'Swaps the names of its units: what it calls "Flops" are MACs, and what it calls "MAdd" are FLOPs.',
+        "Keeps of a module that is called several times the last call only.",
+        "Takes one image without its batch as the input, and runs the model on a batch of one.",
+        "Fails at linear layers on more than two dimensions, and at layers that return a tuple or a dict.",
+        "Fails where a model holds a layer of some class and after it one of a subclass: the call never ends.",
+        "Leaves the channels out of upsamplings.",
+        "Has no Flops for transposed, 1-d and 3-d convolutions, and for adaptive pooling.",
+        "Cannot print its table with pandas 2 or later, and needs numpy.long, which numpy 1.24 to 1.26 do not have.",
+        "Leaves its way to call them on the classes of all layers, for every other model of the process as well.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("torchstat")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask for torchstat's rows, and add up the figures in them; what it leaves on classes is taken away."""
+        for name in getattr(inputs, "keywords", {}):
+            raise CounterFailure(f"it passes one input by position, and this model takes '{name}' by name only")
+        if len(inputs) != 1 or len(getattr(inputs[0], "shape", ())) != 4:
+            raise CounterFailure("it makes one input, an image of three sizes, and this model takes others")
+        if device_of(inputs) != "cpu":
+            raise CounterFailure("it makes its input on the CPU, whatever device the model is on")
+        with running(model), _imported() as torchstat, _calls_put_back(model):
+            try:
+                rows = torchstat.ModelStat(model, tuple(inputs[0].shape[1:]))._analyze_model()
+            except Exception as error:
+                raise _failure(error) from error
+        flops, madd = sum(int(row.Flops) for row in rows), sum(int(row.MAdd) for row in rows)
+        params = sum(int(row.parameter_quantity) for row in rows)
+        return Reported(params=params, macs=flops, native={"Flops": flops, "MAdd": madd})
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by its rules."""
+        from convstat.counters.torchstat import walk
+
+        return walk.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Wherever it looks, it takes a tensor to numpy."""
+        return "it makes its input on the CPU, and takes the tensors that it meets to numpy"
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It runs the model with a batch of one, which shows where the batch does not come first; it hooks nothing,
+        which matters to transformer layers: they choose kernels by their hooks.
+        """
+        from convstat.counters.torchstat import walk
+        from convstat.trace.record import record
+
+        batched = walk.depends_on_batch(trace)
+        if not batched and not walk.depends_on_hooks(trace):
+            return trace
+        try:
+            return record(model, tuple(tensor[:1] for tensor in inputs) if batched else inputs, hooked=())
+        except Exception as error:
+            raise PredictedFailure(f"it runs the model with a batch of one: {first_line(error)}") from error
+
+
+def _failure(error: Exception) -> CounterFailure:
+    said, where = first_line(error), error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    # Its assertions have no message, but the function that they stand in has a name.
+    place = f" in {where.tb_frame.f_code.co_name}" if where is not None and isinstance(error, AssertionError) else ""
+    for sign, reason, help in _REASONS:
+        if sign in said + place:
+            return CounterFailure(f"{reason} ({said}{place})", help)
+    return CounterFailure(said + place)
+
+
+@contextmanager
+def _imported() -> Iterator[Any]:
+    """Import torchstat; without pandas, which only prints, a stand-in takes its place until the end."""
+    from importlib.util import find_spec
+
+    before = set(sys.modules)
+    alone = "pandas" not in before and find_spec("pandas") is None
+    if alone:
+        stand_in = ModuleType("pandas")
+        vars(stand_in)["set_option"] = lambda *_: None
+        sys.modules["pandas"] = stand_in
+    try:
+        try:
+            import torchstat
+        except Exception as error:
+            raise CounterFailure(f"import torchstat: {first_line(error)}") from error
+        yield torchstat
+    finally:
+        for name in set(sys.modules) - before if alone else ():
+            if name.partition(".")[0] in ("pandas", "torchstat"):
+                del sys.modules[name]
+
+
+@contextmanager
+def _calls_put_back(model: torch.nn.Module) -> Iterator[None]:
+    """Put back the ``__call__`` of the classes of a model's modules, which it replaces for good."""
+    kinds = {type(module) for module in model.modules()}
+    before = {kind: vars(kind).get("__call__") for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, call in before.items():
+            if vars(kind).get("__call__") is call:
+                continue
+            if call is None:
+                delattr(kind, "__call__")
+            else:
+                setattr(kind, "__call__", call)  # noqa: B010 - a type checker takes it for a method
+
+
+TORCHSTAT = Torchstat()

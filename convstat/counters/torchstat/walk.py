@@ -1,0 +1,200 @@
+"""Predict torchstat from a trace: its rows, which are the innermost modules, and its crashes.
+
+It gives the class of each of them another ``__call__``. So modules of the same class that hold others are called in
+that way too, and have to return a tensor; those of a class that is made of such a one cannot be called at all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.capture import installed_version
+from convstat.counters.torchscan.macs import base_of
+from convstat.counters.torchstat.rules import FLOPS, figures
+from convstat.counters.unseen import is_packed, parameters, unpriced
+from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Trace
+
+_BUFFERS = (
+    "input_shape",
+    "output_shape",
+    "parameter_quantity",
+    "inference_memory",
+    "MAdd",
+    "duration",
+    "Flops",
+    "Memory",
+)
+_ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
+_NOT_FLOAT32 = {"float16", "bfloat16", "float64"}
+
+
+def predict(trace: Trace) -> Prediction:
+    """Say what torchstat will answer."""
+    try:
+        _check(trace)
+        walk = _Walk(trace)
+        for call in walk.calls:
+            walk.call(call)
+    except PredictedFailure as failure:
+        return Prediction(None, None, failure=str(failure))
+    walk.leave_out_all_but_the_last()
+    because, macs = walk.reasons(), walk.terms.macs
+    walk.enter_parameters()
+    native = {"Flops": macs, "MAdd": sum(walk.madd.values())}
+    return Prediction(walk.terms.params, macs, walk.terms.terms(), because, native=native)
+
+
+def depends_on_batch(trace: Trace) -> bool:
+    """Whether a batch of one may give rows that this trace does not show: sizes that the batch does not divide."""
+    batch = _batch(trace)
+    if batch < 2:
+        return False
+    seen = (value for call in _wrapped(trace) for value in (*call.args[:1], call.output))
+    return any(isinstance(value, TensorInfo) and value.shape and value.shape[0] % batch for value in seen)
+
+
+def depends_on_hooks(trace: Trace) -> bool:
+    """Whether the trace, which hooks every module, may have chosen other kernels than a run without hooks: on a real
+    device, for attention that is frozen.
+    """
+    found = (info for info in trace.modules if info.type.rpartition(".")[2] in _ATTENTION)
+    return trace.device != "meta" and any(not _is_trained(trace, info) for info in found)
+
+
+def _is_trained(trace: Trace, info: ModuleInfo) -> bool:
+    if any(parameter.requires_grad for parameter in info.parameters):
+        return True
+    return any(_is_trained(trace, trace.modules[child]) for child in info.children)
+
+
+def _batch(trace: Trace) -> int:
+    first = trace.root.args[0] if trace.root.args else None
+    return first.shape[0] if isinstance(first, TensorInfo) and first.shape else 1
+
+
+def _check(trace: Trace) -> None:
+    inputs = trace.root.args
+    first = inputs[0] if inputs else None
+    if len(inputs) != 1 or trace.root.kwargs or not isinstance(first, TensorInfo) or len(first.shape) != 4:
+        raise PredictedFailure("AssertionError: it makes one input, an image of three sizes")
+    if trace.device not in ("cpu", "meta"):
+        raise PredictedFailure("RuntimeError: it makes its input on the CPU, whatever device the model is on")
+    if {p.dtype for info in trace.modules for p in info.parameters} & _NOT_FLOAT32:
+        raise PredictedFailure("RuntimeError: it makes a float32 input, and the model's parameters are not float32")
+    if first.dtype != "float32" and any(call.op in ("aten.embedding", "aten.index") for call, _ in trace.kernels()):
+        raise PredictedFailure("RuntimeError: it makes a floating-point input, and the model takes indices")
+    for info in trace.modules:
+        if _has_row(info):
+            buffers = {buffer.name for buffer in info.buffers}
+            for name in _BUFFERS:
+                if name in info.attributes and name not in buffers:
+                    raise PredictedFailure(f"KeyError: attribute '{name}' of {info.path or 'the model'} exists already")
+
+
+def _has_row(info: ModuleInfo) -> bool:
+    return info.registered and not info.children
+
+
+def _replaced(trace: Trace) -> dict[str, bool]:
+    """The classes whose ``__call__`` is replaced, and whether that calls itself: an ancestor's was replaced before."""
+    found: dict[str, bool] = {}
+    for info in trace.modules:
+        if _has_row(info) and info.type not in found:
+            found[info.type] = any(base in found for base in info.bases)
+    return found
+
+
+def _wrapped(trace: Trace) -> Iterator[ModuleCall]:
+    replaced = _replaced(trace)
+    for call in trace.module_calls():
+        info = trace.modules[call.module]
+        if any(kind in replaced for kind in (info.type, *info.bases)):
+            yield call
+
+
+class _Walk:
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.batch = _batch(trace)
+        self.replaced = _replaced(trace)
+        self.calls = tuple(_wrapped(trace))
+        self.terms = Ledger()
+        self.rows: dict[int, list[int]] = {}
+        self.madd: dict[int, int] = {}
+        self.priced: Counter[int] = Counter()
+
+    def call(self, call: ModuleCall) -> None:
+        """Make a row of a call, or fail as torchstat does."""
+        info = self.trace.modules[call.module]
+        name = info.path or "the model"
+        if info.type not in self.replaced:
+            raise PredictedFailure(f"AssertionError: the class of {name} is made of one that it has changed")
+        if self.replaced[info.type]:
+            raise PredictedFailure(f"RecursionError: the class of {name} is made of one that it has changed before")
+        source, output = _tensors(call, name)
+        if not _numpy_has_long():
+            raise PredictedFailure("AttributeError: module 'numpy' has no attribute 'long'")
+        parts, madd = figures(info, call.args, self._one(source), self._one(output))
+        if not _has_row(info):
+            return
+        for code, amount in parts:
+            whole = amount * self.batch if code is None else amount
+            self.terms.add(info.path, code, macs=whole)
+            self.terms.add(info.path, "one_sample", macs=amount - whole)
+            self.priced[info.index] += code is None
+        self.rows.setdefault(info.index, []).append(sum(amount for _, amount in parts))
+        self.madd[info.index] = madd
+
+    def _one(self, tensor: TensorInfo) -> tuple[int, ...]:
+        """The shape for a batch of one."""
+        return (tensor.shape[0] // self.batch, *tensor.shape[1:]) if tensor.shape else ()
+
+    def leave_out_all_but_the_last(self) -> None:
+        """A module's row is written anew at each call."""
+        for index, amounts in self.rows.items():
+            earlier = amounts[:-1]
+            self.terms.add(self.trace.modules[index].path, "last_call", macs=-sum(earlier), calls=len(earlier))
+
+    def reasons(self) -> dict[str, str]:
+        """Why layers with products have no figure, or a part of them only."""
+        return unpriced(self.trace, self.priced, lambda info: base_of(info, FLOPS) is not None)
+
+    def enter_parameters(self) -> None:
+        """Enter every parameter once, and then what the rows miss and repeat."""
+        owners, counted = parameters(self.trace), set[int]()
+        for info, numel in owners.values():
+            self.terms.add(info.path, None, params=numel)
+        for index in self.rows:
+            info = self.trace.modules[index]
+            for parameter in () if is_packed(info) else info.parameters:
+                if parameter.key in counted:
+                    self.terms.add(info.path, "tied_per_module", params=parameter.numel)
+                counted.add(parameter.key)
+        for key, (info, numel) in owners.items():
+            if key not in counted:
+                code = "packed_params" if is_packed(info) else "outer_params" if info.children else "uncalled"
+                self.terms.add(info.path, code, params=-numel)
+
+
+def _tensors(call: ModuleCall, name: str) -> tuple[TensorInfo, TensorInfo]:
+    """What goes in first and what comes out: it takes the one to numpy and asks the other for its size."""
+    if not call.args:
+        raise PredictedFailure(f"IndexError: tuple index out of range ({name} is called with keywords only)")
+    source = call.args[0]
+    if not isinstance(source, TensorInfo) or source.is_sparse or source.dtype == "bfloat16":
+        raise PredictedFailure(f"AttributeError: it takes the input of {name} to numpy, and it is no plain tensor")
+    if not isinstance(call.output, TensorInfo):
+        raise PredictedFailure(f"AttributeError: it asks the output of {name} for its size, and it is no tensor")
+    return source, call.output
+
+
+def _numpy_has_long() -> bool:
+    """numpy.long went with numpy 1.24, and came back, as another type, with 2.0; without numpy, the newest counts."""
+    version = installed_version("numpy")
+    parts = (version or "2.0").split(".")
+    return not (1, 24) <= (int(parts[0]), int(parts[1])) < (2, 0)
+
+
+__all__ = ["depends_on_batch", "depends_on_hooks", "predict"]

@@ -1,0 +1,1 @@
+"""torchsummary: parameters and memory, read off the rows that it prints."""

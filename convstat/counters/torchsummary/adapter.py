@@ -1,0 +1,161 @@
+"""torchsummary: a table of shapes and parameters, and four memory figures; it counts no operations."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
+from convstat.counters.capture import device_of, first_line, installed_version, replaced, running
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.trace import Trace
+
+_PARAMS = re.compile(r"^Total params: ([\d,]+)$", re.MULTILINE)
+_MEMORY = {
+    "input": re.compile(r"^Input size \(MB\): ([\d.]+)$", re.MULTILINE),
+    "forward_backward": re.compile(r"^Forward/backward pass size \(MB\): ([\d.]+)$", re.MULTILINE),
+    "params": re.compile(r"^Params size \(MB\): ([\d.]+)$", re.MULTILINE),
+    "total": re.compile(r"^Estimated Total Size \(MB\): ([\d.]+)$", re.MULTILINE),
+}
+
+_REASONS = (
+    (
+        "'int' object has no attribute 'numpy'",
+        "no layer inside the model has a weight or a bias, and it cannot add up nothing",
+        "put a bare layer into a Sequential",
+    ),
+    (
+        "has no attribute 'size'",
+        "it reads the size of what every layer takes first and returns, and here one is no tensor",
+        "it needs layers that return a tensor or a flat tuple of tensors",
+    ),
+    (
+        "tuple index out of range",
+        "it reads the first positional input of every layer, and here one is called with keywords only",
+        None,
+    ),
+    ("inhomogeneous", "it multiplies up shapes, and here some differ in their number of dimensions", None),
+    ("scalar type", "it makes float32 inputs, and this model takes others", None),
+    ("should be the same", "it makes float32 inputs, and this model takes others", "use --dtype float32"),
+    ("must have the same dtype", "it makes float32 inputs, and this model takes others", "use --dtype float32"),
+)
+"""What its exceptions mean: a part of the message, the reason in words, what would help."""
+
+
+class Torchsummary:
+    """The one function of torchsummary."""
+
+    name = "torchsummary"
+    variant = "summary"
+    unit = "parameters and memory; no operations"
+    help = "pip install torchsummary"
+    counts = "the weight and bias of each module at each call, and the memory of outputs; no operations"
+    defects: tuple[str, ...] = (
+        "Fails where no layer inside the model has a weight or a bias, as where the model is a single layer.",
+        "Fails at layers that return a dict, a None or a nested tuple, as an LSTM does, and at calls by keyword.",
+        "Knows only what is called weight or bias: not what attention, recurrent layers and the model itself hold.",
+        "Counts a shared layer at every call, a tied parameter in every layer, and no layer that is not called.",
+        "Multiplies the sizes of several inputs, and of outputs that come as a tuple, in its memory figures.",
+        "Counts the outputs of modules that hold others again in its memory, and takes four bytes for every number.",
+        "Makes a float32 input with a batch of two, so models of indices or of another type fail.",
+        "Runs a model in train mode as it is, with random numbers: the statistics of its batch norms change.",
+        "Leaves its hooks on the model if the forward pass fails.",
+    )
+
+    def version(self) -> str | None:
+        """The installed version."""
+        return installed_version("torchsummary")
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Ask torchsummary, and read its answer off what it prints: it returns nothing."""
+        try:
+            from torchsummary import torchsummary  # type: ignore[import-untyped]
+        except Exception as error:
+            raise CounterFailure(f"import torchsummary: {first_line(error)}") from error
+        odd = next((type(value).__name__ for value in inputs if not hasattr(value, "shape")), None)
+        if odd is not None:
+            raise CounterFailure(f"it makes its inputs from shapes, and this model takes a {odd}")
+        for name in getattr(inputs, "keywords", {}):
+            raise CounterFailure(f"it passes inputs by position, and this model takes '{name}' by name only")
+        device = device_of(inputs)
+        stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
+        with running(model) as printed, replaced(torchsummary, **stand_in):
+            try:
+                torchsummary.summary(
+                    model,
+                    [tuple(tensor.shape[1:]) for tensor in inputs],
+                    device="cuda" if device == "cuda" else "cpu",
+                )
+            except Exception as error:
+                raise _failure(error) from error
+        return _read(printed.getvalue())
+
+    def predict(self, trace: Trace) -> Prediction:
+        """Walk the trace by torchsummary's rules."""
+        from convstat.counters.torchsummary import rows
+
+        return rows.predict(trace)
+
+    def why_not_meta(self, trace: Trace) -> str | None:
+        """Nothing is known that would make a difference: it only looks at shapes."""
+        return None
+
+    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
+        """It runs the model with a batch of two, which shows where the batch does not come first."""
+        from convstat.counters.torchsummary.rows import BATCH, depends_on_batch
+
+        if not depends_on_batch(trace):
+            return trace
+        from convstat.trace.record import record
+
+        doubled = tuple(tensor.new_zeros((BATCH, *tensor.shape[1:])) for tensor in inputs)
+        try:
+            return record(model, doubled)
+        except Exception as error:
+            raise PredictedFailure(f"it runs the model with a batch of two: {first_line(error)}") from error
+
+
+def _failure(error: Exception) -> CounterFailure:
+    said = first_line(error)
+    for sign, reason, help in _REASONS:
+        if sign in said:
+            return CounterFailure(f"{reason} ({said})", help)
+    return CounterFailure(said)
+
+
+def _read(printed: str) -> Reported:
+    params = _PARAMS.search(printed)
+    memory = {name: pattern.search(printed) for name, pattern in _MEMORY.items()}
+    if params is None or not all(memory.values()):
+        raise CounterFailure("its output has no totals")
+    return Reported(
+        params=int(params[1].replace(",", "")),
+        memory_mib={name: float(match[1]) for name, match in memory.items() if match},
+    )
+
+
+class _MetaTorch:
+    """What torchsummary knows as ``torch`` while it looks at a model on the meta device.
+
+    It makes its inputs with ``torch.rand(...).type(torch.FloatTensor)``: the one is to be made on meta,
+    and the other is to leave it there. Everything else is torch's own.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        self._torch = torch
+        self.FloatTensor = torch.float32
+
+    def rand(self, *size: int) -> torch.Tensor:
+        """Make a meta tensor."""
+        return self._torch.rand(*size, device="meta")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._torch, name)
+
+
+TORCHSUMMARY = Torchsummary()
