@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convstat.public import Report, analyze, load, register_kernel
+    from convstat.testing import assert_budget
 
 __version__ = "0.1.0"
 
-__all__ = ["Report", "__version__", "analyze", "load", "register_kernel"]
+__all__ = ["Report", "__version__", "analyze", "assert_budget", "load", "register_kernel"]
 
 
 def __getattr__(name: str) -> Any:
     # What the API stands on is imported when it is asked for: the command line starts without it.
+    if name == "assert_budget":
+        from convstat.testing import assert_budget
+
+        return assert_budget
     if name in __all__:
         from convstat import public
 

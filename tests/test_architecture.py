@@ -40,7 +40,8 @@ LEVELS = (
     ),
     ("render",),
     ("public",),
-    ("cli",),
+    ("testing",),
+    ("pytest_plugin", "cli"),
     ("__main__",),
 )
 """The packages and modules of convstat, the lowest first; one may use those below it and those beside it."""
@@ -54,6 +55,7 @@ LATE = {
     "torchvision": (),
     "numpy": (),
     "matplotlib": (),
+    "pytest": ("pytest_plugin",),
     "rich": (),
     "typer": ("cli",),
     "yaml": ("spec", "sources"),

@@ -82,6 +82,7 @@ COMMANDS: Mapping[str, Entry] = {
     "render": Entry("inspect:render", LOOK, ("convstat render report.json -f markdown --top 10",)),
     "list": Entry("listings:list_", LOOK, ("convstat list layers", "convstat list zoo resnet")),
     "docs": Entry("project:docs", LOOK, ("convstat docs spec",)),
+    "hook": Entry("hook:hook", PROJECT, ("convstat hook configs/*.yaml    (what pre-commit runs)",)),
     "init": Entry("project:init", PROJECT, ("convstat init net.yaml",)),
     "baseline": Entry(
         "baseline:baseline",

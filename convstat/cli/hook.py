@@ -1,0 +1,86 @@
+"""``convstat hook``: what pre-commit runs on the files of a commit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+if TYPE_CHECKING:
+    from convstat.config import Config
+    from convstat.spec import Spec
+
+HEAD = re.compile(r"^(?:convstat|'convstat'|\"convstat\")\s*:", re.MULTILINE)
+"""What a spec has at the left edge, and other files have not."""
+
+
+def hook(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="YAML files, specs or not.", show_default=False)
+    ] = None,
+    base: o.Base = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+) -> int:
+    """Check the specs among some files, for pre-commit.
+
+    Every spec has to be countable and to keep its budgets; one without a budget has nothing to keep.
+    Files that are no specs are passed over.
+    """
+    from convstat import budget, limits
+    from convstat.cli.session import Session
+    from convstat.errors import ConvstatError, SpecError
+    from convstat.sources import resolve
+
+    session = Session(quiet=quiet, verbose=verbose)
+    judged: list[str] = []
+    problems: list[ConvstatError] = []
+    for name in files or ():
+        if not _is_spec(name):
+            session.detail(f"{name} is no spec")
+            continue
+        try:
+            spec = resolve(name).load()
+            if _has_budget(spec, session.config, name):
+                judged.append(name)
+            else:
+                spec.expand()
+                session.detail(f"{name} can be counted, and has no budget")
+        except SpecError as error:
+            problems.append(error)
+    if problems:
+        raise limits.collect(problems)
+    if not judged:
+        return ExitCode.OK
+    with session.writing(judged, "check") as (outputs, _):
+        result = budget.check(judged, base=base, config=session.config, warn=session.warn)
+        session.write(outputs, [result])
+    return result.exit_code
+
+
+def _is_spec(name: str) -> bool:
+    """Whether a file is a spec; one that cannot be read is for the reader to say so."""
+    if not name.endswith((".yaml", ".yml")):
+        return False
+    try:
+        with open(name, encoding="utf-8-sig", errors="replace") as stream:
+            return HEAD.search(stream.read()) is not None
+    except OSError:
+        return True
+
+
+def _has_budget(spec: Spec, config: Config, name: str) -> bool:
+    """Whether a budget of the spec itself or of the settings is for this file."""
+    from convstat.judge import pattern
+
+    models = [entry.written.get("model") if isinstance(entry.written, Mapping) else None for entry in config.budgets]
+    path = os.path.normpath(name)
+    return bool(spec.budget) or any(
+        model is None or pattern(str(model), "/").fullmatch(path) is not None for model in models
+    )

@@ -1,0 +1,159 @@
+"""Budgets in tests: ``assert_budget(model, params="<=5M", inputs=(3, 224, 224))``.
+
+It says the same as ``convstat check`` where a budget is exceeded: by how much, and which layers cost most.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from convstat import limits, public, report
+from convstat.checked import BaseModel, Check, CheckedModel
+from convstat.errors import ConvstatError, Mark, SourceText, UsageError, did_you_mean
+from convstat.judge import judge, skipped
+
+if TYPE_CHECKING:
+    from convstat.diff import Diff
+    from convstat.limits import Limit
+    from convstat.verdict import BudgetResult
+
+__all__ = ["BudgetWarning", "assert_budget"]
+
+WIDTH = 100
+"""The width of the text of a failure."""
+
+Amounts = str | Iterable[str]
+
+
+class BudgetWarning(UserWarning):
+    """A budget of the level ``warn`` that is exceeded."""
+
+
+def assert_budget(
+    model: Any,
+    *budgets: str,
+    inputs: Any = None,
+    base: public.Report | str | os.PathLike[str] | None = None,
+    batch: int = 1,
+    dtype: str | None = None,
+    per: str = "input",
+    overrides: Mapping[str, Any] | None = None,
+    **amounts: Amounts,
+) -> public.Report:
+    """Fail where a model costs more than it may; else give its report, for whatever else a test looks at.
+
+    ``model`` and ``inputs`` are what :func:`convstat.analyze` takes, or a report that it gave.
+    A budget is a metric with its limit, ``params="<=5M"``, or with several, ``macs=(">=1M", "<=300M")``;
+    or a whole one in the short form, ``"macs(each)@head.**<=1M"``. Limits are inclusive, and compared exactly.
+    With ``base``, a report or the file of one, limits may be relative: ``macs="<=+2%"``.
+
+    Raises AssertionError where a budget is exceeded, and where what was not counted leaves it open;
+    warns of those whose level is ``warn``, ``params="<=5M:warn"``; raises :class:`convstat.errors.UsageError` for
+    a budget that makes no sense.
+
+    >>> assert_budget("Linear(16, 4)", inputs=(16,), params="==68", macs="<=64").totals.macs
+    64
+    """
+    __tracebackhide__ = True
+    applying = _read(budgets, amounts)
+    before = public.load(base) if isinstance(base, (str, os.PathLike)) else base
+    if before is None and (relative := next((limit for limit in applying if limit.relative is not None), None)):
+        raise UsageError(
+            f"{relative} is relative, and there is no base",
+            help="give a report or the file of one: base='tests/net.report.json'",
+        )
+    if isinstance(model, report.Report):
+        if inputs is not None or overrides:
+            raise UsageError("a report is counted already: it takes no inputs and no overrides")
+        head = public.Report.of(model)
+    else:
+        head = public.analyze(model, inputs, batch=batch, dtype=dtype, per=per, **(overrides or {}))
+    check = _check(head, before, applying)
+    if check.exit_code:
+        raise AssertionError(_text(check))
+    if check.count("warn"):
+        import warnings
+
+        warnings.warn(_text(check), BudgetWarning, stacklevel=2)
+    return head
+
+
+def _read(budgets: Sequence[str], amounts: Mapping[str, Amounts]) -> list[Limit]:
+    """Read all budgets; their problems are told at once."""
+    written: list[tuple[str, str]] = [(text, repr(text)) for text in budgets]
+    problems: list[ConvstatError] = []
+    for metric, values in amounts.items():
+        for value in [values] if isinstance(values, str) else _several(metric, values, problems):
+            problem = _problem(metric, value)
+            if problem is not None:
+                problems.append(problem)
+            else:
+                written.append((f"{metric}{value.strip()}", f"{metric}={value!r}"))
+    found: list[Limit] = []
+    for text, place in written:
+        try:
+            found.append(limits.read_short(text, Mark(SourceText(place, text, is_file=False), 1, 1, len(text))))
+        except ConvstatError as error:
+            problems.append(error)
+    if problems:
+        raise limits.collect(problems)
+    if not found:
+        raise UsageError("assert_budget without a budget cannot fail", help="for example params='<=5M'")
+    return found
+
+
+def _several(metric: str, values: object, problems: list[ConvstatError]) -> list[str]:
+    if isinstance(values, (list, tuple)) and values and all(isinstance(value, str) for value in values):
+        return list(values)
+    help = f"write it with its direction: {metric}='<={values}'"
+    problems.append(UsageError(f"{metric}={values!r} is not a limit", help=help))
+    return []
+
+
+def _problem(metric: str, value: str) -> UsageError | None:
+    if metric not in limits.METRICS:
+        close = did_you_mean(metric, limits.METRICS)
+        return UsageError(f"assert_budget takes no '{metric}'", help=(*close, limits.known_metrics()))
+    if not re.match(r"\s*[<>=]", value):
+        help = f"write it with its direction: {metric}='<={value.strip()}'"
+        return UsageError(f"{metric}={value!r} says no direction", help=help)
+    return None
+
+
+def _check(head: public.Report, before: report.Report | None, applying: Sequence[Limit]) -> Check:
+    found: Diff | None = None
+    base: BaseModel | None = None
+    if before is not None:
+        from convstat import diff
+
+        label = before.model.source
+        found = diff.compare(before, head, labels=(label, head.model.source))
+        base = BaseModel("found", "report", label, totals=before.totals)
+    results: list[BudgetResult] = []
+    problems: list[ConvstatError] = []
+    for limit in applying:
+        try:
+            off = limit.level == "off"
+            source = head.model.source
+            results.append(skipped(limit, source, "its level is off") if off else judge(head, limit, source, found))
+        except UsageError as error:
+            problems.append(error)
+    if problems:
+        raise limits.collect(problems)
+    return Check((CheckedModel(head.model, head.totals, head.uncounted, base, found),), tuple(results))
+
+
+def _text(check: Check) -> str:
+    """The text of ``convstat check``, below a line that says it in short."""
+    from convstat.render.base import Options
+    from convstat.render.terminal import TableRenderer
+
+    over = [result for result in check.results if result.status == "fail"]
+    open_ = [result for result in check.results if result.incomplete and result.status != "fail"]
+    said = [f"{len(over)} of {len(check.results)} budgets exceeded"] if over else []
+    said += [f"{len(open_)} of {len(check.results)} budgets left open"] if open_ else []
+    first = f"{check.models[0].model.name}: {', '.join(said) or 'a budget is exceeded'}"
+    return f"{first}\n\n{TableRenderer().render([check], Options(width=WIDTH)).rstrip()}"
