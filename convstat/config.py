@@ -20,7 +20,7 @@ from convstat.limit_tables import BUDGET_KEYS
 
 KEYS: Mapping[str, str] = MappingProxyType(
     {
-        "model": "the target where none is named; a list is allowed",
+        "model": "the target where none is named, or a pattern of specs: configs/*.yaml; a list is allowed",
         "input": "the shapes of that model's inputs, as --input takes them; a list where there are several",
         "batch": "the batch, an integer of at least 1",
         "device": "where peers run: auto, cpu, cuda or meta",
@@ -162,7 +162,7 @@ class _Reader:
                 self.problems.append(Diagnostic(f"unknown key '{key}'", self.places.of(key), help=help))
         config = Config(
             path=name,
-            models=tuple(self.path(model, self.places.of("model")) for model in self.words("model")),
+            models=tuple(found for model in self.words("model") for found in self.targets(model)),
             models_mark=self.places.of("model") if "model" in self.table else None,
             inputs=self.words("input"),
             batch=self.take("batch", lambda v: type(v) is int and v >= 1, "an integer of at least 1"),
@@ -199,6 +199,21 @@ class _Reader:
     def words(self, key: str) -> tuple[str, ...]:
         value = self.take(key, _is_text_or_texts, "a text or a list of texts")
         return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+    def targets(self, written: str) -> list[str]:
+        """Give the targets that a model of the settings stands for: a pattern of files stands for all of them."""
+        mark = self.places.of("model")
+        target = self.path(written, mark)
+        path, sharp, variant = target.partition("#")
+        if not path.endswith((".yaml", ".yml")) or not any(sign in path for sign in "*?["):
+            return [target]
+        import glob
+
+        # ** goes across folders, as in the patterns of budgets.
+        found = sorted(glob.glob(path, recursive=True))
+        if not found:
+            self.problems.append(Diagnostic(f"model '{written}' matches no file", mark))
+        return [os.path.normpath(name) + sharp + variant for name in found]
 
     def path(self, target: str, mark: Mark) -> str:
         """Give a path of the file as one from the working directory; leave what is no path alone."""

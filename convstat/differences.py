@@ -75,6 +75,11 @@ def differences(arguments: Sequence[str], request: Request, *, all: bool = False
     )
 
 
+def all_saved(arguments: Sequence[str]) -> bool:
+    """Whether all that is compared are saved reports, which are what they are."""
+    return all(argument.partition("#")[0].endswith(".json") for argument in arguments)
+
+
 def _target(argument: str) -> Target | None:
     """Tell a target from a revision, by its form; None for what is no target."""
     try:

@@ -91,6 +91,22 @@ def test_paths_are_relative_to_the_file() -> None:
     assert ("net.yaml",) == config.parse('model = "../net.yaml"', "sub/convstat.toml").models
 
 
+def test_a_pattern_stands_for_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of their names, from the folder of the settings; one that matches nothing is a mistake."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("b", "a", "c/d"):
+        path = tmp_path / "configs" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert ("configs/a.yaml", "configs/b.yaml") == config.parse('model = "configs/*.yaml"', "convstat.toml").models
+    every = config.parse('model = ["configs/**/*.yaml", "x.yaml#*"]', "convstat.toml").models
+    assert ("configs/a.yaml", "configs/b.yaml", "configs/c/d.yaml", "x.yaml#*") == every
+    assert ("configs/a.yaml#wide",) == config.parse('model = "*/a.yaml#wide"', "convstat.toml").models
+    assert ["convstat.toml:1:1: model 'none/*.yaml' matches no file"] == problems(
+        'model = "none/*.yaml"\n', "convstat.toml"
+    )
+
+
 def test_unknown_keys_are_errors_with_what_was_meant() -> None:
     """All of them in one run, each at its line."""
     text = '[tool.convstat]\nmodell = "a.yaml"\nbtch = 1\n[[tool.convstat.budget]]\nmetrik = "params"\nmax = 1\n'

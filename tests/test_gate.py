@@ -147,6 +147,16 @@ def test_diff_has_an_exit_code_and_a_document_for_nothing(repo: Repo, capsys: py
     assert ExitCode.USAGE == run(["diff", "nothing", "at-all"])
 
 
+def test_saved_reports_take_no_options_that_would_do_nothing(repo: Repo, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside a model that is counted now, they are for that model."""
+    assert ExitCode.OK == run(["analyze", "main:net.yaml", "--counters", "none", "-qq", "-o", "a.json"])
+    for option in (["width=3"], ["-i", "3x4x4"], ["--batch", "2"], ["--per", "output"]):
+        assert ExitCode.USAGE == run(["diff", "a.json", "a.json", *option])
+    assert ExitCode.OK == run(["diff", "a.json", "net.yaml", "width=32"])
+    assert ExitCode.OK == run(["diff", "a.json", "a.json"])
+    assert "layers: 3 unchanged." in capsys.readouterr().out
+
+
 # --- settings -----------------------------------------------------------------------------------------------------
 
 SETTINGS = """\

@@ -44,7 +44,8 @@ def diff(
     from convstat import axes
     from convstat.baseline import Asked, Baselines
     from convstat.cli.session import Session
-    from convstat.differences import Request, differences
+    from convstat.differences import Request, all_saved, differences
+    from convstat.errors import UsageError
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, flat=all, sort=sort, top=top, quiet=quiet,
@@ -59,6 +60,10 @@ def diff(
         session.pick(dtype, settings.dtype, "float32"),
         session.pick(per, settings.per, "input"),
     )
+    if named and all_saved(named):
+        if assignments or input:
+            raise UsageError("saved reports take no overrides and no --input", help="compare the models themselves")
+        session.refuse_saved(named, batch=batch, dtype=dtype, per=per)
     with session.writing(named, "diff") as (outputs, progress):
         request = Request(asked, base or settings.base, Baselines.of(settings.path), progress, session.warn)
         found = differences(named, request, all=all)
