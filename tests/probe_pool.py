@@ -355,6 +355,8 @@ MORE: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "transposed square": _of(nn.ConvTranspose2d(8, 8, 3, stride=2, bias=False)),
     "transposed 1d": _of(nn.ConvTranspose1d(8, 16, 3, stride=2), 2, 8, 10),
     "transposed without batch": _of(nn.ConvTranspose2d(8, 16, 3, stride=2), 8, 10, 10),
+    "transposed square without batch": _of(nn.ConvTranspose2d(8, 8, 3, stride=2), 8, 10, 10),
+    "conv square without batch": _of(nn.Conv2d(8, 8, 3), 8, 10, 10),
     "transposed as function": (
         lambda: Calls(lambda m, x: F.conv_transpose2d(x, m.w, m.b, stride=2), w=(8, 16, 3, 3), b=(16,)),
         (IMAGE,),

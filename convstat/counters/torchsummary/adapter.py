@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from convstat.trace import Trace
+    from convstat.trace.calls import KernelCall
 
 _PARAMS = re.compile(r"^Total params: ([\d,]+)$", re.MULTILINE)
 _MEMORY = {
@@ -100,7 +101,11 @@ class Torchsummary:
         return rows.predict(trace)
 
     def why_not_meta(self, trace: Trace) -> str | None:
-        """Nothing is known that would make a difference: it only looks at shapes."""
+        """It only looks at shapes; but it makes its own inputs, and where those do not fit, meta may not notice."""
+        from convstat.counters.torchsummary.rows import depends_on_batch
+
+        if depends_on_batch(trace) and any(_is_transposed(kernel) for kernel, _ in trace.kernels()):
+            return "a transposed convolution takes any number of channels on the meta device"
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
@@ -116,6 +121,10 @@ class Torchsummary:
             return record(model, doubled)
         except Exception as error:
             raise PredictedFailure(f"it runs the model with a batch of two: {first_line(error)}") from error
+
+
+def _is_transposed(kernel: KernelCall) -> bool:
+    return kernel.op == "aten.convolution" and len(kernel.args) > 6 and kernel.args[6] is True
 
 
 def _failure(error: Exception) -> CounterFailure:

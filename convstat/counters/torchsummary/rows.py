@@ -11,7 +11,17 @@ from collections.abc import Iterator, Mapping
 from math import prod
 
 from convstat.counters.base import Ledger, PredictedFailure, Prediction, Term
-from convstat.trace import DictInfo, ListInfo, ModuleCall, ModuleInfo, ObjectInfo, TensorInfo, Trace, Value
+from convstat.trace import (
+    DictInfo,
+    FunctionCall,
+    ListInfo,
+    ModuleCall,
+    ModuleInfo,
+    ObjectInfo,
+    TensorInfo,
+    Trace,
+    Value,
+)
 
 _CONTAINERS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 BATCH = 2
@@ -209,13 +219,21 @@ def depends_on_batch(trace: Trace) -> bool:
     """Whether a batch of two may give rows that this trace does not show.
 
     It may where a row's first size is not the batch: then the batch stands elsewhere.
+    And it may where a convolution takes a sample without a batch, as its first size are channels then.
     """
     batches = {value.shape[0] for value in trace.root.args if isinstance(value, TensorInfo) and value.shape}
     if batches == {BATCH}:
         return False
+    if any(_is_without_batch(call) for call in trace.functions()):
+        return True
     for call in trace.module_calls():
         outputs = call.output if isinstance(call.output, tuple) else (call.output,)
         for value in outputs:
             if isinstance(value, TensorInfo) and value.shape and {value.shape[0]} != batches:
                 return True
     return False
+
+
+def _is_without_batch(call: FunctionCall) -> bool:
+    shapes = [value.shape for value in call.args[:2] if isinstance(value, TensorInfo)]
+    return ".conv" in call.name and len(shapes) == 2 and len(shapes[0]) < len(shapes[1])
