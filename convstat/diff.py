@@ -6,7 +6,7 @@ so the rows add up to both totals and to their difference, whatever is folded or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -207,12 +207,15 @@ class Diff:
         grown: int = getattr(self.head.totals, metric) - getattr(self.base.totals, metric)
         return grown
 
-    def shown(self, *, all: bool = False, top: int | None = None, by: str = "macs") -> Shown:
-        """Choose rows: those that are not ``unchanged``, or ``all``; with ``top``, those that changed a count most."""
+    def shown(self, *, all: bool = False, top: int | None = None, by: str | None = None) -> Shown:
+        """Choose rows: those that are not ``unchanged``, or ``all``; with ``top``, those that changed a count most.
+
+        ``by`` is a count, ``name`` or ``type``; without it the rows are in the order of the head, the top ones by MACs.
+        """
         rows = [layer for layer in self.layers if all or layer.status != "unchanged"]
-        if top is not None and len(rows) > top:
+        if by is not None or (top is not None and len(rows) > top):
             # sorted is stable: of equal changes, the one that runs first.
-            rows = sorted(rows, key=lambda row: (-abs(row.delta(by)), -abs(row.delta("params"))))[:top]
+            rows = sorted(rows, key=_order(by or "macs"))[:top]
         chosen = {id(row) for row in rows}
         others = [layer for layer in self.layers if id(layer) not in chosen]
         return Shown(tuple(rows), len(others), sums(others, "old"), sums(others, "new"))
@@ -230,6 +233,12 @@ class Diff:
             "layers": [layer.to_dict() for layer in self.layers],
             "notes": list(self.notes),
         }
+
+
+def _order(by: str) -> Callable[[LayerChange], Any]:
+    if by in ("name", "type"):
+        return lambda row: getattr(row, by)
+    return lambda row: (-abs(row.delta(by)), -abs(row.delta("params")))
 
 
 def sums(layers: Iterable[LayerChange], of: str) -> Mapping[str, int]:

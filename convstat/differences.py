@@ -208,7 +208,7 @@ def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[
     """Compare every spec that is not the same text at two revisions, each of its variants too."""
     repository = revisions.here(f"'{arguments[0]}'" if arguments else "the base of a diff without targets")
     old, old_name, new, new_name = _ends(arguments, repository, request.base)
-    moved = [move for move in repository.moved(old, new) if move.old or move.new]
+    moved = [move for move in repository.moved(old, new, untracked=True) if move.old or move.new]
     before = repository.read(old, [move.old for move in moved if move.status != "A"])
     after = _texts(repository, new, [move.new for move in moved if move.status != "D"])
     found: list[Diff] = []

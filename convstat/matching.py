@@ -16,7 +16,7 @@ from convstat.report import LayerRow
 Pairing = dict[int, int]
 """Which row of the head belongs to which row of the base, by their positions: head -> base."""
 
-MOST_COMPARED = 4_000_000
+MOST_COMPARED = 400_000_000
 """Rows times rows: two models with more in common at neither end are paired by name alone."""
 
 
@@ -62,19 +62,54 @@ def _aligned(old: Sequence[LayerRow], new: Sequence[LayerRow]) -> Pairing | None
     middle = left[start : len(left) - end], right[start : len(right) - end]
     if len(middle[0]) * len(middle[1]) > MOST_COMPARED:
         return None
-    import difflib
-
-    matcher = difflib.SequenceMatcher(None, middle[0], middle[1], autojunk=False)
-    for tag, from_old, to_old, from_new, to_new in matcher.get_opcodes():
-        if tag == "equal":
-            pairing |= {start + from_new + i: start + from_old + i for i in range(to_old - from_old)}
-        elif tag == "replace":
-            # What was put in the place of something is that thing changed, where it is of its kind.
-            gap = _Keys(old, new, range(start + from_old, start + to_old), range(start + from_new, start + to_new))
+    at_old, at_new = start, start
+    ends = (len(left) - end, len(right) - end)
+    for same_old, same_new in [*common(*middle), (ends[0] - start, ends[1] - start)]:
+        to_old, to_new = start + same_old, start + same_new
+        if to_old < ends[0] and to_new < ends[1]:
+            pairing[to_new] = to_old
+        # What was put in the place of something is that thing changed, where it is of its kind.
+        gap = _Keys(old, new, range(at_old, to_old), range(at_new, to_new))
+        if gap.old_range and gap.new_range:
             gap.pair(pairing, lambda row: (row.name, row.type))
             gap.pair(pairing, lambda row: row.type)
+        at_old, at_new = to_old + 1, to_new + 1
     _Keys(old, new).pair(pairing, lambda row: (row.name, row.type))
     return pairing
+
+
+def common(old: Sequence[Any], new: Sequence[Any]) -> list[tuple[int, int]]:
+    """Find a longest common subsequence, as pairs of positions.
+
+    One bit of an integer for each item of ``old``, and one addition for each of ``new``: the positions at which the
+    length grows are the zeros (Hyyrö, Bit-parallel LCS-length computation revisited, 2004).
+    So it takes no longer where one block is repeated a thousand times, as it is in networks.
+
+    >>> common("abcd", "xbdy")
+    [(1, 1), (3, 2)]
+    """
+    masks: dict[Any, int] = {}
+    for position, item in enumerate(old):
+        masks[item] = masks.get(item, 0) | 1 << position
+    full = (1 << len(old)) - 1
+    row = full
+    rows = [row]
+    for item in new:
+        both = row & masks.get(item, 0)
+        row = ((row + both) | (row - both)) & full
+        rows.append(row)
+    pairs = []
+    i, j = len(old), len(new)
+    while i and j:
+        if rows[j] >> (i - 1) & 1:
+            i -= 1
+            continue
+        j -= 1
+        if rows[j] >> (i - 1) & 1:
+            i -= 1
+            pairs.append((i, j))
+    pairs.reverse()
+    return pairs
 
 
 class _Keys:
@@ -90,10 +125,13 @@ class _Keys:
         self.old, self.new = old, new
         self.old_range = range(len(old)) if old_range is None else old_range
         self.new_range = range(len(new)) if new_range is None else new_range
+        self.taken: set[int] = set()
 
     def pair(self, pairing: Pairing, key: Any) -> None:
         """Pair those of one key in their order: the second call of a layer with the second one."""
-        taken = set(pairing.values())
+        taken = self.taken
+        if len(self.old_range) == len(self.old):
+            taken.update(pairing.values())
         waiting: dict[Any, list[int]] = {}
         for position in self.old_range:
             if position not in taken:
@@ -103,6 +141,7 @@ class _Keys:
         for position in self.new_range:
             if position not in pairing and (found := waiting.get(key(self.new[position]))):
                 pairing[position] = found.pop()
+                taken.add(pairing[position])
 
 
 def _rows(old: Sequence[LayerRow], new: Sequence[LayerRow], pairing: Pairing) -> list[LayerChange]:

@@ -18,6 +18,8 @@ SECONDS = 60
 """How long git may take."""
 
 _OPTIONS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "--no-pager")
+_OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
+_SPECS = ("--", "*.yaml", "*.yml")
 _BLOB = re.compile(rb"[0-9a-f]{40,64} (\w+) (\d+)")
 _OTHER = re.compile(rb"(symlink|dangling|loop|notdir) (\d+)")
 
@@ -49,7 +51,9 @@ class Repository:
         """Run git; where it fails, raise SourceError, or give None where that is an answer."""
         import subprocess
 
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        # A hook of git is told its repository by the environment, and this may be another.
+        environment = {name: value for name, value in os.environ.items() if name not in _OWN}
+        environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
         try:
             answer = subprocess.run(
                 ["git", *_OPTIONS, "-C", self.top, *arguments],
@@ -146,10 +150,15 @@ class Repository:
                 at += size + 1
         return found
 
-    def moved(self, old: str, new: str | None = None) -> list[Moved]:
-        """List the specs that differ between two commits, or a commit and the working tree, with renames followed."""
+    def moved(self, old: str, new: str | None = None, *, untracked: bool = False) -> list[Moved]:
+        """List the specs that differ between two commits, or a commit and the working tree, with renames followed.
+
+        What git does not track is no part of that, unless ``untracked`` asks for it.
+        """
         ends = [old] if new is None else [old, new]
-        answer = self.ask("diff", "--name-status", "-z", "--find-renames", "--no-ext-diff", "--no-textconv", *ends)
+        answer = self.ask(
+            "diff", "--name-status", "-z", "--find-renames", "--no-ext-diff", "--no-textconv", *ends, *_SPECS
+        )
         parts = (answer or b"").decode("utf-8", "surrogateescape").split("\0")
         found = []
         position = 0
@@ -159,9 +168,8 @@ class Repository:
             position += 1 + len(paths)
             if is_spec_path(paths[-1]) or is_spec_path(paths[0]):
                 found.append(Moved("A" if status == "C" else status, paths[0], paths[-1]))
-        if new is None:
-            # git does not compare what it does not track.
-            others = self.ask("ls-files", "--others", "--exclude-standard", "-z", "--full-name", ":/", fails=False)
+        if untracked and new is None:
+            others = self.ask("ls-files", "--others", "--exclude-standard", "-z", "--full-name", *_SPECS, fails=False)
             names = (others or b"").decode("utf-8", "surrogateescape").split("\0")
             found += [Moved("A", name, name) for name in names if is_spec_path(name)]
         return found

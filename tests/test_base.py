@@ -426,6 +426,28 @@ def test_git_is_not_changed_and_runs_nothing_of_the_repository(repo: Repo) -> No
     assert index == (repo.path / ".git" / "index").read_bytes()
 
 
+def test_a_hook_of_another_repository_does_not_mislead(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git tells its hooks where it is; a spec belongs to the repository that it lies in."""
+    other = gitrepo.make(tmp_path / "other")
+    other.commit("other")
+    monkeypatch.setenv("GIT_DIR", str(other.path / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", "nowhere")
+    repo.write("net.yaml", BIGGER)
+    assert [("fail", PARAMS)] == [(r.status, r.base) for r in check().results]
+
+
+def test_a_working_tree_of_its_own_is_a_repository_too(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There .git is a file."""
+    repo.git("worktree", "add", "--quiet", str(tmp_path / "tree"), "main")
+    monkeypatch.chdir(tmp_path / "tree")
+    Path("net.yaml").write_text(BIGGER)
+    assert [("fail", PARAMS)] == [(r.status, r.base) for r in check(base="feature").results]
+
+
 def test_texts_are_read_with_one_process(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fifty models are not fifty processes."""
     names = [f"net{number}.yaml" for number in range(20)]
@@ -437,7 +459,7 @@ def test_texts_are_read_with_one_process(repo: Repo, monkeypatch: pytest.MonkeyP
     ask = revisions.Repository.ask
     monkeypatch.setattr(revisions.Repository, "ask", lambda self, *a, **k: asked.append(a[0]) or ask(self, *a, **k))  # type: ignore[func-returns-value]
     assert ["pass"] * 20 == statuses(check(*names))
-    assert ["rev-parse", "merge-base", "cat-file", "diff", "ls-files"] == asked
+    assert ["rev-parse", "merge-base", "cat-file", "diff"] == asked
 
 
 @pytest.mark.parametrize(

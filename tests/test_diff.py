@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import gitrepo
@@ -142,6 +144,34 @@ def test_ten_thousand_layers_are_matched() -> None:
     assert 10_000 == len(matching.match(old, other))
 
 
+@settings(deadline=None, max_examples=300)
+@given(st.text("abc", max_size=12), st.text("abc", max_size=12))
+def test_the_common_subsequence_is_common_and_longest(old: str, new: str) -> None:
+    """Against the table of lengths that everybody knows."""
+    lengths = [[0] * (len(new) + 1) for _ in range(len(old) + 1)]
+    for i, one in enumerate(old):
+        for j, other in enumerate(new):
+            lengths[i + 1][j + 1] = lengths[i][j] + 1 if one == other else max(lengths[i][j + 1], lengths[i + 1][j])
+    pairs = matching.common(old, new)
+    assert lengths[-1][-1] == len(pairs)
+    assert all(old[i] == new[j] for i, j in pairs)
+    assert all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
+
+
+def test_repeated_blocks_are_aligned_in_time() -> None:
+    """Networks repeat one block; what is quadratic in that takes minutes."""
+    row = LayerRow("x", "Conv2d", ((1, 8, 8, 8),), ((1, 8, 8, 8),), 8, 64, arguments={"kernel_size": 1})
+    other = replace(row, type="ReLU", params=0, macs=0)
+
+    def made(pattern: str, count: int) -> list[LayerRow]:
+        return [replace(row if pattern[i % len(pattern)] == "a" else other, name=str(i)) for i in range(count)]
+
+    start = time.process_time()
+    rows = matching.match(made("ab", 6000), made("bba", 6000))
+    assert 2000 <= sum(layer.status in ("unchanged", "renamed") for layer in rows)
+    assert time.process_time() - start < 20
+
+
 # --- closing ------------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +258,25 @@ def test_the_table_names_both_sides_and_the_others() -> None:
     assert "net.yaml:4" in text
     assert "[other 0 layers]" not in text
     assert f"{found.head.totals.macs:,}" in text
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [("name", ["a", "b", "c"]), ("type", ["c", "a", "b"]), ("params", ["b", "c", "a"]), ("macs", ["c", "b", "a"])],
+)
+def test_rows_can_be_sorted(by: str, expected: list[str]) -> None:
+    """By the size of the change, or by what they are called; the largest come first where only some are shown."""
+
+    def made(*figures: tuple[str, str, int, int]) -> Report:
+        rows = tuple(LayerRow(name, kind, (), (), params, macs) for name, kind, params, macs in figures)
+        return Report(ModelInfo("m", "m", "spec", ()), analysis.total(rows, 0, ""), rows)
+
+    old = made(("a", "Linear", 0, 0), ("b", "Linear", 9, 9), ("c", "Conv2d", 0, 0))
+    new = made(("a", "Linear", 1, 1), ("b", "Linear", 0, 0), ("c", "Conv2d", 5, 50))
+    found = diff.compare(old, new)
+    assert expected == [row.name for row in found.shown(by=by).rows]
+    assert expected[:2] == [row.name for row in found.shown(by=by, top=2).rows]
+    assert ["a", "b", "c"] == [row.name for row in found.shown().rows]
 
 
 def test_other_inputs_are_noted() -> None:

@@ -31,16 +31,11 @@ def _blocks(diff: Diff, options: Options) -> Iterator[Block]:
     for note in diff.notes:
         yield Line(printable(note), "warn")
     yield totals_table(diff)
-    shown = diff.shown(all=options.flat, top=options.top, by=metric_of(options))
+    shown = diff.shown(all=options.flat, top=options.top, by=options.sort)
     if shown.rows:
         yield Heading("layers")
         yield layer_table(diff, shown)
     yield Line(summary(diff), "quiet")
-
-
-def metric_of(options: Options) -> str:
-    """The count by which the largest changes are chosen."""
-    return options.sort if options.sort in ("params", "macs", "flops") else "macs"
 
 
 def heading(diff: Diff) -> str:
