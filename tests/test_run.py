@@ -19,6 +19,7 @@ from convstat.report import Report
 from convstat.sources import entry
 from convstat.sources.recipe import Recipe
 from convstat.trace import bounds, run
+from convstat.trace.answers import Answers
 
 HERE = Path(__file__).resolve().parent
 ODD_FILE = HERE / "odd_models.py"
@@ -488,3 +489,28 @@ def test_what_a_model_prints_goes_to_stderr(capsys: pytest.CaptureFixture[str]) 
     analyze(Prints)
     captured = capsys.readouterr()
     assert ("", "made\nrun\n") == (captured.out, captured.err)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "is_transposed", "groups"),
+    [
+        ((4, 3, 3), (5,), False, 1),
+        ((4, 3, 3), (1, 4), False, 1),
+        ((3, 4, 3), (5,), True, 1),
+        ((6, 4, 3), (4,), True, 1),
+        ((6, 4, 3), None, True, 3),
+        ((3, 2, 3), (2,), True, 3),
+    ],
+)
+def test_meta_refuses_a_convolution_as_the_cpu_does(
+    weight: tuple[int, ...], bias: tuple[int, ...] | None, is_transposed: bool, groups: int
+) -> None:
+    """In the same words; torch's own meta kernel would take these."""
+    said = []
+    for device in ("cpu", "meta"):
+        tensors = [None if shape is None else torch.zeros(shape, device=device) for shape in ((1, 3, 8), weight, bias)]
+        convolve = nn.functional.conv_transpose1d if is_transposed else nn.functional.conv1d
+        with pytest.raises(RuntimeError) as caught, Answers():
+            convolve(*tensors, groups=groups)
+        said.append(str(caught.value))
+    assert said[0] == said[1]

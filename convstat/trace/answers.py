@@ -38,6 +38,8 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add()
         kwargs = kwargs or {}
+        if func is _CONVOLUTION:
+            _check_convolution(*args)
         answer = _answer(func)
         if answer is not None and _any_meta((args, kwargs)):
             return answer(self, func, args, kwargs)
@@ -53,6 +55,30 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
     def assume(self, what: str) -> None:
         """Write an assumption down."""
         self.assumed[what] = self.assumed.get(what, 0) + 1
+
+
+_CONVOLUTION = torch.ops.aten.convolution.default
+
+
+def _check_convolution(source: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *options: Any) -> None:
+    """Refuse what a CPU refuses, and meta does not notice: a bias of another size, and the channels of a transposed
+    convolution.
+    """
+    is_transposed, groups = options[3], options[5]
+    sizes = f"weight of size {list(weight.shape)}, expected"
+    if is_transposed:
+        sizes = f"transposed=1, {sizes}"
+        if source.dim() > 1 and source.shape[1] != weight.shape[0]:
+            raise RuntimeError(
+                f"Given {sizes} input{list(source.shape)} to have {weight.shape[0]} channels,"
+                f" but got {source.shape[1]} channels instead"
+            )
+    channels = weight.shape[1] * groups if is_transposed else weight.shape[0]
+    if bias is not None and tuple(bias.shape) != (channels,):
+        raise RuntimeError(
+            f"Given {sizes} bias to be 1-dimensional with {channels} elements,"
+            f" but got bias of size {list(bias.shape)} instead"
+        )
 
 
 _BY_FUNCTION: dict[Any, Callable[[Answers, Any, Any, Any], Any] | None] = {}
