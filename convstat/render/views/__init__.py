@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from convstat.report import Report
 
 if TYPE_CHECKING:
+    from convstat.budget import Check
+    from convstat.comparison import Comparison
+    from convstat.diff import Diff
+    from convstat.explain import Explanation
+    from convstat.identify import Identification
     from convstat.render.base import Options, Result
     from convstat.render.page import Page
 
@@ -21,30 +26,24 @@ def view(result: Result, options: Options) -> Page:
 
     if isinstance(result, Listing):
         return listing_page(result)
-    from convstat.explain import Explanation
+    # What a result is tells where it comes from: so the modules of the others need not be imported, which takes time.
+    match type(result).__module__:
+        case "convstat.explain":
+            from convstat.render.views.explain import explanation_page
 
-    if isinstance(result, Explanation):
-        from convstat.render.views.explain import explanation_page
+            return explanation_page(cast("Explanation", result))
+        case "convstat.identify":
+            from convstat.render.views.identify import identification_page
 
-        return explanation_page(result)
-    from convstat.identify import Identification
+            return identification_page(cast("Identification", result))
+        case "convstat.comparison":
+            from convstat.render.views.comparison import comparison_page
 
-    if isinstance(result, Identification):
-        from convstat.render.views.identify import identification_page
+            return comparison_page(cast("Comparison", result), options)
+        case "convstat.diff":
+            from convstat.render.views.diff import diff_page
 
-        return identification_page(result)
-    from convstat.comparison import Comparison
-
-    if isinstance(result, Comparison):
-        from convstat.render.views.comparison import comparison_page
-
-        return comparison_page(result, options)
-    from convstat.diff import Diff
-
-    if isinstance(result, Diff):
-        from convstat.render.views.diff import diff_page
-
-        return diff_page(result, options)
+            return diff_page(cast("Diff", result), options)
     from convstat.render.views.check import check_page
 
-    return check_page(result)
+    return check_page(cast("Check", result))
