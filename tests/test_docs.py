@@ -80,7 +80,8 @@ def count_yaml(text: str) -> None:
     """Count a spec or a part of one, or read it where it is no spec at all."""
     from convstat import spec
 
-    if "jobs:" in text:
+    if "jobs:" in text or text.startswith("# ."):
+        # Tests of its own hold it against the schemas of GitHub and GitLab.
         assert isinstance(yaml.safe_load(text), dict)
         return
     if not re.search(r"^convstat:", text, re.MULTILINE):
