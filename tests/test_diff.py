@@ -279,6 +279,16 @@ def test_rows_can_be_sorted(by: str, expected: list[str]) -> None:
     assert ["a", "b", "c"] == [row.name for row in found.shown().rows]
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_the_reason_is_shown_at_every_width(width: int) -> None:
+    """Beside its layer where there is room, below where there is none; and no figure is cut."""
+    found = diff.compare(count(STEM), count(STEM.replace("kernel_size: 3", "kernel_size: 1")))
+    text = RENDERERS.named("table").render([found], Options(width=width))
+    assert "kernel_size: 3 -> 1" in " ".join(text.split())
+    assert "net.yaml:4" in text
+    assert f"{found.head.totals.macs:,}" in text
+
+
 def test_other_inputs_are_noted() -> None:
     """Figures of different inputs are compared, and it is said that they are."""
     wide = HEAD.replace("[3, 8, 8]", "[3, 8, 16]")

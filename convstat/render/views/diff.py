@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from convstat.comparison import ratio
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Heading, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.layout import has_room
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import change, exact, printable, signed
 from convstat.render.views.report import input_fact
 
@@ -34,7 +35,13 @@ def _blocks(diff: Diff, options: Options) -> Iterator[Block]:
     shown = diff.shown(all=options.flat, top=options.top, by=options.sort)
     if shown.rows:
         yield Heading("layers")
-        yield layer_table(diff, shown)
+        table = layer_table(diff, shown)
+        if has_room(table, options.width):
+            yield table
+        else:
+            # Why a layer changed is what a diff is read for: it goes below rather than be hidden.
+            yield layer_table(diff, shown, has_reasons=False)
+            yield Items(tuple(Item(printable(row.name), _reason(row)) for row in shown.rows if row.why), "left")
     yield Line(summary(diff), "quiet")
 
 
@@ -74,9 +81,14 @@ def totals_table(diff: Diff) -> Table:
     return Table(columns, tuple(rows))
 
 
-def layer_table(diff: Diff, shown: Shown) -> Table:
+def _reason(row: LayerChange) -> str:
+    place = f"{row.source.file}:{row.source.line}: " if row.source else ""
+    return printable(f"{place}{row.why}")
+
+
+def layer_table(diff: Diff, shown: Shown, *, has_reasons: bool = True) -> Table:
     """List layers with what changed about them, all the others in one row, the totals below."""
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("", "left"),
         Column("layer", "left", shortens=True),
         Column("type", "left", 5),
@@ -94,6 +106,10 @@ def layer_table(diff: Diff, shown: Shown) -> Table:
     old = {name: getattr(diff.base.totals, name) for name in names}
     new = {name: getattr(diff.head.totals, name) for name in names}
     total = Row(("", "total", "", *_figures(old, new), "", ""), "strong")
+    if not has_reasons:
+        # The last two columns are the reason and its place.
+        columns, total = columns[:-2], total._replace(cells=total.cells[:-2])
+        rows = [row._replace(cells=row.cells[:-2]) for row in rows]
     return Table(columns, tuple(rows), (total,))
 
 
