@@ -99,7 +99,7 @@ def _read(budgets: Sequence[str], amounts: Mapping[str, Amounts]) -> list[Limit]
         except ConvstatError as error:
             problems.append(error)
     if problems:
-        raise limits.collect(problems)
+        raise UsageError([diagnostic for problem in problems for diagnostic in problem.diagnostics])
     if not found:
         raise UsageError("assert_budget without a budget cannot fail", help="for example params='<=5M'")
     return found

@@ -25,7 +25,12 @@ code=0
 "$CONVSTAT" check "${arguments[@]+"${arguments[@]}"}" || code=$?
 {
   echo "exit-code=$code"
-  if [ -s "$CONVSTAT_COMMENT" ]; then echo "comment=$CONVSTAT_COMMENT"; fi
-  if [ -s "$CONVSTAT_REPORT" ]; then echo "report=$CONVSTAT_REPORT"; fi
+  # After a mistake nothing was written: what lies there is of another run.
+  case $code in
+    0 | 1 | 4)
+      if [ -n "$CONVSTAT_COMMENT" ]; then echo "comment=$CONVSTAT_COMMENT"; fi
+      if [ -n "$CONVSTAT_REPORT" ]; then echo "report=$CONVSTAT_REPORT"; fi
+      ;;
+  esac
 } >>"$GITHUB_OUTPUT"
 exit "$code"
