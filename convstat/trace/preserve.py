@@ -63,18 +63,17 @@ def _torch_state() -> Iterator[None]:
 @contextmanager
 def _module_state(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
-    holdings = [_held(module) for module in modules]
+    held = _Held()
+    for module in modules:
+        held.add(module)
     before = [(module, type(module), dict(vars(module))) for module in modules]
-    tensors = {id(tensor): tensor for _, held in holdings for tensor in held}
-    copies = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors.values()]
+    copies = [(tensor, tensor._version, tensor.detach().clone()) for tensor in held.tensors.values()]
     try:
         yield
     finally:
         for module, kind, attributes in before:
             _restore(module, kind, attributes)
-        for containers, _ in holdings:
-            for container, entries in containers:
-                _refill(container, entries)
+        held.refill()
         with torch.no_grad():
             for tensor, version, value in copies:
                 if tensor._version != version:
@@ -82,35 +81,49 @@ def _module_state(model: nn.Module) -> Iterator[None]:
 
 
 _Container = dict[Any, Any] | list[Any] | set[Any]
+_PLAIN = frozenset((bool, int, float, str, type(None), torch.dtype, torch.device))
 
 
-def _held(module: nn.Module) -> tuple[list[tuple[_Container, _Container]], list[torch.Tensor]]:
-    """What a module holds: the dicts, lists and sets, each with a copy of it, and the tensors.
+class _Held:
+    """What modules hold: the dicts, lists and sets, each with a copy of it, and the tensors.
 
-    nn.Module's own tables (parameters, submodules, hooks) are among them.
+    nn.Module's own tables (parameters, submodules, hooks) are among them. Most are empty, in each of many modules.
     """
-    containers: dict[int, tuple[_Container, _Container]] = {}
-    tensors: list[torch.Tensor] = []
-    stack: list[Any] = list(vars(module).values())
-    while stack:
-        value = stack.pop()
-        if type(value) in _PLAIN:
-            continue
-        if isinstance(value, _CONTAINERS):
-            if id(value) not in containers:
-                kind = dict if isinstance(value, dict) else set if isinstance(value, set) else list
-                containers[id(value)] = value, kind(value)
-                if value:
-                    stack += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, tuple):
-            stack += value
-        elif isinstance(value, torch.Tensor) and _has_values(value):
-            tensors.append(value)
-    return list(containers.values()), tensors
 
+    def __init__(self) -> None:
+        self.empty: list[_Container] = []
+        self.full: dict[int, tuple[_Container, _Container]] = {}
+        self.tensors: dict[int, torch.Tensor] = {}
 
-_CONTAINERS = (dict, list, set)
-_PLAIN = frozenset((bool, int, float, str, type(None)))
+    def add(self, module: nn.Module) -> None:
+        """Note what a module holds."""
+        stack: list[Any] = [value for value in vars(module).values() if type(value) not in _PLAIN]
+        while stack:
+            value = stack.pop()
+            if isinstance(value, dict):
+                if not value:
+                    self.empty.append(value)
+                elif id(value) not in self.full:
+                    self.full[id(value)] = value, dict(value)
+                    stack += value.values()
+            elif isinstance(value, (list, set)):
+                if not value:
+                    self.empty.append(value)
+                elif id(value) not in self.full:
+                    self.full[id(value)] = value, set(value) if isinstance(value, set) else list(value)
+                    stack += value
+            elif isinstance(value, tuple):
+                stack += value
+            elif isinstance(value, torch.Tensor) and _has_values(value):
+                self.tensors[id(value)] = value
+
+    def refill(self) -> None:
+        """Put back what was in the containers."""
+        for container in self.empty:
+            if container:
+                container.clear()
+        for container, entries in self.full.values():
+            _refill(container, entries)
 
 
 def _has_values(tensor: torch.Tensor) -> bool:
@@ -130,8 +143,6 @@ def _refill(container: _Container, before: _Container) -> None:
 
 
 def _is_as_before(container: _Container, before: _Container) -> bool:
-    if not container or not before:
-        return not container and not before
     if len(container) != len(before) or not all(map(is_, container, before)):
         return False
     if isinstance(container, dict) and isinstance(before, dict):
