@@ -302,3 +302,15 @@ def test_only_comparisons_have_pictures(root: Path) -> None:
     assert b"the format png cannot express a report" in answer.stderr
     with pytest.raises(UsageError, match="a PNG is no text"):
         RENDERERS.named("png").render([compared("groups=1,2")], Options())
+
+
+def test_no_point_lies_beyond_the_picture() -> None:
+    """Counts that are all alike, nearly alike or zero are inside of their panels."""
+    from matplotlib.figure import Figure
+
+    for counts in ((448, 432), (7, 7), (0, 0), (0, 10**18)):
+        points = tuple(Point(x, str(x), count, count) for x, count in enumerate(counts))
+        axes = Figure().subplots()
+        draw._against(axes, Chart("", "x", (Family("", points),)), "macs", ["red"])
+        for line in axes.lines:
+            assert all(axes.get_ylim()[0] <= y < axes.get_ylim()[1] for y in line.get_ydata()), counts

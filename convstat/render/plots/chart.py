@@ -221,8 +221,9 @@ def shared_names(points: Sequence[Point]) -> Mapping[tuple[int, int], str]:
     """What to call each place in a drawing of MACs against params: points that lie on each other share a label."""
     names: dict[tuple[int, int], list[str]] = {}
     for point in points:
-        names.setdefault((point.params, point.macs), []).append(point.name)
+        found = names.setdefault((point.params, point.macs), [])
+        if point.name not in found:
+            found.append(point.name)
     return {
-        place: ", ".join(found[:2]) + (f" and {len(found) - 2:,} more" if len(found) > 2 else "")
-        for place, found in names.items()
+        place: found[0] + (f" and {len(found) - 1:,} more" if len(found) > 1 else "") for place, found in names.items()
     }

@@ -93,7 +93,7 @@ def _matplotlib(ground: str) -> Iterator[None]:
     try:
         import matplotlib
     except Exception as error:
-        raise UsageError(f"a plot needs matplotlib, and importing it fails: {error}", help=INSTALL) from error
+        raise UsageError(f"a plot needs matplotlib, and importing it fails: {error}") from error
     finally:
         log.setLevel(level)
     with warnings.catch_warnings(), matplotlib.rc_context():
@@ -194,7 +194,8 @@ def _against(axes: Axes, chart: Chart, metric: str, colours: Sequence[Any]) -> N
         axes.set_yscale("log")
         _plain_numbers(axes.yaxis, counts)
     elif counts:
-        axes.set_ylim(bottom=0)
+        # Counts that are all the same have a range of nothing: room above is a part of the largest.
+        axes.set_ylim(0, 1.06 * max(counts) / unit or 1)
     _ticks(axes, chart)
     title = "params" if metric == "params" else "MACs"
     together = _together(chart.families, metric)
@@ -327,7 +328,8 @@ def _scatter(figure: Figure, axes: Axes, chart: Chart, colours: Sequence[Any], *
     axes.set_xlabel(f"params ({x_letter})" if x_letter else "params")
     axes.set_ylabel(f"MACs ({y_letter})" if y_letter else "MACs")
     axes.margins(0.14 if every else 0.1)
-    named: Sequence[Point] = points if every else best
+    # Where there is no room for all names, the front has its own.
+    named: Sequence[Point] = (*best, *points) if every else best
     if not every and len(best) > MOST_NAMED:
         named = (best[0], best[-1])
     name_points(figure, axes, named, x_unit, y_unit)
