@@ -1,4 +1,7 @@
-"""Pictures of comparisons, as files: PNG and SVG; and the drawing in the middle of a page of HTML."""
+"""Pictures of comparisons, as files: PNG and SVG; and the drawing in the middle of a page of HTML.
+
+Whoever writes a file looks through the suffixes of all formats, so what draws is imported by those who draw.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from convstat.errors import UsageError
 from convstat.render.base import Options, Renderer
-from convstat.render.plots import draw
-from convstat.render.plots.chart import Chart, chart_of
 
 if TYPE_CHECKING:
     from convstat.comparison import Comparison
     from convstat.render.base import Result
     from convstat.render.console import Terminal
+    from convstat.render.plots.chart import Chart
 
 
 class PngRenderer(Renderer):
@@ -29,6 +31,8 @@ class PngRenderer(Renderer):
 
     def prepare(self) -> None:
         """See that there is something to draw with."""
+        from convstat.render.plots import draw
+
         draw.require()
 
     def render(self, results: Sequence[Result], options: Options) -> str:
@@ -37,6 +41,8 @@ class PngRenderer(Renderer):
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
         """Draw all comparisons, one below the other."""
+        from convstat.render.plots import draw
+
         return draw.draw(_charts(results), "png")
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
@@ -57,21 +63,29 @@ class SvgRenderer(Renderer):
 
     def prepare(self) -> None:
         """See that there is something to draw with."""
+        from convstat.render.plots import draw
+
         draw.require()
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Draw all comparisons, one below the other."""
+        from convstat.render.plots import draw
+
         return draw.draw(_charts(results), "svg").decode("utf-8")
 
 
 def _charts(results: Sequence[Result]) -> list[Chart]:
     from convstat.comparison import Comparison
+    from convstat.render.plots.chart import chart_of
 
     return [chart_of(result) for result in results if isinstance(result, Comparison)]
 
 
 def figure(comparison: Comparison) -> str:
     """The drawing as a part of a page of HTML, in the page's own colours; without matplotlib, how to get it."""
+    from convstat.render.plots import draw
+    from convstat.render.plots.chart import chart_of
+
     if not draw.is_installed():
         return f'<p class="quiet">not drawn: there is no matplotlib ({escape(draw.INSTALL[0])})</p>\n'
     chart = chart_of(comparison)
