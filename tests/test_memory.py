@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convstat.trace import memory
+from convstat.trace import memory, on_demand
 from convstat.trace.memory import Remembering
 from convstat.trace.record import record
 
@@ -187,7 +187,7 @@ def run_python(code: str) -> str:
 IMPORT = """
 import sys
 from convstat.trace.environment import torchvision_compat
-from convstat.trace.dynamo import compiler_on_demand
+from convstat.trace.on_demand import compiler_on_demand
 torchvision_compat()
 with compiler_on_demand():
     import torchvision
@@ -225,7 +225,7 @@ def test_who_asks_more_of_the_stand_in_gets_the_compiler(use: str) -> None:
     assert "torch._dynamo.config True" == run_python(
         f"""
 import sys
-from convstat.trace.dynamo import compiler_on_demand
+from convstat.trace.on_demand import compiler_on_demand
 import torch
 with compiler_on_demand():
     {use}
@@ -239,12 +239,64 @@ def test_the_stand_in_is_gone_afterwards() -> None:
     assert "[]" == run_python(
         """
 import sys
-from convstat.trace.dynamo import compiler_on_demand
+from convstat.trace.on_demand import compiler_on_demand
 import torch
 try:
     with compiler_on_demand():
         raise ValueError
 except ValueError:
     print([name for name in sys.modules if name.startswith("torch._dynamo")])
+"""
+    )
+
+
+PLAIN = st.one_of(st.booleans(), st.integers(-3, 3), st.lists(st.integers(0, 3), max_size=3).map(tuple))
+
+
+@settings(deadline=None, max_examples=200)
+@given(name=st.sampled_from([*on_demand._PLAIN]), values=st.lists(PLAIN, min_size=1, max_size=3))
+def test_what_is_plain_is_answered_as_torch_does(name: str, values: list[Any]) -> None:
+    """The same answer of the same type, or the same refusal."""
+    from torch.fx.experimental import symbolic_shapes
+
+    answers = []
+    for function in (getattr(symbolic_shapes, name), on_demand._plain_or_real(name, *on_demand._PLAIN[name])):
+        try:
+            answers.append((function(*values), None))
+        except (AssertionError, TypeError, RuntimeError) as error:
+            answers.append((None, type(error)))
+    (expected, refused), (actual, refused_too) = answers
+    assert (expected, type(expected), refused) == (actual, type(actual), refused_too)
+
+
+def test_symbols_are_left_to_torch() -> None:
+    """A size that a compiler does not know yet loads the algebra, which answers; sympy is whole again."""
+    assert "True True True" == run_python(
+        """
+import sys
+import torch
+from convstat.trace.on_demand import algebra_on_demand
+with algebra_on_demand():
+    from torch.fx.experimental.symbolic_shapes import guard_or_false, sym_and
+    import sympy
+    held, before = sympy, sympy.Basic
+    plain = sym_and(True, guard_or_false(True)) and "sympy.core" not in sys.modules
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+    size = ShapeEnv().create_unbacked_symint()
+    print(plain, guard_or_false(size == 3) is False, held.Symbol("x") + 1 and isinstance(held.Symbol("x"), held.Basic))
+"""
+    )
+
+
+def test_a_count_loads_neither_the_compiler_nor_the_algebra() -> None:
+    """They are half of what the imports of a zoo cost."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    assert "[]" == run_python(
+        """
+import sys
+import convstat
+convstat.analyze("torchvision/resnet18", counters="ptflops,torchsummary")
+print([name for name in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes") if name in sys.modules])
 """
     )

@@ -260,7 +260,7 @@ def _timm_size(config: Any, keywords: Mapping[str, Any]) -> tuple[int, ...]:
 
 @contextmanager
 def _importing(zoo: str) -> Iterator[None]:
-    from convstat.trace.dynamo import compiler_on_demand
+    from convstat.trace.on_demand import compiler_on_demand
 
     try:
         with compiler_on_demand():

@@ -29,6 +29,7 @@ from convstat.trace import forward
 from convstat.trace.answers import Answers
 from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
 from convstat.trace.calls import Trace
+from convstat.trace.dynamo import compiler_not_loaded
 from convstat.trace.failures import Failure, UnfitError, give_up
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.preserve import process_preserved
@@ -74,7 +75,7 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
         for redirected in (False, True):
             attempt = _Attempt(recipe, example_of, way, train=train, redirected=redirected)
             try:
-                with process_preserved(), quiet(), recipe.around():
+                with process_preserved(), compiler_not_loaded(), quiet(), recipe.around():
                     traced = attempt.run()
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))

@@ -38,8 +38,8 @@ class Ptflops:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask ptflops; it answers (None, None) and prints a traceback where it fails."""
-        from convstat.trace.dynamo import compiler_on_demand
         from convstat.trace.environment import torchvision_compat
+        from convstat.trace.on_demand import compiler_on_demand
 
         torchvision_compat()
         try:
