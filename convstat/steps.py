@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from convstat.formulas.derivation import Derivation, Product, derivation, elements
-from convstat.graph import Graph, Shape
+from convstat.formulas.derivation import Derivation, Factor, Product, elements
+from convstat.graph import Graph, Node, Shape
 from convstat.kernels import price
 from convstat.kernels.derive import derivation as formula_of
 from convstat.layers import KINDS
@@ -55,14 +56,16 @@ def _of_products(found: Derivation) -> list[Step]:
     return [Step("", found.value, found)]
 
 
+def of_node(node: Node) -> list[Step]:
+    """The MACs of one call of a layer of a spec."""
+    found = node.layer.derivation(node.input_shapes, node.output_shape)
+    return [] if found is None else _of_products(found)
+
+
 def of_spec(graph: Graph, rows: Sequence[LayerRow]) -> list[Step]:
     """The MACs of some calls of a layer of a spec."""
     names = {row.name for row in rows}
-    steps: list[Step] = []
-    for node in graph.nodes:
-        if node.name in names and (found := node.layer.derivation(node.input_shapes, node.output_shape)) is not None:
-            steps += _of_products(found)
-    return steps
+    return [step for node in graph.nodes if node.name in names for step in of_node(node)]
 
 
 def of_trace(trace: Trace, rows: Sequence[LayerRow]) -> list[Step]:
@@ -84,23 +87,48 @@ def of_trace(trace: Trace, rows: Sequence[LayerRow]) -> list[Step]:
     return steps
 
 
-def _parameter(kind: str, name: str, shape: Shape) -> Step:
+def _parameter(kind: str, name: str, shape: Shape, arguments: Mapping[str, Any]) -> Step:
     """The size of a parameter, with the names of its axes where the kind of layer has them."""
-    known = KINDS[kind].parameter_axes().get(name, ()) if kind in KINDS else ()
+    axes = KINDS[kind].parameter_axes() if kind in KINDS else {}
+    # One name for all layers and directions of a stack of cells.
+    known = axes.get(name, ()) or axes.get(re.sub(r"_l\d+(_reverse)?$", "", name), ())
     if len(known) != len(shape):
         return Step(name, prod(shape), elements("", shape) if len(shape) > 1 else None)
-    return Step(name, prod(shape), derivation(*zip(known, shape, strict=True)))
+    factors = [_factor(axis, size, arguments) for axis, size in zip(known, shape, strict=True) if axis != "1"]
+    return Step(name, prod(shape), Derivation((Product(tuple(factors)),)))
+
+
+def _factor(name: str, size: int, arguments: Mapping[str, Any]) -> Factor:
+    """A size of a parameter; of one like ``in_channels/groups``, its parts by the layer's arguments."""
+    split = re.fullmatch(r"(\w+)([*/])(\w+)", name)
+    if split is None:
+        return Factor(name, size)
+    first, operator, second = split.groups()
+    left = int(first) if first.isdigit() else arguments.get(first)
+    right = arguments.get(second)
+    if operator == "/":
+        left, right = (left, left // size) if right is None and left is not None else (size * (right or 1), right or 1)
+    elif right is None and left is not None:
+        right = size // left
+    elif right is not None:
+        left = size // right
+    if left is None or right is None:
+        return Factor(name, size)
+    return Factor(name, size, tuple((part, n) for part, n in ((first, left), (second, right)) if not part.isdigit()))
+
+
+def params_of_node(node: Node) -> list[Step]:
+    """The parameters that a call of a layer of a spec owns."""
+    if node.is_shared:
+        return []
+    arguments = dict(node.layer.items())
+    return [_parameter(node.layer.kind(), name, shape, arguments) for name, shape in node.layer.parameters().items()]
 
 
 def params_of_spec(graph: Graph, rows: Sequence[LayerRow]) -> list[Step]:
     """The parameters of a layer of a spec."""
     owners = {row.name for row in rows if not row.shares}
-    return [
-        _parameter(node.layer.kind(), name, shape)
-        for node in graph.nodes
-        if node.name in owners
-        for name, shape in node.layer.parameters().items()
-    ]
+    return [step for node in graph.nodes if node.name in owners for step in params_of_node(node)]
 
 
 def params_of_trace(trace: Trace, rows: Sequence[LayerRow]) -> list[Step]:
@@ -117,7 +145,8 @@ def params_of_trace(trace: Trace, rows: Sequence[LayerRow]) -> list[Step]:
             is_used_here = user is not None and trace.modules[user].path == path and module.path.startswith(f"{path}.")
             if module.path == path or is_used_here:
                 inside = module.path.removeprefix(path).lstrip(".")
-                step = _parameter(module.type.rpartition(".")[2], parameter.name, parameter.shape)
+                kind = module.type.rpartition(".")[2]
+                step = _parameter(kind, parameter.name, parameter.shape, module.attributes)
                 steps.append(Step(f"{inside}.{step.about}".lstrip("."), step.value, step.formula))
     # A row that owns less than its module has holds tied ones, which belong elsewhere.
     return steps if sum(step.value for step in steps) == sum(row.params for row in rows) else []

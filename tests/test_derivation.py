@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from chains import Chain, sample
+from layer_cases import CASES
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -30,15 +33,15 @@ def test_the_formula_of_a_layer_comes_to_its_macs(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_names_of_a_parameters_sizes_are_as_many_as_there_are(kind: str) -> None:
-    """Each name of parameter_axes is a parameter of the layer, where it has that at all."""
-    written, shapes = sample(kind)
-    chain = Chain(*shapes, dtype=KINDS[kind].input_dtype)
-    node = chain.add(kind, "it", sources=tuple(chain.shapes), **written).graph().nodes[-1]
-    parameters = node.layer.parameters()
-    for name, names in node.layer.parameter_axes().items():
-        assert name == "bias" or name in parameters
-        if name in parameters:
-            assert len(parameters[name]) == len(names)
+    """Every parameter of every case has names for its sizes, or one for all of them."""
+    axes = KINDS[kind].parameter_axes()
+    met = set()
+    for written, shapes in CASES[kind]:
+        for name, shape in KINDS[kind].create(written, shapes).parameters().items():
+            alone = re.sub(r"_l\d+(_reverse)?$", "", name)
+            met.add(alone)
+            assert len(axes[alone]) == len(shape) or axes[alone] == ("normalized_shape",)
+    assert met <= axes.keys()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("RNN", "GRU", "LSTM", "Bilinear")])

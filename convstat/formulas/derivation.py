@@ -11,10 +11,11 @@ AXES = {1: ("l",), 2: ("h", "w"), 3: ("d", "h", "w")}
 
 
 class Factor(NamedTuple):
-    """One factor: what it is, and how large it is here."""
+    """One factor: what it is, and how large it is here; ``parts`` are those of one like ``in_channels/groups``."""
 
     name: str
     value: int
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 class Product(NamedTuple):
@@ -66,7 +67,11 @@ class Derivation(NamedTuple):
         return f"{self.value:,}" if is_one else f"{self.numbers} = {self.value:,}"
 
 
-def product(*factors: tuple[str, int], about: str = "") -> Product:
+Named = tuple[str, int] | tuple[str, int, tuple[tuple[str, int], ...]]
+"""A factor as it is written below: its name, its size, and its parts where it has some."""
+
+
+def product(*factors: Named, about: str = "") -> Product:
     """Make a product; a batch of one is left out, since nobody writes it.
 
     >>> str(Derivation((product(("batch", 1), ("in", 3), ("out", 4)), product(("batch", 2), ("out", 4)))))
@@ -75,7 +80,16 @@ def product(*factors: tuple[str, int], about: str = "") -> Product:
     return Product(tuple(Factor(*factor) for factor in factors if factor != ("batch", 1)), about)
 
 
-def derivation(*factors: tuple[str, int]) -> Derivation:
+def quotient(name: str, size: int, other: str, divisor: int) -> Factor:
+    """Make a factor of a size shared out.
+
+    >>> quotient("in_channels", 64, "groups", 4).name
+    'in_channels/groups'
+    """
+    return Factor(f"{name}/{other}", size // divisor, ((name, size), (other, divisor)))
+
+
+def derivation(*factors: Named) -> Derivation:
     """Make a derivation of one product."""
     return Derivation((product(*factors),))
 
@@ -112,7 +126,7 @@ def conv(
         ("batch", batch),
         ("out_channels", out_channels),
         *axes("out", out),
-        ("in_channels/groups", in_channels // groups),
+        quotient("in_channels", in_channels, "groups", groups),
         *axes("k", kernel),
     )
 
@@ -129,7 +143,7 @@ def conv_transpose(
         ("batch", batch),
         ("in_channels", in_channels),
         *axes("in", size),
-        ("out_channels/groups", out_channels // groups),
+        quotient("out_channels", out_channels, "groups", groups),
         *axes("k", kernel),
     )
 
@@ -221,7 +235,8 @@ def recurrent(
     steps = (("steps", calls), *((("directions", directions),) if directions > 1 else ()))
     products = []
     for place, size in enumerate(inputs):
-        parts = (*steps, ("gates", gates), ("hidden_size", hidden_size), ("(input + state)", size + state))
+        read = Factor("(input + state)", size + state, (("input", size), ("state", state)))
+        parts = (*steps, ("gates", gates), ("hidden_size", hidden_size), read)
         products.append(product(*parts, about=f"layer {place}"))
         if proj_size:
             projection = (*steps, ("hidden_size", hidden_size), ("proj_size", proj_size))

@@ -119,6 +119,10 @@ class PReLU(_Activation):
                 help=f"num_parameters: {channels}",
             )
 
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("num_parameters",)}
+
     def parameters(self) -> Mapping[str, Shape]:
         return {"weight": (self.num_parameters,)}
 

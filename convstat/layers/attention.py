@@ -122,6 +122,21 @@ class MultiheadAttention(Layer):
         attended = keys + self.add_bias_kv + self.add_zero_attn
         return derivations.attention(batch, size, queries, keys, self.kdim or size, self.vdim or size, attended)
 
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        width = "embed_dim"
+        return {
+            "in_proj_weight": ("3*embed_dim", width),
+            "q_proj_weight": (width, width),
+            "k_proj_weight": (width, "kdim"),
+            "v_proj_weight": (width, "vdim"),
+            "in_proj_bias": ("3*embed_dim",),
+            "bias_k": ("1", "1", width),
+            "bias_v": ("1", "1", width),
+            "out_proj.weight": (width, width),
+            "out_proj.bias": (width,),
+        }
+
     def parameters(self) -> Mapping[str, Shape]:
         size = self.embed_dim
         shapes: dict[str, Shape] = {}
@@ -217,6 +232,20 @@ class TransformerEncoderLayer(Layer):
             if (inner := part.derivation((shape,), part.output_shape((shape,)))) is not None:
                 found += [step._replace(about=f"{name} {step.about}".strip()) for step in inner.products]
         return Derivation(tuple(found))
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        width = "embed_dim"
+        weight = ("out_features", "in_features")
+        sizes: dict[str, tuple[str, ...]] = {
+            "self_attn.in_proj_weight": ("3*embed_dim", width),
+            "self_attn.in_proj_bias": ("3*embed_dim",),
+            "self_attn.out_proj.weight": (width, width),
+            "self_attn.out_proj.bias": (width,),
+        }
+        for name in ("linear1", "linear2"):
+            sizes |= {f"{name}.weight": weight, f"{name}.bias": weight[:1]}
+        return {**sizes, **{f"{name}.{part}": (width,) for name in ("norm1", "norm2") for part in ("weight", "bias")}}
 
     def parameters(self) -> Mapping[str, Shape]:
         parts = self._parts((1, 1, self.d_model))

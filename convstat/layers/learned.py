@@ -36,6 +36,10 @@ class ClassToken(_Learned):
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
 
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"class_token": ("1", "1", "embed_dim")}
+
     def parameters(self) -> Mapping[str, Shape]:
         return {"class_token": (1, 1, self.embed_dim)}
 
@@ -52,6 +56,10 @@ class PositionalEmbedding(_Learned):
 
     num_positions = Argument(Count(), infer=_length)
     embed_dim = Argument(Count(), infer=last_axis)
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"pos_embedding": ("1", "num_positions", "embed_dim")}
 
     def parameters(self) -> Mapping[str, Shape]:
         return {"pos_embedding": (1, self.num_positions, self.embed_dim)}
@@ -70,6 +78,10 @@ class LayerScale(_Learned):
 
     num_channels = Argument(Count(), infer=_channels)
     init_value = Argument(Real(), 1e-5)
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"gamma": ("num_channels",)}
 
     def parameters(self) -> Mapping[str, Shape]:
         return {"gamma": (self.num_channels,)}

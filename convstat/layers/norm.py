@@ -49,6 +49,10 @@ class _ChannelNorm(_Norm):
     track_running_stats: Argument[bool]
     bias: Argument[bool]
 
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("num_features",), "bias": ("num_features",)}
+
     def parameters(self) -> Mapping[str, Shape]:
         if not self.affine:
             return {}
@@ -161,6 +165,10 @@ class GroupNorm(_Norm):
                 argument="num_groups",
             )
 
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("num_channels",), "bias": ("num_channels",)}
+
     def parameters(self) -> Mapping[str, Shape]:
         if not self.affine:
             return {}
@@ -192,6 +200,10 @@ class _LastNorm(_Norm):
                 argument="normalized_shape",
                 help="leave it out to normalise over the last axis",
             )
+
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        return {"weight": ("normalized_shape",), "bias": ("normalized_shape",)}
 
     def parameters(self) -> Mapping[str, Shape]:
         return {"weight": self._shape()} if self.elementwise_affine else {}

@@ -93,6 +93,13 @@ class _Recurrent(Layer):
         calls, gates = inputs[0][0] * inputs[0][1], formulas.GATES[self.kind()]
         return derivations.recurrent(calls, gates, sizes, self.hidden_size, directions, self._projection())
 
+    @classmethod
+    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
+        # Those of any layer and direction: torch's names go on with _l0, _l0_reverse, _l1.
+        rows = "gates*hidden_size"
+        weights = {"weight_ih": (rows, "input"), "weight_hh": (rows, "state")}
+        return {**weights, "bias_ih": (rows,), "bias_hh": (rows,), "weight_hr": ("proj_size", "hidden_size")}
+
     def parameters(self) -> Mapping[str, Shape]:
         rows = formulas.GATES[self.kind()] * self.hidden_size
         state, projection, directions = self._state(), self._projection(), self._directions()
