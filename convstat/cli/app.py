@@ -64,6 +64,15 @@ COMMANDS: Mapping[str, Entry] = {
             "convstat explain net.yaml 'stage.*' width=32 --counters ptflops,thop",
         ),
     ),
+    "formula": Entry(
+        "formula:formula",
+        LOOK,
+        (
+            "convstat formula configs/resnet50.yaml --depth 2",
+            "convstat formula 'Conv2d(64, 128, kernel_size=3, groups=4)' -i 64x56x56 -f latex",
+            "convstat formula ConvTranspose2d        (in general, and why)",
+        ),
+    ),
     "identify": Entry(
         "explain:identify",
         LOOK,

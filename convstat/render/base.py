@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from convstat.comparison import Comparison
     from convstat.diff import Diff
     from convstat.explain import Explanation
+    from convstat.formula import NetworkFormula
     from convstat.identify import Identification
+    from convstat.kind_formula import KindFormula
     from convstat.render.console import Terminal
     from convstat.render.listing import Listing
     from convstat.report import Report
 
-    Result: TypeAlias = Report | Comparison | Check | Diff | Listing | Explanation | Identification
+    Result: TypeAlias = (
+        Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula
+    )
 
 ENTRY_POINTS = "convstat.renderers"
 
@@ -34,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "listing": "a list",
     "explanation": "an explanation",
     "identification": "an identification",
+    "formula": "a formula",
 }
 """Every kind of result, and what a message calls it."""
 

@@ -19,10 +19,11 @@ from convstat.render.text import printable
 from convstat.report import LayerRow, Report, Totals
 
 if TYPE_CHECKING:
-    from convstat.budget import Check
+    from convstat.checked import Check
     from convstat.comparison import Comparison
     from convstat.diff import Diff
     from convstat.explain import Explanation
+    from convstat.formula import Formula
     from convstat.identify import Identification
     from convstat.render.base import Result
 
@@ -59,6 +60,10 @@ def records_of(result: Result) -> list[Record]:
 
     if isinstance(result, Explanation):
         return list(_explanation_records(result))
+    from convstat.formula import Formula
+
+    if isinstance(result, Formula):
+        return list(_formula_records(result))
     from convstat.identify import Identification
 
     if isinstance(result, Identification):
@@ -202,6 +207,31 @@ def _explanation_records(explanation: Explanation) -> Iterable[Record]:
         for view in layer.views:
             difference = {f"{name}_difference": amount for name, amount in view.difference.items()}
             yield {**lead, "counter": view.name, "params": view.params, "macs": view.macs, **difference}
+
+
+def _formula_records(formula: Formula) -> Iterable[Record]:
+    """A row for each term of each layer and figure; of a kind of layer, for each term."""
+    from convstat.formula import NetworkFormula
+    from convstat.kind_formula import KindFormula
+
+    if isinstance(formula, KindFormula):
+        for figure, forms in (("macs", formula.macs), ("params", formula.params)):
+            for form in forms:
+                yield {
+                    "row": "term",
+                    "layer": formula.name,
+                    "figure": figure,
+                    **form.to_dict(),
+                    "needs": form.condition,
+                }
+    if isinstance(formula, NetworkFormula):
+        model = formula.report.model.name
+        for layer in formula.layers:
+            for figure, terms in (("macs", layer.macs), ("params", layer.params)):
+                for term in terms:
+                    lead = {"row": "term", "model": model, "name": layer.row.name, "type": layer.row.type}
+                    texts = {"about": term.about, "symbols": term.symbols, "numbers": term.numbers}
+                    yield {**lead, "figure": figure, **texts, "value": term.value, "times": term.times}
 
 
 def _identification_records(found: Identification) -> Iterable[Record]:

@@ -22,6 +22,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "check": {"budgets": "budget"},
     "diff": {"layers": "layer"},
     "explanation": {"layers": "layer"},
+    "formula": {"layers": "layer"},
     "identification": {"matches": "match", "near": "near"},
 }
 """Which lists of a document are written line by line, and what ``row`` calls an entry."""
@@ -54,5 +55,5 @@ def lines_of(result: Result) -> Iterator[dict[str, Any]]:
     for key, row in parts.items():
         for entry in document.get(key, ()):
             # What an entry calls itself stays; a model that it does not name is named.
-            lead = {"model": document["model"]["name"]} if kind in ("report", "explanation") else {}
+            lead = {"model": document["model"]["name"]} if kind in ("report", "explanation", "formula") else {}
             yield {"row": row, **lead, **entry}

@@ -7,12 +7,13 @@ as a comment. Names outside Latin-1 need a document that is set with XeLaTeX or 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, kind_of
 from convstat.render.page import Heading, Items, Line, Row, Table
 
 if TYPE_CHECKING:
+    from convstat.formula import Formula
     from convstat.render.base import Result
     from convstat.render.page import Page
 
@@ -44,7 +45,7 @@ class LatexRenderer(Renderer):
     name: ClassVar[str] = "latex"
     suffixes: ClassVar[tuple[str, ...]] = (".tex",)
     about: ClassVar[str] = "for papers: tables for the booktabs package"
-    expresses: ClassVar[tuple[str, ...]] = ("report", "comparison", "check", "diff")
+    expresses: ClassVar[tuple[str, ...]] = ("report", "comparison", "check", "diff", "formula")
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the tables of each result, one after the other."""
@@ -52,7 +53,12 @@ class LatexRenderer(Renderer):
 
         lines = [r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"]
         for result in results:
-            lines += _write_page(view(result, options))
+            if kind_of(result) == "formula":
+                from convstat.render.latex_formula import write_formula
+
+                lines += write_formula(cast("Formula", result), options)
+            else:
+                lines += _write_page(view(result, options))
         return "".join(f"{line}\n" for line in lines)
 
 

@@ -159,6 +159,11 @@ def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLI
                 continue
             if column.shortens:
                 value = shorten(value, max(NARROWEST_NAME, width - 2 * GAP - label_room), ellipsis)
+            if column.breaks and 2 * GAP + indent + cells(column.label) + cells(value) > width:
+                edges = " " * min(GAP + indent, 2 * GAP)
+                lines.append((edges + column.label, row))
+                lines += [(edges + " " * GAP + part, row) for part in broken(value, width - len(edges) - GAP)]
+                continue
             # As far in as its row, or as far as the room allows.
             lead = GAP + max(0, min(indent, edge - 2 * GAP - cells(column.label) - cells(value)))
             room = (
@@ -169,6 +174,22 @@ def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLI
                 blanks = max(GAP, min(blanks, width - lead - cells(column.label) - cells(value)))
             lines.append((" " * lead + column.label + " " * blanks + value, row))
     return lines
+
+
+def broken(formula: str, width: int) -> list[str]:
+    """Break a formula after its operators, and only there.
+
+    >>> broken("3 * 128*28*28*(64/4)*3*3 + 128", 12)
+    ['3 * 128*28*', '28*(64/4)*3*', '3 + 128']
+    """
+    import re
+
+    lines = [""]
+    for part in re.findall(r"[^*+]+[*+]?\s*|[*+]\s*", formula):
+        if lines[-1] and cells((lines[-1] + part).rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
 
 
 def hidden_names(table: Table, chosen: Fit) -> list[str]:

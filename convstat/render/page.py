@@ -22,6 +22,7 @@ class Column(NamedTuple):
     ``name`` is what the column is called where its heading alone would not say it.
     A ``shortens`` column holds names: down to ``comfort`` cells they are shortened rather than lose a column.
     The cells of one that ``assigns`` are values: where its heading is not above them, it is before them, ``groups=1``.
+    The cells of one that ``breaks`` are formulas: where a line is too short, they go on below, after an operator.
     ``graphic`` marks a column that only makes sense side by side with its neighbours: a bar.
     """
 
@@ -33,6 +34,7 @@ class Column(NamedTuple):
     comfort: int = 24
     graphic: bool = False
     assigns: bool = False
+    breaks: bool = False
 
     @property
     def label(self) -> str:

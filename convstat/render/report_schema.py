@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from convstat.render.diff_schema import diff_schema
-from convstat.render.single_schema import explanation_schema, identification_schema
+from convstat.render.single_schema import (
+    explanation_schema,
+    formula_schema,
+    identification_schema,
+    kind_formula_schema,
+)
 
 Schema = dict[str, Any]
 
@@ -33,6 +38,8 @@ def report_schema() -> Schema:
             {"$ref": "#/$defs/check"},
             {"$ref": "#/$defs/diff"},
             {"$ref": "#/$defs/explanation"},
+            {"$ref": "#/$defs/formula"},
+            {"$ref": "#/$defs/kind_formula"},
             {"$ref": "#/$defs/identification"},
             {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/report"}},
             {"type": "array", "items": {"$ref": "#/$defs/diff"}},
@@ -43,6 +50,8 @@ def report_schema() -> Schema:
             "check": _check(),
             "diff": diff_schema(),
             "explanation": explanation_schema(),
+            "formula": formula_schema(),
+            "kind_formula": kind_formula_schema(),
             "identification": identification_schema(),
             "input": _object({"name": _TEXT, "shape": _SHAPE, "dtype": _TEXT}),
             "totals": _object({**_counts(), "pixels": _COUNT, "pixel_basis": _TEXT}),

@@ -1,4 +1,4 @@
-"""The JSON Schema of what ``explain`` and ``identify`` write."""
+"""The JSON Schema of what ``explain``, ``formula`` and ``identify`` write."""
 
 from __future__ import annotations
 
@@ -63,6 +63,58 @@ def explanation_schema() -> Schema:
         schema={"const": "convstat.explanation/1"},
         model=_model(kind=_TEXT, overrides={"type": "object"}),
         layers=_list(layer),
+    )
+
+
+def formula_schema() -> Schema:
+    """The schema of ``convstat.formula/1``."""
+    values = {"type": "object", "additionalProperties": _INTEGER}
+    term = _object(
+        about=_TEXT,
+        symbols={
+            **_TEXT_OR_NULL,
+            "description": "products, quotients and sums of the names in values; null: no formula",
+        },
+        numbers=_TEXT_OR_NULL,
+        values=values,
+        value=_INTEGER,
+        times=_COUNT,
+    )
+    figure = _object(value=_COUNT, terms=_list(term))
+    shapes = _list(_list(_COUNT))
+    layer = _object(
+        name=_TEXT,
+        type=_TEXT,
+        input_shapes=shapes,
+        output_shapes=shapes,
+        shares=_TEXT_OR_NULL,
+        macs=figure,
+        params=figure,
+    )
+    return _object(
+        schema={"const": "convstat.formula/1"},
+        model=_model(kind=_TEXT, overrides={"type": "object"}),
+        totals=_object(params=_COUNT, macs=_COUNT, flops=_COUNT),
+        layers=_list(layer),
+        symbols={"type": "object", "additionalProperties": _TEXT},
+    )
+
+
+def kind_formula_schema() -> Schema:
+    """The schema of ``convstat.formula-kind/1``."""
+    form = _object(about=_TEXT, symbols=_TEXT, needs=_list(_TEXT), usual={"type": "boolean"})
+    return _object(
+        schema={"const": "convstat.formula-kind/1"},
+        name=_TEXT,
+        about=_TEXT,
+        macs=_list(form),
+        params=_list(form),
+        symbols={"type": "object", "additionalProperties": _TEXT},
+        why=_list(_TEXT),
+        special=_list(_object(case=_TEXT, text=_TEXT)),
+        output=_TEXT_OR_NULL,
+        sources=_list(_TEXT),
+        use=_TEXT_OR_NULL,
     )
 
 

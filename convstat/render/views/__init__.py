@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convstat.comparison import Comparison
     from convstat.diff import Diff
     from convstat.explain import Explanation
+    from convstat.formula import Formula
     from convstat.identify import Identification
     from convstat.render.base import Options, Result
     from convstat.render.page import Page
@@ -32,6 +33,10 @@ def view(result: Result, options: Options) -> Page:
             from convstat.render.views.explain import explanation_page
 
             return explanation_page(cast("Explanation", result))
+        case "convstat.formula" | "convstat.kind_formula":
+            from convstat.render.views.formula import formula_page
+
+            return formula_page(cast("Formula", result), options)
         case "convstat.identify":
             from convstat.render.views.identify import identification_page
 

@@ -35,6 +35,8 @@ class LayerLine(NamedTuple):
     layers: int = 0
     indent: int = 0
     is_title: bool = False
+    rows: tuple[LayerRow, ...] = ()
+    """The layers that it stands for, each with its own figures."""
 
     @property
     def flops(self) -> int:
@@ -87,6 +89,7 @@ def layer_lines(report: Report, options: Options) -> tuple[LayerLine, ...]:
         params=sum(line.params for line in rest),
         macs=sum(line.macs for line in rest),
         layers=count,
+        rows=tuple(row for line in rest for row in line.rows),
     )
     return (*ordered[: options.top], other)
 
@@ -135,6 +138,7 @@ def _sum(rows: Sequence[LayerRow], name: str, type: str, indent: int = 0) -> Lay
         macs=sum(row.macs for row in rows),
         layers=len(rows),
         indent=indent,
+        rows=tuple(rows),
     )
 
 

@@ -1,0 +1,106 @@
+"""``convstat formula``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+
+def complete(incomplete: str) -> list[str]:
+    """Offer the kinds of layers and the blocks, then targets."""
+    from convstat.layers import NAMES
+    from convstat.spec import shipped
+
+    kinds = [name for name in (*NAMES, *shipped.NAMES) if incomplete and name.startswith(incomplete)]
+    return [*kinds, *o.complete_target(incomplete)]
+
+
+def formula(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET|LAYER [KEY=VALUE]",
+            help="A target as for analyze, but no saved report; or a kind of layer or a block without brackets: "
+            "Conv2d, LSTM, ACBlock.",
+            show_default=False,
+            autocompletion=complete,
+        ),
+    ] = None,
+    input: o.Input = None,
+    batch: o.Batch = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    format: o.Format = None,
+    output: o.Output = None,
+    depth: o.Depth = None,
+    flat: o.Flat = False,
+    sort: o.Sort = None,
+    top: o.Top = None,
+    quiet: o.Quiet = 0,
+    verbose: o.Verbose = 0,
+    width: o.Width = None,
+    ascii: o.Ascii = False,
+) -> int:
+    """Show the formulas of a network, or of a kind of layer.
+
+    Each layer's MACs and params in symbols and with the values; without sizes, the formula in general, and why.
+    """
+    from convstat import axes
+    from convstat.cli.session import Session
+    from convstat.errors import UsageError
+    from convstat.kind_formula import kind_formula, name_of, refuse_unknown
+
+    session = Session(
+        format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
+        quiet=quiet, verbose=verbose,
+    )  # fmt: skip
+    named, assignments = axes.split(arguments or ())
+    if len(named) > 1:
+        raise UsageError(f"formula takes one target or one kind of layer, not {len(named)}: {', '.join(named)}")
+    if named and (kind := name_of(named[0])) is not None:
+        given = {"--input": input, "--batch": batch, "--device": device, "--dtype": dtype, "--depth": depth}
+        given |= {"--flat": flat or None, "--sort": sort, "--top": top}
+        found = kind_formula(kind)
+        _refuse_sizes(kind, assignments, [name for name, value in given.items() if value is not None], found.use)
+        with session.writing((), "formula") as (outputs, _):
+            session.write(outputs, [found])
+        return ExitCode.OK
+    if named:
+        refuse_unknown(named[0])
+    targets, shapes = session.targets(named, input)
+    if len(targets) != 1:
+        raise UsageError(f"formula takes one target, not {len(targets)}", help=f"for example: {targets[0]}")
+    with session.writing(targets, "formula") as (outputs, progress):
+        from convstat.formula import network
+
+        result = network(
+            targets[0],
+            axes.overrides(assignments, "formula"),
+            inputs=shapes,
+            batch=session.pick(batch, session.config.batch, 1),
+            device=session.pick(device, session.config.device, "auto"),
+            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            progress=progress,
+            warn=session.warn,
+        )
+        progress.clear()
+        session.write(outputs, [result])
+    return ExitCode.OK
+
+
+def _refuse_sizes(kind: str, assignments: Sequence[object], options: Sequence[str], use: str) -> None:
+    """Refuse sizes of a kind of layer in general."""
+    from convstat.errors import UsageError
+
+    if not assignments and not options:
+        return
+    what = "values" if assignments else options[0]
+    raise UsageError(
+        f"{kind} without brackets is the layer in general: it takes no {what}",
+        help=f"with sizes: {use}" if use else "with sizes it is a layer of a spec: see convstat docs spec",
+    )

@@ -1,0 +1,247 @@
+"""The formula of a kind of layer in general: in letters, each of them explained, with the reason and where it is from.
+
+The formulas are those that count: they are read off the layer kinds themselves. Only of a block, which is made of
+layers, the sums are written down here, and the tests work them out against what is counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from convstat.errors import UsageError, did_you_mean
+from convstat.formula import Formula
+from convstat.formulas.notation import Symbol, explained, expression
+from convstat.layers import KINDS, NAMES
+from convstat.spec import shipped
+
+if TYPE_CHECKING:
+    from convstat.layers.base import Layer
+
+SCHEMA = "convstat.formula-kind/1"
+
+
+class Form(NamedTuple):
+    """A part of a formula: what it counts, in letters, and the arguments that must be set for it to be there.
+
+    It is ``usual`` where it is there with the defaults of the arguments.
+    """
+
+    about: str
+    symbols: str
+    needs: tuple[str, ...] = ()
+    usual: bool = True
+
+    @property
+    def condition(self) -> str:
+        """When it is there, in words; empty where it always is."""
+        return f"where {' and '.join(self.needs)}" if self.needs else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"about": self.about, "symbols": self.symbols, "needs": list(self.needs), "usual": self.usual}
+
+
+class Notes(NamedTuple):
+    """What is said of a kind or a family: why, special cases as ``(case, words)``, and where it is written."""
+
+    why: tuple[str, ...]
+    special: tuple[tuple[str, str], ...] = ()
+    sources: tuple[str, ...] = ()
+    output: str = ""
+
+
+class KindFormula(Formula):
+    """The formula of a kind of layer or of a block; ``use`` is how it is written with sizes."""
+
+    __slots__ = ("about", "macs", "name", "notes", "params", "use")
+
+    def __init__(
+        self, name: str, about: str, macs: tuple[Form, ...], params: tuple[Form, ...], notes: Notes, use: str
+    ) -> None:
+        self.name = name
+        self.about = about
+        self.macs = macs
+        self.params = params
+        self.notes = notes
+        self.use = use
+
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The letters that occur, and what they mean."""
+        return explained(form.symbols for form in (*self.macs, *self.params))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "about": self.about,
+            "macs": [form.to_dict() for form in self.macs],
+            "params": [form.to_dict() for form in self.params],
+            "symbols": {symbol.text: symbol.meaning for symbol in self.symbols()},
+            "why": list(self.notes.why),
+            "special": [{"case": case, "text": text} for case, text in self.notes.special],
+            "output": self.notes.output or None,
+            "sources": list(self.notes.sources),
+            "use": self.use or None,
+        }
+
+
+def name_of(argument: str) -> str | None:
+    """The kind of layer or the block that an argument names, if it names one; ``torch.nn.`` may lead it.
+
+    >>> name_of("conv"), name_of("torch.nn.LSTM"), name_of("ACBlock"), name_of("net.yaml")
+    ('Conv2d', 'LSTM', 'ACBlock', None)
+    """
+    name = re.sub(r"^(torch\.)?nn\.", "", argument)
+    if name in NAMES:
+        return NAMES[name].kind()
+    return name if name in shipped.NAMES else None
+
+
+def refuse_unknown(argument: str) -> None:
+    """Refuse a bare word that is no kind of layer; what has another form is a target."""
+    if not re.fullmatch(r"(?:(?:torch\.)?nn\.)?\w+", argument):
+        return
+    from pathlib import Path
+
+    if Path(argument).exists():
+        return
+    name = argument.rpartition(".")[2]
+    raise UsageError(
+        f"there is no layer '{name}'",
+        help=(
+            *did_you_mean(name, (*NAMES, *shipped.NAMES)),
+            "see: convstat list layers, convstat list blocks",
+            "a network is a target as for analyze: convstat formula net.yaml",
+        ),
+    )
+
+
+def kind_formula(name: str) -> KindFormula:
+    """The formula of a kind of layer or of a block, by its own name."""
+    from convstat import kind_notes
+
+    if name in shipped.NAMES:
+        block = kind_notes.BLOCKS[name]
+        required = [key for key, value in _parameters(name) if value == ""]
+        return KindFormula(name, block.about, block.macs, block.params, block.notes, _use(name, required, "64x56x56"))
+    kind = KINDS[name]
+    required = [key for key, argument in kind.arguments.items() if argument.required]
+    notes = kind_notes.KINDS.get(name) or kind_notes.KINDS.get(_without_dims(name)) or kind_notes.FAMILIES[kind.family]
+    about = " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "").split())
+    return KindFormula(name, about, _macs(kind), _params(kind), notes, _example(kind, required))
+
+
+def _without_dims(name: str) -> str:
+    """``Conv`` for ``Conv2d``."""
+    return re.sub(r"\dd$", "", name)
+
+
+def _parameters(block: str) -> list[tuple[str, str]]:
+    """The parameters of a block and their defaults; without one, an empty text."""
+    from convstat.spec.load import Map, Scalar
+
+    tree = shipped.tree(block)
+    params = tree.get("params") if tree is not None else None
+    if not isinstance(params, Map):
+        return []
+    return [
+        (key.text, "" if isinstance(value, Scalar) and value.is_null else getattr(value, "text", "-"))
+        for key, value in params
+    ]
+
+
+_SIZES: Mapping[str, str] = {
+    "out_channels": "128", "kernel_size": "3", "out_features": "10", "num_embeddings": "1000", "embedding_dim": "64",
+    "num_heads": "4", "nhead": "4", "num_groups": "8", "groups": "8", "hidden_size": "128", "output_size": "7",
+    "padding": "1", "cropping": "1", "size": "5", "norm_type": "2", "threshold": "0", "value": "0",
+    "upscale_factor": "2", "downscale_factor": "2", "dim": "1", "unflattened_size": "[8,8]", "shape": "[-1]",
+    "dims": "[0,2,3,1]", "index": "0", "squeeze_channels": "16",
+}  # fmt: skip
+"""What an example writes for an argument that it must."""
+
+_INPUTS: Mapping[str, str] = {"Linear": "64", "Embedding": "128"}
+_BY_RANK = {2: "64", 3: "64x56", 4: "64x56x56", 5: "64x8x28x28"}
+
+
+def _use(name: str, required: list[str], shape: str) -> str:
+    """How a kind is written with sizes, for an example that can be run."""
+    written = ", ".join(f"{key}={_SIZES.get(key, '2')}" for key in required)
+    if name == "Upsample":
+        written = "scale_factor=2"
+    return f"convstat formula '{name}({written})' -i {shape}"
+
+
+def _example(kind: type[Layer], required: list[str]) -> str:
+    """An example of a kind; none of one with several inputs, which cannot stand alone."""
+    name = kind.kind()
+    if kind.arity[0] > 1 or kind.functional:
+        return ""
+    rank = 4 if not kind.ranks or 4 in kind.ranks else max(kind.ranks)
+    return _use(name, required, _INPUTS.get(name, _BY_RANK[rank]))
+
+
+_SAMPLES: Mapping[str, tuple[dict[str, object], tuple[tuple[int, ...], ...]]] = {
+    **{
+        f"{name}{dims}d": ({"out_channels": 2, "kernel_size": 2}, ((2, 2, *(3,) * dims),))
+        for name in ("Conv", "ConvTranspose")
+        for dims in (1, 2, 3)
+    },
+    "Linear": ({"out_features": 2}, ((2, 2, 2),)),
+    "Bilinear": ({"out_features": 2}, ((2, 2), (2, 2))),
+    "MultiheadAttention": ({"num_heads": 1, "batch_first": True}, ((2, 3, 4),)),
+    "TransformerEncoderLayer": ({"nhead": 1, "dim_feedforward": 8, "batch_first": True}, ((2, 3, 4),)),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), ({"hidden_size": 3, "bidirectional": True}, ((2, 2, 2),))),
+}
+"""A layer of every kind that multiplies, with nothing left out of its formula: a batch of two, two directions."""
+
+
+def _macs(kind: type[Layer]) -> tuple[Form, ...]:
+    if kind.kind() not in _SAMPLES:
+        return ()
+    written, shapes = _SAMPLES[kind.kind()]
+    if "proj_size" in kind.arguments:
+        written = {**written, "proj_size": 2}
+    layer = kind.create(written, shapes)
+    found = layer.derivation(shapes, layer.output_shape(shapes))
+    assert found is not None
+    forms = []
+    for product in found.products:
+        about = product.about.replace("projection of layer 0", "projection").replace("layer 0", "each layer")
+        needs = ("proj_size",) if about == "projection" else ()
+        forms.append(Form(about, "*".join(expression(factor.name) for factor in product.factors), needs, not needs))
+    return tuple(forms)
+
+
+_STACKED = "weight_hr"
+_MERGED = "in_proj_weight"
+
+
+def _params(kind: type[Layer]) -> tuple[Form, ...]:
+    forms = []
+    axes = kind.parameter_axes()
+    for name, words in axes.items():
+        # Where keys and values are as wide as the queries, torch keeps the three as one: the same number.
+        if name == _MERGED or (name == _STACKED and "proj_size" not in kind.arguments):
+            continue
+        if name == "bias" and "bias" not in kind.arguments:
+            continue
+        # Each direction of a stack of cells has its own.
+        factors = ("directions", *words) if _STACKED in axes else words
+        symbols = "*".join(expression(word) for word in factors if word != "1")
+        needs = _needs(kind, name)
+        forms.append(Form(name, symbols, needs, all(kind.arguments[flag].default_value for flag in needs)))
+    return tuple(forms)
+
+
+def _needs(kind: type[Layer], name: str) -> tuple[str, ...]:
+    """The arguments without which a layer has no such parameter."""
+    if name in ("bias_k", "bias_v"):
+        return ("add_bias_kv",)
+    if name == _STACKED:
+        return ("proj_size",)
+    # The weight of a norm inside a larger layer is always there.
+    whole = tuple(flag for flag in ("affine", "elementwise_affine") if flag in kind.arguments)
+    return (*whole, "bias") if "bias" in name and "bias" in kind.arguments else whole

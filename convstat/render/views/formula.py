@@ -1,0 +1,196 @@
+"""What ``convstat formula`` says: the formulas of a network, figure by figure, or that of a kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from convstat.formula import Formula, NetworkFormula, Term, combined, gathered, joined
+from convstat.formulas.notation import Symbol, spaced
+from convstat.kind_formula import Form, KindFormula
+from convstat.render.base import Options
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.text import exact, printable
+from convstat.render.views.layers import LayerLine, layer_lines
+from convstat.render.views.report import CONVENTION, input_fact, show_value
+from convstat.render.views.report import title as title_of
+
+FIGURES = ("MACs", "params")
+TOGETHER = 2
+"""So many terms stand in one line; of more, each has its own."""
+
+
+def formula_page(formula: Formula, options: Options) -> Page:
+    """Make the page of the formulas of a network, or of a kind of layer."""
+    if isinstance(formula, NetworkFormula):
+        return Page(tuple(_network(formula, options)))
+    assert isinstance(formula, KindFormula)
+    return Page(tuple(_kind(formula)))
+
+
+def _network(formula: NetworkFormula, options: Options) -> Iterator[Block]:
+    model = formula.report.model
+    facts = [("input", input_fact(model))]
+    if model.overrides:
+        facts.append(
+            ("set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items()))
+        )
+    yield Heading(title_of(model.name, model.source), 1)
+    yield Pairs((*facts, ("counts", CONVENTION)))
+    for figure in FIGURES:
+        yield Heading(figure)
+        yield _table(figure, formula, options)
+    if items := tuple(_by_kind(formula)):
+        yield Heading("by kind of layer")
+        yield Items(items, "left")
+    yield from _legend(formula.symbols())
+
+
+def _by_kind(formula: NetworkFormula) -> Iterator[Item]:
+    """Each formula once: where the room is short, the table has the numbers alone."""
+    seen: dict[tuple[str, str], dict[str, None]] = {}
+    for layer in formula.layers:
+        for figure, terms in (("MACs", layer.macs), ("params", layer.params)):
+            together = [term for term in combined(terms) if term.symbols]
+            # Where a letter has two values, the sum of its terms would look like a multiple of one.
+            texts = [joined(term.in_symbols for term in together)] if _agree(together) else []
+            parts = ", ".join(dict.fromkeys(spaced(term.symbols) for term in together))
+            text = f"{figure} = {spaced(texts[0])}" if texts else f"{figure}: the sum of {parts}, for each part"
+            if together:
+                seen.setdefault((layer.row.type, figure), {}).setdefault(text)
+    for (kind, _), found in sorted(seen.items()):
+        yield from (Item(printable(kind), text) for text in found)
+
+
+def _legend(symbols: Sequence[Symbol]) -> Iterator[Block]:
+    if symbols:
+        yield Heading("symbols")
+        yield Items(tuple(Item(symbol.text, symbol.meaning) for symbol in symbols), "left")
+
+
+class FormulaLine(NamedTuple):
+    """One line of the table of a figure; ``amount`` is None for a title, whose parts stand below it.
+
+    ``words`` stand in the place of the formula where there is none.
+    """
+
+    name: str
+    type: str
+    symbols: str
+    numbers: str
+    amount: int | None
+    indent: int = 0
+    words: str = ""
+
+
+def formula_lines(figure: str, formula: NetworkFormula, options: Options) -> tuple[FormulaLine, ...]:
+    """Choose the lines as for ``analyze``; those without any of the figure are one line, so the sum is the total."""
+    if options.top is not None and options.sort is None:
+        options = options._replace(sort=figure.lower())
+    terms = {id(layer.row): layer.macs if figure == "MACs" else layer.params for layer in formula.layers}
+    found: list[FormulaLine] = []
+    titles: list[FormulaLine] = []
+    without = 0
+    for line in layer_lines(formula.report, options):
+        if line.is_title:
+            titles = [*(title for title in titles if title.indent < line.indent), _title(line)]
+            continue
+        count = line.macs if figure == "MACs" else line.params
+        if not count:
+            without += line.layers
+            continue
+        found += [title for title in titles if title.indent < line.indent]
+        titles = []
+        found += _lines(line, count, [term for row in line.rows for term in terms[id(row)]])
+    if without:
+        found.append(FormulaLine(f"[{without} layer{'s' if without > 1 else ''} without {figure}]", "", "", "", 0))
+    return tuple(found)
+
+
+def _title(line: LayerLine) -> FormulaLine:
+    return FormulaLine(line.name, line.type, "", "", None, line.indent)
+
+
+def _lines(line: LayerLine, count: int, terms: Sequence[Term]) -> Iterator[FormulaLine]:
+    """The line of a layer, with the terms below it where they are many; of a block, what they sum up to."""
+    together = combined(terms)
+    kinds = {row.type for row in line.rows}
+    if len(kinds) > 1 or (len(together) > TOGETHER and len({_shape(row) for row in line.rows}) > 1):
+        yield FormulaLine(line.name, line.type, "", "", count, line.indent, f"({len(terms)} terms)")
+    elif len(together) <= TOGETHER and _agree(together):
+        symbols, numbers = joined(part.in_symbols for part in together), joined(part.in_numbers for part in together)
+        yield FormulaLine(line.name, line.type, symbols, numbers, count, line.indent)
+    else:
+        yield _title(line)
+        for part in gathered(terms):
+            about = printable(part.about) or "(the others)"
+            yield FormulaLine(about, "", part.in_symbols, part.in_numbers, part.total, line.indent + 1)
+
+
+def _shape(row: object) -> object:
+    return getattr(row, "input_shapes", ()), tuple(getattr(row, "arguments", {}).items())
+
+
+def _agree(terms: Iterable[Term]) -> bool:
+    """Whether each letter has one value in all of them."""
+    values: dict[str, int] = {}
+    return all(values.setdefault(letter, size) == size for term in terms for letter, size in term.values)
+
+
+def _table(figure: str, formula: NetworkFormula, options: Options) -> Table:
+    columns = (
+        Column("layer", "left", shortens=True, comfort=18),
+        Column("type", "left", 2),
+        Column("in symbols", "left", 1, breaks=True),
+        Column("in numbers", "left", breaks=True),
+        Column(figure),
+    )
+    totals = formula.report.totals
+    layers = len(formula.report.layers)
+    rows = []
+    for line in formula_lines(figure, formula, options):
+        is_title = line.amount is None
+        amount = "" if line.amount is None else exact(line.amount)
+        cells = (line.name, line.type, line.symbols, line.numbers or line.words, amount)
+        rows.append(Row(cells, "quiet" if is_title else "", line.indent))
+    whole = totals.macs if figure == "MACs" else totals.params
+    total = Row((f"total ({layers} layer{'s' if layers != 1 else ''})", "", "", "", exact(whole)), "strong")
+    return Table(columns, tuple(rows), (total,))
+
+
+def _kind(formula: KindFormula) -> Iterator[Block]:
+    yield Heading(formula.name, 1)
+    yield Line(formula.about)
+    for figure, forms in (("MACs", formula.macs), ("params", formula.params)):
+        yield Heading(figure)
+        yield Items(tuple(_forms(figure, forms)), "left")
+    yield from _legend(formula.symbols())
+    notes = formula.notes
+    yield Heading("why")
+    yield from (Line(text) for text in notes.why)
+    if notes.special:
+        yield Heading("special cases")
+        yield Items(tuple(Item(case, text) for case, text in notes.special), "left")
+    facts: list[tuple[str, str]] = []
+    if notes.output:
+        facts.append(("output", notes.output))
+    facts += [("source" if place == 0 else "", text) for place, text in enumerate(notes.sources)]
+    if formula.use:
+        facts.append(("with sizes", formula.use))
+    if facts:
+        yield Heading("more")
+        yield Pairs(tuple(facts))
+
+
+def _forms(figure: str, forms: Sequence[Form]) -> Iterator[Item]:
+    """The sum of the terms, then each with what it counts; a single one stands alone."""
+    if not forms:
+        yield Item(figure, "0")
+        return
+    usual = [form for form in forms if form.usual]
+    if len(forms) > 1 or not usual:
+        others = "   with the defaults" if len(usual) < len(forms) else ""
+        yield Item(figure, (spaced(" + ".join(form.symbols for form in usual)) or "0") + others)
+    for form in forms:
+        condition = f"   {form.condition}" if form.needs else ""
+        yield Item(form.about or figure, f"{spaced(form.symbols)}{condition}")
