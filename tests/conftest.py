@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 
@@ -38,6 +39,30 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
     return None if any(path.is_relative_to(benchmarks) for path in named) else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report which counters a test compared with their predictions."""
+    report = yield
+    live = sys.modules.get("live")
+    if live is not None and live.PAIRS:
+        report.user_properties.append(("pairs", list(live.PAIRS)))
+        live.PAIRS.clear()
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a line for each counter: on how many networks it said what was predicted."""
+    found: dict[str, list[bool]] = {}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        for key, pairs in getattr(report, "user_properties", ()):
+            for name, is_exact in pairs if key == "pairs" else ():
+                found.setdefault(name, []).append(is_exact)
+    if found:
+        terminalreporter.section("counters beside their predictions")
+    for name, exact in sorted(found.items()):
+        terminalreporter.write_line(f"{name:<17} {sum(exact):6,} of {len(exact):6,} pairs exact")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -43,10 +44,26 @@ CPU_ONLY = ("torchstat", "fvcore", "torchprofile")
 """Those that do not run on meta."""
 
 
+PAIRS: list[tuple[str, bool]] = []
+"""The counters that a test compared with their predictions, and whether they agreed; conftest reports them."""
+
+
+@contextmanager
+def pair(name: str) -> Iterator[None]:
+    """Compare one counter with its prediction on one network."""
+    try:
+        yield
+    except BaseException:
+        PAIRS.append((name, False))
+        raise
+    PAIRS.append((name, True))
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a peer said, what was predicted, and why meta might say something else."""
 
+    name: str
     reported: Reported | None
     failure: str | None
     prediction: Prediction
@@ -54,6 +71,10 @@ class Answer:
 
     def check(self, about: str) -> None:
         """The prediction is right to the unit and to the printed digit, failures included."""
+        with pair(self.name):
+            self._check(about)
+
+    def _check(self, about: str) -> None:
         if self.reported is None:
             assert self.prediction.failure, f"{about}: nobody foresaw {self.failure}"
             return
@@ -81,7 +102,7 @@ def ask(model: nn.Module, *inputs: torch.Tensor, only: tuple[str, ...] = NAMES) 
         except CounterFailure as error:
             failure = str(error)
         prediction = predict(counter, model, inputs, trace)
-        answers[name] = Answer(reported, failure, prediction, counter.why_not_meta(trace))
+        answers[name] = Answer(name, reported, failure, prediction, counter.why_not_meta(trace))
     return answers
 
 

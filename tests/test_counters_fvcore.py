@@ -14,7 +14,6 @@ from measured_probes import MEASURED, example, measured
 from random_nets import CHANNELS, nets
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from zoo_classifiers import answered_or_foreseen, each
 
 from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
@@ -99,15 +98,6 @@ def test_the_prediction_from_meta_is_that_from_the_cpu(net: nn.Module, batch: in
     there = predicted(net, image)
     if "fused_kernel" not in there.because.values():
         assert amounts(there) == amounts(predicted(to_meta(net), image.to("meta")))
-
-
-@pytest.mark.parametrize("name", each())
-def test_fvcore_is_explained_on_torchvision(name: str) -> None:
-    """Every net for the classification of images, at its own size."""
-    installed("fvcore")
-    (row,) = analyze(f"torchvision/{name}", counters="fvcore").counters
-    assert "ok" == row.status
-    answered_or_foreseen(row)
 
 
 def test_norms_cost_one_or_two_in_batches_and_four_or_five_else() -> None:

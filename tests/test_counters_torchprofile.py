@@ -9,7 +9,6 @@ from live import ask, check_on_both_devices, installed
 from measured_probes import MEASURED, example, measured
 from test_counters_fvcore import amounts, said, traced
 from torch import nn
-from zoo_classifiers import each
 
 from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
@@ -63,13 +62,6 @@ def test_torchprofile_sees_the_graph_that_is_predicted(name: str) -> None:
     """The real one, now."""
     model, inputs = traced(name)
     ask(model, *inputs, only=(installed("torchprofile"),))["torchprofile"].check(name)
-
-
-@pytest.mark.parametrize("name", each())
-def test_torchprofile_is_explained_on_torchvision(name: str) -> None:
-    """Every net for the classification of images, at its own size."""
-    installed("torchprofile")
-    explained(analyze(f"torchvision/{name}", counters="torchprofile").counters[0])
 
 
 def test_sizes_that_are_multiplied_cost_one_each() -> None:

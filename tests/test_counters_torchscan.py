@@ -9,7 +9,7 @@ import torch
 from live import ask, installed
 from measured_probes import MEASURED, example, measured
 from torch import nn
-from zoo_classifiers import SAMPLE, answered_or_foreseen, classifiers, each
+from zoo_classifiers import SAMPLE, classifiers
 
 from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
@@ -134,15 +134,6 @@ def test_a_wrong_rule_of_torchscan_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torchscan_walk, "RULES", wrong)
     row = analyze("Linear(8, 16)", inputs=["8"], counters="torchscan").counters[0]
     assert 8 * 16 - 7 == row.unexplained.macs
-
-
-@pytest.mark.parametrize("name", each())
-def test_torchscan_is_explained_on_torchvision(name: str) -> None:
-    """Every net for the classification of images, at its own size."""
-    installed("torchscan")
-    (row,) = analyze(f"torchvision/{name}", counters="torchscan").counters
-    assert "ok" == row.status
-    answered_or_foreseen(row)
 
 
 def test_no_classifier_of_torchvision_is_left_out(torchvision: Any) -> None:

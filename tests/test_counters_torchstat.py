@@ -11,7 +11,6 @@ from live import Answer, ask, installed
 from measured_probes import MEASURED, example, measured
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
-from zoo_classifiers import answered_or_foreseen, each
 
 from convstat.api import analyze
 from convstat.counters import COUNTERS, CounterFailure, Prediction
@@ -326,12 +325,3 @@ def test_a_wrong_rule_of_torchstat_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("convstat.counters.torchstat.rules.FLOPS", wrong)
     row = analyze("Conv2d(8, 4, 1, bias=False)", inputs=["8x5x5"], counters="torchstat").counters[0]
     assert 4 * 5 * 5 * 8 - 7 == row.unexplained.macs
-
-
-@pytest.mark.parametrize("name", each())
-def test_torchstat_is_explained_on_torchvision(name: str) -> None:
-    """Every net for the classification of images, at its own size; those with attention make it fail."""
-    installed("torchstat")
-    (row,) = analyze(f"torchvision/{name}", counters="torchstat").counters
-    answered_or_foreseen(row)
-    assert ("failed" if any(kind in name for kind in ("vit", "swin", "convnext")) else "ok") == row.status
