@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -67,9 +68,8 @@ def test_every_layer_of_every_example_has_a_formula_for_its_macs(spec: str) -> N
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "mobilenet_v3_small", "densenet121", "swin_t"])
-def test_every_layer_of_python_models_has_a_formula_for_its_macs(name: str) -> None:
+def test_every_layer_of_python_models_has_a_formula_for_its_macs(name: str, torchvision: ModuleType) -> None:
     """From the kernels that ran, with the parameters that the modules hold."""
-    pytest.importorskip("torchvision")
     explanation = explain(f"torchvision/{name}", "*", counters="none")
     _consistent(explanation)
     assert all(step.formula is not None for layer in explanation.layers for step in layer.macs_steps)
@@ -94,9 +94,8 @@ def test_the_layers_of_each_counter_sum_up_to_its_prediction(spec: str) -> None:
                 assert expected == sum(getattr(view, figure) for view in views), (name, figure)
 
 
-def test_a_spec_and_its_torch_model_have_the_same_macs_layer_by_layer() -> None:
+def test_a_spec_and_its_torch_model_have_the_same_macs_layer_by_layer(torchvision: ModuleType) -> None:
     """The formula of the layer, and that of the kernel that it runs."""
-    pytest.importorskip("torchvision")
     (spec,) = explain(RESNET, "layer1.0.conv2", counters="none").layers
     (module,) = explain("torchvision/resnet50", "layer1.0.conv2", counters="none").layers
     assert spec.macs_steps[0].formula == module.macs_steps[0].formula
