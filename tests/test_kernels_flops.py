@@ -99,7 +99,9 @@ POOL: dict[str, Callable[[], nn.Module]] = {
 }
 """Modules and functions that take a 2 x 4 x 6 x 6 input and give the same shape."""
 
-NO_GROUPS = sorted(set(POOL) - {"grouped", "depthwise", "grouped transposed", "relu in place"})
+# What a layer keeps for its backward pass, another may not write over.
+TRAINABLE = sorted(set(POOL) - {"relu in place"})
+NO_GROUPS = sorted(set(TRAINABLE) - {"grouped", "depthwise", "grouped transposed"})
 """Those whose backward pass torch's counter prices right, and that can follow each other there."""
 
 
@@ -127,7 +129,7 @@ def test_the_device_does_not_change_the_count(names: list[str]) -> None:
 
 
 @settings(max_examples=20)
-@given(st.lists(st.sampled_from(sorted(POOL)), min_size=1, max_size=5))
+@given(st.lists(st.sampled_from(TRAINABLE), min_size=1, max_size=5))
 def test_the_mode_does_not_change_the_forward_count(names: list[str]) -> None:
     """In train mode the rows of the forward pass have the MACs that they have in eval mode."""
     with torch.device("meta"):
