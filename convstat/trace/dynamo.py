@@ -29,8 +29,9 @@ def compiler_not_loaded() -> Iterator[None]:
     if DYNAMO in sys.modules:
         yield
         return
-    # Looking through all objects takes a moment; only an import can have added functions since.
-    functions = [function for function in _decorated(len(sys.modules)) if not hasattr(function, _CACHE)]
+    # Looking through all objects takes a moment; only an import of torch's can have added functions since.
+    parts = sum(name.startswith("torch.") for name in tuple(sys.modules))
+    functions = [function for function in _decorated(parts) if not hasattr(function, _CACHE)]
     for function in functions:
         setattr(function, _CACHE, function)
     try:
