@@ -8,10 +8,9 @@ A function is then run with the compiler off. Where the compiler is not even loa
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from convstat.trace.on_demand import DYNAMO, algebra_on_demand
@@ -29,9 +28,7 @@ def compiler_not_loaded() -> Iterator[None]:
     if DYNAMO in sys.modules:
         yield
         return
-    # Looking through all objects takes a moment; only an import of torch's can have added functions since.
-    parts = sum(name.startswith("torch.") for name in tuple(sys.modules))
-    functions = [function for function in _decorated(parts) if not hasattr(function, _CACHE)]
+    functions = [function for function in _DECORATED.find() if not hasattr(function, _CACHE)]
     for function in functions:
         setattr(function, _CACHE, function)
     try:
@@ -43,21 +40,50 @@ def compiler_not_loaded() -> Iterator[None]:
                 delattr(function, _CACHE)
 
 
-@cache
-def _decorated(imported: int) -> tuple[Any, ...]:
-    import gc
+class _Decorated:
+    """The functions under ``torch._disable_dynamo``, as far as they can be found.
 
+    All objects are looked through once, which takes a moment; later only what has been imported since.
+    """
+
+    def __init__(self) -> None:
+        self.modules: set[str] = set()
+        self.functions: dict[int, Any] = {}
+
+    def find(self) -> Iterable[Any]:
+        """The functions themselves, without what is around them."""
+        import gc
+
+        imported = [name for name in tuple(sys.modules) if name not in self.modules]
+        if imported and (code := _code_of_the_wrapper()) is not None:
+            place = code.co_freevars.index("fn")
+            for item in _members(imported) if self.modules else gc.get_objects():
+                if type(item) is FunctionType and item.__code__ is code and item.__closure__:
+                    function = item.__closure__[place].cell_contents
+                    self.functions[id(function)] = function
+        self.modules.update(imported)
+        return self.functions.values()
+
+
+_DECORATED = _Decorated()
+
+
+def _code_of_the_wrapper() -> CodeType | None:
+    """The code that all decorated functions share; it holds the function itself as ``fn``.
+
+    (Its ``__wrapped__`` may be another: decorators around it write there too.)
+    """
     import torch
 
     disable = getattr(torch, "_disable_dynamo", None)
-    if disable is None:
-        return ()
-    # All decorated functions share the code of one wrapper, which holds the function itself as ``fn``. (Its
-    # __wrapped__ may be another: decorators around it write there too.)
-    code = getattr(disable(_decorated), "__code__", None)
-    if code is None or "fn" not in code.co_freevars:
-        return ()
-    place = code.co_freevars.index("fn")
-    wrappers = (item for item in gc.get_objects() if type(item) is FunctionType and item.__code__ is code)
-    functions = (wrapper.__closure__[place].cell_contents for wrapper in wrappers if wrapper.__closure__)
-    return tuple({id(function): function for function in functions}.values())
+    code = getattr(disable(_code_of_the_wrapper), "__code__", None) if disable is not None else None
+    return code if code is not None and "fn" in code.co_freevars else None
+
+
+def _members(names: Iterable[str]) -> Iterator[Any]:
+    """What modules define, and what the classes in them do."""
+    for name in names:
+        for value in tuple(vars(sys.modules.get(name, object)).values()):
+            yield value
+            if isinstance(value, type):
+                yield from tuple(vars(value).values())
