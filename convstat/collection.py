@@ -36,3 +36,9 @@ def without_collection() -> Iterator[None]:
 def collect_rarely() -> None:
     """Let the garbage collector of this process run rarely; only for who owns the process."""
     gc.set_threshold(*RARELY)
+
+
+def collect_no_more() -> None:
+    """Let this process end without a last collection, in which Python would look for garbage that ends anyway."""
+    gc.freeze()
+    gc.disable()

@@ -8,12 +8,14 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
+    from convstat.collection import collect_no_more, collect_rarely
+
     try:
         from convstat.cli.run import run
-        from convstat.collection import collect_rarely
 
         collect_rarely()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
+    collect_no_more()
     sys.exit(code)
