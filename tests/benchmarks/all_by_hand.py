@@ -65,16 +65,24 @@ def torchprofile(model: Any, image: Any) -> Any:
 
 
 def calflops(model: Any, image: Any) -> Any:
-    """By the shape of a picture, as its own page shows."""
-    from calflops import calculate_flops
+    """By the shape of a picture, as its own page shows; where it is installed alone, the part of it that counts."""
+    try:
+        from calflops import calculate_flops
+    except ImportError:
+        from convstat.counters.deepspeed.load import calflops
 
+        calculate_flops = calflops()[0].calculate_flops
     return calculate_flops(model, input_shape=tuple(image.shape), output_as_string=False, print_results=False)
 
 
 def deepspeed(model: Any, image: Any) -> Any:
-    """Its profiler alone."""
-    from deepspeed.profiling.flops_profiler import get_model_profile
+    """Its profiler alone, likewise."""
+    try:
+        from deepspeed.profiling.flops_profiler import get_model_profile
+    except ImportError:
+        from convstat.counters.deepspeed.load import deepspeed
 
+        get_model_profile = deepspeed().get_model_profile
     return get_model_profile(model, input_shape=tuple(image.shape), print_profile=False, as_string=False)
 
 
