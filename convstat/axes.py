@@ -53,7 +53,7 @@ _DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One parameter and the values that it takes; ``text`` is the value as it was written (``1..4``)."""
+    """One parameter and the values that it takes; ``text`` is the value as it was written (``1..4``), for messages."""
 
     name: str
     values: tuple[Value, ...]
@@ -65,8 +65,16 @@ class Axis:
         return len(self.values) > 1
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"name": self.name, "values": [plain(value) for value in self.values], "text": self.text}
+        """The JSON form. Its text lists the values, so that every spelling of a sweep gives the same document.
+
+        >>> Axis("g", (1, Fraction(1, 2), [3, 4], "same"), "1,0.5,[3,4],same").to_dict()["text"]
+        '1,0.5,[3,4],"same"'
+        """
+        import json
+
+        values = [plain(value) for value in self.values]
+        text = ",".join(json.dumps(value, separators=(",", ":")) for value in values)
+        return {"name": self.name, "values": values, "text": text}
 
 
 def plain(value: Any) -> Any:
