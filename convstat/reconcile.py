@@ -217,6 +217,11 @@ def _shares(own: Mapping[str, _Own], prediction: Prediction) -> list[Share]:
             found.append(Share(layer, known, params, 0, mine.calls))
         if macs:
             found.append(Share(layer, code, 0, macs, mine.calls))
+    # Terms that do not sum to their prediction are an adapter's mistake, and no reason for ours.
+    params = 0 if prediction.params is None else prediction.params - sum(term.params for term in prediction.terms)
+    macs = 0 if prediction.macs is None else prediction.macs - sum(term.macs for term in prediction.terms)
+    if params or macs:
+        found.append(Share("", UNATTRIBUTED, params, macs, 0))
     return found
 
 

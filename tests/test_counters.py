@@ -275,6 +275,11 @@ def test_select_reads_names_and_groups() -> None:
     assert () == select("none") == select("convstat")
     with pytest.raises(UsageError, match=r"there is no counter 'ptflop'(.|\n)*did you mean 'ptflops'"):
         select("ptflop")
+    with pytest.raises(UsageError) as caught:
+        select("ptflop,torchinfo,nonsense")
+    assert ["there is no counter 'ptflop'", "there is no counter 'nonsense'"] == [
+        problem.message for problem in caught.value.diagnostics
+    ]
 
 
 class _Point:

@@ -358,6 +358,35 @@ def test_a_plugin_that_cannot_be_loaded_is_a_row(monkeypatch: pytest.MonkeyPatch
     assert "cannot be loaded: ImportError: no module named nothing" in str(row.error)
 
 
+def test_a_plugin_that_is_no_counter_or_takes_a_name_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's counter is replaced, nothing ends for it, and the reason is told; so too where its import exits."""
+    from importlib import metadata
+
+    class Point:
+        def __init__(self, name: str, made: Any) -> None:
+            self.name, self.value, self.made = name, f"plugin:{name}", made
+
+        def load(self) -> Any:
+            return self.made
+
+    def leaves() -> Any:
+        raise SystemExit(3)
+
+    fake = Fake()
+    fake.name = "flopcountermode"
+    points = [Point("flopcountermode", lambda: fake), Point("nothing", object), Point("leaves", leaves)]
+    monkeypatch.setattr(metadata, "entry_points", lambda group: points if group == "convstat.counters" else [])
+    registry = Registry((COUNTERS["flopcountermode"],))
+    assert ["flopcountermode", "plugin:flopcountermode", "nothing", "leaves"] == list(registry)
+    assert COUNTERS["flopcountermode"] is registry["flopcountermode"]
+    graph = _graph()
+    ours, *others = measure(graph, count(graph), tuple(registry.values()))
+    assert ["ok", "unavailable", "unavailable", "unavailable"] == [ours.status, *(row.status for row in others)]
+    assert "two counters are called 'flopcountermode'" in str(others[0].error)
+    assert "its counter has no name, variant, unit, help, version, run, predict" in str(others[1].error)
+    assert "SystemExit: 3" in str(others[2].error)
+
+
 def test_an_unknown_device_is_refused_before_anything_runs() -> None:
     """A mistake of the user is no row."""
     with pytest.raises(UsageError):

@@ -148,3 +148,15 @@ def test_every_cause_has_a_verdict_and_a_sentence() -> None:
         assert text[0].islower(), code
         assert not text.endswith("."), code
         assert text.split()[0] in ("is", "has") or text.split()[0].endswith("s") or verdict == "unexplained", code
+
+
+def test_terms_that_do_not_sum_to_their_prediction_leave_a_cause_that_is_not_understood() -> None:
+    """An adapter of another package may predict a figure and give no terms, or too few: the rest is seen, not lost."""
+    terms = (Term("conv", macs=100, params=12), Term("block.fc", macs=50, params=6))
+    result = reconcile(LAYERS, Reported(25, 153), Prediction(25, 153, terms), name="peer")
+    assert Figures(params=25 - 18, macs=153 - 150) == result.difference
+    assert Figures(params=0, macs=0) == result.unexplained
+    assert [("unattributed", "unexplained", 7, 3, ())] == [
+        (cause.code, cause.verdict, cause.params, cause.macs, cause.layers) for cause in result.causes
+    ]
+    _close(result)

@@ -21,7 +21,7 @@ from convstat.counters.torchscan.adapter import TORCHSCAN
 from convstat.counters.torchstat.adapter import TORCHSTAT
 from convstat.counters.torchsummary.adapter import TORCHSUMMARY
 from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
-from convstat.errors import UsageError, did_you_mean
+from convstat.errors import Diagnostic, UsageError, did_you_mean
 
 COUNTERS = Registry(
     (
@@ -58,6 +58,7 @@ def select(names: str) -> tuple[Counter, ...]:
     words = [part.strip() for part in names.split(",")]
     if "none" in words and (others := [word for word in words if word not in ("none", "convstat")]):
         raise UsageError(f"--counters {names} contradicts itself: none, and also {', '.join(others)}")
+    problems: list[Diagnostic] = []
     for name in words:
         if name in ("none", "convstat"):
             continue
@@ -66,10 +67,10 @@ def select(names: str) -> tuple[Counter, ...]:
             try:
                 chosen[one] = COUNTERS[one]
             except KeyError:
-                known = ["default", "all", "none", *COUNTERS]
-                raise UsageError(
-                    f"there is no counter '{one}'", help=did_you_mean(one, known, also="convstat list counters")
-                ) from None
+                help = did_you_mean(one, ["default", "all", "none", *COUNTERS], also="convstat list counters")
+                problems.append(Diagnostic(f"there is no counter '{one}'", help=help))
+    if problems:
+        raise UsageError(problems)
     return tuple(chosen.values())
 
 

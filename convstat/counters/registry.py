@@ -11,6 +11,9 @@ from convstat.counters.capture import first_line
 GROUP = "convstat.counters"
 """The entry point group in which other packages offer counters: a Counter, or a callable that makes one."""
 
+_NEEDED = ("name", "variant", "unit", "help", "version", "run", "predict", "why_not_meta", "retrace")
+"""What a counter must have to be asked at all; the rest is read with a default."""
+
 
 class Unloadable:
     """What stands in the table for a counter of another package that cannot be loaded."""
@@ -52,7 +55,7 @@ class Registry(Mapping[str, Counter]):
         """Add a counter; two of one name are refused."""
         name = counter.name
         if name in self._table:
-            raise ValueError(f"two counters are called {name!r}: {self._table[name]!r} and {counter!r}")
+            raise ValueError(f"two counters are called {name!r}")
         if name in ("default", "all", "none", "convstat") or "," in name:
             raise ValueError(f"a counter cannot be called {name!r}")
         self._table[name] = counter
@@ -67,10 +70,13 @@ class Registry(Mapping[str, Counter]):
             try:
                 loaded = point.load()
                 counter = loaded() if callable(loaded) else loaded
-            except Exception as error:
-                # Somebody else's package is broken, which is its own row.
-                counter = Unloadable(point.name, first_line(error))
-            self.add(counter)
+                if missing := [name for name in _NEEDED if not hasattr(counter, name)]:
+                    raise TypeError(f"its counter has no {', '.join(missing)}")
+                self.add(counter)
+            except (Exception, SystemExit) as error:
+                # Somebody else's package is broken, which is its own row, under a name that is still free.
+                name = point.name if point.name not in self._table else point.value
+                self._table[name] = Unloadable(name, first_line(error))
 
     def __getitem__(self, name: str) -> Counter:
         if name not in self._table:
