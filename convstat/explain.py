@@ -6,6 +6,7 @@ What a counter says of one layer is a part of its prediction; no counter is run,
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -202,7 +203,11 @@ def choose(names: Sequence[str], pattern: str | None, argument: str) -> list[str
         )
     raise UsageError(
         f"{argument} has no layer '{pattern}'",
-        help=(*did_you_mean(pattern, names), "see all: convstat analyze --flat", "a pattern has wildcards: 'layer1.*'"),
+        help=(
+            *did_you_mean(pattern, names),
+            f"see all: convstat analyze {shlex.quote(argument)} --flat",
+            "a pattern has wildcards: 'layer1.*'",
+        ),
     )
 
 

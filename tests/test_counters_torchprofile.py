@@ -115,3 +115,17 @@ def test_a_wrong_rule_of_torchprofile_is_seen(monkeypatch: pytest.MonkeyPatch) -
     row = analyze("Linear(8, 16)", inputs=["8"], counters="torchprofile").counters[0]
     assert 8 * 16 - 7 == row.unexplained.macs
     assert UNATTRIBUTED in {cause.code for cause in row.causes}
+
+
+def test_an_assertion_without_a_message_is_told_in_words() -> None:
+    """Its rule for attention asserts as many heads; the row says so, and what would get an answer."""
+    installed("torchprofile")
+
+    class Grouped(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x[:, :2], x[:, :2], enable_gqa=True)
+
+    answer = ask(Grouped(), torch.ones(1, 4, 3, 8), only=("torchprofile",))["torchprofile"]
+    assert "as many heads" in str(answer.failure)
+    assert "(AssertionError in _scaled_dot_product_attention); repeat keys" in str(answer.failure)
+    assert "heads of queries, keys and values" in str(answer.prediction.failure)

@@ -130,6 +130,7 @@ def test_a_model_of_one_layer_needs_no_name() -> None:
     ("pattern", "message", "help"),
     [
         ("conv11", "has no layer 'conv11'", "did you mean 'conv1'"),
+        ("conv11", "has no layer 'conv11'", f"see all: convstat analyze {RESNET} --flat"),
         ("layer1", "'layer1' is a block of 32 layers", "'layer1.*'"),
         ("conv2", "has no layer 'conv2' outside of a block", "'*.conv2'"),
         (None, "175 layers: which one?", "for example: conv1"),

@@ -13,6 +13,27 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 
+_ASSERTED = {
+    "_scaled_dot_product_attention": (
+        "it takes attention for one whose queries, keys and values have as many heads, and here they have not",
+        "repeat keys and values with repeat_interleave, in place of enable_gqa",
+    ),
+    "_baddbmm": ("it takes what baddbmm adds to have the sizes of the product, and here it is broadcast", "expand it"),
+}
+"""What its rules assert without a message, by their functions' names, and what would get an answer."""
+
+
+def _failure(error: Exception) -> CounterFailure:
+    said, where = first_line(error), error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    rule = where.tb_frame.f_code.co_name if where is not None else ""
+    if isinstance(error, AssertionError) and rule in _ASSERTED:
+        reason, help = _ASSERTED[rule]
+        return CounterFailure(f"{reason} ({said} in {rule})", help)
+    return CounterFailure(said)
+
+
 class Torchprofile:
     """``torchprofile.profile_macs``; it counts no parameters."""
 
@@ -52,7 +73,7 @@ class Torchprofile:
             try:
                 macs = profile_macs(model, tuple(inputs))
             except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+                raise _failure(error) from error
         return Reported(macs=int(macs))
 
     def predict(self, trace: Trace) -> Prediction:

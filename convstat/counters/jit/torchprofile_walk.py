@@ -69,7 +69,7 @@ def _baddbmm(call: OperatorCall) -> Priced:
         raise PredictedFailure(f"ValueError: {few} values to unpack (expected 3)")
     if (added[1], added[2]) != (left[1], right[2]):
         # What is added may be broadcast, and it takes the sizes from there.
-        raise PredictedFailure("AssertionError")
+        raise PredictedFailure("AssertionError: baddbmm adds what is broadcast")
     return [(None, prod(left) * right[2])], None
 
 
@@ -162,7 +162,7 @@ def _attention(call: OperatorCall) -> Priced:
     query, key, value = (call.shape(place, name) for place, name in enumerate(("query", "key", "value")))
     heads = prod(query[1:-2])
     if not (query[0] == key[0] == value[0] and heads == prod(key[1:-2]) == prod(value[1:-2])):
-        raise PredictedFailure("AssertionError")
+        raise PredictedFailure("AssertionError: the heads of queries, keys and values in attention are not as many")
     return [(None, query[0] * heads * query[-2] * key[-2] * (query[-1] + value[-1]))], None
 
 
