@@ -65,6 +65,7 @@ class Config:
     ``path`` is the file, as one would name it from the working directory.
     ``models`` and the budgets' model patterns are usable from the working directory.
     ``origins`` says of each key that is set where it is: ``pyproject.toml:5``, or a variable of the environment.
+    ``marks`` has the places of those in the file, for what can be told only where the setting is used.
     """
 
     path: str | None = None
@@ -82,6 +83,7 @@ class Config:
     existing: str | None = None
     budgets: tuple[Entry, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, Mark] = field(default_factory=dict)
 
 
 def find(start: Path | None = None) -> Path | None:
@@ -115,7 +117,8 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
     if not given:
         return read
     origins = {**read.origins, **{key: ENVIRONMENT[key] for key in given}}
-    return replace(read, **given, origins=origins)  # type: ignore[arg-type]
+    marks = {key: mark for key, mark in read.marks.items() if key not in given}
+    return replace(read, **given, origins=origins, marks=marks)  # type: ignore[arg-type]
 
 
 def parse(text: str, name: str) -> Config:
@@ -169,13 +172,14 @@ class _Reader:
             device=self.choice("device", DEVICES),
             dtype=self.choice("dtype", DTYPES),
             counters=",".join(self.words("counters")) or None,
-            per=self.take("per", lambda v: isinstance(v, str) and v, "a text"),
+            per=self.basis("per"),
             format=self.take("format", lambda v: isinstance(v, str) and v, "a text"),
             base=self.take("base", lambda v: isinstance(v, str) and v, "a text"),
             missing_baseline=self.choice("missing-baseline", MISSING),
             existing=self.choice("existing", EXISTING),
             budgets=self.budgets(),
             origins={key: f"{name}:{self.places.of(key).line}" for key in self.table if key in KEYS},
+            marks={key: self.places.of(key) for key in self.table if key in KEYS},
         )
         if self.problems:
             raise ConfigError(self.problems)
@@ -195,6 +199,17 @@ class _Reader:
         help = (*did_you_mean(value, words), f"it is one of {', '.join(words)}")
         self.problems.append(Diagnostic(f"unknown {key} '{value}'", self.places.of(key), help=help))
         return None
+
+    def basis(self, key: str) -> str | None:
+        value: str | None = self.take(key, lambda v: isinstance(v, str) and v, "a text")
+        if value:
+            from convstat.pixels import check
+
+            try:
+                check(value)
+            except UsageError as error:
+                self.problems += [replace(d, mark=self.places.of(key)) for d in error.diagnostics]
+        return value
 
     def words(self, key: str) -> tuple[str, ...]:
         value = self.take(key, _is_text_or_texts, "a text or a list of texts")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from convstat.errors import Diagnostic, UsageError
 from convstat.limits import Limit
-from convstat.report import LayerRow, Report
+from convstat.report import LayerRow, Report, Uncounted
 from convstat.verdict import BudgetResult, Growth, Offender
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def judge(
     reason = None
     if is_open:
         status = "warn" if limit.level == "warn" else "skip"
-        names = ", ".join(dict.fromkeys(f"{item.op} ({item.calls} calls)" for item in uncounted))
+        names = ", ".join(dict.fromkeys(f"{item.op} ({_calls(item)})" for item in uncounted))
         reason = f"the count is incomplete: {names}"
     elif not kept and existing == "warn" and limit.relative is None and _was_no_better(over, limit):
         status = "warn"
@@ -233,6 +233,10 @@ def _of_layer(row: LayerRow, metric: str, pixels: int) -> int | Fraction:
         return Fraction(row.macs, pixels)
     value: int = getattr(row, metric)
     return value
+
+
+def _calls(item: Uncounted) -> str:
+    return f"{item.calls} call{'s' if item.calls != 1 else ''}"
 
 
 def _headroom(value: int | Fraction, bound: int | Fraction, comparison: str) -> int | Fraction:

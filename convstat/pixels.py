@@ -27,6 +27,13 @@ BASES = {
 _BLOCK = re.compile(r"block:(\d{1,6})(?:x(\d{1,6}))?(?:\+(\d{1,6}))?", re.ASCII)
 
 
+def check(per: str) -> None:
+    """Refuse a basis that does not exist, before there is a shape to divide by."""
+    if per not in BASES and not _BLOCK.fullmatch(per):
+        known = ", ".join(BASES)
+        raise UsageError(f"unknown basis '{per}' for MACs/pixel", help=f"--per takes {known}; for example block:128+8")
+
+
 def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]:
     """Give the number of pixels and the words for it; 0 pixels where the tensor has no spatial positions.
 
@@ -45,6 +52,7 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
     >>> pixels("input", (1, 10, 32), (1, 10))
     (32, 'positions of input 10x32 read as C x L')
     """
+    check(per)
     if per == "output":
         return _positions(first_output), _side("output", first_output)
     size = _size(first_input)
@@ -63,10 +71,10 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
         # Each chroma plane has half the width and height, rounded up.
         chroma = -(-height // 2) * -(-width // 2)
         return batch * (height * width + 2 * chroma), f"4:2:0 samples of {size}{note}"
-    if match := _BLOCK.fullmatch(per):
-        return _block(match, first_input)
-    known = ", ".join(BASES)
-    raise UsageError(f"unknown basis '{per}' for MACs/pixel", help=f"--per takes {known}; for example block:128+8")
+    match = _BLOCK.fullmatch(per)
+    if match is None:
+        raise UsageError(f"--per {per} lacks its sizes", help="for example block:128+8")
+    return _block(match, first_input)
 
 
 def _block(match: re.Match[str], first_input: Shape) -> tuple[int, str]:

@@ -264,6 +264,12 @@ def test_an_incomplete_count_never_keeps_a_maximum(text: str, status: str, code:
     assert (status == "skip") == (result.reason == "the count is incomplete: aten::fancy (3 calls)")
 
 
+def test_one_call_that_is_not_counted_is_one_call() -> None:
+    """The number and its noun agree."""
+    result = verdict("macs<=1G", uncounted=(Uncounted("aten::fancy", 1, ("stem",)),))
+    assert "the count is incomplete: aten::fancy (1 call)" == result.reason
+
+
 def test_a_warning_on_an_incomplete_count_stops_nothing() -> None:
     """The level decides what stops a build."""
     result = verdict("macs<=1G", "warn", uncounted=MISSING)

@@ -211,3 +211,40 @@ def test_a_terminated_command_leaves_no_file(tmp_path: Path) -> None:
         started.kill()
         started.communicate()
     assert not [path for path in tmp_path.iterdir() if "out.json" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('format = "tabel"', "unknown format 'tabel'"),
+        ('counters = "ptflop"', "there is no counter 'ptflop'"),
+        ('per = "inptu"', "unknown basis 'inptu' for MACs/pixel"),
+    ],
+)
+def test_a_setting_that_is_refused_where_it_is_used_is_shown_at_its_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    """As one that the reader of the settings refuses itself."""
+    (folder / "convstat.toml").write_text(f"# settings\n{line}\n")
+    code, out, error = call(capsys, "analyze", "tiny.yaml")
+    assert (2, "") == (code, out)
+    assert error.startswith(f"convstat.toml:2:1: error: {message}\n    2 | {line}\n")
+    assert "help: " in error
+
+
+def test_a_format_of_the_environment_that_does_not_exist_is_shown_with_its_variable(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody typed it in this command; an option goes before it."""
+    (folder / "convstat.toml").write_text('format = "table"\n')
+    monkeypatch.setenv("CONVSTAT_FORMAT", "tabel")
+    code, _, error = call(capsys, "check", "tiny.yaml", "--max", "params=1M")
+    assert 2 == code
+    assert error.startswith("error: unknown format 'tabel'\nnote: format is from CONVSTAT_FORMAT\n")
+    assert 0 == call(capsys, "check", "tiny.yaml", "--max", "params=1M", "-f", "csv")[0]
+
+
+def test_a_missing_base_is_explained_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its reason says that there is none."""
+    _, out, _ = call(capsys, "check", "tiny.yaml", "--max-growth", "params=0", "--missing-baseline", "skip")
+    assert "  base   no base is set\n" in out

@@ -132,6 +132,7 @@ def test_unknown_keys_are_errors_with_what_was_meant() -> None:
         ('device = "gpu"', "unknown device 'gpu'"),
         ('dtype = "float8"', "unknown dtype 'float8'"),
         ("per = 1", "per must be a text, not 1"),
+        ('per = "inptu"', "unknown basis 'inptu' for MACs/pixel"),
         ('budget = "params<=5M"', "budget must be a list of texts or of tables, not 'params<=5M'"),
         ("budget = []", "budget is an empty list"),
         ("budget = [3]", "a budget is a text or a table, not 3"),

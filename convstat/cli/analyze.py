@@ -51,6 +51,11 @@ def analyze(
     )  # fmt: skip
     if as_ is not None:
         _refuse_beside_as(counters=counters, predict=predict, strict=strict, mode=mode == "train")
+    elif counters is None and session.config.counters:
+        from convstat.counters import select
+
+        with session.setting("counters"):
+            select(session.config.counters)
     with session.writing(targets, "report") as (outputs, progress):
         reports = [
             convention.express(

@@ -13,6 +13,7 @@ from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
 from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.render.base import DEFAULT_WIDTH, Options
+from convstat.render.formats import RENDERERS
 from convstat.sources import FORMS, resolve
 
 if TYPE_CHECKING:
@@ -120,9 +121,22 @@ class Session:
         )
 
     @contextmanager
+    def setting(self, key: str) -> Iterator[None]:
+        """Say where a setting is from, if what reads it refuses its value."""
+        try:
+            yield
+        except UsageError as error:
+            mark, origin = self.config.marks.get(key), self.config.origins.get(key)
+            notes = () if mark else (f"{key} is from {origin}",)
+            raise ConfigError([replace(d, mark=mark, notes=(*d.notes, *notes)) for d in error.diagnostics]) from None
+
+    @contextmanager
     def writing(self, targets: Sequence[str], kind: str | None = None) -> Iterator[tuple[Outputs, Progress]]:
         """See that all outputs can be written and can say this kind of result, then let the work be done."""
         inputs = [target.partition("#")[0] for target in targets]
+        if self.format is None and self.config.format:
+            with self.setting("format"):
+                RENDERERS.named(self.config.format)
         outputs = Outputs(
             self.format or self.config.format,
             self.outputs,

@@ -163,7 +163,8 @@ def _report_records(report: Report) -> Iterable[Record]:
             "status": None,
         }
     for uncounted in report.uncounted:
-        yield {"row": "uncounted", **lead, "name": uncounted.op, "type": f"{uncounted.calls} calls"}
+        calls = f"{uncounted.calls} call{'s' if uncounted.calls != 1 else ''}"
+        yield {"row": "uncounted", **lead, "name": uncounted.op, "type": calls}
     yield {"row": "total", **lead, **_counts(totals, pixels), **other(totals), "status": report.status}
     for counter in report.counters:
         macs = counter.reported.macs

@@ -77,6 +77,8 @@ def base_fact(base: BaseModel) -> str:
     label = printable(base.label)
     if base.state == "found":
         return label
+    if base.state == "missing" and base.reason:
+        return printable(base.reason)
     words = {"new": "the model is new", "missing": "there is none"}.get(base.state, base.state)
     reason = f": {printable(base.reason)}" if base.reason else ""
     return f"{label}: {words}{reason}" if label else f"{words}{reason}"
