@@ -397,3 +397,14 @@ def test_a_failure_with_help_says_both() -> None:
     """The reason, and what would get an answer."""
     _, row, _ = rows(Fake(_raises(CounterFailure("it cannot", "do it yourself"))))
     assert "it cannot; do it yourself" == row.error
+
+
+def test_a_prediction_that_cannot_be_made_is_told_without_our_names() -> None:
+    """What went wrong in an adapter of another package, and not which class of ours carried it."""
+
+    def broken(trace: Trace) -> Prediction:
+        raise KeyError("x")
+
+    graph = _graph()
+    (row,) = measure(graph, count(graph), (Fake(predict=broken),), predict=True)
+    assert ("failed", "there is no prediction: KeyError: 'x'") == (row.status, row.error)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+from convstat.counters.base import CounterFailure
+
 if TYPE_CHECKING:
     import torch
 
@@ -84,6 +86,12 @@ def device_of(inputs: tuple[Any, ...]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """``ValueError: the first line of its message``."""
+    """``ValueError: the first line of its message``; a failure of a counter is its message alone, which names its own.
+
+    >>> first_line(ValueError("wrong\\nand more")), first_line(CounterFailure("it is broken")), first_line(KeyError())
+    ('ValueError: wrong', 'it is broken', 'KeyError')
+    """
     message = str(error).strip().partition("\n")[0]
+    if isinstance(error, CounterFailure) and message:
+        return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
