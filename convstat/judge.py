@@ -219,7 +219,9 @@ def _matching(report: Report, limit: Limit) -> Sequence[LayerRow]:
         known = [row.name for row in report.layers]
         near = difflib.get_close_matches(names, [*known, *report.groups], n=3, cutoff=0.0)
         help = [f"the nearest names: {', '.join(near)}"]
-    raise _limit_error(limit, f"'{limit.on}' matches no layer of {report.model.name}", *help)
+    raise _limit_error(
+        replace(limit, mark=limit.on_mark or limit.mark), f"'{limit.on}' matches no layer of {report.model.name}", *help
+    )
 
 
 def _limit_error(limit: Limit, message: str, *help: str) -> UsageError:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -71,7 +72,8 @@ def read_table(
             continue
         amount = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
         try:
-            limits.append(make(str(metric), scope, on, COMPARISONS[key], amount, place, level, why, model))
+            limit = make(str(metric), scope, on, COMPARISONS[key], amount, place, level, why, model)
+            limits.append(replace(limit, on_mark=marks.get("on")))
         except LimitError as problem:
             place = marks.get({"metric": "metric", "scope": "per", "on": "on"}.get(problem.part, key), mark)
             problems.append(Diagnostic(str(problem), place, help=problem.help))

@@ -83,6 +83,7 @@ class Limit:
     ``relative`` is ``amount`` where the limit is what may be added to the base, ``percent`` where it is a part of it.
     ``on`` is a pattern of layers as it was written, ``backbone.**%Conv2d``.
     ``model`` is a pattern of the targets that it is for, None for all.
+    ``on_mark`` is where the pattern of layers stands, in a table; ``mark`` is where the limit stands.
     """
 
     metric: str
@@ -96,6 +97,7 @@ class Limit:
     why: str | None = None
     model: str | None = None
     relative: str | None = None
+    on_mark: Mark | None = None
 
     def __str__(self) -> str:
         scope = f"({self.scope})" if self.scope != "total" else ""

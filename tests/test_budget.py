@@ -595,3 +595,13 @@ def test_bytes_are_those_of_the_dtype(spec: Path, dtype: str) -> None:
     size = {"float32": 4, "float16": 2}[dtype]
     check = budget.check(["net.yaml"], exact=[f"weight_bytes={592 * size}B"], dtype=dtype)
     assert "pass" == check.results[0].status
+
+
+def test_a_pattern_of_a_table_that_matches_no_layer_is_shown_where_it_stands() -> None:
+    """At the key on, which is what is wrong, and not at the limit."""
+    entry = config.parse('[[budget]]\nmetric = "params"\non = "haed.**"\nmax = "1k"\n', "convstat.toml").budgets[0]
+    [limit] = limit_tables.read_table(entry.written, entry.mark, entry.marks)
+    with pytest.raises(UsageError) as caught:
+        judge(report(), limit)
+    assert ["convstat.toml:3:1"] == [str(d.mark) for d in caught.value.diagnostics]
+    assert "convstat.toml:4" == limit.where
