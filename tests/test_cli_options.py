@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from convstat.cli.run import run
+from convstat.config import ENVIRONMENT
 from convstat.report import CounterRow, Figures
 
 SPEC = """\
@@ -248,3 +249,11 @@ def test_a_missing_base_is_explained_once(folder: Path, capsys: pytest.CaptureFi
     """Its reason says that there is none."""
     _, out, _ = call(capsys, "check", "tiny.yaml", "--max-growth", "params=0", "--missing-baseline", "skip")
     assert "  base   no base is set\n" in out
+
+
+def test_help_names_the_variables_that_go_before_the_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that no help shows is a hidden setting."""
+    code, out, _ = call(capsys, "check", "--help")
+    assert (0, True, True) == (code, "CONVSTAT_FORMAT" in out, "CONVSTAT_BASE" in out)
+    code, out, _ = call(capsys, "config", "--help")
+    assert (0, True) == (code, all(name in out for name in ENVIRONMENT.values()))

@@ -231,7 +231,8 @@ Format = Annotated[
         "-f",
         "--format",
         metavar="FORMAT",
-        help="table, tree, json, csv, markdown and more: see convstat list formats (default: table).",
+        help="table, tree, json, csv, markdown and more: see convstat list formats (default: table). "
+        "Also CONVSTAT_FORMAT, or format in the settings.",
         rich_help_panel=SHOW,
         autocompletion=complete_format,
     ),
