@@ -21,7 +21,7 @@ run: $(STAMP) $(SCHEMA) compiled ## the main job: the reconciled table of a real
 	@$(BIN)/convstat analyze $(SPEC) --depth 1
 
 test: lint ## lint, types and every test
-	@$(PYTEST) -n $(JOBS) -m "not verify"
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not verify"
 
 lint: $(STAMP) ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -32,7 +32,7 @@ bench: $(STAMP) compiled ## speed and memory, as ratios within one run
 	@$(PYTEST) tests/benchmarks
 
 verify: $(STAMP) ## the long checks: every example on real tensors, whole families of networks
-	@$(PYTEST) -n $(JOBS) -m verify
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m verify
 
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -177,6 +178,34 @@ def test_the_time_limit_holds_beside_the_main_thread() -> None:
     thread.start()
     thread.join(20)
     assert ["over"] == found
+
+
+def test_a_time_limit_beside_the_main_thread_leaves_nothing_to_look_for() -> None:
+    """An exception that is taken back would be looked for at every call, and under a tracer for ever at the first."""
+    code = """
+import sys, threading
+from convstat.counters.time_limit import Overtime, time_limit
+
+def work():
+    with time_limit(20):
+        pass
+    try:
+        with time_limit(0.05):
+            while True:
+                pass
+    except Overtime:
+        print("met")
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+sys.settrace(lambda *_: None)
+(lambda: None)()
+sys.settrace(None)
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "met\ndone\n" == done.stdout
 
 
 def test_the_time_limit_leaves_the_alarm_of_others() -> None:

@@ -7,8 +7,9 @@ Neither can end a single call of compiled code that never returns: both are only
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 DEFAULT_SECONDS = 300
 """How long a peer may take, where nobody says otherwise."""
@@ -36,7 +37,6 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
     import signal
-    import threading
 
     is_main = threading.current_thread() is threading.main_thread()
     with _alarm(seconds) if is_main and hasattr(signal, "setitimer") else _exception_from_aside(seconds):
@@ -67,14 +67,14 @@ def _alarm(seconds: float) -> Iterator[None]:
 @contextmanager
 def _exception_from_aside(seconds: float) -> Iterator[None]:
     import ctypes
-    import threading
 
     thread = ctypes.c_ulong(threading.get_ident())
-    done = threading.Event()
+    done, told = threading.Event(), threading.Event()
 
     def watch() -> None:
         wait = seconds
         while not done.wait(wait):
+            told.set()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(Overtime))
             wait = AGAIN
 
@@ -83,7 +83,28 @@ def _exception_from_aside(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
-        watcher.join()
-        # One that was set and not met yet would come up anywhere.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
+        _stop(watcher, done)
+        if told.is_set():
+            _meet()
+
+
+def _stop(watcher: threading.Thread, done: threading.Event) -> None:
+    """End the watcher, whenever its exception comes up."""
+    while True:
+        try:
+            done.set()
+            watcher.join()
+            return
+        except Overtime:
+            continue
+
+
+def _meet() -> None:
+    """Let an exception come up here that was set and not met, and would come up anywhere else.
+
+    To take it back is not enough: CPython 3.11 would go on looking for it at every call of a function, in all threads,
+    and for ever at the first one under a tracer.
+    """
+    with suppress(Overtime):
+        for _ in range(1000):
+            pass

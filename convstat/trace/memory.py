@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-MOST = 100_000
+MOST = 20_000
 """Answers that are kept; a network of a thousand layers asks some hundred different questions."""
 
 _META = torch.device("meta")
