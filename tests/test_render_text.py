@@ -83,7 +83,8 @@ def test_a_shortened_name_fits_and_keeps_both_ends(text: str, width: int) -> Non
     assert cells(short) <= width
     if cells(text) <= width:
         assert text == short
-    elif width >= 5 and text.isascii():
+    elif width >= 5 and text.isascii() and "\\" not in text:
+        # What stands for an odd character is kept whole or left out.
         assert short[0] == text[0]
         assert short[-1] == text[-1]
 

@@ -107,7 +107,6 @@ COMMANDS = (
     (["--version"], "convstat "),
     (["--help"], "Usage"),
     (["check", "--help"], "--max-growth"),
-    (["--show-completion", "bash"], "complete"),
     (["analyze", SPEC], "568,740,352"),
     (["analyze", SPEC, "alpha=0.5", "--counters", "none", "-f", "json"], '"macs": 149497088'),
     (["analyze", "Conv2d(4, 8, kernel_size=3)", "--input", "4x64x64", "--counters", "none", "-f", "csv"], "1107072"),
