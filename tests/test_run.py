@@ -15,6 +15,7 @@ from torch import nn
 
 from convstat import modules
 from convstat.errors import ConvstatError, SourceError
+from convstat.patches import limits
 from convstat.report import Report
 from convstat.sources import entry
 from convstat.sources.recipe import Recipe
@@ -301,11 +302,12 @@ def test_the_limits_are_far_above_what_models_are() -> None:
     assert 256 * 61 * 3 < bounds.MAX_PARAMETERS / 2
 
 
-def test_memory_is_limited_for_as_long_as_it_is_said() -> None:
+def test_memory_is_limited_for_as_long_as_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within, an allocation beyond the limit fails; outside, the limit is what it was."""
     resource = pytest.importorskip("resource")
     if bounds._data_bytes() is None:
         pytest.skip("this system does not tell how much a process uses")
+    monkeypatch.setattr(limits, "_owned", [True])
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with bounds.limited_memory(2**28), pytest.raises(MemoryError):
         bytearray(2**30)

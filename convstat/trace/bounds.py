@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from convstat.patches.limits import data_limit, is_owned
 from convstat.sources.recipe import EndlessError, TooLargeError, text_of
 
 MAX_KERNELS = 250_000
@@ -73,22 +74,15 @@ def room() -> int | None:
 def limited_memory(most: int | None = MEMORY_WITHOUT_WEIGHTS) -> Iterator[None]:
     """Let allocations beyond so many more bytes fail with an exception, before the system ends the process.
 
-    What counts is memory that can be written to (``RLIMIT_DATA``): address space that a GPU's driver reserves does not.
-    Does nothing with None, and where the system has no such limit.
+    What counts is memory that can be written to: address space that a GPU's driver reserves does not.
+    Does nothing with None, in a process that is not convstat's own, and where the system has no such limit.
     """
-    used = _data_bytes()
+    used = _data_bytes() if most is not None and is_owned() else None
     if most is None or used is None:
         yield
         return
-    import resource
-
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    limits = [used + most, *(limit for limit in before if limit != resource.RLIM_INFINITY)]
-    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), before[1]))
-    try:
+    with data_limit(used + most):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _data_bytes() -> int | None:

@@ -1,0 +1,1 @@
+"""The one room for whatever replaces something in the process for a while, and puts it back."""
