@@ -394,28 +394,87 @@ def test_deformable_convolutions_cost_their_product_and_their_sampling() -> None
     assert "elementwise" not in cost.other
 
 
-@settings(max_examples=20)
-@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from(["bilinear", "bicubic"]), st.booleans())
-def test_an_antialiased_resize_reads_the_elements_that_matter(size: int, out: int, mode: str, aligned: bool) -> None:
-    """Along one dimension the reads bound the elements on which the output really depends, and no window is empty."""
-    source = T(1, 1, 1, size, requires_grad=True)
-    resized = F.interpolate(source, (1, out), mode=mode, antialias=True, align_corners=aligned)
-    depends = 0
-    for position in range(out):
-        (gradient,) = torch.autograd.grad(resized[0, 0, 0, position], source, retain_graph=True)
-        depends += int((gradient != 0).sum())
-    (call,) = (
-        call
-        for call in kernels_of(
-            lambda: F.interpolate(source, (1, out), mode=mode, antialias=True, align_corners=aligned)
-        )
-        if "aa" in call.op
-    )
-    cost = kernels.price(call)
+# Antialiased resizing: what torch reads is seen on NaN, which no weight removes.
+
+
+def windows_of_torch(mode: str, length: int, out: int, aligned: bool, dtype: torch.dtype, factor: float | None) -> int:
+    """The elements in all windows along one dimension: column i of image i is NaN, and marks the windows it is in.
+
+    The other dimension keeps its size, and is left alone.
+    """
+    images = torch.zeros(length, 1, 1, length, dtype=dtype)
+    images[range(length), 0, 0, range(length)] = torch.nan
+    wanted: dict[str, Any] = {"size": (1, out)} if factor is None else {"scale_factor": (1.0, factor)}
+    resized = F.interpolate(images, **wanted, mode=mode, align_corners=aligned, antialias=True)
+    assert (length, 1, 1, out) == resized.shape
+    return int(resized.isnan().sum())
+
+
+def windows_of_convstat(
+    mode: str, length: int, out: int, aligned: bool, dtype: torch.dtype, factor: float | None
+) -> int:
+    """The same from the rule, for a row of elements."""
+    described = str(dtype).removeprefix("torch.")
+    source, name = TensorInfo((1, 1, 1, length), described), f"aten._upsample_{mode}2d_aa"
+    cost = kernels.price(library_call(name, source, (1, out), aligned, 1.0, factor, output=(1, 1, 1, out)))
     assert cost is not None
-    # The other dimension, of size 1, reads one element for each of the output's.
-    reads = cost.other["resize"] - out
-    assert max(out, depends) <= reads <= out * size
+    return cost.other["resize"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_an_antialiased_resize_reads_what_torch_reads(mode: str, aligned: bool, dtype: torch.dtype) -> None:
+    """Every size up to 64 to every other, edges that fall between two elements included."""
+    differ = [
+        (length, out)
+        for length in range(1, 65)
+        for out in range(1, 65)
+        if windows_of_torch(mode, length, out, aligned, dtype, None)
+        != windows_of_convstat(mode, length, out, aligned, dtype, None)
+    ]
+    assert [] == differ
+
+
+@given(st.integers(4, 96), st.floats(0.26, 3), st.sampled_from(["bilinear", "bicubic"]))
+def test_an_antialiased_resize_by_a_factor_reads_what_torch_reads(length: int, factor: float, mode: str) -> None:
+    """The scale is then that of the factor, not of the sizes."""
+    case = (mode, length, int(length * factor), False, torch.float32, factor)
+    assert windows_of_torch(*case) == windows_of_convstat(*case)
+
+
+def test_an_antialiased_resize_of_a_window_edge_that_single_precision_moves() -> None:
+    """11 to 7, bicubic: the edge of a window is 6.0 in single precision, and less in double."""
+    windows = [windows_of_convstat("bicubic", 11, 7, False, dtype, None) for dtype in (torch.float32, torch.float64)]
+    assert windows[0] == windows[1] + 1
+
+
+def test_an_antialiased_resize_is_traced_with_its_precision_and_its_factor() -> None:
+    """Over whole images: 6 planes, the width first, then the height of what that made."""
+    image = torch.zeros(2, 3, 13, 11, dtype=torch.float64, device="meta")
+    for arguments, out, factors in (
+        ({"size": (5, 7)}, (5, 7), (None, None)),
+        ({"scale_factor": (0.41, 0.67)}, (5, 7), (0.41, 0.67)),
+    ):
+        across = windows_of_torch("bicubic", 11, out[1], False, torch.float64, factors[1])
+        down = windows_of_torch("bicubic", 13, out[0], False, torch.float64, factors[0])
+        cost = cost_of(lambda given=arguments: F.interpolate(image, **given, mode="bicubic", antialias=True))
+        assert Cost(0, {"resize": 2 * 3 * (13 * across + 7 * down)}) == cost
+
+
+def test_an_antialiased_resize_leaves_alone_what_keeps_its_size() -> None:
+    """A NaN then reaches no neighbour along that dimension, though two windows of bilinear would hold it."""
+    image = torch.zeros(1, 1, 5, 6)
+    image[..., 2, 3] = torch.nan
+    assert Cost(0, {"resize": 5 * 6}) == cost_of(lambda: F.interpolate(image, (5, 6), mode="bicubic", antialias=True))
+    for size, reads in (
+        ((5, 3), 5 * windows_of_torch("bicubic", 6, 3, False, torch.float32, None)),
+        ((2, 6), 6 * windows_of_torch("bicubic", 5, 2, False, torch.float32, None)),
+    ):
+        resized = F.interpolate(image, size, mode="bicubic", antialias=True).isnan()[0, 0]
+        assert 1 == int(resized.any(0).sum() if size[1] == 6 else resized.any(1).sum())
+        cost = cost_of(lambda size=size: F.interpolate(image, size, mode="bicubic", antialias=True))
+        assert Cost(0, {"resize": reads}) == cost
 
 
 # What is not known.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from math import prod
+from collections.abc import Callable
+from ctypes import c_float
+from math import ceil, prod
 
 from convstat.formulas.pool import adaptive_reads
 from convstat.formulas.resize import TAPS
 from convstat.kernels.base import (
     Rule,
     argument,
+    first_input,
     output,
     per_input,
     per_output,
@@ -50,25 +53,54 @@ def antialiased(reach: int) -> Rule:
 
     ``reach`` is how far the filter spans without shrinking: 2 elements for bilinear, 4 for bicubic.
     Where it shrinks, the filter grows with the scale; windows are cut at the borders.
+    A dimension that keeps its size is left alone; where both do, the result is a copy.
     """
 
-    def reads(size: int, out: int, align_corners: bool) -> int:
-        scale = ((size - 1) / (out - 1) if out > 1 else 0.0) if align_corners else size / out
-        support = reach / 2 * max(scale, 1.0)
-        total = 0
-        for position in range(out):
-            center = scale * (position + 0.5)
-            total += min(int(center + support + 0.5), size) - max(int(center - support + 0.5), 0)
-        return total
-
     def rule(call: KernelCall) -> Cost:
-        *planes, height, width = shape(call.args[0])
+        source = first_input(call)
+        *planes, height, width = shape(source)
         out_height, out_width = output(call).shape[-2:]
         aligned = bool(argument(call, 2, "align_corners"))
-        rows = height * reads(width, out_width, aligned) + out_width * reads(height, out_height, aligned)
-        return Cost(0, {"resize": prod(planes) * rows})
+        down, across = argument(call, 3, "scales_h"), argument(call, 4, "scales_w")
+        # The weights of 8-bit images are made in double precision, those of others in their own.
+        rounded = single if source.dtype == "float32" else float
+        reads = 0
+        if width != out_width:
+            reads += height * _windows(width, out_width, reach, across, aligned, rounded)
+        if height != out_height:
+            reads += out_width * _windows(height, out_height, reach, down, aligned, rounded)
+        return Cost(0, {"resize": prod(planes) * (reads or height * width)})
 
     return rule
+
+
+def single(value: float) -> float:
+    """The nearest number in single precision."""
+    return c_float(value).value
+
+
+def _windows(
+    size: int, out: int, reach: int, factor: float | None, aligned: bool, rounded: Callable[[float], float]
+) -> int:
+    """The elements in all windows of an antialiased interpolation along one dimension.
+
+    ``factor`` is the scale factor, where the user gave one. Each step is rounded as in torch, where an edge
+    between two elements can fall to either: ``HelperInterpBase`` in aten/src/ATen/native/cpu/UpSampleKernel.cpp,
+    ``area_pixel_compute_scale`` in aten/src/ATen/native/UpSample.h.
+    """
+    if aligned:
+        scale = rounded((size - 1) / (out - 1)) if out > 1 else 0.0
+    else:
+        scale = rounded(1 / factor if factor else size / out)
+    support = rounded(reach / 2 * max(scale, 1.0))
+    longest = 2 * ceil(support) + 1
+    total = 0
+    for position in range(out):
+        center = rounded(scale * (position + 0.5))
+        first = max(int(rounded(center - support) + 0.5), 0)
+        last = min(int(rounded(center + support) + 0.5), size)
+        total += min(max(last - first, 0), longest)
+    return total
 
 
 def grid_sample(call: KernelCall) -> Cost:
