@@ -43,6 +43,34 @@ class _Doubled(torch.autograd.Function):
         return gradients
 
 
+class _Passed(torch.autograd.Function):
+    """Returns what it is given, of which torch makes a view; the newer form, without a context."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, factor: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+        return x, x @ x.mT * factor
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        return gradients[0], None
+
+
+class _Nested(torch.autograd.Function):
+    """Calls the forward pass of another by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return _Doubled.forward(ctx, x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        return gradients
+
+
 @torch.jit.script
 def _scripted(x: torch.Tensor) -> torch.Tensor:
     return x @ x.mT * 2
@@ -222,6 +250,11 @@ JIT: dict[str, Probe] = {
     "packed GRU": (lambda: Calls(_packed, nn.GRU(8, 12, batch_first=True)), ((2, 5, 8),)),
     # Functions with a backward pass of their own, other threads, other holders.
     "own backward pass": on(IMAGE)(_Doubled.apply),
+    "own backward pass, looked up at the call": on(IMAGE)(lambda x: _Doubled.apply(x * 2) * 3),
+    "own backward pass, the input returned": on(IMAGE)(lambda x: _Passed.apply(x * 2)[0] @ x.mT),
+    "own backward pass, the input returned alone": on(IMAGE)(lambda x: _Passed.apply(x, 2.0)[0]),
+    "own backward pass, both returned": on(IMAGE)(_Passed.apply),
+    "own backward pass, another's by hand": on(IMAGE)(lambda x: _Nested.apply(x * 2) @ x),
     "own backward pass, not used": on(IMAGE)(lambda x: (_Doubled.apply(x * 2), x)[1]),
     "checkpoint": (
         lambda: Calls(lambda m, x: checkpoint(m.m0, x, use_reentrant=True), nn.Conv2d(8, 4, 1)),

@@ -206,8 +206,8 @@ def test_nothing_is_left_of_recording_operators(how: str) -> None:
             F.has_torch_function_unary,
             torch.overrides.has_torch_function,
             vars(nn.Module)["__call__"],
-            vars(torch.autograd.Function)["apply"].__func__.__code__,
-            "_convstat_applied" in vars(torch.autograd.function),
+            vars(torch.autograd.Function)["apply"],
+            "__getattribute__" in vars(torch.autograd.function.FunctionMeta),
             torch._C._len_torch_function_stack(),
             torch.is_grad_enabled(),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FunctionType
+from functools import wraps
 from typing import Any
 
 import torch
@@ -57,27 +57,33 @@ def calling(kind: Any, call: Callable[[Any], Any]) -> Iterator[None]:
 
 @contextmanager
 def applying_functions(apply: Callable[..., Any]) -> Iterator[None]:
-    """Call ``apply(original, cls, args, kwargs)`` where ``cls.apply`` of a ``torch.autograd.Function`` is called.
+    """Call ``apply(forward, context, args)`` where a ``torch.autograd.Function`` is applied.
 
-    The code of the method is replaced, and not the method: who stored ``cls.apply`` before is seen too.
+    ``context`` is empty for a function with a ``setup_context`` of its own. Its ``apply`` cannot be replaced: from
+    torch 2.14 on it is written in C++, and who stored ``cls.apply`` before would not be seen. It looks up ``forward``
+    in the class each time, so that is handed out in another form.
     """
-    method: Any = vars(torch.autograd.Function)["apply"].__func__
-    code = method.__code__
-    original = FunctionType(code, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
+    from torch.autograd.function import FunctionMeta, _SingleLevelFunction
 
-    def applied(cls: Any, args: Any, kwargs: Any) -> Any:
-        return apply(original, cls, args, kwargs)
+    without_setup = _SingleLevelFunction.setup_context
 
-    with replaced(sys.modules[method.__module__], _convstat_applied=applied):
-        method.__code__ = vars(_Host)["apply"].__code__
-        try:
-            yield
-        finally:
-            method.__code__ = code
+    def get(cls: Any, name: str) -> Any:
+        found = type.__getattribute__(cls, name)
+        if name != "forward":
+            return found
 
+        @wraps(found)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            has_setup = cls.setup_context is not without_setup
+            if not has_setup and not (args and getattr(type(args[0]), "_forward_cls", None) is cls):
+                return found(*args, **kwargs)  # called by hand, with the context of another function
+            context, rest = (args[:0], args) if has_setup else (args[:1], args[1:])
+            return apply(found, context, rest)
 
-class _Host:
-    # Made in a class, so that its code refers to as many cells as that of the method, which calls super().
-    def apply(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        __class__  # type: ignore[name-defined]  # noqa: B018
-        return _convstat_applied(cls, args, kwargs)  # type: ignore[name-defined]  # noqa: F821
+        return forward
+
+    setattr(FunctionMeta, "__getattribute__", get)  # noqa: B010 - mypy takes an assignment for a mistake
+    try:
+        yield
+    finally:
+        delattr(FunctionMeta, "__getattribute__")

@@ -134,6 +134,7 @@ class _Recorder(TorchFunctionMode):
                 raise PredictedFailure(f"{_NO_TENSOR} Got {type(value).__name__}")
         self.known = {id(tensor): tensor for tensor in (*state, *tree_leaves(inputs))}
         self.made: dict[int, tuple[int, Any]] = {}
+        self.passed: dict[int, torch.Tensor] = {}
         self.marked: list[torch.Tensor] = []
 
     # Where values come from.
@@ -152,6 +153,8 @@ class _Recorder(TorchFunctionMode):
         entry = vars(tensor).get(_MARK)
         if entry is not None and entry[0] is self:
             return entry[1], entry[2]
+        if self.passed and (passed := self.passed.get(storage_of(tensor))) is not None:
+            return self._origin(passed)
         return _FROM_OUTSIDE, _OUTSIDE
 
     def has(self, tensor: torch.Tensor) -> bool:
@@ -272,18 +275,21 @@ class _Recorder(TorchFunctionMode):
         self.nodes.append(_Node((op, values, {}, result, layer), reads, of_sizes=True))
         return traced(result, place, self)
 
-    def _apply(self, original: Any, cls: Any, args: Any, kwargs: Any) -> Any:
+    def _apply(self, forward: Any, context: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
         """A function with a backward pass of its own is one node, whatever it calls."""
         with torch._C.DisableTorchFunction():
-            before = self._reads((args, kwargs))
+            before = self._reads(args)
         inner, self.in_kernel = self.in_kernel, True
         try:
             with _Inside(self, {id(tensor) for tensor in before[0]}):
-                result = original(cls, *args, **kwargs)
+                result = forward(*context, *args)
         finally:
             self.in_kernel = inner
         with torch._C.DisableTorchFunction():
-            place = self._add("PythonOp", args, kwargs, result, before)
+            place = self._add("PythonOp", args, {}, result, before)
+            # What it returns as it was given is handed on as a view, which is made when this has returned.
+            results = {id(tensor) for tensor in tree_leaves(result)}
+            self.passed.update((storage_of(tensor), tensor) for tensor in before[0] if id(tensor) in results)
         self.nodes[place].side_effect = True
         return result
 
@@ -336,7 +342,7 @@ class _Recorder(TorchFunctionMode):
         """Take the marks off what is not ours, and let go of the model: a size may live on in somebody's cache."""
         for tensor in self.marked:
             vars(tensor).pop(_MARK, None)
-        for held in (self.nodes, self.known, self.made, self.marked, self.table.modules):
+        for held in (self.nodes, self.known, self.made, self.passed, self.marked, self.table.modules):
             held.clear()
 
     # What the outputs depend on.
