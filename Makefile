@@ -10,6 +10,9 @@ STAMP   := $(VENV)/.installed
 SCHEMA  := .convstat/spec.schema.json
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST  := $(BIN)/python -m pytest
+ifndef SEED
+SEED    := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint bench verify golden compiled zoo-names clean
@@ -31,8 +34,10 @@ lint: $(STAMP) ## ruff and mypy
 bench: $(STAMP) compiled ## speed and memory, as ratios within one run
 	@$(PYTEST) tests/benchmarks
 
-verify: $(STAMP) ## the long checks: every example on real tensors, whole families of networks
-	@$(PYTEST) -n $(JOBS) --dist worksteal -m verify
+# `make test` draws the same examples each time; here they are others, unless SEED says which.
+verify: $(STAMP) ## the long checks: examples on real tensors, whole families of networks, other random cases (SEED=...)
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "verify or hypothesis" \
+		--hypothesis-profile random --hypothesis-seed $(SEED)
 
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden

@@ -23,8 +23,13 @@ for name in QUIET:
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TERM"] = "dumb"
 
-settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("default")
+# The same examples wherever the tests run, so what one sees another can repeat; `make verify` draws others each time.
+settings.register_profile(
+    "same", derandomize=True, database=None, deadline=None, max_examples=50, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.register_profile("random", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,8 +57,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print a line for each counter: on how many networks it said what was predicted."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print a line for each counter: on how many networks it said what was predicted; and how to draw again."""
+    if (drawn := config.getoption("--hypothesis-seed")) is not None:
+        terminalreporter.write_line(f"the examples were drawn with seed {drawn}; again: make verify SEED={drawn}")
     found: dict[str, list[bool]] = {}
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
         for key, pairs in getattr(report, "user_properties", ()):

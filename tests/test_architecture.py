@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "docs", "collection", "patches"),
+    ("errors", "units", "docs", "examples", "collection", "patches"),
     ("formulas", "axes", "limits", "limit_tables"),
     ("graph",),
     ("layers", "report"),

@@ -35,6 +35,9 @@ PARAMS = 8 * 4 * 9 + (16 * 8 + 16)
 MACS = 8 * 4 * 9 * 64 + 16 * 8 * 64
 
 
+ROOT = Path(__file__).resolve().parent.parent
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder with a spec, as the working directory of commands."""
@@ -403,17 +406,61 @@ def test_the_list_of_layers_is_the_table_of_layers(folder: Path, capsys: pytest.
     assert list(KINDS) == [entry["name"] for entry in json.loads(document)]
 
 
-def test_example_specs_are_listed_where_they_are(
+def test_the_examples_are_listed_wherever_one_is(
     root: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the repository there are some; elsewhere the message says where they would be."""
-    code, _, error = call(capsys, "list", "configs")
+    """All of configs/ by name; one's own specs in configs/ stand beside them, by their path."""
+    expected = sorted(path.stem for path in (root / "configs").glob("*.yaml"))
+    assert "resnet50" in expected
+    for place in (folder, root):
+        monkeypatch.chdir(place)
+        code, document, _ = call(capsys, "list", "configs", "-f", "json")
+        entries = json.loads(document)
+        assert (0, expected) == (code, [entry["name"] for entry in entries])
+        assert all(entry["about"] for entry in entries)
+    monkeypatch.chdir(folder)
+    (folder / "configs").mkdir()
+    (folder / "configs" / "mine.yml").write_text("# Mine. And more.\nconvstat: 1\n", encoding="utf-8")
+    code, document, _ = call(capsys, "list", "configs", "-f", "json")
+    assert {"name": "configs/mine.yml", "about": "Mine"} == json.loads(document)[-1]
+    assert len(expected) + 1 == len(json.loads(document))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").glob("*.yaml")))
+def test_init_writes_every_example(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """As it is, but for the line that points editors to a schema in the clone; it counts the same."""
+    assert (0, "") == call(capsys, "init", "--from", name)[:2]
+    shipped = ROOT / "configs" / f"{name}.yaml"
+    first, rest = shipped.read_text(encoding="utf-8").split("\n", 1)
+    assert first.startswith("# yaml-language-server")
+    assert rest == (folder / f"{name}.yaml").read_text(encoding="utf-8")
+    totals = [
+        json.loads(call(capsys, "analyze", str(path), "--counters", "none", "-f", "json")[1])["totals"]
+        for path in (shipped, f"{name}.yaml")
+    ]
+    assert totals[0] == totals[1]
+
+
+def test_init_writes_an_example_under_any_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The path in a clone names it too; a file that exists is left alone; a wrong name is told."""
+    assert 0 == call(capsys, "init", "mine.yaml", "--from", "configs/conv2d.yaml")[0]
+    assert (folder / "mine.yaml").read_text() == call(capsys, "init", "-", "--from", "conv2d")[1]
+    code, _, error = call(capsys, "init", "mine.yaml", "--from", "unet")
+    assert (2, "error: 'mine.yaml' exists already, and is left as it is\nhelp: name another file\n") == (code, error)
+    code, _, error = call(capsys, "init", "--from", "resnet5")
+    assert (2, "error: there is no example 'resnet5'\nhelp: did you mean 'resnet50'?\n") == (
+        code,
+        error.replace("help: see: convstat list configs\n", ""),
+    )
+    code, _, error = call(capsys, "init", "--from", "unet", "-t", "plain")
+    assert (2, True) == (code, "--template and --from" in error)
+
+
+def test_an_example_that_is_not_there_is_offered(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the documentation counts in a clone, somebody else can have too."""
+    code, _, error = call(capsys, "analyze", "configs/resnet50.yaml")
     assert 2 == code
-    assert "configs/ of the repository" in error
-    monkeypatch.chdir(root)
-    code, out, _ = call(capsys, "list", "configs")
-    assert 0 == code
-    assert "configs/resnet50.yaml" in out
+    assert "error: no file configs/resnet50.yaml\nhelp: convstat init --from resnet50 writes" in error
 
 
 @pytest.mark.parametrize(("template", "variant"), [("plain", "wide"), ("residual", "deep"), ("mobile", "half")])

@@ -92,7 +92,7 @@ COMMANDS: Mapping[str, Entry] = {
     "list": Entry("listings:list_", LOOK, ("convstat list layers", "convstat list zoo resnet")),
     "docs": Entry("project:docs", LOOK, ("convstat docs spec",)),
     "hook": Entry("hook:hook", PROJECT, ("convstat hook configs/*.yaml    (what pre-commit runs)",)),
-    "init": Entry("project:init", PROJECT, ("convstat init net.yaml",)),
+    "init": Entry("project:init", PROJECT, ("convstat init net.yaml", "convstat init --from resnet50")),
     "baseline": Entry(
         "baseline:baseline",
         PROJECT,

@@ -11,7 +11,7 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 FOLDER = "configs"
-"""Where ``list configs`` looks: the examples are part of the repository and not of the installed package."""
+"""Where ``list configs`` looks for specs in the working directory, besides the examples that come with convstat."""
 
 if TYPE_CHECKING:
     from convstat.layers import Layer
@@ -108,32 +108,16 @@ def metrics() -> tuple[Entry, ...]:
 
 
 def configs() -> tuple[Entry, ...]:
-    """The specs in the folder ``configs`` of the working directory, each with its first line of words."""
+    """The examples that come with convstat, by name, and other specs in ``configs/`` of the working directory."""
     from pathlib import Path
 
-    from convstat.errors import UsageError
+    from convstat import examples
 
+    shipped = examples.files()
     folder = Path(FOLDER)
-    paths = sorted(folder.glob("*.y*ml")) if folder.is_dir() else []
-    if not paths:
-        raise UsageError(
-            f"there are no specs in the folder '{FOLDER}' of the working directory",
-            help="the examples are in configs/ of the repository; convstat init writes a spec to start from",
-        )
-    return tuple({"name": str(path), "about": _first_words(path)} for path in paths)
-
-
-def _first_words(path: Any) -> str:
-    """Give the first sentence of the comment that a spec starts with."""
-    words: list[str] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        text = line.lstrip("#").strip()
-        if not line.startswith("#") or (words and not text):
-            break
-        if text and not text.startswith("yaml-language-server"):
-            words.append(text)
-    sentence, _, _ = " ".join(words).partition(". ")
-    return sentence.rstrip(".:")
+    known = {path.resolve() for path in shipped.values()}
+    own = {str(path): path for path in sorted(folder.glob("*.y*ml")) if path.resolve() not in known}
+    return tuple({"name": name, "about": examples.about(path)} for name, path in (shipped | own).items())
 
 
 def zoo() -> tuple[Entry, ...]:
@@ -175,7 +159,7 @@ LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
     "counters": (counters, "counters", None),
     "formats": (formats, "formats", None),
     "metrics": (metrics, "metrics of budgets", None),
-    "configs": (configs, "specs in configs/", None),
+    "configs": (configs, "examples (convstat init --from NAME writes one)", None),
     "zoo": (zoo, "models in zoos", "zoo"),
 }
 """What can be listed."""

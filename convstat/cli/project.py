@@ -10,58 +10,94 @@ import typer
 import convstat
 from convstat.cli import options as o
 from convstat.errors import ExitCode
-
-STARTERS = ("plain", "residual", "mobile")
-"""The networks that ``convstat init`` writes, by name."""
+from convstat.examples import STARTERS
 
 SCHEMAS = ("spec", "report", "config")
 
 
+def _complete_examples(incomplete: str) -> list[str]:
+    from convstat import examples
+
+    return [name for name in examples.files() if name.startswith(incomplete)]
+
+
 def init(
     path: Annotated[
-        str, typer.Argument(metavar="[PATH]", help="The file to write; - prints it.", show_default=True)
-    ] = "net.yaml",
+        str | None,
+        typer.Argument(metavar="PATH", help="The file to write: net.yaml, or NAME.yaml with --from NAME; - prints it."),
+    ] = None,
     template: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--template",
             "-t",
             metavar="|".join(STARTERS),
-            help="plain: a chain. residual: blocks with shortcuts. mobile: depthwise separable and inverted residual.",
+            help="plain (the default): a chain. residual: blocks with shortcuts."
+            " mobile: depthwise separable and inverted residual.",
             autocompletion=o.complete_words(*STARTERS),
         ),
-    ] = "plain",
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME",
+            help="One of the examples instead, such as resnet50; convstat list configs names them.",
+            autocompletion=_complete_examples,
+        ),
+    ] = None,
 ) -> int:
     """Write a spec to start from.
 
     A file that exists is left as it is.
     """
     from convstat.cli.run import show_problems
-    from convstat.errors import Diagnostic, OutputError, UsageError, did_you_mean
+    from convstat.errors import Diagnostic, OutputError, UsageError
     from convstat.render.console import standard_output
     from convstat.render.expansion import scalar
 
-    if template not in STARTERS:
-        raise UsageError(
-            f"there is no template '{template}'",
-            help=(*did_you_mean(template, STARTERS), f"there are {', '.join(STARTERS)}"),
-        )
-    text = (Path(convstat.__file__).parent / "spec" / "starters" / f"{template}.yaml").read_text(encoding="utf-8")
+    if template is not None and example is not None:
+        raise UsageError("--template and --from both say what to write", help="name one of them")
+    text, usual = _text(template, example)
+    path = usual if path is None else path
     if path == "-":
         standard_output().write(text)
         return ExitCode.OK
     if not path.endswith((".yaml", ".yml")):
         raise OutputError(f"'{path}' does not end in .yaml", help=f"convstat init {path}.yaml")
+    if example is None:
+        text = text.replace("name: net\n", f"name: {scalar(Path(path).stem)}\n").replace("net.yaml", Path(path).name)
     try:
         with open(path, "x", encoding="utf-8") as stream:
-            named = text.replace("name: net\n", f"name: {scalar(Path(path).stem)}\n")
-            stream.write(named.replace("net.yaml", Path(path).name))
+            stream.write(text)
     except FileExistsError:
         raise OutputError(f"'{path}' exists already, and is left as it is", help="name another file") from None
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
     show_problems([Diagnostic(f"{path} is written", severity="note", help=(f"convstat analyze {path}",))])
     return ExitCode.OK
+
+
+def _text(template: str | None, example: str | None) -> tuple[str, str]:
+    """What to write, and the file that it goes to where none is named."""
+    from convstat import examples
+    from convstat.errors import UsageError, did_you_mean
+
+    if example is not None:
+        known = examples.files()
+        name = example.removeprefix("configs/").removesuffix(".yaml")
+        if name not in known:
+            raise UsageError(
+                f"there is no example '{example}'", help=(*did_you_mean(name, known), "see: convstat list configs")
+            )
+        return examples.example(name), f"{name}.yaml"
+    template = STARTERS[0] if template is None else template
+    if template not in STARTERS:
+        raise UsageError(
+            f"there is no template '{template}'",
+            help=(*did_you_mean(template, STARTERS), f"there are {', '.join(STARTERS)}"),
+        )
+    return examples.starter(template), "net.yaml"
 
 
 def schema(

@@ -24,7 +24,8 @@ def read(path: str) -> Spec:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise SpecError(f"no file {path}", help=did_you_mean(path, _nearby(file))) from None
+        near = did_you_mean(path, _nearby(file))
+        raise SpecError(f"no file {path}", help=near or _shipped(file)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"cannot read {path}: {reason}") from None
@@ -73,6 +74,15 @@ def _nearby(file: Path) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def _shipped(file: Path) -> tuple[str, ...]:
+    """How to come by a file that is one of the examples."""
+    from convstat import examples
+
+    if file.stem not in examples.files():
+        return ()
+    return (f"convstat init --from {file.stem} writes the example {file.name}",)
 
 
 def _first(names: list[str]) -> tuple[str, ...]:
