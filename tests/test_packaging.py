@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,3 +75,16 @@ def test_an_installed_wheel_lists_and_writes_the_examples(built: Path, tmp_path:
     convstat("init", "--from", "resnet50")
     (report,) = [json.loads(convstat("analyze", "resnet50.yaml", "--counters", "none", "-f", "json"))]
     assert 25_557_032 == report["totals"]["params"]
+
+
+def test_no_hint_takes_convstat_for_a_package_in_an_index(root: Path) -> None:
+    """It is installed from a path or from git; what it needs besides is named as itself, and not as an extra of it."""
+    pages = [root / "README.md", *(root / ".github").rglob("*.*"), *(root / ".ci").iterdir()]
+    pages += [path for ending in ("py", "md", "yaml") for path in (root / "convstat").rglob(f"*.{ending}")]
+    hints = [
+        (page.relative_to(root), hint)
+        for page in pages
+        for hint in re.findall(r"pip install[^`\n&|;]*", page.read_text(encoding="utf-8"))
+    ]
+    assert len(hints) > 20
+    assert [] == [(page, hint) for page, hint in hints if re.search(r"(?<![\w/.-])convstat(?![\w/-])", hint)]

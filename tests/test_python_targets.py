@@ -322,4 +322,4 @@ def test_timm_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[str])
     code, out, error = call(capsys, "analyze", "timm/resnet18_", "--counters", "none")
     assert (2, "") == (code, out)
     assert "timm is not installed" in error or "timm has no model 'resnet18_'" in error
-    assert "convstat[zoo]" in error or "did you mean 'resnet18" in error
+    assert "pip install timm" in error or "did you mean 'resnet18" in error

@@ -267,7 +267,7 @@ def _importing(zoo: str) -> Iterator[None]:
             yield
     except ImportError as error:
         if error.name is not None and error.name.partition(".")[0] == zoo:
-            raise SourceError(f"{zoo} is not installed", help="pip install 'convstat[zoo]'") from None
+            raise SourceError(f"{zoo} is not installed", help=f"pip install {zoo}") from None
         raise SourceError(f"{zoo} does not import: {error}") from None
     except RuntimeError as error:
         raise SourceError(

@@ -58,10 +58,7 @@ _STYLE: Mapping[str, Any] = {
     "savefig.dpi": 150,
 }
 
-INSTALL = (
-    "pip install 'convstat[plot]'",
-    "or, where convstat is installed without its dependencies: pip install matplotlib",
-)
+INSTALL = "pip install matplotlib"
 
 
 def is_installed() -> bool:

@@ -87,7 +87,7 @@ def figure(comparison: Comparison) -> str:
     from convstat.render.plots.chart import chart_of
 
     if not draw.is_installed():
-        return f'<p class="quiet">not drawn: there is no matplotlib ({escape(draw.INSTALL[0])})</p>\n'
+        return f'<p class="quiet">not drawn: there is no matplotlib ({escape(draw.INSTALL)})</p>\n'
     chart = chart_of(comparison)
     text = draw.draw([chart], "svg", ground="none").decode("utf-8")
     _, start, rest = text.partition("<svg ")
