@@ -117,7 +117,7 @@ def configs() -> tuple[Entry, ...]:
     folder = Path(FOLDER)
     known = {path.resolve() for path in shipped.values()}
     own = {str(path): path for path in sorted(folder.glob("*.y*ml")) if path.resolve() not in known}
-    return tuple({"name": name, "about": examples.about(path)} for name, path in (shipped | own).items())
+    return tuple({"name": name, "about": examples.about(path)} for name, path in {**shipped, **own}.items())
 
 
 def zoo() -> tuple[Entry, ...]:

@@ -24,8 +24,7 @@ def read(path: str) -> Spec:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        near = did_you_mean(path, _nearby(file))
-        raise SpecError(f"no file {path}", help=near or _shipped(file)) from None
+        raise SpecError(f"no file {path}", help=did_you_mean(path, _nearby(file)) or _shipped(file)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"cannot read {path}: {reason}") from None
