@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
-from convstat.errors import UsageError
+from convstat.axes import plain
+from convstat.errors import Mark, UsageError
 from convstat.graph import Graph, Node
 from convstat.pixels import pixels
-from convstat.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals
+from convstat.report import BlockCall, InputInfo, LayerRow, ModelInfo, Place, Report, Totals
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 """Bytes of one parameter, by the dtype of the model."""
@@ -62,6 +63,10 @@ def count(
         totals=total(rows, denominator, basis),
         layers=rows,
         groups=dict(graph.groups),
+        calls={
+            path: BlockCall({name: plain(value) for name, value in call.arguments.items()}, _place(call.source))
+            for path, call in graph.calls.items()
+        },
     )
 
 
@@ -97,7 +102,11 @@ def _row(node: Node, item_bytes: int) -> LayerRow:
         weight_bytes=params * item_bytes,
         other=dict(node.cost.other),
         arguments=layer.written(),
-        source=Place(node.source.file, node.source.line) if node.source and node.source.source.is_file else None,
+        source=_place(node.source),
         shares=node.owner if node.is_shared else None,
         note=node.note,
     )
+
+
+def _place(mark: Mark | None) -> Place | None:
+    return Place(mark.file, mark.line) if mark and mark.source.is_file else None

@@ -7,13 +7,13 @@ so the rows add up to both totals and to their difference, whatever is folded or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from convstat.axes import plain
 from convstat.comparison import totals_to_dict
-from convstat.report import LayerRow, ModelInfo, Place, Report, Totals, Uncounted
+from convstat.report import BlockCall, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
 
 SCHEMA = "convstat.diff/1"
 
@@ -31,32 +31,42 @@ class Change:
     """One thing about a layer that is not what it was: an argument, ``type``, ``input`` or ``trainable``.
 
     ``old`` or ``new`` is None where the argument was not written, and has its default.
+    ``block`` is the path of the block whose argument it is, where it is not the layer's own.
     """
 
     argument: str
     old: Any
     new: Any
+    block: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.argument}: {_word(self.old)} -> {_word(self.new)}"
+        owner = f" ({self.block})" if self.block is not None else ""
+        return f"{self.argument}: {_word(self.old)} -> {_word(self.new)}{owner}"
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; ``text`` is ``kernel_size: 3 -> 5``."""
-        return {"argument": self.argument, "old": plain(self.old), "new": plain(self.new), "text": str(self)}
+        return {
+            "argument": self.argument,
+            "old": plain(self.old),
+            "new": plain(self.new),
+            "block": self.block,
+            "text": str(self),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class LayerChange:
     """One layer, as it was (``old``) and as it is (``new``); None where it was not, or is no more.
 
-    ``changes`` says what changed about it, the most telling first; ``line`` is where it stands in the head,
-    or stood in the base.
+    ``changes`` says what changed about it, the most telling first.
+    ``call`` is the line that calls the block it is in, where it is that call's arguments that changed.
     """
 
     status: str
     old: LayerRow | None
     new: LayerRow | None
     changes: tuple[Change, ...] = ()
+    call: Place | None = None
 
     @property
     def row(self) -> LayerRow:
@@ -82,16 +92,19 @@ class LayerChange:
 
     @property
     def source(self) -> Place | None:
-        """The line of the spec that makes it, or made it."""
-        return self.row.source
+        """The line of the spec that makes it, or made it; where its block is called otherwise, that call's."""
+        return self.call or self.row.source
 
     @property
     def why(self) -> str:
         """What changed, in one line: ``kernel_size: 3 -> 5``; empty where nothing did."""
-        if self.status in ("added", "removed"):
-            return self.status
+        became = [self.status] if self.status in ("added", "removed") else []
         renamed = [f"was {self.old_name}"] if self.old_name else []
-        return ", ".join([*map(str, self.changes), *renamed])
+        changes = self.changes
+        if self.call is not None:
+            # What the call changed is followed by what came of it: the sizes are left to the other columns.
+            changes = tuple(change for change in changes if change.argument not in ("input", "output"))
+        return ", ".join([*became, *map(str, changes), *renamed])
 
     def value(self, metric: str, *, of: str) -> int:
         """One count, ``of`` ``old`` or ``new``; zero where there is no such layer."""
@@ -266,8 +279,40 @@ def compare(base: Report, head: Report, *, labels: tuple[str, str] | None = None
     if base.model.dtype != head.model.dtype:
         notes.append(f"the dtype is {head.model.dtype}, and was {base.model.dtype} in the base")
     same = base.layers is head.layers
-    rows = unchanged(head.layers) if same else match(base.layers, head.layers)
+    rows = (
+        unchanged(head.layers)
+        if same
+        else tuple(_by_call(row, base.calls, head.calls) for row in match(base.layers, head.layers))
+    )
     return Diff(Side.of(base, names[0]), Side.of(head, names[1]), rows, tuple(notes))
+
+
+def _by_call(change: LayerChange, before: Mapping[str, BlockCall], after: Mapping[str, BlockCall]) -> LayerChange:
+    """Trace a layer's change to the outermost call around it whose arguments are not what they were."""
+    if change.status in ("unchanged", "renamed") or not before or not after:
+        return change
+    old = [path for path in _around(change.old or change.row) if path in before]
+    new = [path for path in _around(change.new or change.row) if path in after]
+    for was, path in zip(old, new, strict=False):
+        then, now = before[was].arguments, after[path].arguments
+        if then == now:
+            continue
+        made = [
+            Change(name, then.get(name), now.get(name), path)
+            for name in dict.fromkeys([*now, *then])
+            if then.get(name) != now.get(name)
+        ]
+        # What the layer takes over under the same name would only be said again.
+        said = {(item.argument, str(item.old), str(item.new)) for item in made}
+        own = [item for item in change.changes if (item.argument, str(item.old), str(item.new)) not in said]
+        return replace(change, changes=(*made, *own), call=after[path].source)
+    return change
+
+
+def _around(row: LayerRow) -> list[str]:
+    """The paths of the blocks that a layer is in, the outermost first."""
+    steps = row.name.split(".")
+    return [".".join(steps[:end]) for end in range(1, len(steps))]
 
 
 def unchanged(layers: Iterable[LayerRow]) -> tuple[LayerChange, ...]:

@@ -57,10 +57,19 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a block: the arguments that it was given, and where it stands."""
+
+    arguments: Mapping[str, object]
+    source: Mark
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """A model whose every shape is known.
 
-    ``groups`` maps the path of each block to what made it (``{"stage1.0": "separable"}``).
+    ``groups`` maps the path of each block to what made it (``{"stage1.0": "separable"}``),
+    and ``calls`` to how it was called.
     """
 
     name: str
@@ -68,6 +77,7 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    calls: Mapping[str, Call] = field(default_factory=lambda: MappingProxyType({}))
 
     def shape_of(self, name: str) -> Shape:
         """The shape of what a node or an input delivers."""

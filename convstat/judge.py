@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
 from convstat.errors import Diagnostic, UsageError
@@ -123,8 +124,12 @@ def _value(
     bound = limit.bound(base)
     if bound is None:
         return None
-    if isinstance(bound, Fraction) and bound.denominator == 1:
-        bound = bound.numerator
+    if isinstance(bound, Fraction):
+        if limit.metric != "macs_per_pixel" and limit.scope != "share" and limit.comparison != "==":
+            # A count is whole: at most 10.5 is at most 10.
+            bound = floor(bound) if limit.comparison == "<=" else ceil(bound)
+        elif bound.denominator == 1:
+            bound = bound.numerator
     return _Value(actual, bound, _headroom(actual, bound, limit.comparison), base, row)
 
 

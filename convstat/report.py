@@ -73,6 +73,14 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockCall:
+    """One call of a block of a spec: the arguments that it was given, and its line."""
+
+    arguments: Mapping[str, Any]
+    source: Place | None
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over the layers; ``pixels`` is what MACs are divided by, ``pixel_basis`` says in words what that is."""
 
@@ -206,7 +214,10 @@ class Uncounted:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one model costs."""
+    """What one model costs.
+
+    ``groups`` says of each block, by its path, what it is; ``calls`` how the blocks of a spec were called.
+    """
 
     model: ModelInfo
     totals: Totals
@@ -214,6 +225,7 @@ class Report:
     counters: tuple[CounterRow, ...] = ()
     uncounted: tuple[Uncounted, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    calls: Mapping[str, BlockCall] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -279,13 +291,17 @@ class Report:
                     "arguments": dict(row.arguments),
                     "shares": row.shares,
                     "note": row.note,
-                    "source": {"file": row.source.file, "line": row.source.line} if row.source else None,
+                    "source": _place_to_dict(row.source),
                 }
                 for row in self.layers
             ],
             "counters": [_counter_to_dict(counter) for counter in self.counters],
             "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
             "groups": dict(self.groups),
+            "calls": {
+                path: {"arguments": dict(call.arguments), "source": _place_to_dict(call.source)}
+                for path, call in self.calls.items()
+            },
             "status": self.status,
         }
 
@@ -333,9 +349,17 @@ class Report:
                 counters=tuple(_counter_from_dict(counter) for counter in data["counters"]),
                 uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in data["uncounted"]),
                 groups=data.get("groups", {}),
+                calls={
+                    path: BlockCall(call["arguments"], Place(**call["source"]) if call["source"] else None)
+                    for path, call in data.get("calls", {}).items()
+                },
             )
         except (KeyError, TypeError) as error:
             raise SourceError(f"this saved report is damaged: {type(error).__name__} {error}") from None
+
+
+def _place_to_dict(place: Place | None) -> dict[str, Any] | None:
+    return {"file": place.file, "line": place.line} if place else None
 
 
 def _counts_from(data: Mapping[str, Any]) -> dict[str, Any]:

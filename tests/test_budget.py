@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from convstat import budget, config, limit_tables, limits
 from convstat.budget import Check, judge
+from convstat.cli.run import run
 from convstat.config import Config
 from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
 from convstat.judge import BudgetResult, pattern
@@ -605,3 +607,24 @@ def test_a_pattern_of_a_table_that_matches_no_layer_is_shown_where_it_stands() -
         judge(report(), limit)
     assert ["convstat.toml:3:1"] == [str(d.mark) for d in caught.value.diagnostics]
     assert "convstat.toml:4" == limit.where
+
+
+@pytest.mark.parametrize(("option", "word"), [("max", "smallest"), ("min", "largest")])
+def test_the_value_that_is_said_to_pass_passes_for_every_model(
+    saved: Path, option: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One budget on several models: the limit that is offered is that of the worst of them."""
+    lines = "input: [3, 8, 8]\nlayers:\n  - Conv2d: {{out_channels: {}, kernel_size: 1}}\n"
+    names = []
+    for width in (4, 16, 8):
+        names.append(f"w{width}.yaml")
+        (saved / names[-1]).write_text(lines.format(width))
+    call = ["check", *names, f"--{option}", "params={}"]
+    assert 1 == run([*call[:-1], call[-1].format(1 if option == "max" else 1000)])
+    match = re.search(word + r' passing value for all 3\s+models:\s+"(\d+)"', capsys.readouterr().out)
+    assert match is not None
+    # 3 weights and a bias for each of the channels
+    assert (16 if option == "max" else 4) * (3 + 1) == int(match[1])
+    assert 0 == run([*call[:-1], call[-1].format(match[1])])
+    worse = int(match[1]) + (-1 if option == "max" else 1)
+    assert 1 == run([*call[:-1], call[-1].format(worse)])

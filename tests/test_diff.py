@@ -433,3 +433,69 @@ def test_outside_of_git_revisions_are_refused(tmp_path: Path, monkeypatch: pytes
         asked()
     with pytest.raises(UsageError, match="not a git repository"):
         asked("main:net.yaml", "net.yaml")
+
+
+# --- calls of blocks ----------------------------------------------------------------------------------------------
+
+UNIT = """\
+blocks:
+  unit:
+    params: {out: null, k: 3}
+    layers:
+      - Conv2d: {out_channels: out, kernel_size: k}
+"""
+CALLED = "convstat: 1\ninput: [16, 9, 9]\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "old", "new", "argument"),
+    [
+        ("InvertedResidual: {{out_channels: 24, expand_ratio: {}}}", 4, 6, "expand_ratio"),
+        ("InvertedResidual: {{out_channels: 24, se_ratio: {}}}", "1/4", "1/2", "se_ratio"),
+        ("DepthwiseSeparableConv: {{out_channels: {}}}", 24, 32, "out_channels"),
+        ("ACBlock: {{out_channels: 8, kernel_size: {}}}", 3, 5, "kernel_size"),
+        ("unit: {{out: {}}}", 8, 12, "out"),
+        ("unit: {{out: 8, k: {}}}", 3, 5, "k"),
+    ],
+)
+def test_a_change_is_traced_to_the_call_that_made_it(call: str, old: object, new: object, argument: str) -> None:
+    """The user's line and the argument written there, also where the block ships with convstat."""
+    head = CALLED + (UNIT if call.startswith("unit") else "")
+    line = head.count("\n") + 2
+    before, after = (count(f"layers:\n  - {call.format(value)}\n", head) for value in (old, new))
+    found = [row for row in diff.compare(before, after).layers if row.status != "unchanged"]
+    assert found
+    for row in found:
+        first = row.changes[0]
+        assert (argument, call.partition(":")[0], ("net.yaml", line)) == (
+            first.argument, first.block, (row.source and row.source.file, row.source and row.source.line)
+        )  # fmt: skip
+        assert f"{argument}: " in row.why
+
+
+def test_no_layer_stands_in_a_file_of_convstats() -> None:
+    """Blocks that ship with it, also those inside others, are where the user called them."""
+    text = CALLED + "layers:\n  - InvertedResidual: {out_channels: 24, se_ratio: 1/4}\n    repeat: 2\n"
+    report = count("", text)
+    assert {("net.yaml", 4)} == {(row.source.file, row.source.line) for row in report.layers if row.source}
+    assert len(report.layers) > 10
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert {"out_channels": 24, "se_ratio": 0.25} == again.calls["InvertedResidual.1"].arguments
+
+
+def test_a_layer_that_a_call_adds_says_why() -> None:
+    """An expansion of 1 has no layers of its own."""
+    lines = "layers:\n  - InvertedResidual: {{out_channels: 24, expand_ratio: {}}}\n"
+    found = diff.compare(count(lines.format(1), CALLED), count(lines.format(2), CALLED))
+    [added] = [row for row in found.layers if row.name == "InvertedResidual.expand"]
+    assert "added, expand_ratio: 1 -> 2 (InvertedResidual)" == added.why
+
+
+def test_of_nested_calls_the_outermost_that_changed_is_named() -> None:
+    """What a block hands on to another follows from what it was given."""
+    outer = UNIT + "  stage:\n    params: {width: null}\n    layers:\n      - unit: {out: width}\n"
+    before, after = (count(f"layers:\n  - stage: {{width: {n}}}\n", CALLED + outer) for n in (8, 12))
+    [row] = diff.compare(before, after).layers
+    assert ("width", 8, 12, "stage") == (
+        row.changes[0].argument, row.changes[0].old, row.changes[0].new, row.changes[0].block
+    )  # fmt: skip

@@ -59,7 +59,7 @@ def of(n: int) -> Report:
         ("params>=-5%", 100, 95),
         ("params>=+0", 100, 100),
         ("params==+0", 100, 100),
-        ("params<=+50%", 3, Fraction(9, 2)),
+        ("params<=+50%", 3, 4),  # 4.5 is no count
         ("params<=+0.5%", 1000, 1005),
         ("macs<=+2M", 7, 2_000_007),
         ("flops<=+2", 7, 16),
@@ -104,11 +104,12 @@ def test_a_percentage_is_compared_in_integers(base: int, head: int, hundredths: 
 def test_a_relative_result_carries_its_base() -> None:
     """Limit, base and growth are exact, and what was written is kept."""
     result = verdict("params<=+50%", of(3), of(5))
-    assert ("fail", Fraction(9, 2), 5, 3, Fraction(-1, 2)) == (
+    # 4.5 is no count: at most 4
+    assert ("fail", 4, 5, 3, -1) == (
         result.status, result.limit, result.actual, result.base, result.headroom
     )  # fmt: skip
     document = result.to_dict()
-    assert {"limit": "9/2", "actual": "5", "headroom": "-1/2", "base": "3"} == document["exact"]
+    assert {"limit": "4", "actual": "5", "headroom": "-1", "base": "3"} == document["exact"]
     assert ("+50%", True, "error") == (document["limit_text"], document["relative"], document["level"])
     assert [("a", 3, 5, 2, "n: 3 -> 5")] == [
         (row["layer"], row["old"], row["new"], row["delta"], row["why"]) for row in document["growth"]
@@ -368,3 +369,9 @@ def test_a_table_needs_a_sign_for_growth() -> None:
 def test_metrics_are_what_a_report_has() -> None:
     """No budget can be on what nothing counts: each metric is a total, a quotient or the number of layers."""
     assert {"layers"} == {name for name in limits.METRICS if not hasattr(Totals(), name)}
+
+
+def test_a_relative_limit_of_a_count_is_whole() -> None:
+    """One percent more than 150 is 151.5: at most that is at most 151, at least that is at least 152."""
+    assert (151, 0) == ((upper := verdict("params<=+1%", of(150), of(151))).limit, upper.headroom)
+    assert (152, -1) == ((lower := verdict("params>=+1%", of(150), of(151))).limit, lower.headroom)

@@ -44,7 +44,16 @@ def diff_schema() -> Schema:
             "delta": grown,
             "changes": _list(
                 _object(
-                    {"argument": _TEXT, "old": {}, "new": {}, "text": {**_TEXT, "examples": ["kernel_size: 3 -> 5"]}}
+                    {
+                        "argument": _TEXT,
+                        "old": {},
+                        "new": {},
+                        "block": {
+                            **_TEXT_OR_NULL,
+                            "description": "the block whose argument it is; null where it is the layer's own",
+                        },
+                        "text": {**_TEXT, "examples": ["kernel_size: 3 -> 5"]},
+                    }
                 )
             ),
             "source": place,

@@ -173,8 +173,14 @@ def _report() -> Schema:
             "counters": _list(_object(counter, optional=("foreseen", "native", "note"))),
             "uncounted": _list(_ref("uncounted")),
             "groups": {"type": "object", "additionalProperties": _TEXT},
+            "calls": {
+                "type": "object",
+                "description": "how the blocks of a spec were called, by their paths",
+                "additionalProperties": _object({"arguments": {"type": "object"}, "source": _or_null(_ref("place"))}),
+            },
             "status": {"enum": ["complete", "incomplete"]},
-        }
+        },
+        optional=("calls",),
     )
 
 

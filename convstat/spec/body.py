@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +275,7 @@ class Body:
         what: str = "",
         owner: int | None = None,
         patch: Patch | None = None,
+        given: Mapping[str, Value] | None = None,
     ) -> int:
         """Add a part; give its wire."""
         trainable = True
@@ -290,7 +292,7 @@ class Body:
             fragment.calls += 1 + content.calls
             if fragment.calls > MAX_BLOCKS:
                 self.run.refuse(f"more than {MAX_BLOCKS:,} calls of blocks", item.mark)
-        fragment.parts.append(Part(path, item, sources, content, what, owner, trainable))
+        fragment.parts.append(Part(path, item, sources, content, what, owner, trainable, given))
         shape = content.output if isinstance(content, Leaf) else content.values[content.output].shape
         self.wires.append(Wire(shape, len(fragment.parts) - 1))
         return len(self.wires) - 1
@@ -353,7 +355,7 @@ class Body:
                 run.refuse(f"blocks call blocks more than {MAX_CALLS} deep", item.mark)
             fragment = run.call(block, shapes, params, inner, key)  # type: ignore[arg-type]
             run.explain.leave()
-        return self.add(item, path, sources, fragment, values, what=block.name, patch=patch)
+        return self.add(item, path, sources, fragment, values, what=block.name, patch=patch, given=given)
 
     def made(
         self, name: str, arguments: dict[str, Value], item: Item, path: str, sources: tuple[int, ...], values: Values

@@ -13,8 +13,10 @@ from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
 
-from convstat.graph import Node, Shape
+from convstat.errors import Mark
+from convstat.graph import Call, Node, Shape
 from convstat.layers.base import Cost, Layer
+from convstat.spec import shipped
 from convstat.spec.plan import Item
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -70,7 +72,10 @@ class Value(NamedTuple):
 
 @dataclass(slots=True)
 class Part:
-    """One layer, or one call of a block, in a fragment; ``inputs`` are indices of values."""
+    """One layer, or one call of a block, in a fragment; ``inputs`` are indices of values.
+
+    ``given`` holds the arguments of a call of a block.
+    """
 
     name: str
     item: Item
@@ -79,6 +84,7 @@ class Part:
     what: str = ""
     owner: int | None = None
     trainable: bool = True
+    given: Mapping[str, object] | None = None
 
 
 @dataclass(slots=True)
@@ -130,19 +136,23 @@ class Flat:
 
     nodes: list[Node] = field(default_factory=list)
     groups: dict[str, str] = field(default_factory=dict)
+    calls: dict[str, Call] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
 
 
-def flatten(fragment: Fragment, inputs: tuple[str, ...], flat: Flat, prefix: str = "", trainable: bool = True) -> str:
-    """Add the nodes of a fragment to ``flat``; give the name of the node that its output comes from.
+def names_of(
+    fragment: Fragment,
+    inputs: tuple[str, ...],
+    flat: Flat,
+    prefix: str = "",
+    trainable: bool = True,
+    caller: Mark | None = None,
+) -> list[str]:
+    """Add the nodes of a fragment to ``flat``; give the name of each of its values.
 
-    ``inputs`` are the names of what comes in.
+    ``inputs`` are the names of what comes in. ``caller`` is where the user wrote what this comes from:
+    the lines of a block that ships with convstat are nobody's to change.
     """
-    return names_of(fragment, inputs, flat, prefix, trainable)[fragment.output]
-
-
-def names_of(fragment: Fragment, inputs: tuple[str, ...], flat: Flat, prefix: str, trainable: bool) -> list[str]:
-    """Add the nodes of a fragment to ``flat``; give the name of each of its values."""
     names: list[str] = []
     flat.groups.update((prefix + name, what) for name, what in fragment.groups.items())
     for value in fragment.values:
@@ -156,23 +166,27 @@ def names_of(fragment: Fragment, inputs: tuple[str, ...], flat: Flat, prefix: st
             continue
         sources = tuple(names[index] for index in part.inputs)
         mine = trainable and part.trainable
+        place = part.item.mark if caller is None or not shipped.holds(part.item.mark) else caller
         if isinstance(part.content, Fragment):
             if part.content.parts:
                 flat.groups[name] = part.what
-            names.append(flatten(part.content, sources, flat, f"{name}.", mine))
+                flat.calls[name] = Call(part.given or NOTHING, place)
+            inner = names_of(part.content, sources, flat, f"{name}.", mine, place)
+            names.append(inner[part.content.output])
             continue
         owner = name
         if part.owner is not None:
             owner = names[part.owner]
             owner = flat.owners.get(owner, owner)
             flat.owners[name] = owner
-        flat.nodes.append(_node(part, part.content, name, sources, owner, mine))
+        flat.nodes.append(_node(part, part.content, name, sources, owner, mine, place))
         names.append(name)
     return names
 
 
-def _node(part: Part, leaf: Leaf, name: str, sources: tuple[str, ...], owner: str, trainable: bool) -> Node:
-    item = part.item
+def _node(
+    part: Part, leaf: Leaf, name: str, sources: tuple[str, ...], owner: str, trainable: bool, place: Mark
+) -> Node:
     return Node(
         name=name,
         layer=leaf.layer,
@@ -180,10 +194,10 @@ def _node(part: Part, leaf: Leaf, name: str, sources: tuple[str, ...], owner: st
         input_shapes=leaf.inputs,
         output_shape=leaf.output,
         cost=leaf.cost,
-        source=item.mark,
+        source=place,
         owner=owner,
         trainable=trainable,
-        note=item.note,
+        note=part.item.note,
     )
 
 

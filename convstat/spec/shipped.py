@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from convstat.errors import SourceText
+from convstat.errors import Mark, SourceText
 from convstat.spec.load import Map, load
 
 NAMES = ("DepthwiseSeparableConv", "SpatiallySeparableConv", "ACBlock", "InvertedResidual", "SqueezeExcitation")
 """Their names, known without reading them."""
 
 FILE = Path(__file__).with_name("blocks.yaml")
+
+SOURCE = f"convstat/spec/{FILE.name}"
+"""What their file is called in messages."""
 
 
 ODD = {"ACBlock": "kernel_size"}
@@ -22,7 +25,7 @@ ODD = {"ACBlock": "kernel_size"}
 @cache
 def trees() -> Mapping[str, Map]:
     """All of them, uncompiled."""
-    tree = load(SourceText(f"convstat/spec/{FILE.name}", FILE.read_text(encoding="utf-8")))
+    tree = load(SourceText(SOURCE, FILE.read_text(encoding="utf-8")))
     assert isinstance(tree, Map)
     return {key.text: value for key, value in tree if isinstance(value, Map)}
 
@@ -30,3 +33,8 @@ def trees() -> Mapping[str, Map]:
 def tree(name: str) -> Map | None:
     """One of them, or None where there is no such block."""
     return trees().get(name) if name in NAMES else None
+
+
+def holds(mark: Mark) -> bool:
+    """Whether a place is in one of them, and not in what a user wrote."""
+    return mark.source.name == SOURCE

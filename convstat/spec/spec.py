@@ -106,7 +106,7 @@ class Spec:
         """
         made = self._expand(overrides or {}, variant, inputs or {}, batch)
         flat = Flat()
-        names = names_of(made.fragment, tuple(entry.name for entry in made.inputs), flat, "", True)
+        names = names_of(made.fragment, tuple(entry.name for entry in made.inputs), flat)
         wanted = {source for node in flat.nodes if node.layer.input_dtype == "int64" for source in node.inputs}
         graph_inputs = tuple(
             Input(entry.name, shape, entry.dtype or ("int64" if entry.name in wanted else "float32"))
@@ -114,7 +114,9 @@ class Spec:
         )
         name = f"{self.name}#{variant}" if variant else self.name
         outputs = tuple(names[output] for output in made.outputs)
-        return Graph(name, graph_inputs, tuple(flat.nodes), outputs, MappingProxyType(flat.groups))
+        return Graph(
+            name, graph_inputs, tuple(flat.nodes), outputs, MappingProxyType(flat.groups), MappingProxyType(flat.calls)
+        )
 
     def measure(
         self,

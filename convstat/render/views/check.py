@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING
@@ -244,6 +244,15 @@ def passing_value(result: BudgetResult) -> str | None:
     return f"{sign}{whole}.{part:0{DECIMALS}d}".rstrip("0").rstrip(".")
 
 
+def passing_for_all(results: Sequence[BudgetResult]) -> str | None:
+    """Give the limit that would let every one of these pass, which are one budget on several models."""
+    values = [passing_value(result) for result in results]
+    if None in values or (results[0].comparison == "==" and len(set(values)) > 1):
+        return None
+    nearest = min if results[0].comparison == ">=" else max
+    return nearest((value for value in values if value is not None), key=Fraction)
+
+
 def summary(check: Check) -> str:
     """Count the verdicts, and say what to do about the first budget that fails."""
     counts = [
@@ -258,6 +267,11 @@ def summary(check: Check) -> str:
         return text
     do = {"<=": "raise", ">=": "lower", "==": "change"}[failed.comparison]
     best = {"<=": "smallest", ">=": "largest", "==": "only"}[failed.comparison]
-    value = passing_value(failed)
-    passing = f' ({best} passing value: "{value}")' if value is not None else ""
+    same = [
+        result for result in check.results
+        if result.status == "fail" and (result.where, result.text) == (failed.where, failed.text)
+    ]  # fmt: skip
+    value = passing_for_all(same)
+    each = f" for all {len(same)} models" if len(same) > 1 else ""
+    passing = f' ({best} passing value{each}: "{value}")' if value is not None else ""
     return f"{text} To accept: {do} the limit of {failed.metric} at {printable(failed.where)}{passing}."
