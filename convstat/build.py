@@ -10,7 +10,6 @@ so that module paths and layer names are the same words.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
@@ -20,6 +19,8 @@ from torch import nn
 
 from convstat.errors import DeviceError
 from convstat.graph import Graph, Node, Shape
+from convstat.patches.preserve import random_preserved
+from convstat.patches.room import alone, patch
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """The dtypes that a model can be built in."""
@@ -103,6 +104,7 @@ class _Unregistered(dict[str, nn.Module]):
     """Modules by name, hidden from nn.Module's bookkeeping."""
 
 
+@alone
 def build(graph: Graph, *, device: str = "cpu", dtype: str = "float32", seed: int = 0) -> nn.Module:
     """Build the torch model of a graph, in eval mode.
 
@@ -112,7 +114,7 @@ def build(graph: Graph, *, device: str = "cpu", dtype: str = "float32", seed: in
     """
     check_device(device, dtype)
     twins: dict[str, nn.Module] = {}
-    with _seeded(seed), torch.device(device):
+    with _seeded(seed, device), torch.device(device):
         for node in graph.nodes:
             if node.is_shared:
                 continue
@@ -124,11 +126,12 @@ def build(graph: Graph, *, device: str = "cpu", dtype: str = "float32", seed: in
     return model.to(DTYPES[dtype]).eval()
 
 
+@alone
 def example_inputs(
     graph: Graph, *, device: str = "cpu", dtype: str = "float32", seed: int = 0
 ) -> tuple[torch.Tensor, ...]:
     """Make inputs of the graph's shapes: random numbers; zeros, the one index that is always in range, for integers."""
-    with _seeded(seed), torch.device(device):
+    with _seeded(seed, device), torch.device(device):
         return tuple(
             torch.rand(item.shape).to(DTYPES[dtype])
             if item.dtype in DTYPES
@@ -157,12 +160,15 @@ def check_device(device: str, dtype: str) -> None:
             ) from None
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+@patch
+def _seeded(seed: int, device: str) -> Iterator[None]:
     """Make random numbers follow from ``seed``, and put torch's random state back afterwards."""
-    cuda = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed)
+    if device == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    with random_preserved():
+        torch.default_generator.manual_seed(seed)
+        if device == "cuda":
+            torch.cuda.manual_seed_all(seed)
         yield
 
 

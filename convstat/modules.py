@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import tally
 from convstat.analysis import Subject
-from convstat.collection import without_collection
 from convstat.errors import SourceError, UsageError, did_you_mean, torch_is_missing
 from convstat.inputs import InputSpec, parse_all
+from convstat.patches.collection import without_collection
+from convstat.patches.room import alone
 from convstat.report import InputInfo, Report
 from convstat.sources.recipe import Example, Recipe
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MODES = ("eval", "train")
 
 
+@alone
 def recipe_of(target: Target, overrides: Mapping[str, Any]) -> Recipe:
     """Say how to make the model that a target names; raises SourceError where there is no torch to make it with."""
     from importlib.util import find_spec
@@ -53,6 +55,7 @@ def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
     return Recipe(graph.name, target.argument, target.kind, make)
 
 
+@alone
 def prepare(
     recipe: Recipe,
     *,
@@ -111,6 +114,7 @@ def analyze(
     return ask(subject, counters, device=device, mode=mode, progress=progress, predict=predict, seconds=seconds)
 
 
+@alone
 def ask(
     subject: Subject,
     counters: str,

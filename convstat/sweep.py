@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from convstat import api
 from convstat.analysis import ITEM_BYTES
 from convstat.axes import Axis, Value, combine, parse_all, split
-from convstat.collection import without_collection
 from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
 from convstat.config import Config
 from convstat.errors import Diagnostic, SpecError, UsageError
 from convstat.graph import Shape
+from convstat.patches.collection import without_collection
 from convstat.pixels import pixels
 from convstat.points import invalid, is_special, pair, settings, show_inputs
 from convstat.report import CounterRow, Totals

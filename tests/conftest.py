@@ -85,7 +85,7 @@ def torchvision() -> ModuleType:
     Its wheel may have been built for another torch than the one that is installed; its operators are then declared
     without an implementation, as convstat does it.
     """
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     torchvision_compat()
     import torchvision

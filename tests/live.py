@@ -13,7 +13,7 @@ from torch import nn
 
 from convstat.counters import COUNTERS, CounterFailure, Prediction, Reported
 from convstat.counters.measure import predict
-from convstat.trace.environment import torchvision_compat
+from convstat.patches.operators import torchvision_compat
 from convstat.trace.record import record
 
 NAMES = ("ptflops", "ptflops-aten", "torchsummary")

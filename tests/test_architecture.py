@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "docs", "examples", "collection", "patches"),
+    ("errors", "units", "docs", "examples"),
+    ("patches",),
     ("formulas", "axes", "limits", "limit_tables"),
     ("graph",),
     ("layers", "report"),
@@ -50,7 +51,19 @@ LEVELS = (
 """The packages and modules of convstat, the lowest first; one may use those below it and those beside it."""
 
 LATE = {
-    "torch": ("build", "trace", "counters", "layers.twins"),
+    "torch": (
+        "build",
+        "counters",
+        "layers.twins",
+        "patches.depth",
+        "patches.functions",
+        "patches.hooks",
+        "patches.isolation",
+        "patches.modes",
+        "patches.preserve",
+        "patches.tracing",
+        "trace",
+    ),
     "ptflops": (),
     "torchsummary": (),
     "torchinfo": (),

@@ -28,10 +28,10 @@ from convstat.counters.deepspeed import rules as deepspeed_rules
 from convstat.counters.deepspeed.adapter import convention
 from convstat.counters.deepspeed.einsum import printed_flops
 from convstat.counters.measure import predict
+from convstat.patches.functions import PATCHED
 from convstat.sources import zoo
 from convstat.trace import ListInfo, TensorInfo
 from convstat.trace.record import record
-from convstat.trace.spies import PATCHED
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from convstat.counters import COUNTERS, CounterFailure
-from convstat.trace.environment import torchvision_compat
-from convstat.trace.preserve import preserved
+from convstat.patches.functions import PATCHED
+from convstat.patches.operators import torchvision_compat
+from convstat.patches.preserve import preserved
 from convstat.trace.record import record
-from convstat.trace.spies import PATCHED
 
 IMAGE = (2, 3, 8, 8)
 

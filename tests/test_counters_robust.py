@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from convstat.counters import COUNTERS, CounterFailure, Prediction, Registry, Reported, Term, measure
-from convstat.counters.isolation import isolated
-from convstat.counters.time_limit import Overtime, time_limit
 from convstat.errors import UsageError
 from convstat.graph import Graph
+from convstat.patches.isolation import isolated
+from convstat.patches.time_limit import Overtime, time_limit
 from convstat.report import CounterRow
 from convstat.trace import Trace
 
@@ -184,7 +184,7 @@ def test_a_time_limit_beside_the_main_thread_leaves_nothing_to_look_for() -> Non
     """An exception that is taken back would be looked for at every call, and under a tracer for ever at the first."""
     code = """
 import sys, threading
-from convstat.counters.time_limit import Overtime, time_limit
+from convstat.patches.time_limit import Overtime, time_limit
 
 def work():
     with time_limit(20):

@@ -19,9 +19,9 @@ from convstat import kernels
 from convstat.kernels import FREE, RULES, attention, base, other, products, quantized, recurrent
 from convstat.layers import KINDS
 from convstat.layers.base import OTHER_ENTRIES, Cost
+from convstat.patches.operators import torchvision_compat
 from convstat.trace.calls import KernelCall, ObjectInfo, TensorInfo
 from convstat.trace.describe import describe
-from convstat.trace.environment import torchvision_compat
 
 
 class Seen(TorchDispatchMode):

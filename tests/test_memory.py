@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convstat.trace import memory, on_demand
+from convstat.patches import imports
+from convstat.trace import memory
 from convstat.trace.memory import Remembering
 from convstat.trace.record import record
 
@@ -186,8 +190,8 @@ def run_python(code: str) -> str:
 
 IMPORT = """
 import sys
-from convstat.trace.environment import torchvision_compat
-from convstat.trace.on_demand import compiler_on_demand
+from convstat.patches.operators import torchvision_compat
+from convstat.patches.imports import compiler_on_demand
 torchvision_compat()
 with compiler_on_demand():
     import torchvision
@@ -210,42 +214,126 @@ print(before, "torch._dynamo" in sys.modules, supported == is_compile_supported(
     )
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        "import torch._dynamo.config; found = torch._dynamo.config.__name__",
-        "import torch._dynamo; found = torch._dynamo.config.__name__",
-        "from torch._dynamo import config; found = config.__name__",
-        "from torch._dynamo.utils import counters; import torch._dynamo.config as config; found = config.__name__",
-        "import torch; found = torch._dynamo.config.__name__",
-    ],
-)
-def test_who_asks_more_of_the_stand_in_gets_the_compiler(use: str) -> None:
-    """Whatever is imported or read from it is the real one's, and the real one stays."""
-    assert "torch._dynamo.config True" == run_python(
-        f"""
-import sys
-from convstat.trace.on_demand import compiler_on_demand
+USES = {
+    "import sympy": "isinstance(sympy.Symbol('x'), sympy.Basic) and sympy is sys.modules['sympy']",
+    "from sympy import Basic": "isinstance(__import__('sympy').Symbol('x'), Basic)",
+    "import importlib; sympy = importlib.import_module('sympy')": "isinstance(sympy.Symbol('x'), sympy.Basic)",
+    "import torch._dynamo as d\nclass X(d.OptimizedModule): pass": (
+        "X.__mro__[1] is sys.modules['torch._dynamo'].OptimizedModule"
+    ),
+    "import torch._dynamo.config": "torch._dynamo.config is sys.modules['torch._dynamo.config']",
+    "from torch._dynamo.utils import is_compile_supported as f": (
+        "f is sys.modules['torch._dynamo.utils'].is_compile_supported"
+    ),
+    "from torch.fx.experimental.symbolic_shapes import sym_and as f": (
+        "f is sys.modules['torch.fx.experimental.symbolic_shapes'].sym_and"
+    ),
+    "from torch.fx.experimental import symbolic_shapes as s": "s is sys.modules[s.__name__]",
+    "import torch.fx.experimental.symbolic_shapes as s": "s is sys.modules[s.__name__]",
+    "from torch.nn.functional import relu": "relu(torch.tensor([-1.0])).item() == 0",
+}
+"""What code imports, and what is true of it for as long as it lives."""
+
+
+PICKS = """
+import importlib, os, sys, threading
 import torch
-with compiler_on_demand():
-    {use}
-print(found, type(sys.modules["torch._dynamo"]).__name__ == "module" and hasattr(torch._dynamo, "optimize"))
+from torch import nn
+import convstat
+
+def pick():
+    exec(use, kept, taken)
+    kept.update(taken)
+
+def through_a_module():
+    kept.update(vars(importlib.import_module(f"picks{number}")))
+
+class Net(nn.Module):
+    def forward(self, x):
+        x = torch.nn.functional.relu(x).mean(-1)
+        if not kept:
+            if how == "in a module":
+                through_a_module()
+            elif how == "in a forward":
+                pick()
+            else:
+                asked.set()
+                done.wait(60)
+        return torch.softmax(x, 0).sum()
+
+def beside():
+    asked.wait(60)
+    pick()
+    done.set()
+
+for number, (use, holds) in enumerate(USES.items()):
+    for how in ("in a module", "in a forward", "in another thread"):
+        # Each in a process of its own, in which nothing is loaded yet.
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            continue
+        kept, taken = {}, {}
+        asked, done = threading.Event(), threading.Event()
+        if how == "in another thread":
+            threading.Thread(target=beside, daemon=True).start()
+        convstat.analyze(Net(), (3, 8, 8), counters="none")
+        ours = [name for name, value in sys.modules.items() if type(value).__module__.startswith("convstat")]
+        exec("import sys, torch", kept)
+        print(use, how, bool(eval(holds, kept)), ours, flush=True)
+        os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it begins anew in a fork each time")
+def test_whoever_imports_meanwhile_gets_the_real_thing(tmp_path: Path) -> None:
+    """At the top of a module that is imported while a model runs, in a forward, and in a thread beside."""
+    for number, use in enumerate(USES):
+        (tmp_path / f"picks{number}.py").write_text(f"import sys, torch\n{use}\n", encoding="utf-8")
+    code = f"USES = {USES!r}\n{PICKS}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    hows = ("in a module", "in a forward", "in another thread")
+    assert [f"{use} {how} True []" for use in USES for how in hows] == _lines(done.stdout), done.stderr
+
+
+def _lines(printed: str) -> list[str]:
+    """Lines, where one that says nothing of how it went goes on in the next."""
+    return [line.strip() for line in re.split(r"(?<=\])\n", printed) if line.strip()]
+
+
+def test_nothing_stands_in_for_the_compiler() -> None:
+    """It is not among the modules, neither while torchvision is imported nor after a failure."""
+    assert "[] []" == run_python(
+        """
+import sys
+from convstat.patches.imports import compiler_on_demand
+import torch
+def held():
+    return [name for name in sys.modules if name.startswith("torch._dynamo")]
+try:
+    with compiler_on_demand():
+        during = held()
+        raise ValueError
+except ValueError:
+    print(during, held())
 """
     )
 
 
-def test_the_stand_in_is_gone_afterwards() -> None:
-    """Also after a failure: nobody meets it later."""
-    assert "[]" == run_python(
-        """
-import sys
-from convstat.trace.on_demand import compiler_on_demand
-import torch
-try:
-    with compiler_on_demand():
-        raise ValueError
-except ValueError:
-    print([name for name in sys.modules if name.startswith("torch._dynamo")])
+def test_a_module_with_late_imports_looks_as_if_python_had_loaded_it() -> None:
+    """It can be loaded again, its source is found, and its lines are those of the file."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
+    assert "SourceFileLoader True True" == run_python(
+        IMPORT
+        + """
+import importlib, inspect
+module = sys.modules["torchvision.ops.roi_align"]
+function = module.roi_align
+line = inspect.getsourcelines(function)[1]
+text = open(module.__file__).read().splitlines()[line - 1]
+found = text.startswith(("def roi_align", "@"))
+print(type(module.__spec__.loader).__name__, found, importlib.reload(module) is module)
 """
     )
 
@@ -254,13 +342,13 @@ PLAIN = st.one_of(st.booleans(), st.integers(-3, 3), st.lists(st.integers(0, 3),
 
 
 @settings(deadline=None, max_examples=200)
-@given(name=st.sampled_from([*on_demand._PLAIN]), values=st.lists(PLAIN, min_size=1, max_size=3))
+@given(name=st.sampled_from([*imports._PLAIN]), values=st.lists(PLAIN, min_size=1, max_size=3))
 def test_what_is_plain_is_answered_as_torch_does(name: str, values: list[Any]) -> None:
     """The same answer of the same type, or the same refusal."""
     from torch.fx.experimental import symbolic_shapes
 
     answers = []
-    for function in (getattr(symbolic_shapes, name), on_demand._plain_or_real(name, *on_demand._PLAIN[name])):
+    for function in (getattr(symbolic_shapes, name), imports._plain_or_real(name, *imports._PLAIN[name])):
         try:
             answers.append((function(*values), None))
         except (AssertionError, TypeError, RuntimeError) as error:
@@ -269,21 +357,36 @@ def test_what_is_plain_is_answered_as_torch_does(name: str, values: list[Any]) -
     assert (expected, type(expected), refused) == (actual, type(actual), refused_too)
 
 
-def test_symbols_are_left_to_torch() -> None:
-    """A size that a compiler does not know yet loads the algebra, which answers; sympy is whole again."""
-    assert "True True True" == run_python(
-        """
-import sys
-import torch
-from convstat.trace.on_demand import algebra_on_demand
-with algebra_on_demand():
+KERNEL = """
+def plain():
     from torch.fx.experimental.symbolic_shapes import guard_or_false, sym_and
     import sympy
-    held, before = sympy, sympy.Basic
-    plain = sym_and(True, guard_or_false(True)) and "sympy.core" not in sys.modules
+    return sym_and(True, guard_or_false(True)) and not isinstance(3, sympy.Basic)
+
+def symbolic(size):
+    from torch.fx.experimental.symbolic_shapes import guard_or_false
+    return guard_or_false(size == 3) is False
+
+def algebra():
+    import sympy
+    return isinstance(sympy.Symbol("x") + 1, sympy.Basic)
+"""
+"""Functions that import as those of torch do."""
+
+
+def test_symbols_are_left_to_torch() -> None:
+    """A size that a compiler does not know yet loads the algebra, which answers a kernel."""
+    assert "True True True" == run_python(
+        f"""
+import sys
+import torch
+from convstat.patches.imports import algebra_on_demand
+kernel = {{"__name__": "torch._refs"}}
+exec({KERNEL!r}, kernel)
+with algebra_on_demand():
+    light = kernel["plain"]() and "sympy" not in sys.modules
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
-    size = ShapeEnv().create_unbacked_symint()
-    print(plain, guard_or_false(size == 3) is False, held.Symbol("x") + 1 and isinstance(held.Symbol("x"), held.Basic))
+    print(light, kernel["symbolic"](ShapeEnv().create_unbacked_symint()), kernel["algebra"]())
 """
     )
 

@@ -12,8 +12,8 @@ from golden_files import assert_golden
 
 from convstat.cli.options import complete_target
 from convstat.cli.run import run
+from convstat.patches.operators import NOTE
 from convstat.sources import zoo
-from convstat.trace.environment import NOTE
 
 NET = '''\
 """A module, a class and functions that make modules."""

@@ -204,7 +204,7 @@ def test_values_are_described_by_kind() -> None:
 
 COMPAT = """
 import sys
-from convstat.trace.environment import NOTE, torchvision_compat
+from convstat.patches.operators import NOTE, torchvision_compat
 note = torchvision_compat()
 assert note is torchvision_compat()
 assert 'torchvision' not in sys.modules
@@ -229,7 +229,7 @@ COMPILER = """
 import gc, sys
 import torch
 from torch import nn
-from convstat.trace.dynamo import _CACHE, compiler_not_loaded
+from convstat.patches.compiler import _CACHE, compiler_not_loaded
 from convstat.trace.record import record
 model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Flatten(), nn.Linear(64, 2)).to('meta')
 image = torch.rand(2, 3, 6, 6, device='meta')

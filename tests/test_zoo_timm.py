@@ -6,8 +6,8 @@ import pytest
 
 from convstat import api
 from convstat.errors import SourceError, UsageError
+from convstat.patches.operators import torchvision_compat
 from convstat.sources import zoo
-from convstat.trace.environment import torchvision_compat
 
 torchvision_compat()
 timm = pytest.importorskip("timm", reason="timm is not installed: it changes what ptflops counts", exc_type=ImportError)

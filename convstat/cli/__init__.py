@@ -8,7 +8,7 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
-    from convstat.collection import collect_no_more, collect_rarely
+    from convstat.patches.collection import collect_no_more, collect_rarely
     from convstat.patches.limits import own_process
 
     own_process()

@@ -168,7 +168,7 @@ class Session:
         """Say what was special about this installation, once; it changes no count."""
         if not self.verbose:
             return
-        from convstat.trace.environment import NOTE
+        from convstat.patches.operators import NOTE
 
         if any(NOTE in report.model.notes for report in reports):
             self.detail(NOTE)

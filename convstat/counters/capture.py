@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure
+from convstat.patches.quiet import redirected, unwarned
+from convstat.patches.room import patch
 
 if TYPE_CHECKING:
     import torch
@@ -23,47 +24,24 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-@contextmanager
+@patch
 def running(model: torch.nn.Module) -> Iterator[io.StringIO]:
     """Run what is inside as peers are run: in eval mode, grad enabled, everything printed caught.
 
     Grad is enabled because the peers leave it so: without it, attention takes kernels that they do not price.
     The model, torch's state and the streams are put back, whatever happens.
     """
-    import warnings
-
     import torch
 
-    from convstat.trace.dynamo import compiler_not_loaded
-    from convstat.trace.preserve import preserved
+    from convstat.patches.compiler import compiler_not_loaded
+    from convstat.patches.preserve import preserved
+    from convstat.patches.threads import followed
 
     printed = io.StringIO()
-    with ExitStack() as stack:
-        stack.enter_context(preserved(model))
-        stack.enter_context(compiler_not_loaded())
-        stack.enter_context(redirect_stdout(printed))
-        stack.enter_context(redirect_stderr(printed))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
+    with preserved(model), compiler_not_loaded(), followed(), redirected(printed, "stdout", "stderr"), unwarned():
         model.eval()
         with torch.enable_grad():
             yield printed
-
-
-@contextmanager
-def replaced(module: Any, **values: Any) -> Iterator[None]:
-    """Give some globals of a module other values for a while."""
-    table = vars(module)
-    before = {name: table[name] for name in values if name in table}
-    try:
-        table.update(values)
-        yield
-    finally:
-        for name in values:
-            if name in before:
-                table[name] = before[name]
-            else:
-                table.pop(name, None)
 
 
 def input_names(model: torch.nn.Module, count: int) -> tuple[str, ...]:

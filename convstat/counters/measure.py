@@ -18,9 +18,10 @@ from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Pr
 from convstat.counters.capture import first_line
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.stages import FAKE, GraphStages, Stages
-from convstat.counters.time_limit import DEFAULT_SECONDS, Overtime, time_limit
 from convstat.errors import ConvstatError, UsageError
 from convstat.graph import Graph
+from convstat.patches.room import alone
+from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
 from convstat.report import CounterRow, Report
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def check(device: str, dtype: str) -> None:
         check_device(device, dtype)
 
 
+@alone
 def measure_on(
     stages: Stages, report: Report, counters: Sequence[Counter], asking: Asking = USUAL
 ) -> tuple[CounterRow, ...]:
@@ -93,6 +95,7 @@ class Foreseen(NamedTuple):
     note: str | None = None
 
 
+@alone
 def foresee(counter: Counter, report: Report, stages: Stages, asking: Asking = USUAL) -> Foreseen:
     """Say what a counter will answer, without running it.
 
@@ -142,12 +145,13 @@ def _predicted(counter: Counter, stages: Stages, device: str, trace: Trace, seco
     return guarded(ask, None if is_ours else model, seconds)
 
 
+@alone
 def guarded(ask: Callable[[], T], model: torch.nn.Module | None, seconds: float | None) -> T:
     """Ask a counter; whatever goes wrong with it is a CounterFailure, and nothing else is touched.
 
     Without a ``model``, what is asked is known to touch nothing.
     """
-    from convstat.counters.isolation import isolated
+    from convstat.patches.isolation import isolated
 
     seconds = DEFAULT_SECONDS if seconds is None else seconds
     try:

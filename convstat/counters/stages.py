@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,6 +11,7 @@ from convstat.counters.base import CounterFailure, Unfit
 from convstat.counters.capture import first_line
 from convstat.errors import DeviceError, SourceError
 from convstat.graph import Graph
+from convstat.patches.room import patch
 
 if TYPE_CHECKING:
     import torch
@@ -187,16 +188,16 @@ class ModuleStages:
         """Whether the trace came from the meta device tells whether the model runs there."""
         return None if self.traced.device == "meta" else "the model itself does not run on the meta device"
 
-    @contextmanager
+    @patch
     def running(self, device: str) -> Iterator[None]:
         """On meta, the model's tensors are put there, and what depends on values is answered as in the trace."""
         from contextlib import ExitStack
 
+        from convstat.patches.compiler import compiler_off
+        from convstat.patches.operators import declared_operators
         from convstat.trace.answers import Answers
         from convstat.trace.bounds import limited_memory, room
         from convstat.trace.placing import Redirected, placed
-        from convstat.trace.record import compiler_off
-        from convstat.trace.run import declared_operators
 
         with ExitStack() as stack:
             stack.enter_context(self.recipe.around())

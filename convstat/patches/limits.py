@@ -8,7 +8,8 @@ for pytest do not.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+
+from convstat.patches.room import patch, undone
 
 _owned: list[bool] = []
 
@@ -23,7 +24,7 @@ def is_owned() -> bool:
     return bool(_owned)
 
 
-@contextmanager
+@patch
 def data_limit(most: int) -> Iterator[None]:
     """Let the process write to at most so many bytes of memory (``RLIMIT_DATA``): what asks for more gets an exception.
 
@@ -40,8 +41,6 @@ def data_limit(most: int) -> Iterator[None]:
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [most, *(limit for limit in before if limit != resource.RLIM_INFINITY)]
-    try:
+    with undone(lambda: resource.setrlimit(resource.RLIMIT_DATA, before)):
         resource.setrlimit(resource.RLIMIT_DATA, (min(limits), before[1]))
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)

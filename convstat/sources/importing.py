@@ -10,14 +10,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from convstat.errors import SourceError, did_you_mean
+from convstat.patches.imports import forget, found_first, register
+from convstat.patches.room import alone
 from convstat.sources.recipe import users_code
 
 OURS = frozenset({"convstat", "torch", "torchvision", "timm", "numpy", "ptflops", "torchsummary"})
@@ -37,15 +38,9 @@ class Neighbours:
     def __init__(self, *folders: Path) -> None:
         self.folders = list(dict.fromkeys(str(folder.resolve()) for folder in folders))
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """Search the folders for as long as the user's code runs."""
-        finders: list[Any] = sys.meta_path
-        finders.insert(finders.index(PathFinder) if PathFinder in finders else len(finders), self)
-        try:
-            yield
-        finally:
-            finders.remove(self)
+        return found_first(self)
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The protocol of ``sys.meta_path``."""
@@ -64,15 +59,15 @@ class Neighbours:
 
 def _declare_operators() -> None:
     """Before somebody's code imports torchvision: make it importable where its compiled part does not fit."""
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     torchvision_compat()
 
 
+@alone
 def import_place(place: str) -> tuple[ModuleType, Neighbours]:
     """Import a file or a dotted name, and say where its neighbours are; raises SourceError with the user's own line."""
-    for name in _imported:
-        sys.modules.pop(name, None)
+    forget(tuple(_imported))
     _imported.clear()
     importlib.invalidate_caches()
     return _file(place) if place.endswith(".py") else _dotted(place)
@@ -139,7 +134,7 @@ def _load(path: Path, name: str) -> ModuleType:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     # Registered, so that its neighbours, dataclasses and pickling find it.
-    sys.modules[name] = module
+    register(name, module)
     _imported.add(name)
     spec.loader.exec_module(module)
     return module

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import ConvstatError, Diagnostic, Mark, SourceError, SourceText
+from convstat.patches.quiet import redirected
+from convstat.patches.room import patch
+from convstat.patches.surroundings import no_compiled_files
 
 if TYPE_CHECKING:
     import torch
@@ -65,18 +68,13 @@ class TooLargeError(EndlessError):
     """A model that takes too much memory."""
 
 
-@contextmanager
+@patch
 def quiet() -> Iterator[None]:
     """Run the user's code: what it prints goes to stderr, and what it imports leaves no compiled files behind."""
     import sys
 
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        sys.dont_write_bytecode = before
+    with no_compiled_files(), redirected(sys.stderr, "stdout"):
+        yield
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
+from convstat.patches.quiet import unwarned
+from convstat.patches.room import patch, rerouted
 from convstat.sources.entry import plain
 from convstat.sources.recipe import Example, Recipe, users_code
 
@@ -38,7 +40,7 @@ def installed_names(zoo: str) -> tuple[str, ...]:
 
     if find_spec(zoo) is None:
         return ()
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     torchvision_compat()
     with _importing(zoo):
@@ -68,7 +70,7 @@ def recipe(argument: str, variant: str | None, overrides: Mapping[str, Any]) -> 
 
 
 def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     note = torchvision_compat()
     models = _models(name)
@@ -80,10 +82,7 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
     weights = entry if entry is None or quantize else entry.meta.get("unquantized", entry)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
-        import warnings
-
-        with users_code(f"{source} could not be made"), _no_weights(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with users_code(f"{source} could not be made"), _no_weights(), unwarned():
             try:
                 return builder(**{"weights": weights, **keywords}), None
             except ValueError as error:
@@ -110,7 +109,7 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
 
 def _models(name: str) -> Any:
     """torchvision's models, of which ``name`` has to be one."""
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     torchvision_compat()
     with _importing("torchvision"):
@@ -157,7 +156,7 @@ def _entry(name: str, variant: str | None, models: Any) -> Any:
     return by_name[variant]
 
 
-@contextmanager
+@patch
 def _no_weights() -> Iterator[None]:
     """Let builders that were given a weights entry go through without fetching or loading it."""
     from torch import nn
@@ -169,15 +168,11 @@ def _no_weights() -> Iterator[None]:
     def keep(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return nn.modules.module._IncompatibleKeys([], [])
 
-    replaced = ((_api.WeightsEnum, "get_state_dict", empty), (nn.Module, "load_state_dict", keep))
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replaced]
-    for owner, name, value in replaced:
-        setattr(owner, name, value)
-    try:
+    with (
+        rerouted(_api.WeightsEnum, "get_state_dict", lambda _: empty),
+        rerouted(nn.Module, "load_state_dict", lambda _: keep),
+    ):
         yield
-    finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
 
 
 def _torchvision_inputs(entry: Any) -> Callable[[int], Example]:
@@ -225,7 +220,7 @@ def _classified(transforms: Any) -> torch.Tensor:
 def _timm(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
     if variant is not None:
         raise UsageError(f"timm names its weights in the name: timm/{name}.{variant}")
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     note = torchvision_compat()
     with _importing("timm"):
@@ -260,7 +255,7 @@ def _timm_size(config: Any, keywords: Mapping[str, Any]) -> tuple[int, ...]:
 
 @contextmanager
 def _importing(zoo: str) -> Iterator[None]:
-    from convstat.trace.on_demand import compiler_on_demand
+    from convstat.patches.imports import compiler_on_demand
 
     try:
         with compiler_on_demand():

@@ -6,9 +6,9 @@ The limits are far above every model that is known, and low enough to be reached
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from convstat.patches.limits import data_limit, is_owned
+from convstat.patches.room import patch
 from convstat.sources.recipe import EndlessError, TooLargeError, text_of
 
 MAX_KERNELS = 250_000
@@ -70,7 +70,7 @@ def room() -> int | None:
     return None if free is None else int(SHARE_OF_MEMORY * free)
 
 
-@contextmanager
+@patch
 def limited_memory(most: int | None = MEMORY_WITHOUT_WEIGHTS) -> Iterator[None]:
     """Let allocations beyond so many more bytes fail with an exception, before the system ends the process.
 

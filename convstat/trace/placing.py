@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_module_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch.nn.modules import module as registration
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convstat.patches.hooks import hooked
+from convstat.patches.room import patch, undone
 from convstat.trace.bounds import (
     MAX_MADE_IN_FORWARD,
     MAX_MODULES,
@@ -35,7 +33,7 @@ SMALL = 2**20
 """Elements up to which a plain tensor attribute of a module is taken for a constant."""
 
 
-@contextmanager
+@patch
 def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
     """Make modules within limits, and with a device, without storing weights.
 
@@ -51,14 +49,14 @@ def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@patch
 def running() -> Iterator[None]:
     """Run a forward pass within limits on what it makes."""
     with _registering("the forward pass", None, MAX_MADE_IN_FORWARD, MAX_MADE_IN_FORWARD):
         yield
 
 
-@contextmanager
+@patch
 def _registering(what: str, device: str | None, most_parameters: int, most_modules: int) -> Iterator[None]:
     moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     parameters = Count(most_parameters, what + " made more than {} parameters")
@@ -82,15 +80,11 @@ def _registering(what: str, device: str | None, most_parameters: int, most_modul
     def submodule(module: nn.Module, name: str, value: nn.Module | None) -> None:
         modules.add()
 
-    # What a hook returns takes the value's place; torch's own annotation of the first two leaves that out.
-    hooks = (
-        register_module_parameter_registration_hook(parameter),  # type: ignore[arg-type]
-        register_module_buffer_registration_hook(buffer),  # type: ignore[arg-type]
-        register_module_module_registration_hook(submodule),
-    )
-    with ExitStack() as stack:
-        for hook in hooks:
-            stack.callback(hook.remove)
+    with (
+        hooked(registration.register_module_parameter_registration_hook, parameter),
+        hooked(registration.register_module_buffer_registration_hook, buffer),
+        hooked(registration.register_module_module_registration_hook, submodule),
+    ):
         yield
 
 
@@ -205,7 +199,7 @@ def _moved_parameter(
     return nn.Parameter(value.detach().to(device, dtype, copy=copy), requires_grad=value.requires_grad)
 
 
-@contextmanager
+@patch
 def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, copied: bool = False) -> Iterator[None]:
     """Let a module's parameters, buffers and plain tensor attributes be on a device, and put its own back afterwards.
 
@@ -221,7 +215,11 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, 
             moved[id(value)] = _moved(value, device, to, copy=copied)
         return moved[id(value)]
 
-    try:
+    def put_back() -> None:
+        for table, name, value in reversed(undo):
+            table[name] = value
+
+    with undone(put_back):
         for part in module.modules():
             tables: tuple[tuple[Any, bool], ...] = (
                 (part._parameters, True),
@@ -241,9 +239,6 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, 
                         undo.append((table, name, value))
                         table[name] = move(value, to)
         yield
-    finally:
-        for table, name, value in reversed(undo):
-            table[name] = value
 
 
 def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None, *, copy: bool) -> torch.Tensor:

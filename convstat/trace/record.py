@@ -2,7 +2,7 @@
 
 Three watchers work together:
 ``nn.Module.__call__`` is replaced, which brackets module calls;
-spies stand on the functions that peers patch (:mod:`convstat.trace.spies`);
+spies stand on the functions that peers patch (:mod:`convstat.patches.functions`);
 a ``TorchDispatchMode`` sees the kernels.
 A function that is called while a kernel runs becomes the kernel's child:
 on the meta device kernels are Python and call ``torch.mm`` and friends themselves, which no peer should count.
@@ -14,11 +14,10 @@ on the meta device kernels are Python and call ``torch.mm`` and friends themselv
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -26,14 +25,20 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
+from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
+from convstat.patches.functions import spying
+from convstat.patches.modes import borrowed_modes
+from convstat.patches.preserve import preserved
+from convstat.patches.quiet import unwarned
+from convstat.patches.room import alone, ours, replaced
+from convstat.patches.surroundings import deeper_calls
+from convstat.patches.threads import followed
 from convstat.trace.bounds import MAX_CALLS, Count
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.describe import ModuleTable, describe
-from convstat.trace.dynamo import compiler_not_loaded
-from convstat.trace.preserve import preserved
-from convstat.trace.spies import spying
 
 
+@alone
 def record(
     model: nn.Module,
     inputs: tuple[Any, ...],
@@ -58,8 +63,7 @@ def record(
     recorder = _Recorder(table)
     with ExitStack() as stack:
         # What the model warns of is for who runs it, and not for who counts it.
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
+        stack.enter_context(unwarned())
         stack.enter_context(compiler_not_loaded())
         stack.enter_context(preserved(model))
         _set_mode(model, train=train)
@@ -70,19 +74,20 @@ def record(
         stack.enter_context(compiler_off())
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
-            stack.enter_context(torch.jit._fuser.optimized_execution(False))
-        stack.enter_context(_room_for_our_own_frames())
+            stack.enter_context(scripts_as_written())
+        # Models nest as deep as they may without us: each of their calls is a few of ours too.
+        stack.enter_context(deeper_calls(3))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(recorder.watching_modules())
-        stack.enter_context(spying(recorder.function))
-        stack.enter_context(recorder)
+        stack.enter_context(recorder.watching())
         output = model(*inputs, **(kwargs or {}))
-        (root,) = recorder.top
+        (root,) = recorder.main.open[0]
         assert isinstance(root, ModuleCall)
         if train:
-            recorder.top, recorder.goes_back = [], True
+            recorder.main.open[:], recorder.goes_back = [[]], True
             _backward(output, model)
-            root = replace(root, children=(*root.children, *recorder.top))
+            root = replace(root, children=(*root.children, *recorder.main.open[0]))
+        if recorder.late:
+            root = replace(root, children=(*root.children, *recorder.late))
         leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
         device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
         return Trace(root, table.infos(), device, uses=recorder.uses())
@@ -140,43 +145,38 @@ def _is_compiled(module: nn.Module) -> bool:
     return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
 
 
-@contextmanager
-def compiler_off() -> Iterator[None]:
-    """Run modules that ``torch.compile`` wrapped, and functions that it did, as they were written.
-
-    A compiler fuses kernels until none is left that a rule knows; what is to be counted is what was compiled.
-    """
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
-
-
-@contextmanager
-def _room_for_our_own_frames() -> Iterator[None]:
-    """Let models nest as deep as they may without us: each of their calls is a few of ours too."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(3 * limit)
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
-
-
 def _no_hook(module: nn.Module, args: object, output: object) -> None:
     pass
 
 
+class _Branch:
+    """What one thread does: the modules that it is inside of, and the lists of calls that are not complete yet.
+
+    The first list is the thread's own; ``started_in`` are those that were open where it was started.
+    """
+
+    def __init__(self, inside: list[int], started_in: list[list[Call]]) -> None:
+        self.inside = inside
+        self.started_in = started_in
+        self.open: list[list[Call]] = [[]]
+
+    def join(self, parent: _Branch, late: list[Call]) -> None:
+        """Put the calls where the thread was started: into the innermost call that is not over yet."""
+        still = {id(calls) for calls in parent.open}
+        place = next((calls for calls in reversed(self.started_in[1:]) if id(calls) in still), late)
+        place += self.open[0]
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Builds the tree: ``top`` is the list that the next finished call is appended to."""
+    """Builds the tree, a branch for each thread."""
 
     def __init__(self, table: ModuleTable) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.table = table
-        self.top: list[Call] = []
-        self.inside: list[int] = []
-        self.others = Lock()
+        self.main = _Branch([], [])
+        self.branches = threading.local()
+        self.late: list[Call] = []
+        self.is_over = False
         self.calls = Count(MAX_CALLS, "the forward pass called more than {} modules")
         self.used: dict[int, int] = {}
         self.scripted: dict[int, int] = {}
@@ -193,55 +193,98 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.runs_script = True
                 self.scripted.update((id(value), place) for value in module.parameters(recurse=False))
 
-    def _nested(self, function: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Call, ...]]:
+    @property
+    def branch(self) -> _Branch:
+        """Where this thread is; what torch runs in a thread of its own stands with the one that waits for it."""
+        found: _Branch = getattr(self.branches, "branch", self.main)
+        return found
+
+    def sees(self) -> bool:
+        """Whether what this thread does is a part of the forward pass."""
+        return not self.is_over and (ours() or self in _get_current_dispatch_mode_stack())
+
+    def _nested(self, branch: _Branch, function: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Call, ...]]:
         """Call the function and collect the calls that it makes."""
-        outer, self.top = self.top, []
+        branch.open.append([])
         try:
             result = function(*args, **kwargs)
-            return result, tuple(self.top)
+            return result, tuple(branch.open[-1])
         except BaseException:
-            self.unfinished = tuple(self.top)
+            self.unfinished = tuple(branch.open[-1])
             raise
         finally:
             # Also on an exception: a model may catch it and go on, and what failed did not happen.
-            self.top = outer
+            del branch.open[-1]
 
-    def watching_modules(self) -> _Replaced:
-        """Record calls of modules for as long as this is entered."""
-        original = nn.Module.__call__
-        here, modes = get_ident(), _get_current_dispatch_mode_stack()
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Record for as long as this is entered: calls of modules, of functions that peers patch, and kernels.
+
+        Threads that the forward pass starts are followed; those of others go straight through.
+        """
+        try:
+            with (
+                followed(self._branch_off),
+                replaced(nn.Module, "__call__", self._call(nn.Module.__call__)),
+                spying(self.function, self.sees),
+                self,
+            ):
+                yield
+        finally:
+            self.is_over = True
+
+    def _call(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What a call of a module is meanwhile."""
 
         def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
-            if get_ident() != here and self not in _get_current_dispatch_mode_stack():
-                # Modes belong to a thread. Who started another one waits for it, so its calls come in order.
-                with self.others, ExitStack() as stack:
-                    for mode in (*modes, self):
-                        stack.enter_context(mode)
-                    stack.enter_context(torch.enable_grad())
-                    return call(module, *args, **kwargs)
+            if not self.sees():
+                return original(module, *args, **kwargs)
             self.calls.add()
-            index = self.table.index(module)
+            branch, index = self.branch, self.table.index(module)
             before = _describe_all(args), _describe_kwargs(kwargs)
-            self.inside.append(index)
+            branch.inside.append(index)
             try:
-                result, children = self._nested(original, (module, *args), kwargs)
+                result, children = self._nested(branch, original, (module, *args), kwargs)
             except BaseException:
                 if self.goes_back:
                     # A checkpoint stops running the forward pass again as soon as it has what it needs.
-                    self.top.append(ModuleCall(index, *before, None, self.unfinished))
+                    branch.open[-1].append(ModuleCall(index, *before, None, self.unfinished))
                 raise
             finally:
-                self.inside.pop()
-            self.top.append(ModuleCall(index, *before, describe(result), children))
+                branch.inside.pop()
+            branch.open[-1].append(ModuleCall(index, *before, describe(result), children))
             return result
 
-        return _Replaced(nn.Module, "__call__", call)
+        return call
+
+    def _branch_off(self) -> AbstractContextManager[None]:
+        """Called where a thread is started, and entered in that one: what it does stands where it was started."""
+        parent = self.branch
+        branch = _Branch([*parent.inside], [*parent.open])
+        modes = borrowed_modes(lambda: self.is_over)
+
+        @contextmanager
+        def entered() -> Iterator[None]:
+            before = getattr(self.branches, "branch", None)
+            self.branches.branch = branch
+            try:
+                with modes:
+                    yield
+            finally:
+                if before is None:
+                    del self.branches.branch
+                else:
+                    self.branches.branch = before
+                branch.join(parent, self.late)
+
+        return entered()
 
     def function(self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record a call of a function that peers patch."""
+        branch = self.branch
         before = _describe_all(args), _describe_kwargs(kwargs)
-        result, children = self._nested(function, args, kwargs)
-        self.top.append(FunctionCall(name, *before, describe(result), children))
+        result, children = self._nested(branch, function, args, kwargs)
+        branch.open[-1].append(FunctionCall(name, *before, describe(result), children))
         return result
 
     @classmethod
@@ -258,10 +301,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 result = func.decompose(*args, **(kwargs or {}))
             if result is not NotImplemented:
                 return result
+        branch = self.branch
         before = _describe_all(args), _describe_kwargs(kwargs or {})
         owner = None
-        if self.inside:
-            inside = self.inside[-1]
+        if branch.inside:
+            inside = branch.inside[-1]
             for value in args:
                 if type(value) is nn.Parameter:
                     self.used.setdefault(id(value), inside)
@@ -272,9 +316,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.made_in.setdefault(_sequence_number() - 1, inside if owner is None else owner)
         elif self.goes_back:
             owner = self._went_forward_in()
-        result, children = self._nested(func, args, kwargs or {})
-        goes_back = self.goes_back and not self.inside
-        self.top.append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back))
+        result, children = self._nested(branch, func, args, kwargs or {})
+        goes_back = self.goes_back and not branch.inside
+        branch.open[-1].append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back))
         return result
 
     def _went_forward_in(self) -> int | None:
@@ -318,17 +362,3 @@ def _describe_all(values: Iterable[Any]) -> tuple[Value, ...]:
 
 def _describe_kwargs(kwargs: dict[str, Any]) -> Mapping[str, Value]:
     return {name: describe(value) for name, value in kwargs.items()} if kwargs else _NO_KWARGS
-
-
-class _Replaced:
-    """An attribute of a class that is another one for a while."""
-
-    def __init__(self, owner: Any, name: str, value: Any) -> None:
-        self.owner, self.name, self.value = owner, name, value
-
-    def __enter__(self) -> None:
-        self.before = vars(self.owner)[self.name]
-        setattr(self.owner, self.name, self.value)
-
-    def __exit__(self, *_: object) -> None:
-        setattr(self.owner, self.name, self.before)

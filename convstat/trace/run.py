@@ -14,25 +14,29 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from torch import nn
 
-from convstat.collection import without_collection
 from convstat.errors import ConvstatError, DeviceError
+from convstat.patches.collection import without_collection
+from convstat.patches.compiler import compiler_not_loaded
+from convstat.patches.modes import borrowed_modes
+from convstat.patches.operators import declared_operators
+from convstat.patches.preserve import process_preserved
+from convstat.patches.quiet import unlogged
+from convstat.patches.room import alone
+from convstat.patches.threads import followed
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers
 from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
 from convstat.trace.calls import Trace
-from convstat.trace.dynamo import compiler_not_loaded
 from convstat.trace.failures import Failure, UnfitError, give_up
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
-from convstat.trace.preserve import process_preserved
 from convstat.trace.record import record
 
 ExampleOf = Callable[[nn.Module, Example | None], Example]
@@ -68,6 +72,7 @@ class Traced:
     redirected: bool = False
 
 
+@alone
 def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: bool = False) -> Traced:
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
     failures: list[Failure] = []
@@ -75,7 +80,7 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
         for redirected in (False, True):
             attempt = _Attempt(recipe, example_of, way, train=train, redirected=redirected)
             try:
-                with process_preserved(), compiler_not_loaded(), quiet(), recipe.around():
+                with process_preserved(), compiler_not_loaded(), followed(_with_modes), quiet(), recipe.around():
                     traced = attempt.run()
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))
@@ -87,6 +92,7 @@ def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: b
     raise give_up(recipe.source, device, failures)
 
 
+@alone
 def make(recipe: Recipe, example_of: ExampleOf, device: str) -> tuple[nn.Module, Example]:
     """Make a model and its inputs on a device, for who else wants to run it, and knows that there is room."""
     stripped = device == "meta" and not recipe.is_made
@@ -99,6 +105,11 @@ def make(recipe: Recipe, example_of: ExampleOf, device: str) -> tuple[nn.Module,
         with torch.device(device):
             example = example_of(module, given)
     return module, _placed(example, device)
+
+
+def _with_modes() -> AbstractContextManager[None]:
+    """What a thread that the constructor starts makes is made as in the one that starts it."""
+    return borrowed_modes(lambda: False)
 
 
 def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
@@ -174,7 +185,7 @@ class _Attempt:
     def _fake(self) -> Traced:
         from torch._subclasses.fake_tensor import FakeTensorMode
 
-        with limited_memory(), _unlogged(), FakeTensorMode(allow_non_fake_inputs=True):
+        with limited_memory(), unlogged("torch._subclasses.fake_tensor"), FakeTensorMode(allow_non_fake_inputs=True):
             module, given = self._make()
             if any(not _is_fake(t) for t in (*module.parameters(), *module.buffers())):
                 raise UnfitError("the module was made before, with real tensors")
@@ -266,38 +277,7 @@ def _in_words(module: nn.Module, example: Example) -> str:
     )
 
 
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keep fake tensors from logging their failures: each is an answer here."""
-    import logging
-
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    before = log.disabled
-    log.disabled = True
-    try:
-        yield
-    finally:
-        log.disabled = before
-
-
 def _is_fake(tensor: torch.Tensor) -> bool:
     from torch._subclasses.fake_tensor import FakeTensor
 
     return isinstance(tensor, FakeTensor) or isinstance(tensor.data, FakeTensor)
-
-
-@contextmanager
-def declared_operators() -> Iterator[None]:
-    """Let torchvision call its operators where they are declared only: on meta their answers come from us."""
-    import sys
-
-    extension: Any = sys.modules.get("torchvision.extension")
-    if extension is None:
-        yield
-        return
-    before = extension._has_ops
-    extension._has_ops = lambda: True
-    try:
-        yield
-    finally:
-        extension._has_ops = before

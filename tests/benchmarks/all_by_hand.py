@@ -117,7 +117,7 @@ ALL: tuple[Callable[[Any, Any], Any], ...] = (
 
 def main(name: str) -> None:
     """Print which of them answered."""
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     # Where torchvision's wheel does not fit the torch that is installed, neither it nor ptflops could be imported.
     torchvision_compat()

@@ -7,7 +7,7 @@ import sys
 
 def main(path: str) -> None:
     """Print what the two tools say about the network of a spec."""
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     # ptflops imports torchvision, whose wheel may not fit the torch that is installed.
     torchvision_compat()

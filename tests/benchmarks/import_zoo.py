@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Import both. Here and not above: who collects the benchmarks must stay small, as processes inherit its peak."""
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     torchvision_compat()
 

@@ -22,7 +22,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def against_flop_counter(name: str, runs: int = 3) -> float:
     """The ratio of trace and count on meta to FlopCounterMode on CPU, as the median over pairs of runs."""
-    from convstat.trace.environment import torchvision_compat
+    from convstat.patches.operators import torchvision_compat
 
     torchvision_compat()
     import torch

@@ -8,32 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack
 from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from convstat.counters.base import CounterFailure
 from convstat.counters.capture import first_line
-
-
-@contextmanager
-def standing_in(package: str, modules: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Let some modules of a package, the package itself among them, be others, and take all of it away afterwards."""
-
-    def mine() -> list[str]:
-        return [name for name in sys.modules if name == package or name.startswith(f"{package}.") or name in modules]
-
-    before = {name: sys.modules.pop(name) for name in mine()}
-    try:
-        for name, values in modules.items():
-            sys.modules[name] = module = ModuleType(name)
-            vars(module).update(values)
-        yield
-    finally:
-        for name in mine():
-            del sys.modules[name]
-        sys.modules.update(before)
+from convstat.patches.depth import KernelDepth
+from convstat.patches.imports import given, load_parts
+from convstat.patches.room import ours, patch, replaced_globals, undone
 
 
 def _folder(package: str) -> str:
@@ -55,12 +39,10 @@ def _deepspeed() -> ModuleType:
     silent = SimpleNamespace(info=_nothing, warning=_nothing)
     timers = ("FORWARD_GLOBAL_TIMER", "BACKWARD_GLOBAL_TIMER", "STEP_GLOBAL_TIMER")
     rest: dict[str, Mapping[str, Any]] = {
-        "deepspeed": {"__path__": []},
         "deepspeed.accelerator": {"get_accelerator": lambda: SimpleNamespace(synchronize=_nothing)},
-        "deepspeed.utils": {"__path__": [], "logger": silent},
+        "deepspeed.utils": {"logger": silent},
         "deepspeed.utils.timer": dict.fromkeys(timers, ""),
         "deepspeed.utils.torch": {"required_torch_version": lambda **_: True},
-        "deepspeed.moe": {"__path__": []},
         "deepspeed.moe.layer": {"MoE": type("MoE", (), {})},
     }
     if find_spec("einops") is None:
@@ -70,7 +52,7 @@ def _deepspeed() -> ModuleType:
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module at {path}")
     module = module_from_spec(spec)
-    with standing_in("deepspeed", rest):
+    with given("deepspeed.profiling", rest):
         spec.loader.exec_module(module)
     return module
 
@@ -81,11 +63,9 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 @cache
 def _calflops() -> tuple[ModuleType, ModuleType, ModuleType]:
-    from importlib import import_module
-
-    with standing_in("calflops", {"calflops": {"__path__": [_folder("calflops")]}}):
-        counter = import_module("calflops.flops_counter")
-        return counter, import_module("calflops.calculate_pipline"), import_module("calflops.pytorch_ops")
+    folder = _folder("calflops")
+    counter, pipeline, operators = load_parts("calflops", folder, "flops_counter", "calculate_pipline", "pytorch_ops")
+    return counter, pipeline, operators
 
 
 def deepspeed() -> ModuleType:
@@ -104,40 +84,38 @@ def calflops() -> tuple[ModuleType, ModuleType, ModuleType]:
         raise CounterFailure(f"import calflops: {first_line(error)}") from error
 
 
-@contextmanager
+@patch
 def counting(owner: ModuleType, state: ModuleType, device: str) -> Iterator[None]:
     """Let a tool count: what it keeps in globals is emptied afterwards, also when it fails.
 
-    ``owner`` replaces functions, ``state`` keeps what they add. On meta, what is called inside a kernel goes straight
-    through: there kernels are written in Python and call ``torch.mm`` and friends, which a tool would take for the
-    model's.
+    ``owner`` replaces functions, ``state`` keeps what they add. Calls of other threads go straight through, and on meta
+    those inside a kernel: there kernels are written in Python and call ``torch.mm`` and friends, which a tool would
+    take for the model's.
     """
-    from contextlib import ExitStack
+    kernels = KernelDepth() if device == "meta" else None
+    wrap = vars(owner)["wrapFunc"]
 
-    from convstat.counters.capture import replaced
+    def blind(function: Any, *args: Any) -> Any:
+        counted = wrap(function, *args)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            inside = kernels is not None and kernels.depth
+            return function(*args, **kwargs) if inside or not ours() else counted(*args, **kwargs)
+
+        # By this attribute the tool finds the function again that it has replaced.
+        call.__str__ = function.__str__  # type: ignore[method-assign]
+        return call
+
+    def empty() -> None:
+        for name in ("module_flop_count", "module_mac_count", "old_functions"):
+            vars(state)[name].clear()
 
     einops = sys.modules.get("einops")
     with ExitStack() as stack:
-        if device == "meta":
-            from convstat.trace.depth import KernelDepth
-
-            kernels, wrap = stack.enter_context(KernelDepth()), vars(owner)["wrapFunc"]
-
-            def blind_inside_kernels(function: Any, *args: Any) -> Any:
-                counted = wrap(function, *args)
-
-                def call(*args: Any, **kwargs: Any) -> Any:
-                    return function(*args, **kwargs) if kernels.depth else counted(*args, **kwargs)
-
-                # By this attribute the tool finds the function again that it has replaced.
-                call.__str__ = function.__str__  # type: ignore[method-assign]
-                return call
-
-            stack.enter_context(replaced(owner, wrapFunc=blind_inside_kernels))
+        stack.enter_context(undone(empty))
+        if kernels is not None:
+            stack.enter_context(kernels)
+        stack.enter_context(replaced_globals(owner, wrapFunc=blind))
         if einops is not None and hasattr(einops, "einsum"):
-            stack.enter_context(replaced(einops, einsum=einops.einsum))
-        try:
-            yield
-        finally:
-            for name in ("module_flop_count", "module_mac_count", "old_functions"):
-                vars(state)[name].clear()
+            stack.enter_context(replaced_globals(einops, einsum=einops.einsum))
+        yield

@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
 from convstat.counters.jit.graph import OperatorCall
-from convstat.counters.jit.patches import applying_functions, calling, told_to_trace, without_overrides
 from convstat.counters.jit.sizes import TracedInt, traced
 from convstat.counters.jit.values import (
     NO_DEPENDENCE,
@@ -27,15 +26,18 @@ from convstat.counters.jit.values import (
     plain,
     storage_of,
 )
+from convstat.patches.compiler import compiler_off
+from convstat.patches.room import alone
+from convstat.patches.tracing import applying_functions, calling, told_to_trace, without_overrides
 from convstat.trace import Value
 from convstat.trace.describe import ModuleTable
-from convstat.trace.record import compiler_off
 
 _MARK = "_convstat_made_by"
 _FROM_OUTSIDE = -1
 _OUTSIDE = 0
 
 
+@alone
 def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> tuple[OperatorCall, ...]:
     """The operators of one forward pass; raises PredictedFailure where it cannot be traced."""
     if getattr(inputs, "keywords", None):

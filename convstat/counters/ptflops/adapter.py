@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
 from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
+from convstat.patches.room import ours, patch, replaced
 from convstat.trace.calls import TensorInfo, Value
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Ptflops:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask ptflops; it answers (None, None) and prints a traceback where it fails."""
-        from convstat.trace.environment import torchvision_compat
-        from convstat.trace.on_demand import compiler_on_demand
+        from convstat.patches.imports import compiler_on_demand
+        from convstat.patches.operators import torchvision_compat
 
         torchvision_compat()
         try:
@@ -56,7 +57,7 @@ class Ptflops:
 
         names = input_names(model, len(inputs))
         keywords = getattr(inputs, "keywords", {})
-        with running(model) as printed, _blind_inside_kernels((*inputs, *keywords.values())):
+        with running(model) as printed, _blind((*inputs, *keywords.values())):
             try:
                 macs, params = get_model_complexity_info(
                     model,
@@ -132,39 +133,28 @@ def _failure(printed: str) -> CounterFailure:
     return CounterFailure(reason, help)
 
 
-@contextmanager
-def _blind_inside_kernels(inputs: tuple[Any, ...]) -> Iterator[None]:
-    """On meta, let ptflops' function wrappers pass straight through while a kernel is running.
+@patch
+def _blind(inputs: tuple[Any, ...]) -> Iterator[None]:
+    """Let ptflops' function wrappers pass straight through in other threads, and on meta while a kernel is running.
 
     There kernels are written in Python and call ``torch.mm`` and friends, which ptflops would take for the model's.
     """
-    if device_of(inputs) != "meta":
-        yield
-        return
     from ptflops import pytorch_engine
 
-    from convstat.trace.depth import KernelDepth
+    from convstat.patches.depth import KernelDepth
+
+    kernels = KernelDepth() if device_of(inputs) == "meta" else None
+
+    def make(counting: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            inside = kernels is not None and kernels.depth
+            return self.op(*args, **kwargs) if inside or not ours() else counting(self, *args, **kwargs)
+
+        return call
 
     wrapper = pytorch_engine.torch_function_wrapper
-    counting = wrapper.__call__
-    with KernelDepth() as kernels:
-
-        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-            return self.op(*args, **kwargs) if kernels.depth else counting(self, *args, **kwargs)
-
-        with replaced_method(wrapper, "__call__", call):
-            yield
-
-
-@contextmanager
-def replaced_method(owner: type, name: str, value: Any) -> Iterator[None]:
-    """Give a class another method for a while."""
-    before = vars(owner)[name]
-    try:
-        setattr(owner, name, value)
+    with kernels or nullcontext(), replaced(wrapper, "__call__", make(vars(wrapper)["__call__"])):
         yield
-    finally:
-        setattr(owner, name, before)
 
 
 PYTORCH = Ptflops(

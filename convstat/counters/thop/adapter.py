@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, replaced, running
+from convstat.counters.capture import first_line, running
 from convstat.counters.thop.shared_import import version_if_whole, why_unavailable
+from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ class Thop:
             raise CounterFailure(f"import thop: {first_line(error)}") from error
         # Their warnings go through logging, where a function of thop's sets up the root logger for good.
         silent: Any = SimpleNamespace(warning=lambda *_: None, getLogger=lambda *_: silent)
-        with running(model), replaced(basic_hooks, logging=silent):
+        with running(model), replaced_globals(basic_hooks, logging=silent):
             try:
                 macs, params = profile(model, inputs=inputs, verbose=False)
             except Exception as error:

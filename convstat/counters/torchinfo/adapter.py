@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, replaced, running
+from convstat.counters.capture import first_line, installed_version, running
+from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ class Torchinfo:
         except Exception as error:
             raise CounterFailure(f"import torchinfo: {first_line(error)}") from error
         # It keeps the modules of every model that it has seen, by the name of the model's class.
-        with running(model), replaced(torchinfo, _cached_forward_pass={}):
+        with running(model), replaced_globals(torchinfo, _cached_forward_pass={}):
             try:
                 statistics = torchinfo.summary(model, input_data=list(inputs), mode="eval", verbose=0)
             except Exception as error:

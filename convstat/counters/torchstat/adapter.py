@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.patches.imports import forgotten, given
+from convstat.patches.room import own, patch, put, rerouted, routed, undone
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +71,7 @@ class Torchstat:
             raise CounterFailure("it makes one input, an image of three sizes, and this model takes others")
         if device_of(inputs) != "cpu":
             raise CounterFailure("it makes its input on the CPU, whatever device the model is on")
-        with running(model), _imported() as torchstat, _calls_put_back(model):
+        with running(model), _imported() as torchstat, _calls_put_back(torchstat, model):
             try:
                 rows = torchstat.ModelStat(model, tuple(inputs[0].shape[1:]))._analyze_model()
             except Exception as error:
@@ -117,44 +118,46 @@ def _failure(error: Exception) -> CounterFailure:
     return CounterFailure(said + place)
 
 
-@contextmanager
+@patch
 def _imported() -> Iterator[Any]:
-    """Import torchstat; without pandas, which only prints, a stand-in takes its place until the end."""
+    """Import torchstat; without pandas, which only prints, a stand-in takes its place there until the end."""
     from importlib.util import find_spec
 
-    before = set(sys.modules)
-    alone = "pandas" not in before and find_spec("pandas") is None
-    if alone:
-        stand_in = ModuleType("pandas")
-        vars(stand_in)["set_option"] = lambda *_: None
-        sys.modules["pandas"] = stand_in
-    try:
+    with ExitStack() as stack:
+        if "pandas" not in sys.modules and find_spec("pandas") is None:
+            stack.enter_context(forgotten("torchstat"))
+            stack.enter_context(given("torchstat", {"pandas": {"set_option": lambda *_: None}}))
         try:
             import torchstat
         except Exception as error:
             raise CounterFailure(f"import torchstat: {first_line(error)}") from error
         yield torchstat
-    finally:
-        for name in set(sys.modules) - before if alone else ():
-            if name.partition(".")[0] in ("pandas", "torchstat"):
-                del sys.modules[name]
 
 
-@contextmanager
-def _calls_put_back(model: torch.nn.Module) -> Iterator[None]:
-    """Put back the ``__call__`` of the classes of a model's modules, which it replaces for good."""
+@patch
+def _calls_put_back(torchstat: Any, model: torch.nn.Module) -> Iterator[None]:
+    """Put back the ``__call__`` of the classes of a model's modules, which it replaces for good.
+
+    Other threads call theirs as ever meanwhile.
+    """
     kinds = {type(module) for module in model.modules()}
-    before = {kind: vars(kind).get("__call__") for kind in kinds}
-    try:
-        yield
-    finally:
+    before = {kind: own(kind, "__call__") for kind in kinds}
+    originals: dict[Any, Any] = {kind: kind.__call__ for kind in kinds}
+
+    def put_back() -> None:
         for kind, call in before.items():
-            if vars(kind).get("__call__") is call:
-                continue
-            if call is None:
-                delattr(kind, "__call__")
-            else:
-                setattr(kind, "__call__", call)  # noqa: B010 - a type checker takes it for a method
+            put(kind, "__call__", call)
+
+    def make(hook: Any) -> Any:
+        def hook_ours(self: Any) -> None:
+            hook(self)
+            for kind in self._origin_call:
+                put(kind, "__call__", routed(originals[kind], vars(kind)["__call__"]))
+
+        return hook_ours
+
+    with undone(put_back), rerouted(torchstat.model_hook.ModelHook, "_sub_module_call_hook", make):
+        yield
 
 
 TORCHSTAT = Torchstat()

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, installed_version, replaced, running
+from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +84,7 @@ class Torchsummary:
             raise CounterFailure(f"it passes inputs by position, and this model takes '{name}' by name only")
         device = device_of(inputs)
         stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
-        with running(model) as printed, replaced(torchsummary, **stand_in):
+        with running(model) as printed, replaced_globals(torchsummary, **stand_in):
             try:
                 torchsummary.summary(
                     model,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import UsageError
+from convstat.patches.quiet import unlogged, unwarned
+from convstat.patches.room import patch, undone
 from convstat.render.plots.chart import Chart, Family, Point, front, is_wide, unit_of, with_letter
 from convstat.render.plots.names import name_points
 
@@ -77,34 +78,23 @@ def require() -> None:
         raise UsageError("a plot needs matplotlib, which is not installed", help=INSTALL)
 
 
-@contextmanager
+@patch
 def _matplotlib(ground: str) -> Iterator[None]:
     """Have matplotlib as it comes: no settings file, no notes on standard error."""
-    import logging
-    import warnings
-
     require()
-    log = logging.getLogger("matplotlib")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        import matplotlib
-    except Exception as error:
-        raise UsageError(f"a plot needs matplotlib, and importing it fails: {error}") from error
-    finally:
-        log.setLevel(level)
-    with warnings.catch_warnings(), matplotlib.rc_context():
-        # A name may have characters that the font has not: a box stands for each.
-        warnings.simplefilter("ignore")
-        log.setLevel(logging.CRITICAL)
+    # A name may have characters that the font has not: a box stands for each.
+    with unlogged("matplotlib"), unwarned():
         try:
+            import matplotlib
+        except Exception as error:
+            raise UsageError(f"a plot needs matplotlib, and importing it fails: {error}") from error
+        settings: Any = matplotlib.rcParams
+        before = dict.copy(settings)
+        with undone(lambda: dict.update(settings, before)), matplotlib.rc_context():
             matplotlib.rcdefaults()
-            settings: Any = matplotlib.rcParams
             settings.update(_STYLE)
             settings["axes.facecolor"] = ground
             yield
-        finally:
-            log.setLevel(level)
 
 
 def draw(charts: Sequence[Chart], format: str, *, ground: str = "white") -> bytes:

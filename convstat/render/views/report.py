@@ -93,7 +93,7 @@ def _no_answer(counter: CounterRow) -> Iterator[Line]:
 def _notes(report: Report) -> Iterator[tuple[str, str]]:
     """What is said of the whole model, then of its layers: what is said of several, once."""
     if report.model.notes:
-        from convstat.trace.environment import NOTE
+        from convstat.patches.operators import NOTE
 
         # What is true of an installation and changes no count is said with -v alone.
         yield from (("model", printable(note)) for note in report.model.notes if note != NOTE)

@@ -8,7 +8,11 @@ the import then works, and a model that really calls one of them still fails.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
+
+from convstat.patches.room import alone, patch, rerouted
 
 SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -48,6 +52,7 @@ _done: list[Any] = []
 """The note, once the operators were looked at, and the library, which lives as long as its declarations."""
 
 
+@alone
 def torchvision_compat() -> str | None:
     """Declare the operators that torchvision lacks, before anything imports it; return a note if there were any.
 
@@ -62,7 +67,6 @@ def torchvision_compat() -> str | None:
 
 
 def _declare_missing() -> str | None:
-    import sys
     from importlib.util import find_spec
     from pathlib import Path
 
@@ -87,3 +91,14 @@ def _declare_missing() -> str | None:
         fragment.define(schema)  # type: ignore[no-untyped-call]
     _done.append(fragment)
     return NOTE
+
+
+@patch
+def declared_operators() -> Iterator[None]:
+    """Let torchvision call its operators where they are declared only: on meta their answers come from us."""
+    extension: Any = sys.modules.get("torchvision.extension")
+    if extension is None:
+        yield
+        return
+    with rerouted(extension, "_has_ops", lambda _: lambda: True):
+        yield

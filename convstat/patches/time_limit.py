@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from convstat.patches.room import patch, undone
+
 DEFAULT_SECONDS = 300
 """How long a peer may take, where nobody says otherwise."""
 
@@ -31,7 +33,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     ...         pass
     Traceback (most recent call last):
         ...
-    convstat.counters.time_limit.Overtime
+    convstat.patches.time_limit.Overtime
     """
     if not seconds:
         yield
@@ -43,7 +45,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
 
 
-@contextmanager
+@patch
 def _alarm(seconds: float) -> Iterator[None]:
     import signal
     from time import monotonic
@@ -52,16 +54,20 @@ def _alarm(seconds: float) -> Iterator[None]:
         raise Overtime
 
     started = monotonic()
-    handler = signal.signal(signal.SIGALRM, ring)
-    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
-    try:
-        yield
-    finally:
+    handler = signal.getsignal(signal.SIGALRM)
+    left, interval = signal.getitimer(signal.ITIMER_REAL)
+
+    def put_back() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if handler is None else handler)
         if left:
             # Somebody else's alarm goes on where it was.
             signal.setitimer(signal.ITIMER_REAL, max(left - (monotonic() - started), 0.001), interval)
+
+    with undone(put_back):
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+        yield
 
 
 @contextmanager

@@ -8,12 +8,13 @@ operators (``a @ b``), and functions that were stored elsewhere before (``from t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.nn import functional
+
+from convstat.patches.room import ours, own, patch, put, routed, undone
 
 _FUNCTIONAL = """
 relu prelu elu relu6 gelu silu leaky_relu softmax
@@ -40,46 +41,38 @@ PATCHED: Mapping[str, tuple[Any, tuple[str, ...]]] = MappingProxyType(
 Spy = Callable[[str, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
-@contextmanager
+@patch
 def unpatched_afterwards() -> Iterator[None]:
     """Put every attribute that peers patch back as it is now, whatever happens.
 
     An attribute that the class only inherits is deleted again, not written into it:
     ptflops leaves ``torch.Tensor.mm`` as an entry of its own.
     """
-    before = [(owner, name, vars(owner).get(name, _INHERITED)) for owner, names in PATCHED.values() for name in names]
-    try:
-        yield
-    finally:
+    before = [(owner, name, own(owner, name)) for owner, names in PATCHED.values() for name in names]
+
+    def put_back() -> None:
         for owner, name, value in before:
-            if vars(owner).get(name, _INHERITED) is value:
-                continue
-            if value is _INHERITED:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, value)
+            put(owner, name, value)
+
+    with undone(put_back):
+        yield
 
 
-class _Inherited:
-    pass
-
-
-_INHERITED = _Inherited()
-
-
-@contextmanager
-def spying(spy: Spy) -> Iterator[None]:
-    """Send every call through a patched attribute to ``spy(name, function, args, kwargs)``."""
+@patch
+def spying(spy: Spy, sees: Callable[[], bool] = ours) -> Iterator[None]:
+    """Send every call through a patched attribute to ``spy(name, function, args, kwargs)``; those of threads that it
+    does not see, and those of who has picked one up and calls it later, go straight to the function.
+    """
     with unpatched_afterwards():
         for owner_name, (owner, names) in PATCHED.items():
             for name in names:
-                setattr(owner, name, _stand_in(spy, f"{owner_name}.{name}", getattr(owner, name)))
+                function = getattr(owner, name)
+                setattr(owner, name, routed(function, _watched(spy, f"{owner_name}.{name}", function), sees))
         yield
 
 
-def _stand_in(spy: Spy, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    # A plain function, so that it binds as a method where it stands on torch.Tensor.
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
+def _watched(spy: Spy, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def watched(*args: Any, **kwargs: Any) -> Any:
         return spy(name, function, args, kwargs)
 
-    return stand_in
+    return watched

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -16,42 +15,32 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules import module as module_globals
-from torch.utils import _python_dispatch
 
-from convstat.trace.preserve import preserved, process_preserved
+from convstat.patches.preserve import preserved, process_preserved
+from convstat.patches.quiet import warnings_preserved
+from convstat.patches.room import patch, undone
 
 
-@contextmanager
+@patch
 def isolated(model: nn.Module) -> Iterator[None]:
     """Put back, whatever happens: the model with its hooks, flags and buffers, random states, torch's modes and
     functions, the methods of the model's classes, hooks on all modules, warnings, the streams, and the environment.
     """
-    with ExitStack() as stack:
-        stack.enter_context(_process())
-        stack.enter_context(_attributes(model))
-        stack.enter_context(_parameters(model))
-        stack.enter_context(process_preserved())
-        stack.enter_context(preserved(model))
+    with _process(), _attributes(model), _parameters(model), process_preserved(), preserved(model):
         yield
 
 
-@contextmanager
+@patch
 def _process() -> Iterator[None]:
     import os
-    import warnings
 
     streams = sys.stdin, sys.stdout, sys.stderr
     environment, folder = dict(os.environ), os.getcwd()
     hooks = [table for name, table in vars(module_globals).items() if name.startswith("_global") and _is_dict(table)]
     tables = [(table, dict(table)) for table in hooks]
-    modes = len(_python_dispatch._get_current_dispatch_mode_stack())
     deterministic = torch.are_deterministic_algorithms_enabled()
-    try:
-        with warnings.catch_warnings():
-            yield
-    finally:
-        while len(_python_dispatch._get_current_dispatch_mode_stack()) > modes:
-            _python_dispatch._pop_mode()
+
+    def put_back() -> None:
         for table, before in tables:
             if dict(table) != before:
                 table.clear()
@@ -65,22 +54,27 @@ def _process() -> Iterator[None]:
         if os.getcwd() != folder:
             os.chdir(folder)
 
+    with warnings_preserved(), undone(put_back):
+        yield
+
 
 def _is_dict(value: object) -> bool:
     return isinstance(value, dict)
 
 
-@contextmanager
+@patch
 def _attributes(model: nn.Module) -> Iterator[None]:
     """The functions of torch, and what the classes of the model define."""
     classes = {kind for module in model.modules() for kind in type(module).__mro__ if kind is not object}
     owners: list[Any] = [torch, functional, torch.Tensor, *classes]
     before = [(owner, dict(vars(owner))) for owner in owners]
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for owner, attributes in before:
             _put_back(owner, attributes)
+
+    with undone(put_back):
+        yield
 
 
 def _put_back(owner: Any, attributes: dict[str, Any]) -> None:
@@ -100,7 +94,7 @@ _OF_PYTHON = frozenset(("_abc_impl",))
 """What Python itself adds to classes."""
 
 
-@contextmanager
+@patch
 def _parameters(model: nn.Module) -> Iterator[None]:
     """Whether parameters are trained, and what they hold: a model that was moved or cast has other data in them."""
     before = [
@@ -108,11 +102,13 @@ def _parameters(model: nn.Module) -> Iterator[None]:
         for parameter in model.parameters()
         if not nn.parameter.is_lazy(parameter)
     ]
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for parameter, trained, data in before:
             if (parameter.dtype, parameter.device, parameter.shape) != (data.dtype, data.device, data.shape):
                 parameter.data = data
             if parameter.requires_grad != trained:
                 parameter.requires_grad_(trained)
+
+    with undone(put_back):
+        yield

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+
+from convstat.patches.room import patch, undone
 
 RARELY = (100_000, 50, 100)
 """Thresholds for a process that is ours: importing torch alone would start a hundred collections."""
 
 
-@contextmanager
+@patch
 def without_collection() -> Iterator[None]:
     """Keep the garbage collector from running for a while.
 
@@ -24,13 +25,9 @@ def without_collection() -> Iterator[None]:
     >>> gc.isenabled()
     True
     """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
+    with undone(gc.enable if gc.isenabled() else gc.disable):
+        gc.disable()
         yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def collect_rarely() -> None:

@@ -9,35 +9,81 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
-from convstat.trace.on_demand import DYNAMO, algebra_on_demand
+from convstat.patches.imports import DYNAMO, algebra_on_demand
+from convstat.patches.room import once, patch, replaced_globals, undone
 
 _CACHE = "__dynamo_disable"
 """The attribute in which ``torch._disable_dynamo`` keeps the function to call; it imports when there is none."""
 
 
-@contextmanager
+@patch
 def compiler_not_loaded() -> Iterator[None]:
     """Let functions under ``torch._disable_dynamo`` run as they are, where ``torch._dynamo`` is not loaded yet.
 
     What is decorated later, or in another way in another torch, loads the compiler as ever: that is slow and right.
     """
-    if DYNAMO in sys.modules:
+    with once("the compiler is not loaded") as first:
+        if not first or DYNAMO in sys.modules:
+            yield
+            return
+        kept = [_AsItIs(*pair) for pair in _DECORATED.find() if not hasattr(pair[0], _CACHE)]
+
+        def put_back() -> None:
+            for entry in kept:
+                if getattr(entry.function, _CACHE, None) is entry:
+                    delattr(entry.function, _CACHE)
+
+        with undone(put_back):
+            for entry in kept:
+                setattr(entry.function, _CACHE, entry)
+            with algebra_on_demand():
+                yield
+
+
+class _AsItIs:
+    """What is kept for a function: the function, and from when somebody loads the compiler, what torch would keep."""
+
+    def __init__(self, function: Any, wrapper: Any) -> None:
+        self.function = function
+        self.wrapper = wrapper
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if DYNAMO not in sys.modules:
+            return self.function(*args, **kwargs)
+        if getattr(self.function, _CACHE, None) is self:
+            delattr(self.function, _CACHE)
+        return self.wrapper(*args, **kwargs)
+
+
+@patch
+def compiler_off() -> Iterator[None]:
+    """Run modules that ``torch.compile`` wrapped, and functions that it did, as they were written.
+
+    A compiler fuses kernels until none is left that a rule knows; what is to be counted is what was compiled.
+    """
+    if DYNAMO not in sys.modules:
         yield
         return
-    functions = [function for function in _DECORATED.find() if not hasattr(function, _CACHE)]
-    for function in functions:
-        setattr(function, _CACHE, function)
-    try:
-        with algebra_on_demand():
-            yield
-    finally:
-        for function in functions:
-            if getattr(function, _CACHE, None) is function:
-                delattr(function, _CACHE)
+    import torch
+
+    frames: Any = sys.modules[f"{DYNAMO}.eval_frame"]
+    with replaced_globals(frames, _stance=frames._stance), torch.compiler.set_stance("force_eager"):
+        yield
+
+
+@patch
+def scripts_as_written() -> Iterator[None]:
+    """Keep the optimizer of scripts, which rearranges kernels from the second run on, from this thread."""
+    import torch
+
+    core: Any = torch._C
+    with undone(partial(core._set_graph_executor_optimize, core._get_graph_executor_optimize())):
+        core._set_graph_executor_optimize(False)
+        yield
 
 
 class _Decorated:
@@ -48,10 +94,10 @@ class _Decorated:
 
     def __init__(self) -> None:
         self.modules: set[str] = set()
-        self.functions: dict[int, Any] = {}
+        self.functions: dict[int, tuple[Any, Any]] = {}
 
-    def find(self) -> Iterable[Any]:
-        """The functions themselves, without what is around them."""
+    def find(self) -> Iterable[tuple[Any, Any]]:
+        """The functions themselves, each with what is around it."""
         import gc
 
         imported = [name for name in tuple(sys.modules) if name not in self.modules]
@@ -60,7 +106,7 @@ class _Decorated:
             for item in _members(imported) if self.modules else gc.get_objects():
                 if type(item) is FunctionType and item.__code__ is code and item.__closure__:
                     function = item.__closure__[place].cell_contents
-                    self.functions[id(function)] = function
+                    self.functions[id(function)] = function, item
         self.modules.update(imported)
         return self.functions.values()
 

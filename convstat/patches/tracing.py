@@ -4,58 +4,70 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import wraps
+from threading import get_ident
 from typing import Any
 
 import torch
 
-from convstat.counters.capture import replaced
+from convstat.patches.room import patch, replaced, rerouted, session
 
 _OVERRIDES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _MODULES = ("torch.overrides", "torch.nn.functional", "torch.functional", "torch._tensor", "torch.nn.init")
 
 
-@contextmanager
+@patch
 def told_to_trace(state: object, in_kernel: Callable[[], bool]) -> Iterator[None]:
     """Let functions that ask whether they are traced hear that they are, but those of kernels."""
-    tracing_state: Any = torch._C._get_tracing_state
-    is_tracing: Any = torch._C._is_tracing
-    with replaced(
-        torch._C,
-        _get_tracing_state=lambda: tracing_state() if in_kernel() else state,
-        _is_tracing=lambda: is_tracing() if in_kernel() else True,
+
+    def tracing_state(original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda: original() if in_kernel() or not _here() else state
+
+    def is_tracing(original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda: original() if in_kernel() or not _here() else True
+
+    with (
+        rerouted(torch._C, "_get_tracing_state", tracing_state),
+        rerouted(torch._C, "_is_tracing", is_tracing),
     ):
         yield
 
 
-@contextmanager
+def _here() -> bool:
+    """Whether this is the thread that records: a tracer sees no other, whoever has started it."""
+    return session().holder == get_ident()
+
+
+@patch
 def without_overrides() -> Iterator[None]:
     """Let Python functions of torch run, and not be handed to a mode: it would call them again without end."""
     with ExitStack() as stack:
         for name in _MODULES:
             module = sys.modules[name]
-            values = {override: _never for override in _OVERRIDES if override in vars(module)}
-            stack.enter_context(replaced(module, **values))
+            for override in _OVERRIDES:
+                if override in vars(module):
+                    stack.enter_context(rerouted(module, override, _never))
         yield
 
 
-def _never(*_: object) -> bool:
-    return False
+def _never(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *values: original(*values) if not _here() else False
 
 
-@contextmanager
+@patch
 def calling(kind: Any, call: Callable[[Any], Any]) -> Iterator[None]:
-    """Put what ``call`` makes of it in the place of the ``__call__`` of a class."""
-    original = vars(kind)["__call__"]
-    setattr(kind, "__call__", call(original))  # noqa: B010 - mypy takes an assignment for a mistake
-    try:
+    """Put what ``call`` makes of it in the place of the ``__call__`` of a class, for the thread that records."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        instead = call(original)
+        return lambda *args, **kwargs: (instead if _here() else original)(*args, **kwargs)
+
+    with rerouted(kind, "__call__", make):
         yield
-    finally:
-        setattr(kind, "__call__", original)  # noqa: B010
 
 
-@contextmanager
+@patch
 def applying_functions(apply: Callable[..., Any]) -> Iterator[None]:
     """Call ``apply(forward, context, args)`` where a ``torch.autograd.Function`` is applied.
 
@@ -65,15 +77,17 @@ def applying_functions(apply: Callable[..., Any]) -> Iterator[None]:
     """
     from torch.autograd.function import FunctionMeta, _SingleLevelFunction
 
-    without_setup = _SingleLevelFunction.setup_context
+    without_setup, of = _SingleLevelFunction.setup_context, session()
 
     def get(cls: Any, name: str) -> Any:
         found = type.__getattribute__(cls, name)
-        if name != "forward":
+        if name != "forward" or not _here():
             return found
 
         @wraps(found)
         def forward(*args: Any, **kwargs: Any) -> Any:
+            if session() is not of or not _here():
+                return found(*args, **kwargs)
             has_setup = cls.setup_context is not without_setup
             if not has_setup and not (args and getattr(type(args[0]), "_forward_cls", None) is cls):
                 return found(*args, **kwargs)  # called by hand, with the context of another function
@@ -82,8 +96,5 @@ def applying_functions(apply: Callable[..., Any]) -> Iterator[None]:
 
         return forward
 
-    setattr(FunctionMeta, "__getattribute__", get)  # noqa: B010 - mypy takes an assignment for a mistake
-    try:
+    with replaced(FunctionMeta, "__getattribute__", get):
         yield
-    finally:
-        delattr(FunctionMeta, "__getattribute__")

@@ -6,29 +6,31 @@ Peers put hooks, attributes and modes on the model and patch torch; some leave t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from operator import is_
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _device, _python_dispatch
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from convstat.trace.spies import unpatched_afterwards
+from convstat.patches.functions import unpatched_afterwards
+from convstat.patches.room import patch, undone
 
 
-@contextmanager
+@patch
 def preserved(model: nn.Module) -> Iterator[None]:
     """Put back, whatever happens: hooks, attributes and training flags of every module, buffers that were written to,
-    torch's random state, the grad mode, the default dtype, and the functions that peers patch.
+    torch's random state, modes, the default dtype, and the functions that peers patch.
     """
-    with unpatched_afterwards(), _torch_state(), _module_state(model):
+    with unpatched_afterwards(), torch_state(), _module_state(model):
         yield
 
 
-@contextmanager
+@patch
 def process_preserved() -> Iterator[None]:
-    """Put back, whatever happens, what making and running a model may change in the process: random states, the grad
-    mode, the default dtype, and the functions that peers patch.
+    """Put back, whatever happens, what making and running a model may change in the process: random states, modes,
+    the default dtype, and the functions that peers patch.
     """
     import random
     import sys
@@ -36,31 +38,64 @@ def process_preserved() -> Iterator[None]:
     state = random.getstate()
     numpy: Any = sys.modules.get("numpy")
     numpy_state = numpy.random.get_state() if numpy is not None else None
-    try:
-        with unpatched_afterwards(), _torch_state():
-            yield
-    finally:
+
+    def put_back() -> None:
         random.setstate(state)
         if numpy_state is not None:
             numpy.random.set_state(numpy_state)
 
+    with undone(put_back), unpatched_afterwards(), torch_state():
+        yield
 
-@contextmanager
-def _torch_state() -> Iterator[None]:
-    grad = torch.is_grad_enabled()
-    dtype = torch.get_default_dtype()
-    # Reading the state of a device would initialise CUDA; where it is not in use there is nothing to keep.
-    running = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    cuda = list(range(torch.cuda.device_count())) if running else []
-    try:
-        with torch.random.fork_rng(devices=cuda):
-            yield
-    finally:
+
+@patch
+def torch_state() -> Iterator[None]:
+    """Put back torch's random states, the modes of this thread, whether gradients are on, and the default dtype."""
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    dispatching, functions = _get_current_dispatch_mode_stack(), list(_overrides._get_current_function_mode_stack())
+    device = vars(_device)["CURRENT_DEVICE"]
+    lifts = getattr(torch._C, "_only_lift_cpu_tensors", None)
+    lifted = lifts() if lifts is not None else None
+
+    def put_back() -> None:
+        if (now := _get_current_dispatch_mode_stack()) != dispatching:
+            for mode in reversed(now):
+                _python_dispatch._pop_mode(getattr(mode, "_mode_key", None))
+            for mode in dispatching:
+                _python_dispatch._push_mode(mode)
+        if _overrides._get_current_function_mode_stack() != functions:
+            while _overrides._len_torch_function_stack():
+                _overrides._pop_mode()
+            for mode in functions:
+                _overrides._push_mode(mode)
+        vars(_device)["CURRENT_DEVICE"] = device
+        if lifted is not None:
+            torch._C._set_only_lift_cpu_tensors(lifted)
         torch.set_grad_enabled(grad)
         torch.set_default_dtype(dtype)
 
+    with undone(put_back), random_preserved():
+        yield
 
-@contextmanager
+
+@patch
+def random_preserved() -> Iterator[None]:
+    """Put back torch's random states, and nothing else."""
+    # Reading the state of a device would initialise CUDA; where it is not in use there is nothing to keep.
+    running = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    random = torch.get_rng_state()
+    cuda = [(device, torch.cuda.get_rng_state(device)) for device in range(torch.cuda.device_count() if running else 0)]
+
+    def put_back() -> None:
+        torch.set_rng_state(random)
+        for device, state in cuda:
+            torch.cuda.set_rng_state(state, device)
+
+    with undone(put_back):
+        yield
+
+
+@patch
 def _module_state(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     held = _Held()
@@ -68,9 +103,8 @@ def _module_state(model: nn.Module) -> Iterator[None]:
         held.add(module)
     before = [(module, type(module), dict(vars(module))) for module in modules]
     copies = [(tensor, tensor._version, tensor.detach().clone()) for tensor in held.tensors.values()]
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for module, kind, attributes in before:
             _restore(module, kind, attributes)
         held.refill()
@@ -79,6 +113,11 @@ def _module_state(model: nn.Module) -> Iterator[None]:
                 if tensor._version != version:
                     tensor.copy_(value)
 
+    with undone(put_back):
+        yield
+
+
+_overrides: Any = torch.overrides
 
 _Container = dict[Any, Any] | list[Any] | set[Any]
 _PLAIN = frozenset((bool, int, float, str, type(None), torch.dtype, torch.device))

@@ -1,0 +1,26 @@
+"""What else belongs to the whole process: how deep calls may nest, and whether imports leave compiled files behind."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+
+from convstat.patches.room import patch, undone
+
+
+@patch
+def deeper_calls(times: int) -> Iterator[None]:
+    """Let calls nest so many times as deep as they may."""
+    limit = sys.getrecursionlimit()
+    with undone(functools.partial(sys.setrecursionlimit, limit)):
+        sys.setrecursionlimit(times * limit)
+        yield
+
+
+@patch
+def no_compiled_files() -> Iterator[None]:
+    """Let imports leave no compiled files behind."""
+    with undone(functools.partial(setattr, sys, "dont_write_bytecode", sys.dont_write_bytecode)):
+        sys.dont_write_bytecode = True
+        yield
