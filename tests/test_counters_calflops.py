@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from convstat.counters.deepspeed import walk as deepspeed_walk
 from convstat.counters.deepspeed.adapter import convention
 from convstat.counters.measure import predict
 from convstat.counters.stages import Inputs
+from convstat.patches.imports import given
 from convstat.trace import Trace
 from convstat.trace.record import record
 
@@ -144,19 +145,22 @@ def test_a_model_without_shapes_as_yet_fails_in_calflops_alone() -> None:
 
 
 def test_nothing_of_the_tools_stays_imported(peer: str) -> None:
-    """What they are loaded from is taken away; a package that was there before stays the same."""
+    """What they are loaded from is taken away, under whatever name."""
     before = set(sys.modules)
     COUNTERS[peer].run(nn.Linear(3, 4), (torch.rand(2, 3),))
-    assert not {name for name in set(sys.modules) - before if name.startswith(("calflops", "deepspeed"))}
-    mine = ModuleType("mine")
-    sys.modules["mine"] = mine
-    try:
-        with deepspeed_load.standing_in("mine", {"mine": {"value": 1}, "mine.part": {}}):
-            assert 1 == vars(sys.modules["mine"])["value"]
-        assert mine is sys.modules["mine"]
-        assert "mine.part" not in sys.modules
-    finally:
-        del sys.modules["mine"]
+    assert not {name for name in set(sys.modules) - before if "calflops" in name or "deepspeed" in name}
+
+
+def test_what_a_tool_is_given_nobody_else_gets() -> None:
+    """A module of its own is answered from the table, and all others import what there is."""
+    tool, other = {"__name__": "tool.part"}, {"__name__": "tools"}
+    with given("tool", {"json": {"dumps": 1}, "nowhere.at_all": {"value": 2}}):
+        exec("from json import dumps\nfrom nowhere.at_all import value", tool)
+        exec("from json import dumps", other)
+        with pytest.raises(ModuleNotFoundError):
+            exec("import nowhere.at_all", other)
+    assert (1, 2, json.dumps) == (tool["dumps"], tool["value"], other["dumps"])
+    assert "nowhere" not in sys.modules
 
 
 def test_what_the_tool_collects_is_emptied_after_a_failure(peer: str) -> None:
