@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from convstat.graph import Graph
     from convstat.sources import Target
+    from convstat.trace.calls import Trace
 
 MODES = ("eval", "train")
 
@@ -81,7 +82,7 @@ def prepare(
 
     if progress is not None:
         progress(f"tracing {recipe.name}")
-    traced = run(recipe, example_of, device=device, train=mode == "train")
+    traced = run(recipe, example_of, _weigh, device=device, train=mode == "train")
     with without_collection():
         report = tally.count(
             traced.trace,
@@ -96,6 +97,12 @@ def prepare(
         )
     assumed = recipe.explain(report) if recipe.explain is not None else ()
     return Subject(_with_notes(report, *assumed, *traced.notes), ModuleStages(recipe, example_of, traced))
+
+
+def _weigh(trace: Trace) -> tuple[int, dict[str, int]]:
+    """What a trace costs."""
+    totals = tally.count(trace, name="", source="", inputs=()).totals
+    return totals.macs, dict(totals.other)
 
 
 def analyze(

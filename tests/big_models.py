@@ -77,6 +77,78 @@ class Llama(nn.Module):
         return self.output(self.norm(x))
 
 
+def llama_8b() -> Llama:
+    """Llama 3.1 8B (arXiv:2407.21783, table 3)."""
+    return Llama(4096, 32, 32, 8, 14336)
+
+
+def llama_70b() -> Llama:
+    """Llama 3.1 70B."""
+    return Llama(8192, 80, 64, 8, 28672)
+
+
+class LlamaThatReads(Llama):
+    """Reads a value of what it computed, and decides by it."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Give the logits, scaled where they are large."""
+        logits = super().forward(ids)
+        largest = logits.abs().max().item()
+        return logits / largest if largest > 100 else logits
+
+
+def llama_8b_that_reads() -> Llama:
+    """The same sizes as ``llama_8b``."""
+    return LlamaThatReads(4096, 32, 32, 8, 14336)
+
+
+def llama_70b_that_reads() -> Llama:
+    """The same sizes as ``llama_70b``."""
+    return LlamaThatReads(8192, 80, 64, 8, 28672)
+
+
+class DropsPaths(Llama):
+    """Reads values while it is made, as whoever spaces rates out by ``torch.linspace``."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, sizes[1])]
+
+
+def llama_70b_that_reads_as_it_is_made() -> Llama:
+    """The same sizes as ``llama_70b``."""
+    return DropsPaths(8192, 80, 64, 8, 28672)
+
+
+class Sixty(nn.Module):
+    """A gigaparameter in sixty layers, and one value read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(60)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run them, and scale."""
+        x = self.layers(x)
+        return x * x.sum().item()
+
+
+class KeepsTables(nn.Module):
+    """Keeps large constants, and parameters that are drawn before any is registered; reads values as it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        assert torch.ones(3).tolist() == [1.0, 1.0, 1.0]
+        self.caches = [torch.zeros(4000, 4000) for _ in range(100)]
+        self.weights = nn.ParameterList([nn.Parameter(torch.randn(4096, 4096) * 0.02) for _ in range(60)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply."""
+        for weight in self.weights:
+            x = x @ weight
+        return x
+
+
 class ParallelBlock(nn.Module):
     """A block that attends and thinks at once, with normalised queries and keys (ViT-22B, arXiv:2302.05442)."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import big_models
 import pytest
 
 HERE = Path(__file__).parent
@@ -72,6 +75,59 @@ def test_a_network_whose_constructor_computes_is_counted_under_two_gibibytes() -
     totals, peak = counted("torchvision/regnet_y_128gf")
     assert 644_812_894 == totals["params"]
     assert peak < 2 * GIB
+
+
+LLAMAS = {
+    "8b": (4096, 32, 32, 8, 14336, 8_030_261_248),
+    "70b": (8192, 80, 64, 8, 28672, 70_553_706_496),
+}
+"""Width, layers, heads, heads of keys and values, width of the MLP; and the parameters that are published."""
+
+
+@pytest.fixture(scope="session")
+def import_peaks() -> Callable[[str], int]:
+    """The peak memory of a process that only imports some libraries."""
+
+    @cache
+    def peak(libraries: str) -> int:
+        code = f"import {libraries}\nlines = open('/proc/self/status').read().splitlines()\n"
+        code += "print(next(int(line.split()[1]) * 1024 for line in lines if line.startswith('VmHWM')))"
+        return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+    return peak
+
+
+@pytest.mark.parametrize("way", ["", "_that_reads", "_that_reads_as_it_is_made"])
+@pytest.mark.parametrize("size", LLAMAS)
+def test_a_function_that_makes_a_large_model_is_counted_within_a_gibibyte(
+    size: str, way: str, import_peaks: Callable[[str], int]
+) -> None:
+    """Whether it reads values or not: of memory that its process holds at its peak, above what imports take."""
+    name = f"llama_{size}{way}"
+    if not hasattr(big_models, name):
+        pytest.skip("one size does for it")
+    totals, peak = counted(f"big_models.py:{name}", "--input", "ids=1x128:int64")
+    dim, layers, heads, kv_heads, hidden, params = LLAMAS[size]
+    kv, vocabulary = kv_heads * dim // heads, 128256
+    products = 2 * dim * dim + 2 * dim * kv + 3 * dim * hidden
+    assert 2 * vocabulary * dim + layers * (products + 2 * dim) + dim == totals["params"] == params
+    assert layers * (128 * products + 2 * 128 * 128 * dim) + 128 * dim * vocabulary == totals["macs"]
+    assert peak - import_peaks("torch") < GIB
+
+
+def test_sixty_layers_and_a_value_are_counted_within_a_gibibyte(import_peaks: Callable[[str], int]) -> None:
+    """The weights alone take 3.75 GiB."""
+    totals, peak = counted("big_models.py:Sixty", "--input", "4096")
+    assert 60 * (4096 * 4096 + 4096) == totals["params"]
+    assert 60 * 4096 * 4096 == totals["macs"]
+    assert peak - import_peaks("torch") < GIB
+
+
+def test_constants_of_any_size_are_counted_within_a_gibibyte(import_peaks: Callable[[str], int]) -> None:
+    """Six GiB of them, and four of parameters that are made before they are registered."""
+    totals, peak = counted("big_models.py:KeepsTables", "--input", "4096")
+    assert 60 * 4096 * 4096 == totals["macs"] == totals["params"]
+    assert peak - import_peaks("torch") < GIB
 
 
 @pytest.mark.parametrize("depth", [10, 10_000])

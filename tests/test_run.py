@@ -320,12 +320,15 @@ def test_what_does_not_fit_is_not_run_for_real(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bounds, "available_memory", lambda: 2**30)
     monkeypatch.setattr(run, "available_memory", lambda: 2**30)
 
-    class Large(Branches):
-        """Four GiB of weights and a branch."""
+    class Large(Conv):
+        """Four GiB of weights, and it leaves torch."""
 
         def __init__(self) -> None:
             super().__init__()
             self.large = nn.Parameter(torch.empty(2**15, 2**15))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return torch.from_numpy(self.conv(x).detach().numpy())
 
     with pytest.raises(SourceError) as caught:
         analyze(Large)

@@ -196,6 +196,7 @@ class ModuleStages:
         from convstat.patches.compiler import compiler_off
         from convstat.patches.operators import declared_operators
         from convstat.trace.answers import Answers
+        from convstat.trace.assumed import KNOWN
         from convstat.trace.bounds import limited_memory, room
         from convstat.trace.placing import Redirected, placed
 
@@ -213,7 +214,7 @@ class ModuleStages:
             stack.enter_context(placed(module, device, self.recipe.dtype, copied=self.recipe.is_made))
             if device == "meta":
                 stack.enter_context(declared_operators())
-                stack.enter_context(Answers(values=self.recipe.assume_values))
+                stack.enter_context(Answers(self.traced.values or (KNOWN if self.recipe.assume_values else None)))
             yield
 
 

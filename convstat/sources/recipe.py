@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import ConvstatError, Diagnostic, Mark, SourceError, SourceText
@@ -162,23 +163,37 @@ def _rank(filename: str) -> int:
     import linecache
     import sys
     import sysconfig
-    from pathlib import Path
 
     path = Path(filename)
     if not path.is_file():
         # The cells of a notebook are no files, and Python still knows their lines.
         return 2 if not filename.startswith("<") and linecache.getlines(filename) else 0
     path = path.resolve()
-    if path.is_relative_to(Path(__file__).resolve().parents[1]):
+    if path.is_relative_to(Path(__file__).resolve().parents[1]) or is_torchs(path):
         return 0
     paths = sysconfig.get_paths()
     for name in ("purelib", "platlib"):
         folder = Path(paths[name]).resolve()
         if path.is_relative_to(folder):
-            first = path.relative_to(folder).parts[0]
-            return 0 if first.partition(".")[0] in ("torch", "torchvision", "functorch") else 1
+            return 1
     python = (Path(paths["stdlib"]), Path(paths["platstdlib"]), Path(sys.base_prefix) / "lib")
     return 0 if any(path.is_relative_to(folder.resolve()) for folder in python) else 2
+
+
+def is_foreign(filename: str) -> bool:
+    """Whether a file is the user's or an installed package's, and neither torch's, nor Python's, nor ours."""
+    return _rank(filename) > 0
+
+
+def is_torchs(path: Path, *folders: str) -> bool:
+    """Whether a file is one of torch's, wherever that is installed; with ``folders``, one in these."""
+    import sys
+
+    for name in ("torch", "torchvision", "functorch"):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file and any(path.is_relative_to(Path(file).resolve().parent / folder) for folder in folders or ("",)):
+            return True
+    return False
 
 
 def definition(function: Any) -> Mark | None:
@@ -199,7 +214,6 @@ def _mark(filename: str, line: int, column: int | None = None, length: int | Non
     """A mark in a file; without a column, the whole line, and without a length, what follows the column."""
     import linecache
     import os
-    from pathlib import Path
 
     linecache.checkcache(filename)
     text = "".join(linecache.getlines(filename))

@@ -9,11 +9,12 @@ of proposals, and detectors cap it themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 
+from convstat.trace.assumed import KNOWN, Values
 from convstat.trace.memory import from_memory
 from convstat.trace.placing import Counting, place, tensors, without_storage
 
@@ -21,13 +22,16 @@ from convstat.trace.placing import Counting, place, tensors, without_storage
 class Answers(Counting):  # type: ignore[no-untyped-call]
     """Answers value-dependent kernels on meta, and lets small CPU tensors meet meta ones.
 
-    ``values`` also answers ``Tensor.item()``, with 1: only for models whose control flow is known not to matter.
+    With ``values``, these are what ``Tensor.item()`` reads; without, it fails, as it does on meta.
+    ``turned`` are the questions of yes or no, by their number, that are answered the other way.
     ``notes`` say what was assumed.
     """
 
-    def __init__(self, *, values: bool = False) -> None:
-        super().__init__("the forward pass")
+    def __init__(self, values: Values | None = None, *, turned: Collection[int] = (), most: int | None = None) -> None:
+        super().__init__("the forward pass", most=most)
         self.values = values
+        self.turned = turned
+        self.questions = 0
         self.assumed: dict[str, int] = {}
 
     @property
@@ -37,6 +41,7 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add()
+        self.filled.step()
         kwargs = kwargs or {}
         if func is _CONVOLUTION:
             _check_convolution(*args)
@@ -150,16 +155,22 @@ def _deform_conv2d(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _item(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
-    if not mode.values:
+    if mode.values is None:
         return func(*args, **kwargs)
     dtype = args[0].dtype
+    value: bool | float
     if dtype is torch.bool:
-        # False, so that min and max of tensors keep their first argument: then the two ends of a slice stay equal,
-        # and the empty part of a mask is pasted into an empty part of the picture.
-        mode.assume("a comparison of values was assumed to be false")
-        return False
-    mode.assume("a value read from a tensor was assumed to be 1")
-    return 1.0 if dtype.is_floating_point else 1
+        value = mode.values.truth != (mode.questions in mode.turned)
+        mode.questions += 1
+    else:
+        value = mode.values.number if dtype.is_floating_point else mode.values.size
+    if mode.values is KNOWN:
+        mode.assume(
+            "a comparison of values was assumed to be false"
+            if value is False
+            else "a value read from a tensor was assumed to be 1"
+        )
+    return value
 
 
 def _not_aligned(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:

@@ -27,7 +27,11 @@ MAX_MADE_IN_FORWARD = 10_000
 """Parameters or modules that a forward pass may make."""
 
 MEMORY_WITHOUT_WEIGHTS = 2 * 2**30
-"""Bytes that may be taken while neither weights nor activations are stored."""
+"""Bytes of memory that may be filled while neither weights nor activations are stored."""
+
+ADDRESSES_WITHOUT_WEIGHTS = 4 * MEMORY_WITHOUT_WEIGHTS
+"""Bytes that may be asked for meanwhile: what is never written to, such as a weight before its first value, fills no
+memory, and the system only limits what is asked for."""
 
 SHARE_OF_MEMORY = 0.7
 """The part of the free memory that a real run may take."""
@@ -48,9 +52,35 @@ class Count:
             raise EndlessError(self.message.format(f"{self.limit:,}"))
 
 
-def kernels(what: str) -> Count:
+def kernels(what: str, most: int | None = None) -> Count:
     """A count of kernels, of what runs them."""
-    return Count(MAX_KERNELS, what + " ran more than {} kernels")
+    return Count(MAX_KERNELS if most is None else most, what + " ran more than {} kernels")
+
+
+class Filled:
+    """Watches how much memory the process fills from now on; raises TooLargeError beyond ``most`` bytes.
+
+    Does nothing with None, and where the system does not say how much is filled.
+    """
+
+    EVERY = 64
+    """Steps between two looks: to ask the system costs as much as a small kernel."""
+
+    def __init__(self, most: int | None) -> None:
+        self.steps = 0
+        before = _filled_bytes() if most is not None else None
+        self.limit = None if most is None or before is None else before + most
+
+    def step(self) -> None:
+        """Look now and then."""
+        self.steps += 1
+        if self.steps % self.EVERY == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Look now."""
+        if self.limit is not None and (_filled_bytes() or 0) > self.limit:
+            raise TooLargeError("it fills more memory than that")
 
 
 def available_memory() -> int | None:
@@ -71,7 +101,7 @@ def room() -> int | None:
 
 
 @patch
-def limited_memory(most: int | None = MEMORY_WITHOUT_WEIGHTS) -> Iterator[None]:
+def limited_memory(most: int | None = ADDRESSES_WITHOUT_WEIGHTS) -> Iterator[None]:
     """Let allocations beyond so many more bytes fail with an exception, before the system ends the process.
 
     What counts is memory that can be written to: address space that a GPU's driver reserves does not.
@@ -87,13 +117,22 @@ def limited_memory(most: int | None = MEMORY_WITHOUT_WEIGHTS) -> Iterator[None]:
 
 def _data_bytes() -> int | None:
     """The bytes that the process can write to now; None where the system does not say."""
-    from pathlib import Path
+    return _pages(5)
+
+
+def _filled_bytes() -> int | None:
+    """The bytes of memory that the process holds now; None where the system does not say."""
+    return _pages(1)
+
+
+def _pages(field: int) -> int | None:
+    import os
 
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[field]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, AttributeError):
         return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:")), None)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import dis
+import linecache
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from convstat.errors import ConvstatError, Mark, SourceError
-from convstat.sources.recipe import NO_GPU, failed, reason, text_of, users_line, wants_gpu
+from convstat.sources.recipe import (
+    NO_GPU,
+    TooLargeError,
+    failed,
+    is_foreign,
+    is_torchs,
+    reason,
+    text_of,
+    users_line,
+    wants_gpu,
+)
+from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, is_out_of_memory
 
 VALUES = "it reads values of tensors"
 
@@ -33,6 +48,7 @@ class Failure:
 
     ``signature``, ``options`` and ``inputs`` say what the forward takes, how to give it, and what it was given;
     the signature is None where the model could not even be made.
+    ``weights`` are their bytes, where it was made; ``assumed`` says that its values had been assumed before it failed.
     """
 
     way: str
@@ -41,6 +57,8 @@ class Failure:
     options: str = ""
     inputs: str = ""
     forward: Mark | None = None
+    weights: int | None = None
+    assumed: bool = False
 
     @property
     def cause(self) -> BaseException:
@@ -54,10 +72,33 @@ class Failure:
         return isinstance(self.error, UnfitError)
 
     @property
+    def is_memory(self) -> bool:
+        """Whether it took too much memory."""
+        return isinstance(self.cause, TooLargeError) or is_out_of_memory(self.cause)
+
+    @property
+    def reads_values(self) -> bool:
+        """Whether its forward pass read a value that was not there."""
+        return self.signature is not None and _VALUES.search(text_of(self.cause)) is not None
+
+    @property
     def is_artefact(self) -> bool:
         """Whether it comes from the way: on real tensors, with all operators, the model would have gone on."""
-        text = text_of(self.cause)
-        return any(pattern.search(text) for pattern in (_VALUES, _OF_THE_WAY, _NO_OPERATORS)) or self.lacks is not None
+        return self.is_memory or self.lacks is not None or _comes_from_the_way(self.cause)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other way can mend it: the model itself raised it, or Python did for what it wrote."""
+        if self.assumed or self.is_unfit:
+            return False
+        if isinstance(self.cause, MemoryError):
+            # Python's own: it is no tensor that is too large.
+            return True
+        if self.is_artefact or any(_comes_from_the_way(error) for error in context_of(self.cause)):
+            return False
+        return is_raised_by_the_model(self.cause) or (
+            is_large(self.weights) and _SHAPES.search(text_of(self.cause)) is not None
+        )
 
     @property
     def lacks(self) -> str | None:
@@ -75,14 +116,80 @@ class Failure:
         place = f" ({self.mark.file}:{self.mark.line})" if self.mark is not None else ""
         if _VALUES.search(text_of(self.cause)):
             return VALUES + place
+        if self.is_memory:
+            return "it took too much memory" + place
         if self.lacks:
             return f"{self.lacks} only runs on real tensors{place}"
         text = reason(self.cause)
         return (text if len(text) <= 100 else f"{text[:100].rstrip()}...") + place
 
 
+def _comes_from_the_way(error: BaseException) -> bool:
+    text = text_of(error)
+    return any(pattern.search(text) for pattern in (_VALUES, _OF_THE_WAY, _NO_OPERATORS))
+
+
+def context_of(error: BaseException) -> Iterator[BaseException]:
+    """What was being handled when an exception was raised."""
+    seen = {id(error)}
+    before = error.__cause__ or error.__context__
+    while before is not None and id(before) not in seen:
+        yield before
+        seen.add(id(before))
+        before = before.__cause__ or before.__context__
+
+
+def is_raised_by_the_model(error: BaseException) -> bool:
+    """Whether a statement of the model's raised an exception, or Python did where the model was running.
+
+    torch's compiled code raises without a frame of its own, so what torch may have raised does not count; and what
+    asks for a device may be content with another.
+    """
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return False
+    text, code = text_of(error), last.tb_frame.f_code
+    if isinstance(error, TypeError) and _CALLS.search(text):
+        return True
+    if not (is_foreign(code.co_filename) or is_torchs(Path(code.co_filename), "nn/modules", "nn/functional.py")):
+        return False
+    if _DEVICES.search(text) or _DEVICES.search(linecache.getline(code.co_filename, last.tb_lineno)):
+        return False
+    is_raise = code.co_code[last.tb_lasti] == _RAISE
+    return is_raise or isinstance(error, _PYTHONS) or (isinstance(error, IndexError) and "range" in text)
+
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_PYTHONS = (NameError, AttributeError, KeyError, ZeroDivisionError, ImportError)
+_CALLS = re.compile(r"missing \d+ required|positional arguments? but|unexpected keyword|multiple values for")
+_DEVICES = re.compile(r"\b(?:meta|device|devices|cpu|cuda|gpu|is_cpu|is_meta|is_cuda|data_ptr)\b", re.IGNORECASE)
+_SHAPES = re.compile(
+    r"shapes cannot be multiplied|same reduction dim|must match the size|Sizes of tensors must match"
+    r"|is invalid for input|to have \d+ channels|[Ss]ize mismatch|normalized_shape|should be equal to input_size"
+    r"|expected to have size"
+)
+"""What torch says of shapes that do not fit, on meta as on a CPU, though in other words."""
+
+
+def is_large(weights: int | None) -> bool:
+    """Whether weights of so many bytes are too large to be made only to find something out."""
+    return weights is not None and weights > SMALL_WEIGHTS
+
+
+SMALL_WEIGHTS = 256 * 2**20
+"""Bytes of weights up to which a real run is always worth a try."""
+
+
 class UnfitError(Exception):
     """A way that cannot be tried for this model; the message says why."""
+
+
+DEVICES = ("cpu", "cuda")
+"""The ways that are real runs."""
+
+ENDLESS = ("a model is made and run once: leave loops over steps, samples and epochs to who calls it",)
 
 
 def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
@@ -91,7 +198,11 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     if not tried:
         return SourceError(f"{source} does not run: {failures[-1].error}")
     own = [failure for failure in tried if not failure.is_artefact]
-    chosen = own[-1] if own else tried[0]
+    chosen = own[-1] if own else next((failure for failure in tried if not failure.is_memory), tried[0])
+    if chosen.is_memory and chosen.way not in DEVICES:
+        most = f"{MEMORY_WITHOUT_WEIGHTS / 2**30:.0f} GiB"
+        what = f"{source} takes more than {most} of memory without its weights"
+        return failed(what, chosen.cause, mark=chosen.mark, help=ENDLESS)
     notes = [f"a real run was not tried: {failure.error}" for failure in failures if failure.is_unfit and not own]
     if chosen.inputs:
         notes.append(f"it was given {chosen.inputs}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules import module as registration
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from convstat.patches.hooks import hooked
 from convstat.patches.room import patch, undone
@@ -19,7 +20,9 @@ from convstat.trace.bounds import (
     MAX_MADE_IN_FORWARD,
     MAX_MODULES,
     MAX_PARAMETERS,
+    MEMORY_WITHOUT_WEIGHTS,
     Count,
+    Filled,
     is_out_of_memory,
     kernels,
     too_large,
@@ -27,6 +30,12 @@ from convstat.trace.bounds import (
 
 LARGE = 64 * 2**20
 """Bytes from which a tensor that a model makes begins on meta: nobody reads single values from it."""
+
+DRAWN = 2**20
+"""The same for tensors that are empty or drawn at random: they are the weights."""
+
+CONSTANTS = 256 * 2**20
+"""Bytes of larger constants that a constructor may store; from then on they begin on meta from that size as well."""
 
 
 SMALL = 2**20
@@ -58,7 +67,7 @@ def running() -> Iterator[None]:
 
 @patch
 def _registering(what: str, device: str | None, most_parameters: int, most_modules: int) -> Iterator[None]:
-    moved: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    moved: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
     parameters = Count(most_parameters, what + " made more than {} parameters")
     modules = Count(most_modules, what + " made more than {} modules")
 
@@ -72,10 +81,10 @@ def _registering(what: str, device: str | None, most_parameters: int, most_modul
     def move(value: torch.Tensor | None, to: Callable[[Any, str], torch.Tensor]) -> torch.Tensor | None:
         if device is None or value is None or value.device.type == device or nn.parameter.is_lazy(value):
             return None
-        # A tensor that is registered in two places stays one; the original is kept so that its id is not given again.
-        if id(value) not in moved:
-            moved[id(value)] = value, to(value, device)
-        return moved[id(value)][1]
+        # A tensor that is registered in two places stays one, for as long as anybody holds the original.
+        if value not in moved:
+            moved[value] = to(value, device)
+        return moved[value]
 
     def submodule(module: nn.Module, name: str, value: nn.Module | None) -> None:
         modules.add()
@@ -89,11 +98,12 @@ def _registering(what: str, device: str | None, most_parameters: int, most_modul
 
 
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the kernels that something runs, up to the limit."""
+    """Counts the kernels that something runs, up to ``most``, and watches how much memory it fills."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, memory: int | None = MEMORY_WITHOUT_WEIGHTS, *, most: int | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.kernels = kernels(what)
+        self.kernels = kernels(what, most)
+        self.filled = Filled(memory)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -102,6 +112,7 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add()
+        self.filled.step()
         return func(*args, **(kwargs or {}))
 
 
@@ -111,16 +122,21 @@ class _Building(Counting):  # type: ignore[no-untyped-call]
     def __init__(self, device: str | None) -> None:
         super().__init__("its constructor")
         self.device = device
+        self.stored = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.kernels.add()
+        self.filled.step()
         kwargs = kwargs or {}
         if func in _INITIALISERS and args[0].device.type == "meta":
             return args[0]
         if func is torch.ops.aten._to_copy.default and args[0].device.type == "meta":
             return func(*args, **{**kwargs, "device": args[0].device})
         if self.device is not None:
-            return without_storage(func, args, kwargs)
+            made = without_storage(func, args, kwargs, LARGE if self.stored < CONSTANTS else DRAWN)
+            if isinstance(made, torch.Tensor) and made.device.type != "meta" and made.nbytes > DRAWN:
+                self.stored += made.nbytes
+            return made
         try:
             return func(*args, **kwargs)
         except (RuntimeError, MemoryError) as error:
@@ -144,12 +160,13 @@ _INITIALISERS = frozenset(
 """Kernels that only change values, of which a meta tensor has none."""
 
 
-def without_storage(func: Any, args: Any, kwargs: Any) -> Any:
+def without_storage(func: Any, args: Any, kwargs: Any, large: int = LARGE) -> Any:
     """Run a kernel, and take to meta what is large, and what meets a meta tensor; small constants keep their values."""
     if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
         plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
         on_meta = func(*args, **{**plain, "device": _META})
-        if isinstance(on_meta, torch.Tensor) and on_meta.numel() * on_meta.element_size() > LARGE:
+        most = DRAWN if func in _DRAWING else large
+        if isinstance(on_meta, torch.Tensor) and on_meta.nbytes > most:
             return on_meta
     try:
         return func(*args, **kwargs)
@@ -162,6 +179,17 @@ def without_storage(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 _META = torch.device("meta")
+
+_DRAWING = frozenset(
+    (
+        torch.ops.aten.empty.memory_format,
+        torch.ops.aten.empty_strided.default,
+        torch.ops.aten.rand.default,
+        torch.ops.aten.randn.default,
+        torch.ops.aten.normal.float_float,
+    )
+)
+"""Kernels that make tensors whose values nobody knows."""
 
 
 class Redirected(TorchFunctionMode):

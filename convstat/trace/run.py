@@ -5,15 +5,18 @@ What is tried, in turn, until one way works:
 1. ``meta``: the constructor and the forward pass on the meta device; nothing is allocated or computed.
 2. ``meta``, with a constructor that runs on the CPU: its parameters move to meta as they are registered.
 3. ``fake``: fake tensors, for what meta has no kernel for.
-4. ``cpu``: a real run, if the weights fit into the memory that is there.
+4. ``meta`` with assumed values, for a forward pass that reads some: only if its weights are large, and taken at once
+   only if the count does not depend on them (:mod:`convstat.trace.assumed`).
+5. ``cpu``: a real run, if the weights fit into the memory that is there.
 
 The way that was taken is reported with the result, with the reason why no earlier one was.
+What the model itself raises is the same in every way, and ends the search.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -33,9 +36,19 @@ from convstat.patches.threads import followed
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers
-from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, available_memory, is_out_of_memory, limited_memory, room
+from convstat.trace.assumed import KNOWN, MOST_TURNED, SETS, Outcome, Values, largest, same_macs, verdict
+from convstat.trace.bounds import available_memory, limited_memory, room
 from convstat.trace.calls import Trace
-from convstat.trace.failures import Failure, UnfitError, give_up
+from convstat.trace.failures import (
+    DEVICES,
+    ENDLESS,
+    Failure,
+    UnfitError,
+    context_of,
+    give_up,
+    is_large,
+    is_raised_by_the_model,
+)
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.record import record
 
@@ -45,11 +58,13 @@ ExampleOf = Callable[[nn.Module, Example | None], Example]
 META = "meta"
 STRIPPED = "meta, made on cpu"
 FAKE = "fake tensors"
+ASSUMED = "meta, values assumed"
 
 NOTES: Mapping[str, str] = MappingProxyType(
     {
         STRIPPED: "traced on meta; its constructor ran on the CPU without weights: {}",
         FAKE: "traced with fake tensors: {}",
+        ASSUMED: "traced on meta with assumed values: {}",
         "cpu": "run for real on the CPU: {}",
     }
 )
@@ -61,6 +76,7 @@ class Traced:
     """A model that ran: its trace, the way it ran, and what it ran on.
 
     ``redirected`` says that it asked for a GPU that is not there, and was kept from it.
+    ``values`` are what it read, where that was assumed.
     """
 
     trace: Trace
@@ -70,26 +86,50 @@ class Traced:
     device: str
     notes: tuple[str, ...] = ()
     redirected: bool = False
+    values: Values | None = None
+
+
+Weigh = Callable[[Trace], tuple[int, dict[str, int]]]
+"""What a forward pass costs: MACs, and the rest by its entries."""
 
 
 @alone
-def run(recipe: Recipe, example_of: ExampleOf, *, device: str = "auto", train: bool = False) -> Traced:
+def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "auto", train: bool = False) -> Traced:
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
     failures: list[Failure] = []
+    uncertain: Traced | None = None
     for way in _ways(recipe, device):
+        if way == ASSUMED and not _may_assume(failures):
+            continue
+        if way == "cpu" and failures and all(failure.is_memory for failure in failures):
+            break
         for redirected in (False, True):
-            attempt = _Attempt(recipe, example_of, way, train=train, redirected=redirected)
+            attempt = _Attempt(recipe, example_of, weigh, way, failures, train=train, redirected=redirected)
             try:
                 with process_preserved(), compiler_not_loaded(), followed(_with_modes), quiet(), recipe.around():
                     traced = attempt.run()
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))
             else:
-                return replace(traced, notes=(*recipe.notes, *_said(way, redirected, failures), *traced.notes))
+                notes = (*recipe.notes, *_said(way, redirected, failures), *traced.notes)
+                traced = replace(traced, notes=notes)
+                if attempt.is_certain:
+                    return traced
+                uncertain = traced
+                break
             if redirected or not wants_gpu(failures[-1].cause):
                 break
             del failures[-1]
+        if failures and failures[-1].is_final:
+            break
+    if uncertain is not None and (failures[-1].is_artefact or failures[-1].is_unfit):
+        return uncertain
     raise give_up(recipe.source, device, failures)
+
+
+def _may_assume(failures: list[Failure]) -> bool:
+    """Whether values may be assumed: it reads some, and its weights are too large to be made only to find out."""
+    return any(failure.reads_values and is_large(failure.weights) for failure in failures)
 
 
 @alone
@@ -122,12 +162,13 @@ def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     if device != "auto":
         return (device,)
     # The constructor of a model that is there already is over.
-    return (META, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, "cpu")
+    return (META, ASSUMED, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, ASSUMED, "cpu")
 
 
 def _said(way: str, redirected: bool, failures: list[Failure]) -> Iterator[str]:
     if failures:
-        yield NOTES[way].format(failures[0].why())
+        read = [failure for failure in failures if failure.reads_values] if way == ASSUMED else []
+        yield NOTES[way].format((read or failures)[0].why())
     if redirected:
         yield "it asks for a GPU, and there is none: it was kept where it is"
 
@@ -135,15 +176,29 @@ def _said(way: str, redirected: bool, failures: list[Failure]) -> Iterator[str]:
 class _Attempt:
     """One way of making and running a model; remembers how far it came."""
 
-    def __init__(self, recipe: Recipe, example_of: ExampleOf, way: str, *, train: bool, redirected: bool) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        example_of: ExampleOf,
+        weigh: Weigh,
+        way: str,
+        before: Sequence[Failure],
+        *,
+        train: bool,
+        redirected: bool,
+    ) -> None:
         self.recipe = recipe
         self.example_of = example_of
+        self.weigh = weigh
         self.way = way
+        self.before = before
         self.train = train
         self.redirected = redirected
-        self.device = {META: "meta", STRIPPED: "meta", FAKE: "cpu"}.get(way, way)
+        self.device = {META: "meta", STRIPPED: "meta", ASSUMED: "meta", FAKE: "cpu"}.get(way, way)
         self.module: nn.Module | None = None
         self.example: Example | None = None
+        self.assumed = False
+        self.is_certain = True
 
     def run(self) -> Traced:
         """Make the model, run it and record it."""
@@ -152,35 +207,87 @@ class _Attempt:
                 stack.enter_context(Redirected(self.device))
             if self.way == FAKE:
                 return self._fake()
+            if self.way == ASSUMED:
+                return self._assumed()
             return self._meta() if self.device == "meta" else self._real()
 
     def _make(self, *, stripped: bool = False) -> tuple[nn.Module, Example | None]:
         with ExitStack() as stack:
-            if self.way not in (STRIPPED, FAKE):
+            if self.way != FAKE and not stripped:
                 stack.enter_context(torch.device(self.device))
-            stack.enter_context(building("meta" if stripped else None, watched=self.way in (META, STRIPPED, FAKE)))
+            stack.enter_context(building("meta" if stripped else None, watched=self.way not in DEVICES))
             self.module, given = self.recipe.make()
         return self.module, given
 
-    def _record(self, example: Example, notes: Callable[[], tuple[str, ...]] = tuple) -> Traced:
+    def _record(self, example: Example, answers: Answers | None = None) -> Traced:
         assert self.module is not None
         self.example = example
-        with running():
-            trace = record(self.module, example.args, example.kwargs, train=self.train)
-        return Traced(trace, self.way, self.module, example, self.device, notes(), self.redirected)
+        try:
+            with running():
+                trace = record(self.module, example.args, example.kwargs, train=self.train)
+        finally:
+            self.assumed = answers is not None and bool(answers.assumed)
+        notes = answers.notes if answers is not None else ()
+        values = answers.values if answers is not None else None
+        return Traced(trace, self.way, self.module, example, self.device, notes, self.redirected, values)
+
+    def _made_on_meta(self, *, stripped: bool) -> tuple[nn.Module, Example]:
+        module, given = self._make(stripped=stripped)
+        with torch.device("meta"):
+            example = self.example_of(module, given)
+        return module, _placed(example, "meta")
+
+    def _run_on_meta(self, module: nn.Module, example: Example, answers: Answers) -> Traced:
+        if not self.recipe.is_made:
+            with answers:
+                _initialise(module, example)
+        with placed(module, "meta", self.recipe.dtype), declared_operators(), answers, without_collection():
+            return self._record(example, answers)
 
     def _meta(self) -> Traced:
         with limited_memory():
-            module, given = self._make(stripped=self.way == STRIPPED)
-            with torch.device("meta"):
-                example = self.example_of(module, given)
-            answers = Answers(values=self.recipe.assume_values)
-            example = _placed(example, "meta")
-            if not self.recipe.is_made:
-                with answers:
-                    _initialise(module, example)
-            with placed(module, "meta", self.recipe.dtype), declared_operators(), answers, without_collection():
-                return self._record(example, lambda: answers.notes)
+            module, example = self._made_on_meta(stripped=self.way == STRIPPED)
+            return self._run_on_meta(module, example, Answers(KNOWN if self.recipe.assume_values else None))
+
+    def _assumed(self) -> Traced:
+        """Run it with several sets of values; certain only if all cost the same."""
+        stripped = not self.recipe.is_made and not any(f.way == META and f.reads_values for f in self.before)
+        outcomes: list[Outcome[Traced]] = []
+        errors: list[BaseException] = []
+        unclear = 0
+        with limited_memory():
+            module, example = self._made_on_meta(stripped=stripped)
+            for values in SETS:
+                most = None
+                if outcomes:
+                    # A loop that goes on for as long as a value says so need not be followed to its end.
+                    most = 1000 + 4 * max(sum(1 for _ in outcome.found.trace.kernels()) for outcome in outcomes)
+                try:
+                    traced = self._passing(module, example, values, most)
+                except (Exception, EndlessError) as error:
+                    # A check that no answer passes ends the pass, and says nothing of its cost.
+                    unclear += isinstance(error, EndlessError) or not is_raised_by_the_model(error)
+                    errors.append(error)
+                else:
+                    outcomes.append(Outcome(values, traced, *self.weigh(traced.trace)))
+        if not outcomes:
+            raise errors[0]
+        self.is_certain = same_macs(outcomes) and not unclear
+        found = largest(outcomes).found
+        return replace(found, notes=(*found.notes, verdict(outcomes, unclear)))
+
+    def _passing(self, module: nn.Module, example: Example, values: Values, most: int | None) -> Traced:
+        """Run it with a set of values; where it refuses an answer, that one is turned."""
+        turned: set[int] = set()
+        while True:
+            answers = Answers(values, turned=turned, most=most)
+            try:
+                return self._run_on_meta(module, example, answers)
+            except Exception as error:
+                last = answers.questions - 1
+                if last < 0 or last in turned or len(turned) == MOST_TURNED or not is_raised_by_the_model(error):
+                    raise
+                turned.add(last)
 
     def _fake(self) -> Traced:
         from torch._subclasses.fake_tensor import FakeTensorMode
@@ -196,12 +303,12 @@ class _Attempt:
 
     def _real(self) -> Traced:
         if not (self.recipe.needs_cpu or self.recipe.is_made):
-            _check_room(self.recipe)
+            _check_room(self.recipe, next((f.weights for f in self.before if f.weights is not None), None))
         with limited_memory(room()):
             module, given = self._make()
             with (
                 placed(module, self.device, self.recipe.dtype, copied=self.recipe.is_made),
-                Counting("the forward pass"),
+                Counting("the forward pass", room()),
             ):
                 return self._record(_placed(self.example_of(module, given), self.device))
 
@@ -212,16 +319,21 @@ class _Attempt:
             if error.__cause__ is None or isinstance(error.__cause__, SystemExit):
                 raise error
             cause = error.__cause__
-        if isinstance(cause, TooLargeError):
-            raise self._too_large(cause)
-        if isinstance(cause, EndlessError):
-            raise failed(f"{source} does not end", cause, help=_ENDLESS) from cause
+        if isinstance(cause, EndlessError) and not isinstance(cause, TooLargeError):
+            raise failed(f"{source} does not end", cause, help=ENDLESS) from cause
         if isinstance(cause, SystemExit):
             raise failed(f"{source} does not run", cause) from cause
-        if self.way in (META, STRIPPED, FAKE) and is_out_of_memory(cause):
-            raise self._too_large(cause)
+        failure = self._failure(error)
+        # What its frames hold may fill the memory that the next way needs.
+        self.module = self.example = None
+        for passed in (error, cause, *context_of(cause)):
+            traceback.clear_frames(passed.__traceback__)
+        return failure
+
+    def _failure(self, error: BaseException) -> Failure:
+        weights = None if self.module is None else stored_bytes(self.module)
         if self.example is None or self.module is None:
-            return Failure(self.way, error)
+            return Failure(self.way, error, weights=weights)
         return Failure(
             self.way,
             error,
@@ -229,17 +341,9 @@ class _Attempt:
             options=forward.example_options(self.module),
             inputs=_in_words(self.module, self.example),
             forward=definition(getattr(self.module.forward, "__func__", None)),
+            weights=weights,
+            assumed=self.assumed,
         )
-
-    def _too_large(self, cause: BaseException) -> ConvstatError:
-        most = f"{MEMORY_WITHOUT_WEIGHTS / 2**30:.0f} GiB"
-        error = failed(
-            f"{self.recipe.source} takes more than {most} of memory without its weights", cause, help=_ENDLESS
-        )
-        # What its frames hold is what filled the memory.
-        traceback.clear_frames(cause.__traceback__)
-        self.module = self.example = None
-        return error
 
 
 def _initialise(module: nn.Module, example: Example) -> None:
@@ -253,17 +357,16 @@ def _placed(example: Example, device: str) -> Example:
     return Example(place(example.args, device), place(dict(example.kwargs), device))
 
 
-_ENDLESS = ("a model is made and run once: leave loops over steps, samples and epochs to who calls it",)
-
-
-def _check_room(recipe: Recipe) -> None:
+def _check_room(recipe: Recipe, needed: int | None) -> None:
     """Refuse a real run of a model whose weights alone do not fit; made without them first, to find out."""
-    try:
-        with limited_memory(), building("meta"):
-            module, _ = recipe.make()
-    except Exception:
-        return
-    needed, most = stored_bytes(module), room()
+    if needed is None:
+        try:
+            with limited_memory(), building("meta"):
+                module, _ = recipe.make()
+        except (Exception, TooLargeError):
+            return
+        needed = stored_bytes(module)
+    most = room()
     if most is not None and needed > most:
         free = available_memory() or 0
         raise UnfitError(f"its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")

@@ -1,0 +1,74 @@
+"""What is read from tensors that have no values, and whether it matters.
+
+A forward pass that reads a value may only scale by it, log it or check it; or it may decide by it what runs next.
+So the pass is run once for each of several sets of values that answer every comparison and size differently.
+Where all cost the same, the values do not matter; where they do not, the largest cost is given, and what it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What is read: from a tensor of bools, of integers, and of all others."""
+
+    truth: bool
+    size: int
+    number: float
+
+
+KNOWN = Values(truth=False, size=1, number=1.0)
+"""For models whose control flow is known not to matter.
+
+False, so that min and max of tensors keep their first argument: then the two ends of a slice stay equal,
+and the empty part of a mask is pasted into an empty part of the picture.
+"""
+
+SETS = (
+    Values(truth=False, size=1, number=1.0),
+    Values(truth=True, size=2, number=1e6),
+    Values(truth=False, size=0, number=-1e6),
+    Values(truth=True, size=1, number=0.0),
+)
+"""Values on both sides of whatever a model may compare them with."""
+
+MOST_TURNED = 8
+"""Answers that are turned for the sake of one pass: a check that fails is passed the other way."""
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Found]):
+    """What came of a set of values, and what it costs: MACs, and the rest by its entries."""
+
+    values: Values
+    found: Found
+    macs: int
+    other: dict[str, int]
+
+
+def largest(outcomes: Sequence[Outcome[Found]]) -> Outcome[Found]:
+    """The one that costs most."""
+    return max(outcomes, key=lambda outcome: (outcome.macs, sum(outcome.other.values())))
+
+
+def same_macs(outcomes: Sequence[Outcome[Found]]) -> bool:
+    """Whether the values do not change the MACs."""
+    return len({outcome.macs for outcome in outcomes}) == 1
+
+
+def verdict(outcomes: Sequence[Outcome[Found]], failed: int) -> str:
+    """What the outcomes say, in words."""
+    least, most = min(outcome.macs for outcome in outcomes), max(outcome.macs for outcome in outcomes)
+    if least != most:
+        return f"the count depends on them: {least:,} to {most:,} MACs, of which the largest is given"
+    if failed:
+        return "with some of them the forward pass fails or does not end; the MACs of the others are the same"
+    if any(outcome.other != outcomes[0].other for outcome in outcomes):
+        return "the MACs do not depend on them; other work does, of which the most is given"
+    return "the count does not depend on them"
