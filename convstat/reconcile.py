@@ -204,19 +204,13 @@ def _shares(own: Mapping[str, _Own], prediction: Prediction) -> list[Share]:
         else:
             found.append(Share(layer, term.code, term.params, term.macs, term.calls))
 
-    because: dict[str, str] = {}
-    for path, code in prediction.because.items():
-        because.setdefault(locate(path, own), code)
+    # What the counter's rules and the kernels' shapes say of a layer, and convstat does not, nobody has a name for.
     for layer, same in matched.items():
         mine = own.get(layer, _Own())
         params = 0 if prediction.params is None else same.params - mine.params
         macs = 0 if prediction.macs is None else same.macs - mine.macs
-        code = because.get(layer) or _around(layer, prediction.because) or UNATTRIBUTED
-        if params:
-            known = code if code == "unregistered" else UNATTRIBUTED
-            found.append(Share(layer, known, params, 0, mine.calls))
-        if macs:
-            found.append(Share(layer, code, 0, macs, mine.calls))
+        if params or macs:
+            found.append(Share(layer, UNATTRIBUTED, params, macs, mine.calls))
     # Terms that do not sum to their prediction are an adapter's mistake, and no reason for ours.
     params = 0 if prediction.params is None else prediction.params - sum(term.params for term in prediction.terms)
     macs = 0 if prediction.macs is None else prediction.macs - sum(term.macs for term in prediction.terms)
@@ -257,19 +251,6 @@ def said(code: str, known: Causes | None = None) -> tuple[str, str]:
     if code in CAUSES:
         return CAUSES[code]
     return (known or {}).get(code) or ("unexplained", f"gives a reason that convstat does not know: {code}")
-
-
-_OF_ALL_INSIDE = ("fused_kernel", "inside_counted", "unregistered")
-"""Codes that explain whatever is inside the module for which they are given."""
-
-
-def _around(layer: str, because: Mapping[str, str]) -> str | None:
-    """The code of the nearest module around a layer that explains what is inside it."""
-    while layer:
-        layer = layer.rpartition(".")[0]
-        if because.get(layer) in _OF_ALL_INSIDE:
-            return because[layer]
-    return None
 
 
 def _remarks(own: Mapping[str, _Own], prediction: Prediction, known: Causes | None) -> Iterator[Cause]:

@@ -9,8 +9,7 @@ otherwise the reconciliation would compare a thing with itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 Status = Literal["ok", "failed", "unavailable", "skipped", "predicted"]
-
-_EMPTY: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -42,9 +38,8 @@ class Term:
     """One thing that a counter counts, in one layer.
 
     ``layer`` is the dotted path of the module that it belongs to, empty for the root.
-    Without a ``code``, it stands for the layer's own MACs or parameters, the ones convstat counts too;
-    with one, it is an amount that convstat does not count, or counts and this counter does not (negative),
-    and the code says why.
+    Without a ``code``, it stands for the layer's own MACs or parameters, whether the counter counts them or not;
+    with one, it is an amount that the counter counts beside these, or leaves out (negative), and the code says why.
     ``calls`` says how many calls of the layer it sums.
     """
 
@@ -60,7 +55,8 @@ class Prediction:
     """What a counter's convention gives for a trace, and the terms it is made of.
 
     The terms sum to ``macs`` and ``params`` exactly.
-    ``because`` names, for a layer whose own MACs the counter misses or misprices, the cause's code.
+    Each amount is computed from the trace, by the counter's rule or from the shapes of a kernel
+    (:mod:`convstat.counters.products`); where these two disagree, the amount stands under ``unattributed``.
     ``failure`` is the reason why the real tool will fail, if it will.
     ``remarks`` are terms without an amount: what is to be known about figures that convstat does not have, as memory.
     ``native`` are its figures in its own units, as in :class:`Reported`, where they do not follow from ``macs``.
@@ -69,7 +65,6 @@ class Prediction:
     params: int | None
     macs: int | None
     terms: tuple[Term, ...] = ()
-    because: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     memory_mib: Mapping[str, float] | None = None
     failure: str | None = None
     remarks: tuple[Term, ...] = ()

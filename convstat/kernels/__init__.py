@@ -143,6 +143,12 @@ def price(call: KernelCall) -> Cost | None:
     return Pricing().price(call)
 
 
+def registered(call: KernelCall) -> Cost | None:
+    """The cost of a kernel by a rule that does not ship with convstat; None where there is no such rule."""
+    pricing = Pricing()
+    return pricing.price(call) if call.op in _REGISTERED or call.op in _plugins() else None
+
+
 def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], None]:
     """Give a rule for a custom operator, by the name torch gives it: ``mylib::my_op``; returns what takes it back.
 
@@ -166,4 +172,4 @@ def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], No
     return unregister
 
 
-__all__ = ["FREE", "GROUP", "RULES", "Pricing", "Rule", "UnreadableError", "price", "register"]
+__all__ = ["FREE", "GROUP", "RULES", "Pricing", "Rule", "UnreadableError", "price", "register", "registered"]
