@@ -77,7 +77,7 @@ def foreseen(
     if prediction.failure is not None:
         said = error or f"it will give no answer: {prediction.failure}"
         return replace(row, error=said, is_foreseen=status == "predicted")
-    own = _own(layers)
+    own = _own(layers, prediction.fused)
     return replace(
         row,
         predicted=Figures(prediction.params, prediction.macs, prediction.memory_mib),
@@ -102,7 +102,7 @@ def reconcile(
 
     ``causes`` are codes that only this counter knows.
     """
-    own = _own(layers)
+    own = _own(layers, prediction.fused)
     difference = _difference(own, reported)
     is_foreseen = prediction.failure is None
     unexplained = Figures(
@@ -145,11 +145,13 @@ def _minus(left: int | None, right: int | None) -> int | None:
     return None if left is None or right is None else left - right
 
 
-def _own(layers: Iterable[LayerRow]) -> dict[str, _Own]:
+def _own(layers: Iterable[LayerRow], fused: tuple[str, ...]) -> dict[str, _Own]:
     """Sum convstat's figures by the layer that holds the parameters: a module is one thing, however often called."""
     own: dict[str, _Own] = {}
     for row in layers:
-        layer = own.setdefault(registered(row.shares or row.name), _Own())
+        path = registered(row.shares or row.name)
+        around = next((module for module in fused if f"{path}.".startswith(f"{module}.") or not module), path)
+        layer = own.setdefault(around, _Own())
         layer.params += row.params
         layer.macs += row.macs
         layer.calls += 1
@@ -189,7 +191,7 @@ class Share(NamedTuple):
 
 def shares(layers: Iterable[LayerRow], prediction: Prediction) -> list[Share]:
     """Split the difference between a prediction and convstat by layer and code; they sum to it exactly."""
-    return _shares(_own(layers), prediction)
+    return _shares(_own(layers, prediction.fused), prediction)
 
 
 def _shares(own: Mapping[str, _Own], prediction: Prediction) -> list[Share]:

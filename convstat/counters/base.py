@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "failed", "unavailable", "skipped", "predicted"]
 
+
 @dataclass(frozen=True, slots=True)
 class Reported:
     """What the real tool answered; None where it has no such figure.
@@ -60,6 +61,8 @@ class Prediction:
     ``failure`` is the reason why the real tool will fail, if it will.
     ``remarks`` are terms without an amount: what is to be known about figures that convstat does not have, as memory.
     ``native`` are its figures in its own units, as in :class:`Reported`, where they do not follow from ``macs``.
+    ``fused`` are the paths of modules that ran as one kernel under this counter, with all that they hold:
+    convstat's layers inside are lined up with it as one.
     """
 
     params: int | None
@@ -69,6 +72,7 @@ class Prediction:
     failure: str | None = None
     remarks: tuple[Term, ...] = ()
     native: Mapping[str, int] | None = None
+    fused: tuple[str, ...] = ()
 
 
 class Ledger:

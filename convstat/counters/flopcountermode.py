@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.kernel_walk import ATTENTION, Part, Rule, convolved, shape_of, walk, why_other_kernels
+from convstat.counters.products import fused_modules
 from convstat.trace import KernelCall
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ class FlopCounter:
     def predict(self, trace: Trace) -> Prediction:
         """Walk the kernels of the trace by its rules."""
         try:
-            terms, because = walk(trace, RULES)
+            terms = walk(trace, RULES)
         except PredictedFailure as failure:
             return Prediction(None, None, failure=str(failure))
-        return Prediction(None, terms.macs, terms.terms(), because)
+        return Prediction(None, terms.macs, terms.terms(), fused=fused_modules(trace))
 
     def why_not_meta(self, trace: Trace) -> str | None:
         """Attention and recurrent layers run other kernels there."""

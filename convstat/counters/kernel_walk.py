@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from convstat.counters.base import Ledger, PredictedFailure
-from convstat.counters.ptflops.pytorch import PRODUCTS
+from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.products import products
 from convstat.trace import KernelCall, TensorInfo, Trace
 
 Part = tuple[str | None, int]
@@ -14,6 +15,7 @@ Rule = Callable[[KernelCall], list[Part]]
 
 ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
 _RECURRENT = ("RNN", "GRU", "LSTM")
+_FUSED = ("attention", "rnn", "lstm", "gru", "transformer")
 
 
 def shape_of(call: KernelCall, position: int) -> tuple[int, ...]:
@@ -32,19 +34,23 @@ def convolved(call: KernelCall) -> int:
     return source[0] * prod(weight) * prod((source if transposed else output)[2:])
 
 
-def walk(trace: Trace, rules: Mapping[str, Rule]) -> tuple[Ledger, dict[str, str]]:
-    """Price every kernel that has a rule; say why for layers with products in kernels that have none."""
+def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
+    """Price every kernel that has a rule; what kernels without one multiply is not seen."""
     terms = Ledger()
-    because: dict[str, str] = {}
     for call, owner in trace.kernels():
-        rule = rules.get(call.op)
-        if rule is not None:
-            for code, amount in rule(call):
+        own, rule = products(call), rules.get(call.op)
+        terms.add(owner.path, None, macs=own)
+        if rule is None:
+            is_fused = any(word in call.op for word in _FUSED)
+            terms.add(owner.path, "fused_kernel" if is_fused else "kernel_unseen", macs=-own)
+            continue
+        for code, amount in rule(call):
+            if code is None:
+                # Its rule and ours are both of the kernel's products.
+                terms.add(owner.path, UNATTRIBUTED, macs=amount - own)
+            else:
                 terms.add(owner.path, code, macs=amount)
-        elif call.op in PRODUCTS:
-            fused = any(word in call.op for word in ("attention", "rnn", "lstm", "gru", "transformer"))
-            because.setdefault(owner.path, "fused_kernel" if fused else "kernel_unseen")
-    return terms, because
+    return terms
 
 
 def why_other_kernels(trace: Trace) -> str | None:

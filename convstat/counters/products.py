@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from convstat.counters.base import Ledger
 from convstat.counters.causes import UNATTRIBUTED
-from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ObjectInfo, TensorInfo, Trace
+from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, ObjectInfo, TensorInfo, Trace
 
 Formula = Callable[[KernelCall], int]
 
@@ -239,12 +239,12 @@ def _table() -> dict[str, Formula]:
         ("aten", "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention", _attention),
         ("aten", "_scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math", _attention),
         ("aten", "_flash_attention_forward _efficient_attention_forward", _flash_attention),
-        *(
-            ("aten", f"_scaled_dot_product_{kind}_backward", _attention_backward)
-            for kind in (
-                "flash_attention flash_attention_for_cpu efficient_attention cudnn_attention"
-                " fused_attention_overrideable"
-            ).split()
+        (
+            "aten",
+            "_scaled_dot_product_flash_attention_backward _scaled_dot_product_flash_attention_for_cpu_backward"
+            " _scaled_dot_product_efficient_attention_backward _scaled_dot_product_cudnn_attention_backward"
+            " _scaled_dot_product_fused_attention_overrideable_backward",
+            _attention_backward,
         ),
         ("aten", "_native_multi_head_attention", _multi_head),
         ("aten", "_transformer_encoder_layer_fwd", _encoder_layer),
@@ -293,6 +293,18 @@ def products(call: KernelCall) -> int:
         return 0
 
 
+def fused_modules(trace: Trace) -> tuple[str, ...]:
+    """The paths of modules that one kernel did the work of, what they hold included: torch's transformer layers.
+
+    Whether that happens depends on the device, on gradients and on hooks; where the trace that convstat counted called
+    the modules inside, a counter's own run may not have.
+    """
+    return tuple(sorted({owner.path for call, owner in trace.kernels() if call.op in _MODULES}))
+
+
+_MODULES = ("aten._transformer_encoder_layer_fwd",)
+
+
 class Kernel(NamedTuple):
     """A kernel that multiplies: its products, the layer that they belong to, and the calls around it, outermost first.
 
@@ -305,6 +317,14 @@ class Kernel(NamedTuple):
     layer: str
     module: int
     functions: tuple[str, ...]
+
+
+Wanted = Callable[[Kernel], bool]
+"""Which of the kernels in a call are meant."""
+
+
+def _all(kernel: Kernel) -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -369,48 +389,31 @@ class Work:
         start, end = self._spans.get(id(call), (0, 0))
         return [self.kernels[place] for place in range(start, end) if not self._claimed[place]]
 
-    def claim(self, call: Call, which: Callable[[Kernel], bool] = lambda _: True) -> dict[str, int]:
+    def claim(self, call: Call, which: Wanted = _all) -> dict[str, int]:
         """Take the kernels in a call, or those that are wanted, and say what they multiply, by layer."""
-        start, end = self._spans.get(id(call), (0, 0))
         taken: dict[str, int] = {}
-        for place in range(start, end):
-            kernel = self.kernels[place]
-            if not self._claimed[place] and which(kernel):
-                self._claimed[place] = True
-                taken[kernel.layer] = taken.get(kernel.layer, 0) + kernel.products
+        for kernel in self._take(call, which):
+            taken[kernel.layer] = taken.get(kernel.layer, 0) + kernel.products
         return taken
 
-    def price(
-        self,
-        call: Call,
-        layer: str,
-        amount: int,
-        *causes: tuple[str, int],
-        which: Callable[[Kernel], bool] = lambda _: True,
-    ) -> None:
-        """Enter that the counter prices the products in a call at ``amount``, all of its calls together.
-
-        ``causes`` are the parts of the difference to what the kernels multiply, each computed by a rule.
-        """
+    def price(self, call: Call, layer: str, amount: int, which: Wanted = _all) -> None:
+        """Enter that the counter prices the products in a call, as its rule knows them, at ``amount``."""
         taken = self.claim(call, which)
-        rest = amount - taken.pop(layer, 0)
-        for code, part in causes:
-            self.terms.add(layer, code, macs=part)
-            rest -= part
-        self.terms.add(layer, UNATTRIBUTED, macs=rest)
+        self.terms.add(layer, UNATTRIBUTED, macs=amount - taken.pop(layer, 0))
         for other, own in taken.items():
             self.terms.add(other, UNATTRIBUTED, macs=-own)
 
-    def unseen(self, call: Call, why: str | Callable[[Kernel], str], which: Callable[[Kernel], bool] | None = None) -> None:
-        """Enter that the counter does not see kernels in a call that nobody has claimed, and why."""
+    def unseen(self, call: Call, why: str | Callable[[Kernel], str], which: Wanted = _all) -> None:
+        """Enter that the counter does not see the kernels in a call that nobody has claimed, and why."""
+        for kernel in self._take(call, which):
+            self.terms.add(kernel.layer, why if isinstance(why, str) else why(kernel), macs=-kernel.products)
+
+    def _take(self, call: Call, which: Wanted) -> Iterator[Kernel]:
         start, end = self._spans.get(id(call), (0, 0))
         for place in range(start, end):
-            kernel = self.kernels[place]
-            if not self._claimed[place] and (which is None or which(kernel)):
+            if not self._claimed[place] and which(self.kernels[place]):
                 self._claimed[place] = True
-                self.terms.add(kernel.layer, why if isinstance(why, str) else why(kernel), macs=-kernel.products)
+                yield self.kernels[place]
 
 
-
-
-__all__ = ["FORMULAS", "Kernel", "Work", "products"]
+__all__ = ["FORMULAS", "Kernel", "Work", "fused_modules", "products"]

@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure, Prediction
 from convstat.counters.kernel_walk import Part, Rule, convolved, shape_of, walk
+from convstat.counters.products import fused_modules
 from convstat.counters.ptflops.pytorch import trainable_params
 from convstat.trace import KernelCall, TensorInfo, Trace
 
@@ -48,9 +49,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 def predict(trace: Trace) -> Prediction:
     """Say what ptflops' ``aten`` backend will answer."""
     try:
-        terms, because = walk(trace, RULES)
+        terms = walk(trace, RULES)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
     macs = terms.macs
-    params = trainable_params(trace, terms)
-    return Prediction(params, macs, terms.terms(), because)
+    return Prediction(trainable_params(trace, terms), macs, terms.terms(), fused=fused_modules(trace))

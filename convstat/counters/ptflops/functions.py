@@ -78,14 +78,23 @@ def _matmul(call: FunctionCall) -> tuple[Number, Parts]:
     if not second.shape:
         raise PredictedFailure(f"IndexError: {call.name} gets a tensor without dimensions")
     amount = first.numel * second.shape[-1]
-    return amount, [(None, Fraction(amount))]
+    return amount, _product(call, first, amount)
+
+
+def _product(call: FunctionCall, first: TensorInfo, amount: int) -> Parts:
+    """A product that is priced by the shape of its first operand: as it is, and what broadcasting makes of it.
+
+    Each element of the output sums over the last dimension of the first operand.
+    """
+    true = call.output.numel * first.shape[-1] if isinstance(call.output, TensorInfo) and first.shape else amount
+    return [(None, Fraction(true)), ("functional_mispriced", Fraction(amount - true))]
 
 
 def _addmm(call: FunctionCall) -> tuple[Number, Parts]:
     added, first, second = _tensor(call, 0, "input"), _tensor(call, 1, "mat1"), _tensor(call, 2, "mat2")
     macs = first.numel * second.shape[-1]
     bias = added.numel if call.kwargs.get("beta", 1) != 0 else 0
-    return macs + bias, [(None, Fraction(macs)), ("bias", Fraction(bias))]
+    return macs + bias, [*_product(call, first, macs), ("bias", Fraction(bias))]
 
 
 def _elementwise(call: FunctionCall) -> tuple[Number, Parts]:

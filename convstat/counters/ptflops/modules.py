@@ -1,7 +1,8 @@
 """What the module hooks of ptflops' ``pytorch`` backend add, one rule for each exact type.
 
-A rule takes a call and its module and gives parts: ``(code, amount)``.
-The part without a code is the layer's own multiply-accumulates; see :mod:`convstat.counters.causes` for the others.
+A rule takes a call and its module and gives parts: ``(code, amount)``, which sum to what the hook adds.
+The part without a code is the layer's own multiply-accumulates, as they are; what the hook's formula makes more or less
+of them has the code of its mistake. See :mod:`convstat.counters.causes`.
 Amounts are those of the whole batch, as the hooks add them up.
 """
 
@@ -12,6 +13,7 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
+from convstat.counters.products import Kernel
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Trace
 
 Part = tuple[str | None, int]
@@ -58,9 +60,15 @@ def _conv(call: ModuleCall, info: ModuleInfo, extra: int = 0, transposed: bool =
         raise PredictedFailure(f"TypeError: the kernel size of {info.path or 'the model'} is no tuple")
     taps = prod(size for size in kernel if isinstance(size, int))
     batch = _size(source.shape, 0, info)
-    positions = batch * prod((source if transposed else output).shape[2:])
+    places = source if transposed else output
+    positions = batch * prod(places.shape[2:])
     macs = taps * _integer(info, "in_channels") * (_integer(info, "out_channels") // _integer(info, "groups"))
-    parts: list[Part] = [(None, macs * positions)]
+    # Without a batch, the first size is that of the channels.
+    true = positions if len(source.shape) == len(kernel) + 2 else prod(places.shape[1:])
+    parts: list[Part] = [(None, macs * true), ("unbatched", macs * (positions - true))]
+    if source.dtype.startswith("complex"):
+        # torch makes three real convolutions of it.
+        parts = [(None, 3 * macs * true), ("complex_products", -2 * macs * true), *parts[1:]]
     if extra:
         parts.append(("deform_sampling", taps * extra * positions))
     if _has(info, "bias"):
@@ -113,7 +121,8 @@ def _upsample(call: ModuleCall, info: ModuleInfo, trace: Trace) -> list[Part]:
 _ELEMENTWISE = {"RNN": 1, "GRU": 7, "LSTM": 10}
 
 
-def _recurrent_parts(info: ModuleInfo, kind: str, suffixes: list[str], times: int) -> list[Part]:
+def _recurrent_parts(info: ModuleInfo, kind: str, suffixes: list[str], times: int, steps: int) -> list[Part]:
+    """``times`` are the steps of all samples and directions as the hook takes them, ``steps`` as they are."""
     weights = biases = 0
     for suffix in suffixes:
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
@@ -127,23 +136,29 @@ def _recurrent_parts(info: ModuleInfo, kind: str, suffixes: list[str], times: in
             else:
                 weights += parameter.numel
     gates = len(suffixes) * _ELEMENTWISE[kind] * _integer(info, "hidden_size")
-    return [(None, weights * times), ("bias", biases * times), ("rnn_elementwise", gates * times)]
+    projections = sum(p.numel for suffix in suffixes if (p := info.parameter("weight_hr" + suffix)) is not None)
+    return [
+        (None, (weights + projections) * steps),
+        ("rnn_projection", -projections * steps),
+        ("unbatched", weights * (times - steps)),
+        ("bias", biases * times),
+        ("rnn_elementwise", gates * times),
+    ]
 
 
 def _recurrent(call: ModuleCall, info: ModuleInfo, trace: Trace) -> list[Part]:
     source = first_input(call, info)
-    times = _size(source.shape, 0, info) * _size(source.shape, 1, info)
-    if info.attributes.get("bidirectional"):
-        times *= 2
+    ways = 2 if info.attributes.get("bidirectional") else 1
+    times = ways * _size(source.shape, 0, info) * _size(source.shape, 1, info)
     layers = [f"_l{layer}" for layer in range(_integer(info, "num_layers"))]
-    return _recurrent_parts(info, info.type.rpartition(".")[2], layers, times)
+    return _recurrent_parts(info, info.type.rpartition(".")[2], layers, times, ways * prod(source.shape[:-1]))
 
 
 def _recurrent_cell(call: ModuleCall, info: ModuleInfo, trace: Trace) -> list[Part]:
     source = first_input(call, info)
     _size(source.shape, 1, info)
     kind = info.type.rpartition(".")[2].removesuffix("Cell")
-    return _recurrent_parts(info, kind, [""], source.shape[0])
+    return _recurrent_parts(info, kind, [""], source.shape[0], prod(source.shape[:-1]))
 
 
 def _attention(call: ModuleCall, info: ModuleInfo, trace: Trace) -> list[Part]:
@@ -164,12 +179,21 @@ def _attention(call: ModuleCall, info: ModuleInfo, trace: Trace) -> list[Part]:
     if q_dim != info.attributes.get("embed_dim"):
         raise PredictedFailure(f"AssertionError: the queries of {name} are not of its embed_dim")
     heads = _integer(info, "num_heads")
-    macs = q_len * q_dim * q_dim + k_len * k_dim * k_dim + v_len * v_dim * v_dim
-    macs += heads * (q_len * k_len * (q_dim // heads) + q_len * k_len * (v_dim // heads)) + q_len * v_dim * v_dim
+    # Keys and values are projected to the width of the queries, and so is the output; the hook takes all projections to
+    # be square, and the heads of the values to be a part of the values' own width.
+    true = q_len * q_dim * q_dim + k_len * k_dim * q_dim + v_len * v_dim * q_dim + q_len * q_dim * q_dim
+    macs = q_len * q_dim * q_dim + k_len * k_dim * k_dim + v_len * v_dim * v_dim + q_len * v_dim * v_dim
+    macs += heads * q_len * k_len * (v_dim // heads - q_dim // heads)
+    scores = 2 * heads * q_len * k_len * (q_dim // heads)
+    # A learned pair of key and value, or one of zeros, is added to those that come in.
+    added = (info.parameter("bias_k") is not None) + bool(info.attributes.get("add_zero_attn"))
+    more = 2 * heads * q_len * added * (q_dim // heads)
     projection = next((trace.modules[i] for i in info.children if trace.modules[i].path.endswith("out_proj")), None)
     biased = projection is None or _has(projection, "bias")
     parts: list[Part] = [
-        (None, macs * batch),
+        (None, (true + scores + more) * batch),
+        ("attention_projection", (macs - true) * batch),
+        ("attention_added_keys", -more * batch),
         ("attention_scale", q_len * q_dim * batch),
         ("softmax", heads * q_len * k_len * batch),
         ("bias" if biased else "bias_absent", q_len * v_dim * batch),
@@ -219,23 +243,25 @@ RULES: Mapping[str, Rule] = MappingProxyType(_table())
 """Full name of the exact class -> what its hook adds."""
 
 
-def why_mispriced(call: ModuleCall, info: ModuleInfo) -> str | None:
-    """The code of the cause why a hook's multiply-accumulates are not the layer's own; None where they are."""
-    name = info.type.rpartition(".")[2]
-    first = call.args[0] if call.args else None
-    if isinstance(first, TensorInfo) and first.dtype.startswith("complex"):
-        return "complex_products"
-    if name.startswith("Conv") and isinstance(first, TensorInfo) and len(first.shape) != int(name[-2]) + 2:
-        return "unbatched"
-    if name == "MultiheadAttention":
-        if info.parameter("bias_k") is not None or info.attributes.get("add_zero_attn"):
-            return "attention_added_keys"
-        sizes = {tensor.shape[-1] for tensor in call.args if isinstance(tensor, TensorInfo)}
-        return "attention_projection" if len(sizes) > 1 else None
-    if name == "LSTM" and info.attributes.get("proj_size"):
-        return "rnn_projection"
-    if name in _ELEMENTWISE and isinstance(first, TensorInfo) and len(first.shape) != 3:
-        return "unbatched"
-    if "Attention" in name:
-        return "inside_counted"
-    return None
+_FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "Linear": "linear",
+        "MultiheadAttention": "multi_head_attention_forward",
+        **{f"Conv{dims}d": f"conv{dims}d" for dims in "123"},
+        **{f"ConvTranspose{dims}d": f"conv_transpose{dims}d" for dims in "123"},
+    }
+)
+"""The function of torch.nn.functional in which a module makes its products; what runs beside it is a hook's."""
+
+
+def is_own(info: ModuleInfo) -> Callable[[Kernel], bool]:
+    """Tell the kernels that a call of a module runs itself from those of its hooks and of the modules inside it."""
+    function = _FUNCTIONS.get(info.type.rpartition(".")[2])
+    if function is None:
+        return lambda kernel: kernel.layer == info.path
+    around = (f"torch.nn.functional.{function}",)
+    # The fast path of attention is a kernel that is called by the module.
+    return lambda kernel: (
+        kernel.module == info.index
+        and (kernel.functions[:1] == around or kernel.call.op == "aten._native_multi_head_attention")
+    )
