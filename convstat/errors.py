@@ -13,7 +13,7 @@ The tree, with the exit code of each::
 
 Low levels raise bare facts (:class:`LayerError`);
 whoever knows the file and the line turns them into a :class:`Diagnostic`.
-Programmer errors stay ordinary exceptions and end in exit code 3.
+Programmer errors stay ordinary exceptions, or become an :class:`InternalError` that says where, and end in exit code 3.
 """
 
 from __future__ import annotations
@@ -23,6 +23,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+
+
+class InternalError(Exception):
+    """A fault of convstat's own, and where it is: no answer of the user's model, and none of a counter."""
+
+    @classmethod
+    def of(cls, what: str, error: BaseException) -> InternalError:
+        """Say what convstat was doing, and where the exception left it."""
+        import traceback
+        from pathlib import Path
+
+        frame = traceback.extract_tb(error.__traceback__)[-1:]
+        place = f" ({Path(frame[0].filename).name}:{frame[0].lineno})" if frame else ""
+        message = " ".join(str(error).split())
+        return cls(f"convstat cannot {what}: {type(error).__name__}{': ' if message else ''}{message}{place}")
 
 
 class ExitCode(IntEnum):

@@ -207,6 +207,7 @@ def _macs(kind: type[Layer]) -> tuple[Form, ...]:
     layer = kind.create(written, shapes)
     found = layer.derivation(shapes, layer.output_shape(shapes))
     assert found is not None
+    found.checked(layer.cost(shapes, layer.output_shape(shapes)).macs, kind.kind())
     forms = []
     for product in found.products:
         about = product.about.replace("projection of layer 0", "projection").replace("layer 0", "each layer")

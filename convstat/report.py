@@ -202,6 +202,11 @@ class CounterRow:
             return False
         return self.predicted.memory_mib == self.reported.memory_mib and self.note is None
 
+    @property
+    def is_explained(self) -> bool:
+        """Whether it is reconciled, and no part of its difference from convstat is without a cause that is known."""
+        return self.is_reconciled and all(cause.verdict != "unexplained" for cause in self.causes)
+
 
 @dataclass(frozen=True, slots=True)
 class Uncounted:
@@ -243,8 +248,7 @@ class Report:
 
         A counter without an answer has none to explain only where its failure was predicted too.
         """
-        verdicts = (cause.verdict for row in self.counters for cause in row.causes)
-        return all(row.is_reconciled for row in self.counters) and "unexplained" not in verdicts
+        return all(row.is_explained for row in self.counters)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document; see ``convstat schema report``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from convstat.formulas.derivation import Derivation, Factor, Product, elements
+from convstat.formulas.derivation import Derivation, Factor, InconsistentError, Product, elements
 from convstat.graph import Graph, Node, Shape
 from convstat.kernels import price
 from convstat.kernels.derive import derivation as formula_of
@@ -36,9 +36,16 @@ class Step:
 
 
 def closed(steps: list[Step], whole: int) -> tuple[Step, ...]:
-    """The steps, and what no step says, so that they sum up to the whole."""
-    rest = whole - sum(step.value * step.times for step in steps)
-    return (*steps, Step("without a formula", rest)) if rest else tuple(steps)
+    """The steps, which come to the whole; where there are none, the whole as one without a formula.
+
+    Raises InconsistentError where they come to something else.
+    """
+    if not steps:
+        return (Step("without a formula", whole),) if whole else ()
+    told = sum(step.value * step.times for step in steps)
+    if told != whole:
+        raise InconsistentError(f"the steps come to {told:,}, and {whole:,} are counted")
+    return tuple(steps)
 
 
 def folded(steps: Sequence[Step]) -> list[Step]:
@@ -59,7 +66,10 @@ def _of_products(found: Derivation) -> list[Step]:
 def of_node(node: Node) -> list[Step]:
     """The MACs of one call of a layer of a spec."""
     found = node.layer.derivation(node.input_shapes, node.output_shape)
-    return [] if found is None else _of_products(found)
+    if found is None:
+        return []
+    counted = node.layer.cost(node.input_shapes, node.output_shape).macs
+    return _of_products(found.checked(counted, node.name))
 
 
 def of_spec(graph: Graph, rows: Sequence[LayerRow]) -> list[Step]:

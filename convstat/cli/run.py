@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from convstat.errors import ConvstatError, Diagnostic, ExitCode, torch_is_missing
+from convstat.errors import ConvstatError, Diagnostic, ExitCode, InternalError, torch_is_missing
 
 if TYPE_CHECKING:
     from convstat.render.console import Span
@@ -130,7 +130,8 @@ def _crash(error: Exception, arguments: Sequence[str]) -> int:
     import traceback
 
     text = "".join(traceback.format_exception(error))
-    summary = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    name = "" if isinstance(error, InternalError) else f"{type(error).__name__}: "
+    summary = f"{name}{' '.join(str(error).split())}"[:300]
     try:
         place = _write_log(text, arguments)
         note = f"the details are in {place}"

@@ -18,7 +18,7 @@ from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Pr
 from convstat.counters.capture import first_line
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.stages import FAKE, GraphStages, Stages
-from convstat.errors import ConvstatError, UsageError
+from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
 from convstat.patches.room import alone
 from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
@@ -116,11 +116,26 @@ def foresee(counter: Counter, report: Report, stages: Stages, asking: Asking = U
 
 
 def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace) -> Prediction:
-    """Say what a counter will answer for a model and inputs, of which ``trace`` is the trace."""
+    """Say what a counter will answer for a model and inputs, of which ``trace`` is the trace.
+
+    Raises InternalError where a predictor of ours fails on its own: that tells nothing of the counter.
+    """
     try:
-        return counter.predict(counter.retrace(model, inputs, trace))
+        retraced = counter.retrace(model, inputs, trace)
+        try:
+            return counter.predict(retraced)
+        except PredictedFailure:
+            raise
+        except Exception as error:
+            if not _is_ours(counter):
+                raise
+            raise InternalError.of(f"predict {counter.name}", error) from error
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
+
+
+def _is_ours(counter: Counter) -> bool:
+    return type(counter).__module__.startswith("convstat.")
 
 
 def _why_not_foreseen(counter: Counter, stages: Stages, trace: Trace) -> str | None:
@@ -141,8 +156,7 @@ def _predicted(counter: Counter, stages: Stages, device: str, trace: Trace, seco
             return predict(counter, model, inputs, trace)
 
     # Our own predictions run no code but ours and the model's, which the recording of a trace puts back by itself.
-    is_ours = type(counter).__module__.startswith("convstat.")
-    return guarded(ask, None if is_ours else model, seconds)
+    return guarded(ask, None if _is_ours(counter) else model, seconds)
 
 
 @alone
@@ -157,7 +171,7 @@ def guarded(ask: Callable[[], T], model: torch.nn.Module | None, seconds: float 
     try:
         with isolated(model) if model is not None else nullcontext(), time_limit(seconds):
             return ask()
-    except (CounterFailure, ConvstatError, KeyboardInterrupt):
+    except (CounterFailure, ConvstatError, InternalError, KeyboardInterrupt):
         raise
     except Overtime:
         raise CounterFailure(
@@ -196,7 +210,7 @@ class _Row:
             return self._foreseen("skipped", str(failure))
         except CounterFailure as failure:
             return self._failed(str(failure))
-        except (ConvstatError, KeyboardInterrupt):
+        except (ConvstatError, InternalError, KeyboardInterrupt):
             raise
         except BaseException as error:
             return self._failed(first_line(error))
@@ -220,11 +234,15 @@ class _Row:
         place = self.device
         if not stages.why_not_meta() and _why_not_foreseen(counter, stages, stages.trace("meta")) is None:
             place = "meta"
+        fault = None
         try:
             prediction = _predicted(counter, stages, place, stages.trace(place), self.asking.seconds)
         except CounterFailure as failure:
             prediction = Prediction(None, None, failure=str(failure))
-        return reconcile.reconcile(self.report.layers, reported, prediction, **self._named(self.device))
+        except InternalError as error:
+            prediction, fault = Prediction(None, None, failure=str(error)), str(error)
+        row = reconcile.reconcile(self.report.layers, reported, prediction, **self._named(self.device))
+        return replace(row, note=fault) if fault else row
 
     def _model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         try:
@@ -249,6 +267,10 @@ class _Row:
             foreseen = foresee(self.counter, self.report, self.stages, asking)
         except KeyboardInterrupt:
             raise
+        except InternalError as error:
+            if status == "predicted":
+                return self._failed(str(error))
+            reason = f"{reason}; {error}"
         except Exception as error:
             if status == "predicted":
                 if isinstance(error, ConvstatError):
@@ -277,7 +299,7 @@ class _Row:
         except KeyboardInterrupt:
             raise
         except BaseException:
-            # The model may be what fails, and then nothing was predicted.
+            # The model may be what fails, or we are; then nothing was predicted.
             return False
         return prediction.failure is not None
 

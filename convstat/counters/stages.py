@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from convstat.counters.base import CounterFailure, Unfit
 from convstat.counters.capture import first_line
-from convstat.errors import DeviceError, SourceError
+from convstat.errors import DeviceError, InternalError
 from convstat.graph import Graph
 from convstat.patches.room import patch
 
@@ -67,6 +67,8 @@ class GraphStages:
                 )
             except (RuntimeError, MemoryError) as error:
                 raise self._error(device, error) from error
+            except Exception as error:
+                raise InternalError.of(f"build {self.graph.name} in torch", error) from error
         return self._models[device]
 
     def trace(self, device: str) -> Trace:
@@ -80,6 +82,8 @@ class GraphStages:
                     self._traces[device] = record(model, inputs)
             except (RuntimeError, MemoryError) as error:
                 raise self._error(device, error) from error
+            except Exception as error:
+                raise InternalError.of(f"trace {self.graph.name} in torch", error) from error
         return self._traces[device]
 
     def _check_room(self) -> None:
@@ -111,9 +115,10 @@ class GraphStages:
 
         return Remembering()
 
-    def _error(self, device: str, error: BaseException) -> DeviceError | SourceError:
+    def _error(self, device: str, error: BaseException) -> DeviceError | InternalError:
         if device == "meta" and self.dtype == "float32":
-            return SourceError(f"the torch model of {self.graph.name} does not run: {first_line(error)}")
+            # Nothing there depends on the machine: what the vocabulary counts, its twins have to run.
+            return InternalError.of(f"run {self.graph.name} in torch", error)
         return DeviceError(
             f"{device} cannot run {self.graph.name} in {self.dtype}: {first_line(error)}",
             help="leave --device out: then nothing is allocated or computed where that gives the same answers",

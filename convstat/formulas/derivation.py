@@ -37,6 +37,10 @@ class Product(NamedTuple):
         return names[0] if is_one else " * ".join(names)
 
 
+class InconsistentError(RuntimeError):
+    """A formula and the count that it derives disagree: one of them is wrong, and neither may be shown."""
+
+
 class Derivation(NamedTuple):
     """Products that are summed up."""
 
@@ -51,6 +55,12 @@ class Derivation(NamedTuple):
     def symbols(self) -> str:
         """The formula with its names."""
         return " + ".join(product.symbols for product in self.products)
+
+    def checked(self, counted: int, about: str) -> Derivation:
+        """This formula, if it comes to what was counted; raises InconsistentError if not."""
+        if self.value != counted:
+            raise InconsistentError(f"the formula of {about}, {self}, does not come to {counted:,}, which is counted")
+        return self
 
     @property
     def numbers(self) -> str:

@@ -7,13 +7,17 @@ from types import MappingProxyType
 
 from convstat.formulas import derivation as derivations
 from convstat.formulas.derivation import Derivation
-from convstat.kernels import price
+from convstat.kernels import price, registered
 from convstat.kernels.base import UnreadableError, argument, output, shape, shape_of
 from convstat.trace.calls import KernelCall
 
 
 def derivation(call: KernelCall) -> Derivation | None:
-    """The formula of a kernel; None where there is none, or none that comes to what the kernel's rule counts."""
+    """The formula of a kernel, None where there is none; it comes to what the kernel's rule counts.
+
+    Raises InconsistentError where it does not: then one of the two is wrong. A rule that was registered for the kernel
+    in the place of ours has no formula.
+    """
     rule = _FORMULAS.get(call.op)
     if rule is None:
         return None
@@ -22,7 +26,9 @@ def derivation(call: KernelCall) -> Derivation | None:
     except (UnreadableError, IndexError, ValueError):
         return None
     cost = price(call)
-    return found if cost is not None and found.value == cost.macs else None
+    if cost is None or registered(call) is not None:
+        return None
+    return found.checked(cost.macs, call.op)
 
 
 def _convolution(call: KernelCall) -> Derivation:

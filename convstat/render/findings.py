@@ -234,9 +234,12 @@ def _in_report(report: Report) -> Iterator[Finding]:
             f"{report.model.source}|{item.op}", layer,
         )  # fmt: skip
     for counter in report.counters:
-        rest = counter.unexplained
-        if rest.macs or rest.params:
-            text = f"{label(counter)} differs on {model} by {amount(rest.macs or 0, rest.params or 0)}, unexplained"
+        # What its prediction does not give, and what the prediction has no name for.
+        unknown = [cause for cause in counter.causes if cause.verdict == "unexplained"]
+        macs = (counter.unexplained.macs or 0) + sum(cause.macs for cause in unknown)
+        params = (counter.unexplained.params or 0) + sum(cause.params for cause in unknown)
+        if macs or params or unknown:
+            text = f"{label(counter)} differs on {model} by {amount(macs, params)}, unexplained"
             yield Finding(
                 "warning", "report/unexplained", "convstat reconciliation", text, (),
                 _file_of(report.model.source), 1, f"{report.model.source}|{counter.name}|{counter.variant}",

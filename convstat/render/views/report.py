@@ -238,7 +238,7 @@ def verdict(counter: CounterRow) -> str:
         return "no answer"
     if counter.status != "ok":
         return counter.status
-    if counter.unexplained.params or counter.unexplained.macs:
+    if not counter.is_explained:
         return "UNEXPLAINED"
     if counter.difference.params or counter.difference.macs:
         return "explained"
@@ -302,19 +302,23 @@ def counter_table(report: Report) -> Table:
 
 def _causes(counter: CounterRow) -> Iterator[Block]:
     unexplained = counter.unexplained
-    # Those without an amount explain memory, which is no difference.
-    causes = [cause for cause in counter.causes if cause.macs or cause.params]
+    # Those without an amount explain memory, which is no difference; or nobody understands them, and they cancel out.
+    causes = [cause for cause in counter.causes if cause.macs or cause.params or cause.verdict == "unexplained"]
     if not causes and not unexplained.params and not unexplained.macs:
         return
     yield Heading(f"why {label(counter)} {'would differ' if counter.is_prediction else 'differs'}")
     items = [
-        Item(amount(cause.macs, cause.params), f"{_in_layers(printable(cause.text), cause.layers)} [{cause.verdict}]")
+        Item(
+            amount(cause.macs, cause.params),
+            f"{_in_layers(printable(cause.text), cause.layers)} [{cause.verdict}]",
+            "bad" if cause.verdict == "unexplained" else "",
+        )
         for cause in causes
     ]
     if unexplained.params or unexplained.macs:
         text = "UNEXPLAINED: no known cause gives this part of the difference"
         items.append(Item(amount(unexplained.macs or 0, unexplained.params or 0), text, "bad"))
-    else:
+    elif counter.is_explained or counter.is_prediction:
         whole = amount(counter.difference.macs or 0, counter.difference.params or 0)
         said = "the whole difference, as predicted" if counter.is_prediction else "all of the difference is explained"
         items.append(Item(whole, said, "good"))
