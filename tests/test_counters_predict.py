@@ -334,7 +334,7 @@ def test_a_wrong_figure_in_another_unit_is_unexplained(net: str, figure: str) ->
         wrong = {**right, figure: {"it": amount}}
         fake = Fake(
             lambda model: Reported(**right),  # type: ignore[arg-type]
-            predict=lambda trace, wrong=wrong: Prediction(**wrong, terms=terms, because={"conv": "no_rule"}),
+            predict=lambda trace, wrong=wrong: Prediction(**wrong, terms=terms),
         )
         (row,) = measure_on(subject.stages, subject.report, (fake,))
         assert is_sound == row.is_reconciled

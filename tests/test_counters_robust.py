@@ -62,7 +62,7 @@ class Fake:
 
     def predict(self, trace: Trace) -> Prediction:
         """Foresee that it answers 7 and 11."""
-        return Prediction(7, 11, (Term("conv", 11, 7),), {"conv": "no_rule"})
+        return Prediction(7, 11, (Term("conv", 11, 7), Term("head", 0, 0, "no_rule")))
 
     def why_not_meta(self, trace: Trace) -> str | None:
         """Run on meta."""

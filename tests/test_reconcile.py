@@ -47,15 +47,40 @@ def test_terms_with_a_code_become_causes_with_their_calls_and_layers() -> None:
     assert ("peer", "1", "meta", "ok") == (result.name, result.version, result.device, result.status)
 
 
-def test_what_a_counter_misses_of_a_layer_gets_the_code_that_is_given_for_it() -> None:
-    """A layer whose own MACs are not there, or not all, is a cause; the largest cause comes first."""
-    terms = (Term("conv", macs=90, params=12), Term("block.fc", params=6))
-    because = {"conv": "rnn_projection", "block.fc.inner": "functional_unseen"}
-    result = reconcile(LAYERS, Reported(18, 90), Prediction(18, 90, terms, because), name="peer")
+def test_what_a_counter_misses_of_a_layer_is_a_term_of_its_own() -> None:
+    """An amount that it leaves out; the largest cause comes first."""
+    terms = (
+        Term("conv", macs=100, params=12),
+        Term("conv", macs=-10, code="rnn_projection"),
+        Term("block.fc", macs=50, params=6),
+        Term("block.fc.inner", macs=-50, code="functional_unseen"),
+    )
+    result = reconcile(LAYERS, Reported(18, 90), Prediction(18, 90, terms), name="peer")
     assert [("functional_unseen", -50, ("block.fc",)), ("rnn_projection", -10, ("conv",))] == [
         (cause.code, cause.macs, cause.layers) for cause in result.causes
     ]
+    assert result.is_explained
     _close(result)
+
+
+def test_what_is_missing_without_a_term_has_no_cause() -> None:
+    """No reason is looked for afterwards, whatever else is known of the layer."""
+    terms = (Term("conv", macs=90, params=12), Term("conv", macs=7, code="bias"), Term("block.fc", macs=50, params=6))
+    result = reconcile(LAYERS, Reported(18, 147), Prediction(18, 147, terms), name="peer")
+    assert [("unattributed", -10), ("bias", 7)] == [(cause.code, cause.macs) for cause in result.causes]
+    assert result.is_reconciled
+    assert not result.is_explained
+    _close(result)
+
+
+def test_layers_inside_a_module_that_ran_as_one_kernel_are_lined_up_as_one() -> None:
+    """Under this counter the block is one call; what convstat has of the layers inside is the block's."""
+    layers = (*LAYERS, row("block.norm", params=4), row("blocks.fc", macs=3))
+    terms = (Term("conv", macs=100, params=12), Term("block", macs=50, params=10), Term("blocks.fc", macs=3))
+    result = reconcile(layers, Reported(22, 153), Prediction(22, 153, terms, fused=("block",)), name="peer")
+    assert () == result.causes
+    apart = reconcile(layers, Reported(22, 153), Prediction(22, 153, terms), name="peer")
+    assert ["unattributed"] == [cause.code for cause in apart.causes]
 
 
 def test_a_part_without_a_code_is_unattributed_and_seen() -> None:
@@ -122,17 +147,17 @@ _AMOUNTS = st.integers(-(10**20), 10**20)
 @given(
     terms=st.lists(st.builds(Term, layer=_PATHS, macs=_AMOUNTS, params=_AMOUNTS, code=_CODES), max_size=12),
     own=st.lists(st.tuples(_PATHS, _AMOUNTS, _AMOUNTS), max_size=5),
-    because=st.dictionaries(_PATHS, st.sampled_from(list(CAUSES))),
+    fused=st.lists(_PATHS, max_size=2).map(tuple),
     reported=st.tuples(st.none() | _AMOUNTS, st.none() | _AMOUNTS),
 )
 def test_the_causes_and_the_unexplained_sum_to_the_difference_always(
-    terms: list[Term], own: list[tuple[str, int, int]], because: dict[str, str], reported: tuple[int | None, int | None]
+    terms: list[Term], own: list[tuple[str, int, int]], fused: tuple[str, ...], reported: tuple[int | None, int | None]
 ) -> None:
     """Right or wrong, known or unknown: no unit is lost and none is made up."""
     params = None if reported[0] is None else sum(term.params for term in terms)
     macs = None if reported[1] is None else sum(term.macs for term in terms)
     layers = [row(name, params=p, macs=m) for name, p, m in own]
-    _close(reconcile(layers, Reported(*reported), Prediction(params, macs, tuple(terms), because), name="peer"))
+    _close(reconcile(layers, Reported(*reported), Prediction(params, macs, tuple(terms), fused=fused), name="peer"))
 
 
 def test_a_path_belongs_to_the_innermost_layer_around_it() -> None:
