@@ -230,7 +230,10 @@ def test_ultralytics_thop_counts_products_wherever_they_are_called() -> None:
     assert {"norm_steps": 4 * 8 * 5 * 5} == {cause.code: cause.macs for cause in norm.causes}
     make, _ = PROBES["mm by keyword"]
     unseen = ask(make(), torch.rand(4, 5), torch.rand(5, 6), only=("ultralytics-thop",))["ultralytics-thop"]
-    assert (0, {"": "functional_unseen"}) == (unseen.prediction.macs, dict(unseen.prediction.because))
+    assert 0 == unseen.prediction.macs
+    assert {None: 4 * 5 * 6, "functional_unseen": -4 * 5 * 6} == {
+        term.code: term.macs for term in unseen.prediction.terms
+    }
 
 
 def test_a_wrong_rule_of_ultralytics_thop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,8 @@
-"""What thop adds for modules, one rule for each exact type."""
+"""What thop adds for modules, one rule for each exact type.
+
+A rule gives parts: ``(code, amount)``, which sum to what is added. The part without a code is what the layer
+multiplies; what thop's formula makes more or less of that has the code of its mistake.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,17 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.uthop.modules import Part, Rule, cell_parts, integer, output_of, softmax_steps, weight_shape
+from convstat.counters.layer_work import complex_parts, convolved, is_without_batch, steps_of, weight_shape
+from convstat.counters.uthop.modules import (
+    Part,
+    Rule,
+    cell_parts,
+    integer,
+    output_of,
+    recurrent_cell_parts,
+    recurrent_parts,
+    softmax_steps,
+)
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo
 
 
@@ -30,9 +44,24 @@ def _leaky(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 
 
 def _convolution(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    # The second size is that of the channels only where there is a batch; a transposed one is priced as any other.
-    channels = _first(call, info).shape[1] // integer(info, "groups")
-    return [(None, output_of(call).numel * channels * prod(weight_shape(info)[2:]))]
+    return _convolved(call, info, convolved(output_of(call), info), [])
+
+
+def _transposed(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    # It is priced as any other convolution: for each output element, the channels of a group and the taps.
+    weight, own = weight_shape(info), convolved(_first(call, info), info)
+    each = output_of(call).numel * (weight[0] // integer(info, "groups")) * prod(weight[2:])
+    return _convolved(call, info, own, [("transposed_output", each - own)])
+
+
+def _convolved(call: ModuleCall, info: ModuleInfo, own: int, parts: list[Part]) -> list[Part]:
+    source = _first(call, info)
+    if is_without_batch(source, info):
+        # The second size is that of the channels only where there is a batch.
+        channels = source.shape[1] // integer(info, "groups")
+        priced = output_of(call).numel * channels * prod(weight_shape(info)[2:])
+        parts = [*parts, ("unbatched", priced - own - sum(amount for _, amount in parts))]
+    return [*complex_parts(source, own), *parts]
 
 
 def _norm(call: ModuleCall, info: ModuleInfo) -> list[Part]:
@@ -80,17 +109,29 @@ def _linear(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 
 
 def _recurrent(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    times = _steps(call, info)
+    given = call.args[0] if call.args else None
+    steps, times = steps_of(given), _times(call, info)
+    parts = recurrent_parts(info, steps)
+    unprojected = _unprojected(info)
+    if integer(info, "proj_size"):
+        parts.append(("rnn_projection", steps * (unprojected - sum(amount for _, amount in recurrent_parts(info, 1)))))
+    code = "packed_steps" if isinstance(given, tuple) else "unbatched"
+    return [*parts, (code, (times - steps) * unprojected)]
+
+
+def _unprojected(info: ModuleInfo) -> int:
+    """What thop adds at each step, in all layers and both ways, as if the state were not projected."""
     hidden, bias = integer(info, "hidden_size"), bool(info.attributes.get("bias"))
     ways = 2 if info.attributes.get("bidirectional") else 1
-    parts: list[Part] = []
+    total = 0
     for layer in range(integer(info, "num_layers")):
         inputs = hidden * ways if layer else integer(info, "input_size")
-        parts += cell_parts(info.type.rpartition(".")[2], inputs, hidden, bias, 0)
-    return [(code, amount * ways * times) for code, amount in parts]
+        total += ways * sum(amount for _, amount in cell_parts(info.type.rpartition(".")[2], inputs, hidden, bias, 0))
+    return total
 
 
-def _steps(call: ModuleCall, info: ModuleInfo) -> int:
+def _times(call: ModuleCall, info: ModuleInfo) -> int:
+    """The steps as thop has them: it takes the first two sizes for time and batch."""
     packed = call.args[0] if call.args else None
     if not isinstance(packed, tuple):
         source = _first(call, info)
@@ -104,9 +145,10 @@ def _steps(call: ModuleCall, info: ModuleInfo) -> int:
 
 
 def _recurrent_cell(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    kind, bias = info.type.rpartition(".")[2].removesuffix("Cell"), bool(info.attributes.get("bias"))
-    parts = cell_parts(kind, integer(info, "input_size"), integer(info, "hidden_size"), bias, 0)
-    return [(code, amount * _first(call, info).shape[0]) for code, amount in parts]
+    source = _first(call, info)
+    each = sum(amount for _, amount in recurrent_cell_parts(info, 1))
+    steps = steps_of(source)
+    return [*recurrent_cell_parts(info, steps), ("unbatched", (source.shape[0] - steps) * each)]
 
 
 def _table() -> dict[str, Rule]:
@@ -130,7 +172,8 @@ def _table() -> dict[str, Rule]:
         table[f"rnn.{kind}"] = _recurrent
         table[f"rnn.{kind}Cell"] = _recurrent_cell
     for dims in "123":
-        table[f"conv.Conv{dims}d"] = table[f"conv.ConvTranspose{dims}d"] = _convolution
+        table[f"conv.Conv{dims}d"] = _convolution
+        table[f"conv.ConvTranspose{dims}d"] = _transposed
         table[f"batchnorm.BatchNorm{dims}d"] = table[f"instancenorm.InstanceNorm{dims}d"] = _norm
         table[f"pooling.MaxPool{dims}d"] = table[f"pooling.AdaptiveMaxPool{dims}d"] = _nothing
         table[f"pooling.AvgPool{dims}d"] = _average
@@ -140,17 +183,3 @@ def _table() -> dict[str, Rule]:
 
 RULES: Mapping[str, Rule] = MappingProxyType(_table())
 """Full name of the exact class -> what a call adds."""
-
-
-def why_mispriced(call: ModuleCall, info: ModuleInfo) -> str | None:
-    """The code of the cause why a rule's multiply-accumulates are not the layer's own; None where they are."""
-    name = info.type.rpartition(".")[2]
-    first = call.args[0] if call.args else None
-    dims = len(first.shape) if isinstance(first, TensorInfo) else 0
-    if name.startswith("ConvTranspose"):
-        return "transposed_output" if dims == int(name[-2]) + 2 else "unbatched"
-    if name.startswith("Conv"):
-        return "unbatched"
-    if name == "LSTM" and info.attributes.get("proj_size"):
-        return "rnn_projection"
-    return "unbatched" if name.startswith(("RNN", "GRU", "LSTM")) else None

@@ -7,9 +7,11 @@ it; its hooks were also put on it once for each way, so that a module of two par
 
 from __future__ import annotations
 
+from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
-from convstat.counters.ptflops.pytorch import PRODUCTS
-from convstat.counters.thop.modules import RULES, why_mispriced
+from convstat.counters.layer_work import own_kernels, why_unseen
+from convstat.counters.products import Kernel, Work, fused_modules
+from convstat.counters.thop.modules import RULES
 from convstat.trace import ModuleInfo, Trace
 
 _OPEN = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
@@ -17,7 +19,8 @@ _OPEN = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.Mo
 
 def predict(trace: Trace) -> Prediction:
     """Say what thop will answer."""
-    terms, because = Ledger(), dict[str, str]()
+    terms = Ledger()
+    work = Work(trace, terms)
     hooked, summed = _ways(trace, into_priced=True), _ways(trace, into_priced=False)
     called: set[int] = set()
     try:
@@ -27,21 +30,30 @@ def predict(trace: Trace) -> Prediction:
             if rule is None:
                 continue
             called.add(info.index)
-            times = hooked.get(info.index, 0) * summed.get(info.index, 0)
-            for code, amount in rule(call, info):
-                terms.add(info.path, code if times else "inside_counted", macs=amount if times else 0)
-                terms.add(info.path, "shared_parents", macs=max(times - 1, 0) * amount)
-            why = why_mispriced(call, info) if times else "inside_counted"
-            if why is not None:
-                because.setdefault(info.path, why)
+            parts, times = rule(call, info), hooked.get(info.index, 0) * summed.get(info.index, 0)
+            if not times:
+                continue
+            for code, amount in parts:
+                if code is None:
+                    work.price(call, info.path, amount, own_kernels(work, call))
+                else:
+                    terms.add(info.path, code, macs=amount)
+            terms.add(info.path, "shared_parents", macs=(times - 1) * sum(amount for _, amount in parts))
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
-    for kernel, owner in trace.kernels():
-        if kernel.op in PRODUCTS:
-            because.setdefault(owner.path, _why_unseen(owner))
+
+    def why(kernel: Kernel) -> str:
+        info = trace.modules[kernel.module]
+        if info.registered and not summed.get(info.index):
+            return "inside_counted"
+        if info.type not in RULES and any(base in RULES for base in info.bases):
+            return "subclass_unseen"
+        return why_unseen(kernel, work, ruled=lambda info: info.type in RULES)
+
+    work.unseen(trace.root, why)
     macs = terms.macs
     _enter_params(trace, terms, called, summed)
-    return Prediction(terms.params, macs, terms.terms(), because)
+    return Prediction(terms.params, macs, terms.terms(), fused=fused_modules(trace))
 
 
 def _ways(trace: Trace, *, into_priced: bool) -> dict[int, int]:
@@ -59,14 +71,6 @@ def _ways(trace: Trace, *, into_priced: bool) -> dict[int, int]:
     return ways
 
 
-def _why_unseen(info: ModuleInfo) -> str:
-    if not info.registered:
-        return "unregistered"
-    if any(base in RULES for base in info.bases):
-        return "subclass_unseen"
-    return "no_rule" if info.type.startswith("torch.nn.") else "functional_unseen"
-
-
 def _below(trace: Trace, info: ModuleInfo, found: dict[int, int]) -> dict[int, int]:
     """The sizes of all parameters from here on downwards, by their keys."""
     for parameter in info.parameters:
@@ -78,12 +82,7 @@ def _below(trace: Trace, info: ModuleInfo, found: dict[int, int]) -> dict[int, i
 
 def _enter_params(trace: Trace, terms: Ledger, called: set[int], summed: dict[int, int]) -> None:
     """Enter every parameter once, and then what thop counts otherwise."""
-    owners: dict[int, tuple[ModuleInfo, int]] = {}
-    for info in trace.modules:
-        for parameter in info.parameters:
-            if info.registered and parameter.key not in owners:
-                owners[parameter.key] = info, parameter.numel
-                terms.add(info.path, None, params=parameter.numel)
+    parameters.enter(trace, terms)
     claimed: set[int] = set()
     for index in sorted(called - {0}):
         info, times = trace.modules[index], summed.get(index, 0)
@@ -93,11 +92,11 @@ def _enter_params(trace: Trace, terms: Ledger, called: set[int], summed: dict[in
         terms.add(info.path, "tied_per_module", params=sum(size for key, size in sizes.items() if key in claimed))
         terms.add(info.path, "shared_parents", params=(times - 1) * sum(sizes.values()))
         claimed |= set(sizes)
-    for key, (info, size) in owners.items():
-        if key not in claimed:
+    for parameter, info, _ in parameters.held(trace):
+        if parameter.key not in claimed:
             ruled = info.type in RULES and info.index != 0
             code = "uncalled" if ruled else "root_unseen" if info.index == 0 else "no_rule_params"
-            terms.add(info.path, code, params=-size)
+            terms.add(info.path, code, params=-parameter.numel)
 
 
 __all__ = ["predict"]

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 
+from convstat.counters import layer_work, parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.innermost import is_innermost
-from convstat.counters.ptflops.pytorch import PRODUCTS
+from convstat.counters.products import Kernel, Work, fused_modules
+from convstat.counters.uthop.modules import integer
 from convstat.trace import (
     Call,
     DictInfo,
@@ -31,21 +33,19 @@ from convstat.trace import (
 
 def predict(trace: Trace) -> Prediction:
     """Say what torchinfo will answer."""
-    terms, because = Ledger(), dict[str, str]()
-    tree = _Tree(trace)
+    terms, tree = Ledger(), _Tree(trace)
+    work = Work(trace, terms)
     try:
         if any(value is None for value in trace.root.args):
             raise PredictedFailure("TypeError: it adds up the sizes of the inputs, and here one is None")
         for module_call in trace.module_calls():
-            _multiply(module_call, tree, terms, because)
+            _multiply(module_call, tree, work)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
-    for call, owner in trace.kernels():
-        if call.op in PRODUCTS:
-            because.setdefault(owner.path, _why_unseen(owner, tree))
+    work.unseen(trace.root, lambda kernel: _why_unseen(kernel, tree, work))
     macs = terms.macs
     _Rows(tree).enter(terms)
-    return Prediction(terms.params, macs, terms.terms(), because)
+    return Prediction(terms.params, macs, terms.terms(), fused=fused_modules(trace))
 
 
 class _Tree:
@@ -63,7 +63,7 @@ class _Tree:
         """All parameters from here on downwards by their keys, each once, with their dotted names."""
         found: dict[int, tuple[str, ParameterInfo]] = {}
         for path, module in self._below(info, "", set()):
-            for parameter in module.parameters:
+            for parameter in () if parameters.is_packed(module) else module.parameters:
                 found.setdefault(parameter.key, (path + parameter.name, parameter))
         return found
 
@@ -76,40 +76,41 @@ class _Tree:
             yield from self._below(self.modules[child], f"{path}{child}.", seen)
 
 
-def _multiply(call: ModuleCall, tree: _Tree, terms: Ledger, because: dict[str, str]) -> None:
+def _multiply(call: ModuleCall, tree: _Tree, work: Work) -> None:
     info = tree.modules[call.module]
     if not info.registered:
         return
     size = _size(call.output, info)
-    named = tree.parameters(info).values()
-    if any(name in ("weight", "bias") for name, _ in named) and not size and "Conv" not in _kind(info):
+    named = [parameter for _, parameter in tree.parameters(info).values()]
+    names = [name for name, _ in tree.parameters(info).values()]
+    if {"weight", "bias"} & set(names) and not size and "Conv" not in _kind(info):
         raise PredictedFailure(f"IndexError: list index out of range: {info.path or 'the model'} returns no sizes")
     if not tree.is_leaf(info):
         return
-    multiplies = any(kernel.op in PRODUCTS for kernel in _kernels(call))
-    for name, parameter in named:
-        if name in ("weight", "bias"):
-            times = prod(size[:1] + size[2:]) if "Conv" in _kind(info) else size[0]
-        elif "weight" in name or "bias" in name:
-            times = prod(size[:2])
+    weights = biases = 0
+    for parameter in named:
+        priced = parameter.numel * _times(parameter.name, size, info)
+        if "bias" in parameter.name:
+            biases += priced
         else:
-            continue
-        code = "param_reuse" if not multiplies else "bias" if "bias" in name else None
-        terms.add(info.path, code, macs=parameter.numel * times)
-        if code is None:
-            because.setdefault(info.path, _why_mispriced(call, info))
+            weights += priced
+    layer = _Layer.of(call, info) if weights else None
+    if layer is None:
+        work.terms.add(info.path, "param_reuse", macs=weights + biases)
+    else:
+        work.terms.add(info.path, "bias", macs=biases)
+        layer.enter(weights, call, work)
+
+
+def _times(name: str, size: tuple[int, ...], info: ModuleInfo) -> int:
+    """How often torchinfo takes a parameter to be used, by its name, the module's class and the output's sizes."""
+    if name in ("weight", "bias"):
+        return prod(size[:1] + size[2:]) if "Conv" in _kind(info) else size[0]
+    return prod(size[:2]) if "weight" in name or "bias" in name else 0
 
 
 def _kind(info: ModuleInfo) -> str:
     return info.type.rpartition(".")[2]
-
-
-def _kernels(call: Call) -> Iterator[KernelCall]:
-    for child in call.children:
-        if isinstance(child, KernelCall):
-            yield child
-        else:
-            yield from _kernels(child)
 
 
 def _size(output: Value, info: ModuleInfo) -> tuple[int, ...]:
@@ -134,26 +135,111 @@ def _first_size(value: Value) -> tuple[int, ...]:
     return _first_size(items[0]) if items else ()
 
 
-def _why_mispriced(call: ModuleCall, info: ModuleInfo) -> str:
-    kinds = [kind.rpartition(".")[2] for kind in (info.type, *info.bases)]
-    first = call.args[0] if call.args else None
-    dims = len(first.shape) if isinstance(first, TensorInfo) else 0
-    if any(kind.startswith("ConvTranspose") for kind in kinds):
-        return "transposed_output"
-    if "_ConvNd" in kinds:
-        named = {parameter.name for parameter in info.parameters}
-        return "weight_names" if not named <= {"weight", "bias"} or "Conv" not in kinds[0] else "unbatched"
-    if "RNNCellBase" in kinds:
-        return "cell_width"
-    if "RNNBase" in kinds:
-        return "unbatched" if dims == 2 else "rnn_names"
-    return "positions_ignored"
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer of one of torch's kinds: its products as they are, and what torchinfo's way makes of them.
+
+    ``own`` are its products, ``causes`` amounts by which the price of its weights is otherwise, and ``rest`` the name
+    of what makes the rest of that, if anything does.
+    """
+
+    own: int
+    causes: tuple[tuple[str, int], ...] = ()
+    rest: str | None = None
+
+    @staticmethod
+    def of(call: ModuleCall, info: ModuleInfo) -> _Layer | None:
+        """The layer that is called; None where the module is of no kind that multiplies its parameters."""
+        source, output = next(iter((*call.args, *call.kwargs.values())), None), call.output
+        kind = layer_work.kind_of(info)
+        if kind in (layer_work.RECURRENT, layer_work.CELL):
+            return _recurrent(source, info, is_cell=kind == layer_work.CELL)
+        if not isinstance(source, TensorInfo) or not isinstance(output, TensorInfo):
+            return None
+        match kind:
+            case layer_work.CONV | layer_work.TRANSPOSED if layer_work.weight_shape(info):
+                return _convolution(source, output, info, transposed=kind == layer_work.TRANSPOSED)
+            case layer_work.LINEAR:
+                own = integer(info, "in_features") * output.numel
+            case layer_work.BILINEAR:
+                own = (integer(info, "in1_features") + 1) * integer(info, "in2_features") * output.numel
+                second = integer(info, "in2_features") * output.numel
+                return _Layer(own, (("bilinear_once", -second),), _why_positions(output, info))
+            case _:
+                return None
+        return _Layer(own, (), _why_positions(output, info))
+
+    def enter(self, priced: int, call: ModuleCall, work: Work) -> None:
+        """Split the price of the weights up; what has no name is the layer's own, and has to be what its kernels
+        multiply.
+        """
+        info = work.trace.modules[call.module]
+        causes = list(self.causes)
+        own = priced - sum(amount for _, amount in causes)
+        if self.rest is not None:
+            causes.append((self.rest, own - self.own))
+            own = self.own
+        work.price(call, info.path, own, layer_work.own_kernels(work, call))
+        for code, amount in causes:
+            work.terms.add(info.path, code, macs=amount)
 
 
-def _why_unseen(info: ModuleInfo, tree: _Tree) -> str:
-    if not info.registered:
-        return "unregistered"
-    return "holds_others" if info.type.startswith("torch.") and not tree.is_leaf(info) else "functional_unseen"
+def _renamed(info: ModuleInfo) -> bool:
+    """Whether the weight has another name, as that of a weight norm has."""
+    return info.parameter("weight") is None and any("weight" in parameter.name for parameter in info.parameters)
+
+
+def _why_positions(output: TensorInfo, info: ModuleInfo) -> str | None:
+    if _renamed(info):
+        return "weight_names"
+    if len(output.shape) == 1:
+        return "unbatched"
+    return "positions_ignored" if len(output.shape) > 2 and "Conv" not in _kind(info) else None
+
+
+def _convolution(source: TensorInfo, output: TensorInfo, info: ModuleInfo, *, transposed: bool) -> _Layer:
+    own = layer_work.convolved(source if transposed else output, info)
+    causes: list[tuple[str, int]] = []
+    if transposed:
+        # The weight at each place of the output, and not of the input.
+        weight, dims = layer_work.weight_shape(info), len(layer_work.weight_shape(info)) - 2
+        places = prod(output.shape[-dims:]) * prod(output.shape[: -dims - 1])
+        causes.append(("transposed_output", places * prod(weight) - own))
+    for code, amount in layer_work.complex_parts(source, own):
+        if code is None:
+            own = amount
+        else:
+            causes.append((code, amount))
+    rest: str | None = None
+    if _renamed(info):
+        rest = "weight_names"
+    elif "Conv" not in _kind(info):
+        rest = "positions_ignored"
+    elif layer_work.is_without_batch(source, info):
+        rest = "unbatched"
+    return _Layer(own, tuple(causes), rest)
+
+
+def _recurrent(source: Value, info: ModuleInfo, *, is_cell: bool) -> _Layer:
+    steps = layer_work.steps_of(source)
+    weights = sum(p.numel for p in info.parameters if "weight" in p.name)
+    rest: str | None = None
+    if is_cell:
+        rest = "cell_width"
+    elif isinstance(source, tuple):
+        rest = "packed_sequences"
+    elif isinstance(source, TensorInfo) and len(source.shape) == 2:
+        rest = "unbatched"
+    return _Layer(weights * steps, (), rest)
+
+
+def _why_unseen(kernel: Kernel, tree: _Tree, work: Work) -> str:
+    info = tree.modules[kernel.module]
+    if info.registered and not tree.is_leaf(info) and layer_work.is_torchs(info):
+        return "holds_others"
+    if parameters.is_packed(info):
+        return "packed_unseen"
+    return layer_work.why_unseen(kernel, work, ruled=lambda info: layer_work.kind_of(info) is not None)
 
 
 @dataclass(eq=False, slots=True)
@@ -245,10 +331,9 @@ class _Rows:
 
     def enter(self, terms: Ledger) -> None:
         """Enter every parameter once, and then what torchinfo counts otherwise."""
-        owners = {p.key: (info, p.numel) for info in reversed(self.tree.modules) for p in info.parameters}
-        for info, numel in owners.values():
-            if info.registered:
-                terms.add(info.path, None, params=numel)
+        parameters.enter(self.tree.trace, terms)
+        for parameter, info, _ in parameters.held(self.tree.trace):
+            terms.add(info.path, "packed_params", params=-parameter.numel if parameters.is_packed(info) else 0)
         claimed: set[int] = set()
         rows = [row for row in self.rows if not row.recursive]
         # What the innermost rows count is theirs; then, from the inside out, what the others are to count.

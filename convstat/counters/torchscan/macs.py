@@ -1,6 +1,7 @@
 """What torchscan makes of a call of a module: its multiply-accumulates, by the first base class that it knows.
 
-A rule gives parts, as ``(code, amount)``; the part without a code stands for the layer's own multiply-accumulates.
+A rule gives parts, as ``(code, amount)``, which sum to what it adds. The part without a code is what the layer
+multiplies; what the formula makes more or less of that has the code of its mistake.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from types import MappingProxyType
 
+from convstat.counters.layer_work import complex_parts, convolved, is_without_batch
 from convstat.counters.uthop.modules import Part, integer
 from convstat.trace import ListInfo, ModuleInfo, TensorInfo
 
@@ -64,11 +66,20 @@ def _kernel(info: ModuleInfo) -> tuple[int, ...]:
 
 def _convolution(info: ModuleInfo, source: TensorInfo, output: TensorInfo) -> list[Part]:
     channels = second_size(source) // integer(info, "groups")
-    return [(None, output.numel * channels * prod(_kernel(info)))]
+    own, priced = convolved(output, info), output.numel * channels * prod(_kernel(info))
+    parts = complex_parts(source, own)
+    return [*parts, ("unbatched", priced - own)] if is_without_batch(source, info) else parts
 
 
 def _transposed(info: ModuleInfo, source: TensorInfo, output: TensorInfo) -> list[Part]:
-    return [*_convolution(info, source, output), ("padding_arithmetic", 4 * len(_kernel(info)))]
+    priced = output.numel * (second_size(source) // integer(info, "groups")) * prod(_kernel(info))
+    own = convolved(source, info)
+    # For each output element, the channels of a group and the taps; there are as many channels as the weight has.
+    each = output.numel * (integer(info, "in_channels") // integer(info, "groups")) * prod(_kernel(info))
+    parts = [*complex_parts(source, own), ("transposed_output", each - own)]
+    if is_without_batch(source, info):
+        parts.append(("unbatched", priced - each))
+    return [*parts, ("padding_arithmetic", 4 * len(_kernel(info)))]
 
 
 def _batch_norm(info: ModuleInfo, source: TensorInfo, output: TensorInfo) -> list[Part]:

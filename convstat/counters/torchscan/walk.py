@@ -6,13 +6,13 @@ is the only module that it looks at. Where a formula raises, the call has no fig
 
 from __future__ import annotations
 
-from collections import Counter
-
+from convstat.counters import parameters
 from convstat.counters.base import Ledger, Prediction
 from convstat.counters.innermost import is_innermost
+from convstat.counters.layer_work import own_kernels, why_unseen
+from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.flops import flops
 from convstat.counters.torchscan.macs import RULES, NoFigure, base_of
-from convstat.counters.unseen import is_packed, parameters, unpriced
 from convstat.trace import DictInfo, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace, Value
 
 _ATTENTION = "torch.nn.modules.activation.MultiheadAttention"
@@ -24,17 +24,17 @@ def predict(trace: Trace) -> Prediction:
     walk = _Walk(trace)
     for call in trace.module_calls():
         walk.module(call)
-    because = walk.reasons()
+    walk.work.unseen(trace.root, walk.why_unseen)
     macs = walk.terms.macs
-    for info, numel in parameters(trace).values():
-        walk.terms.add(info.path, None, params=numel)
-        walk.terms.add(info.path, "packed_params", params=-numel if is_packed(info) else 0)
+    parameters.enter(trace, walk.terms)
+    for parameter, info, _ in parameters.held(trace):
+        walk.terms.add(info.path, "packed_params", params=-parameter.numel if parameters.is_packed(info) else 0)
     return Prediction(
         walk.terms.params,
         macs if walk.has_macs else None,
         walk.terms.terms(),
-        because,
         native=None if walk.flops is None else {"module_flops": walk.flops},
+        fused=fused_modules(trace),
     )
 
 
@@ -44,10 +44,9 @@ class _Walk:
         self.by_path = {path: info for info in trace.modules for path in info.paths}
         self.is_transformer = _is_a(trace.modules[0], _TRANSFORMER)
         self.terms = Ledger()
+        self.work = Work(trace, self.terms)
         self.has_macs = False
         self.flops: int | None = None
-        self.priced: Counter[int] = Counter()
-        self.because: dict[str, str] = {}
 
     def prices(self, info: ModuleInfo) -> bool:
         """Whether calls of the module get figures."""
@@ -63,31 +62,37 @@ class _Walk:
         source = _first_tensor((*call.args, *call.kwargs.values()))
         output = _first_tensor(call.output)
         if source is None or output is None:
-            self.because[info.path] = "formula_fails"
+            self._fail(call)
             return
         rule = base_of(info, RULES)
         try:
             for code, amount in RULES[rule](info, source, output) if rule else ():
-                self.terms.add(info.path, code, macs=amount)
+                if code is None:
+                    self.work.price(call, info.path, amount, own_kernels(self.work, call))
+                else:
+                    self.terms.add(info.path, code, macs=amount)
             self.has_macs = True
-            if rule:
-                self.priced[info.index] += 1
-                if why := _why_mispriced(info, source):
-                    self.because.setdefault(info.path, why)
         except NoFigure:
-            self.because[info.path] = "formula_fails"
+            self._fail(call)
         try:
             is_attention = _is_a(info, _ATTENTION)
             self.flops = flops(call, info, call.output if is_attention else output, self.by_path) + (self.flops or 0)
         except NoFigure:
             pass
 
-    def reasons(self) -> dict[str, str]:
-        """Why layers with products that were not priced, or were priced otherwise, are so."""
+    def _fail(self, call: ModuleCall) -> None:
+        """Its formula fails at this call, and so what the layer itself multiplies is left out."""
+        self.work.unseen(call, "formula_fails", own_kernels(self.work, call))
+
+    def why_unseen(self, kernel: Kernel) -> str:
+        """Why nothing has priced a kernel."""
         if self.is_transformer:
-            return {"": "inside_counted"}
-        unseen = unpriced(self.trace, self.priced, lambda info: base_of(info, RULES) is not None)
-        return {**unseen, **self.because}
+            return "inside_counted"
+        info = self.trace.modules[kernel.module]
+        is_known = base_of(info, RULES) is not None
+        if info.registered and is_known and not self.prices(info):
+            return "holds_others"
+        return why_unseen(kernel, self.work, ruled=lambda info: is_known)
 
 
 def _is_a(info: ModuleInfo, kind: str) -> bool:
@@ -107,17 +112,6 @@ def _first_tensor(value: Value) -> TensorInfo | None:
         case _:
             return None
     return next((tensor for item in items if (tensor := _first_tensor(item)) is not None), None)
-
-
-def _why_mispriced(info: ModuleInfo, source: TensorInfo) -> str | None:
-    """Why a rule's multiply-accumulates are not the layer's own; None where they are."""
-    kinds = {kind.rpartition(".")[2] for kind in (info.type, *info.bases)}
-    size = info.attributes.get("kernel_size")
-    if "_ConvNd" not in kinds:
-        return None
-    if isinstance(size, tuple) and len(source.shape) != len(size) + 2:
-        return "unbatched"
-    return "transposed_output" if "_ConvTransposeNd" in kinds else None
 
 
 __all__ = ["predict"]

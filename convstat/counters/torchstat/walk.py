@@ -6,14 +6,16 @@ that way too, and have to return a tensor; those of a class that is made of such
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
+from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.capture import installed_version
+from convstat.counters.layer_work import own_kernels, why_unseen
+from convstat.counters.parameters import is_packed
+from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.macs import base_of
 from convstat.counters.torchstat.rules import FLOPS, figures
-from convstat.counters.unseen import is_packed, parameters, unpriced
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Trace
 
 _BUFFERS = (
@@ -40,10 +42,11 @@ def predict(trace: Trace) -> Prediction:
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
     walk.leave_out_all_but_the_last()
-    because, macs = walk.reasons(), walk.terms.macs
+    walk.work.unseen(trace.root, walk.why_unseen)
+    macs = walk.terms.macs
     walk.enter_parameters()
     native = {"Flops": macs, "MAdd": sum(walk.madd.values())}
-    return Prediction(walk.terms.params, macs, walk.terms.terms(), because, native=native)
+    return Prediction(walk.terms.params, macs, walk.terms.terms(), native=native, fused=fused_modules(trace))
 
 
 def depends_on_batch(trace: Trace) -> bool:
@@ -121,9 +124,9 @@ class _Walk:
         self.replaced = _replaced(trace)
         self.calls = tuple(_wrapped(trace))
         self.terms = Ledger()
+        self.work = Work(trace, self.terms)
         self.rows: dict[int, list[int]] = {}
         self.madd: dict[int, int] = {}
-        self.priced: Counter[int] = Counter()
 
     def call(self, call: ModuleCall) -> None:
         """Make a row of a call, or fail as torchstat does."""
@@ -140,10 +143,11 @@ class _Walk:
         if not _has_row(info):
             return
         for code, amount in parts:
-            whole = amount * self.batch if code is None else amount
-            self.terms.add(info.path, code, macs=whole)
-            self.terms.add(info.path, "one_sample", macs=amount - whole)
-            self.priced[info.index] += code is None
+            if code is None:
+                self.work.price(call, info.path, amount * self.batch, own_kernels(self.work, call))
+                self.terms.add(info.path, "one_sample", macs=amount - amount * self.batch)
+            else:
+                self.terms.add(info.path, code, macs=amount)
         self.rows.setdefault(info.index, []).append(sum(amount for _, amount in parts))
         self.madd[info.index] = madd
 
@@ -157,25 +161,28 @@ class _Walk:
             earlier = amounts[:-1]
             self.terms.add(self.trace.modules[index].path, "last_call", macs=-sum(earlier), calls=len(earlier))
 
-    def reasons(self) -> dict[str, str]:
-        """Why layers with products have no figure, or a part of them only."""
-        return unpriced(self.trace, self.priced, lambda info: base_of(info, FLOPS) is not None)
+    def why_unseen(self, kernel: Kernel) -> str:
+        """Why nothing has priced a kernel."""
+        info = self.trace.modules[kernel.module]
+        is_known = base_of(info, FLOPS) is not None
+        if info.registered and is_known and not _has_row(info):
+            return "holds_others"
+        return why_unseen(kernel, self.work, ruled=lambda info: is_known)
 
     def enter_parameters(self) -> None:
         """Enter every parameter once, and then what the rows miss and repeat."""
-        owners, counted = parameters(self.trace), set[int]()
-        for info, numel in owners.values():
-            self.terms.add(info.path, None, params=numel)
+        parameters.enter(self.trace, self.terms)
+        counted: set[int] = set()
         for index in self.rows:
             info = self.trace.modules[index]
             for parameter in () if is_packed(info) else info.parameters:
                 if parameter.key in counted:
                     self.terms.add(info.path, "tied_per_module", params=parameter.numel)
                 counted.add(parameter.key)
-        for key, (info, numel) in owners.items():
-            if key not in counted:
+        for parameter, info, _ in parameters.held(self.trace):
+            if parameter.key not in counted:
                 code = "packed_params" if is_packed(info) else "outer_params" if info.children else "uncalled"
-                self.terms.add(info.path, code, params=-numel)
+                self.terms.add(info.path, code, params=-parameter.numel)
 
 
 def _tensors(call: ModuleCall, name: str) -> tuple[TensorInfo, TensorInfo]:

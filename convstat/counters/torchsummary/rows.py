@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import prod
 
+from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction, Term
+from convstat.counters.products import fused_modules
 from convstat.trace import (
     DictInfo,
     FunctionCall,
@@ -56,7 +58,14 @@ def predict(trace: Trace) -> Prediction:
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
     terms = _params(trace, calls, hooks)
-    return Prediction(terms.params, None, terms.terms(), memory_mib=memory, remarks=tuple(_remarks(trace, calls)))
+    return Prediction(
+        terms.params,
+        None,
+        terms.terms(),
+        memory_mib=memory,
+        remarks=tuple(_remarks(trace, calls)),
+        fused=fused_modules(trace),
+    )
 
 
 def _hooks(trace: Trace) -> list[int]:
@@ -175,17 +184,13 @@ def _params(trace: Trace, calls: list[ModuleCall], hooks: list[int]) -> Ledger:
     called = [0] * len(trace.modules)
     for call in calls:
         called[call.module] += 1
-    seen: set[int] = set()
+    parameters.enter(trace, terms)
     counted: set[int] = set()
     for info in trace.modules:
         if not info.registered:
             continue
         rows = dict(_tensors(info))
         for parameter in info.parameters:
-            first = parameter.key not in seen
-            if first:
-                seen.add(parameter.key)
-                terms.add(info.path, None, params=parameter.numel)
             times = called[info.index] if parameter.name in rows else 0
             rows.pop(parameter.name, None)
             if times == 0:
@@ -199,11 +204,9 @@ def _params(trace: Trace, calls: list[ModuleCall], hooks: list[int]) -> Ledger:
         for tensor in rows.values():
             amount = called[info.index] * hooks[info.index] * tensor.numel
             terms.add(info.path, "not_a_parameter", params=amount)
-    for info in trace.modules:
-        for parameter in info.parameters:
-            if info.registered and parameter.key not in counted:
-                counted.add(parameter.key)
-                terms.add(info.path, _why_missed(info, parameter.name, called), params=-parameter.numel)
+    for parameter, info, _ in parameters.held(trace):
+        if parameter.key not in counted:
+            terms.add(info.path, _why_missed(info, parameter.name, called), params=-parameter.numel)
     return terms
 
 

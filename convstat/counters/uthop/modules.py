@@ -1,6 +1,7 @@
 """What ultralytics-thop adds for modules, one rule for each kind; a subclass is counted as its nearest ancestor.
 
-A rule gives parts: ``(code, amount)``; the part without a code is the layer's own multiply-accumulates.
+A rule gives parts: ``(code, amount)``, which sum to what is added; the part without a code is what the layer
+multiplies.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
+from convstat.counters.layer_work import complex_parts, convolved, steps_of
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Value
 
 Part = tuple[str | None, int]
@@ -46,25 +48,14 @@ def _nothing(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     return []
 
 
-def weight_shape(info: ModuleInfo) -> tuple[int, ...]:
-    """The shape of the weight, also where it is no parameter but was made of some."""
-    parameter, attribute = info.parameter("weight"), info.attributes.get("weight")
-    if parameter is not None:
-        return parameter.shape
-    return attribute.shape if isinstance(attribute, TensorInfo) else ()
-
-
 def _convolution(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    weight, source = weight_shape(info), _first(call).shape
     # The channels are counted from the right, where they are with and without a batch.
-    channels = source[1 - len(weight)] // integer(info, "groups")
-    return [(None, output_of(call).numel * channels * prod(weight[2:]))]
+    return complex_parts(_first(call), convolved(output_of(call), info))
 
 
 def _transposed(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    weight = weight_shape(info)
-    channels = output_of(call).shape[1 - len(weight)] // integer(info, "groups")
-    return [(None, _first(call).numel * channels * prod(weight[2:]))]
+    output_of(call)
+    return complex_parts(_first(call), convolved(_first(call), info))
 
 
 def _norm(call: ModuleCall, info: ModuleInfo) -> list[Part]:
@@ -136,7 +127,8 @@ def _linear(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 
 def _bilinear(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     first, second, places = integer(info, "in1_features"), integer(info, "in2_features"), output_of(call).numel
-    return [(None, first * second * places), ("bilinear_second", second * places)]
+    # Two sums: over the first input, and of that over the second.
+    return [(None, (first + 1) * second * places)]
 
 
 _STEPS = {"RNN": (1, 1, 0), "GRU": (3, 3, 4), "LSTM": (4, 4, 4)}
@@ -155,29 +147,32 @@ def cell_parts(kind: str, inputs: int, hidden: int, bias: bool, projected: int) 
 
 
 def _recurrent(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    _first(call)
+    return recurrent_parts(info, steps_of(next(iter(_inputs(call)), None)))
+
+
+def recurrent_parts(info: ModuleInfo, steps: int) -> list[Part]:
+    """What a recurrent layer costs, projections included, at so many steps of all samples together."""
     kind = next(k for name in (info.type, *info.bases) if (k := name.rpartition(".")[2]) in _STEPS)
-    value, source = next(iter(_inputs(call)), None), _first(call)
-    if isinstance(value, tuple) or len(source.shape) == 2:
-        times = source.shape[0]
-    else:
-        times = source.shape[0] * source.shape[1]
     hidden, projected, bias = integer(info, "hidden_size"), integer(info, "proj_size"), info.attributes.get("bias")
     ways = 2 if info.attributes.get("bidirectional") else 1
     parts: list[Part] = []
     for layer in range(integer(info, "num_layers")):
         inputs = integer(info, "input_size") if layer == 0 else (projected or hidden) * ways
         parts += cell_parts(kind, inputs, hidden, bool(bias), projected)
-    return [(code, amount * ways * times) for code, amount in parts]
+    return [(code, amount * ways * steps) for code, amount in parts]
 
 
 def _recurrent_cell(call: ModuleCall, info: ModuleInfo) -> list[Part]:
+    return recurrent_cell_parts(info, steps_of(_first(call)))
+
+
+def recurrent_cell_parts(info: ModuleInfo, steps: int) -> list[Part]:
+    """What a recurrent cell costs for so many samples."""
     kind = next(k for name in (info.type, *info.bases) if (k := name.rpartition(".")[2].removesuffix("Cell")) in _STEPS)
-    source = _first(call)
-    times = source.shape[0] if len(source.shape) == 2 else 1
-    parts = cell_parts(
-        kind, integer(info, "input_size"), integer(info, "hidden_size"), bool(info.attributes.get("bias")), 0
-    )
-    return [(code, amount * times) for code, amount in parts]
+    bias = bool(info.attributes.get("bias"))
+    parts = cell_parts(kind, integer(info, "input_size"), integer(info, "hidden_size"), bias, 0)
+    return [(code, amount * steps) for code, amount in parts]
 
 
 def attended(

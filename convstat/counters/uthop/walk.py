@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
-from convstat.counters.ptflops.pytorch import PRODUCTS
+from convstat.counters.layer_work import is_torchs, own_kernels, why_unseen
+from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.uthop.functions import RULES as FUNCTIONS
 from convstat.counters.uthop.modules import FREE, Part, Rule
 from convstat.counters.uthop.modules import RULES as MODULES
@@ -27,31 +29,53 @@ class _Walk:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.terms = Ledger()
-        self.because: dict[str, str] = {}
+        self.work = Work(trace, self.terms)
+        self.inside_ruled: set[int] = set()
 
     def walk(self, call: Call, layer: str, *, ruled: bool, inside: bool) -> None:
         """``ruled``: a module with a rule is running; ``inside``: a function is, whose own calls are not seen."""
         if isinstance(call, KernelCall):
-            if call.op in PRODUCTS:
-                self.because.setdefault(layer, "functional_unseen")
+            if ruled:
+                self.inside_ruled.add(id(call))
             return
         if isinstance(call, ModuleCall):
             info = self.trace.modules[call.module]
             layer = info.path if info.registered else layer
             rule = rule_of(info)
             if rule is not None:
-                self._add(layer, rule(call, info))
+                self._module(call, layer, rule(call, info))
                 ruled = ruled or rule is not FREE
         elif not inside:
             inside = True
             if not ruled and call.name in FUNCTIONS:
-                self._add(layer, FUNCTIONS[call.name](call))
+                for amount in self._coded(layer, FUNCTIONS[call.name](call)):
+                    self.work.price(call, layer, amount)
         for child in call.children:
             self.walk(child, layer, ruled=ruled, inside=inside)
 
-    def _add(self, layer: str, parts: Iterable[Part]) -> None:
+    def _module(self, call: ModuleCall, layer: str, parts: Iterable[Part]) -> None:
+        own = list(self._coded(layer, parts))
+        if own:
+            self.work.price(call, layer, sum(own), own_kernels(self.work, call))
+
+    def _coded(self, layer: str, parts: Iterable[Part]) -> Iterable[int]:
+        """Enter the parts that have a code, and give the others."""
         for code, amount in parts:
-            self.terms.add(layer, code, macs=amount)
+            if code is None:
+                yield amount
+            else:
+                self.terms.add(layer, code, macs=amount)
+
+    def why_unseen(self, kernel: Kernel) -> str:
+        """Why nothing has priced a kernel."""
+        info = self.trace.modules[kernel.module]
+        is_ruled = info.registered and id(kernel.call) in self.inside_ruled
+        if is_ruled and not is_torchs(info):
+            # What a subclass, or a module inside one with a rule, multiplies on its own.
+            return "inside_counted"
+        if not info.registered and kernel.functions:
+            return "inside_counted" if id(kernel.call) in self.inside_ruled else "functional_unseen"
+        return why_unseen(kernel, self.work, ruled=lambda info: rule_of(info) is not None)
 
 
 def predict(trace: Trace) -> Prediction:
@@ -61,11 +85,7 @@ def predict(trace: Trace) -> Prediction:
         walk.walk(trace.root, "", ruled=False, inside=False)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
+    walk.work.unseen(trace.root, walk.why_unseen)
     macs = walk.terms.macs
-    seen: set[int] = set()
-    for info in trace.modules:
-        for parameter in info.parameters:
-            if info.registered and parameter.key not in seen:
-                seen.add(parameter.key)
-                walk.terms.add(info.path, None, params=parameter.numel)
-    return Prediction(walk.terms.params, macs, walk.terms.terms(), walk.because)
+    parameters.enter(trace, walk.terms)
+    return Prediction(walk.terms.params, macs, walk.terms.terms(), fused=fused_modules(trace))
