@@ -47,7 +47,8 @@ def test_a_transposed_convolution_is_divided_by_its_groups_twice() -> None:
     assert macs * 1 == predicted(is_a(nn.ConvTranspose2d(8, 16, 3, groups=4)), IMAGE).macs
     assert macs * 16 == predicted(is_a(nn.ConvTranspose2d(8, 16, 3)), IMAGE).macs
     depthwise = predicted(is_a(nn.ConvTranspose2d(8, 8, 3, groups=8)), IMAGE)
-    assert (0, {"m0": "transposed_groups"}) == (depthwise.macs, dict(depthwise.because))
+    (term,) = (term for term in depthwise.terms if term.code)
+    assert (0, "m0", "transposed_groups", -10 * 10 * 8 * 3 * 3) == (depthwise.macs, term.layer, term.code, term.macs)
 
 
 def test_a_module_of_two_parents_counts_twice() -> None:

@@ -48,6 +48,10 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "param_reuse": ("convention", "counts the parameters of norms, embeddings and such once for each sample"),
         "deform_sampling": ("convention", "counts the interpolation of deformed sampling points"),
+        "inside_operator": (
+            "convention",
+            "counts what a custom operator calls in Python; convstat counts such an operator by a rule for it, if any",
+        ),
         # The same, a second time: by the hook of the module and by the patch of the function that it calls.
         "activation_twice": ("defect", "counts activations again: once as modules, once as the functions they call"),
         "softmax_twice": ("defect", "counts the softmax of attention again, as the function that the module calls"),
@@ -108,6 +112,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "blindness",
             "does not look inside scripted functions and torch.autograd.Functions",
         ),
+        "other_threads": ("blindness", "does not see what other threads do: torch.jit.trace records one"),
         "kernel_unseen": ("blindness", "has no rule for the kernel that computes these products"),
         "holds_others": ("blindness", "prices only the innermost modules, and this one holds others"),
         "inside_counted": ("defect", "does not look inside a module for which it has a rule"),
@@ -137,6 +142,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "input_product": ("defect", "multiplies the sizes of several inputs in its memory"),
         # This machine.
         "fused_kernel": ("environment", "has no rule for the fused kernel that this device takes for these products"),
+        "other_when_traced": ("environment", "counts the way that the model takes when torch.jit.trace runs it"),
         UNATTRIBUTED: ("unexplained", "the counter prices these layers in a way that is not understood"),
     }
 )

@@ -54,7 +54,7 @@ def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
 
 
 def why_other_kernels(trace: Trace) -> str | None:
-    """Attention and recurrent layers run other kernels on meta than on a real device."""
+    """Attention, recurrent layers and custom operators run something else on meta than on a real device."""
     for info in trace.modules:
         kind = info.type.rpartition(".")[2]
         if kind in (*ATTENTION, *_RECURRENT):
@@ -62,4 +62,24 @@ def why_other_kernels(trace: Trace) -> str | None:
     for call, _ in trace.kernels():
         if "attention" in call.op or call.op == "aten._safe_softmax":
             return "scaled dot-product attention runs other kernels on the meta device"
+    return why_other_functions(trace)
+
+
+def why_other_functions(trace: Trace) -> str | None:
+    """A custom operator may call functions that counters replace; on meta, what stands in for it runs."""
+    for call, _ in trace.kernels():
+        if is_custom(call):
+            return f"the operator {call.op} does something else on the meta device"
     return None
+
+
+_OF_TORCH = ("aten", "prim", "prims", "quantized", "_quantized", "mkldnn", "mkldnn_prepacked", "sparse", "torchvision")
+
+
+def is_custom(call: KernelCall) -> bool:
+    """Whether an operator is neither torch's nor torchvision's; such a one may be written in Python.
+
+    >>> is_custom(KernelCall("mylib.cross", "default", ())), is_custom(KernelCall("aten.mm", "default", ()))
+    (True, False)
+    """
+    return call.op.partition(".")[0] not in _OF_TORCH

@@ -299,10 +299,11 @@ def fused_modules(trace: Trace) -> tuple[str, ...]:
     Whether that happens depends on the device, on gradients and on hooks; where the trace that convstat counted called
     the modules inside, a counter's own run may not have.
     """
-    return tuple(sorted({owner.path for call, owner in trace.kernels() if call.op in _MODULES}))
+    return tuple(sorted({owner.path for call, owner in trace.kernels() if call.op in FUSED_MODULES}))
 
 
-_MODULES = ("aten._transformer_encoder_layer_fwd",)
+FUSED_MODULES = ("aten._transformer_encoder_layer_fwd",)
+"""Kernels that do the work of modules."""
 
 
 class Kernel(NamedTuple):
@@ -416,4 +417,4 @@ class Work:
                 yield self.kernels[place]
 
 
-__all__ = ["FORMULAS", "Kernel", "Work", "fused_modules", "products"]
+__all__ = ["FORMULAS", "FUSED_MODULES", "Kernel", "Work", "fused_modules", "products"]

@@ -293,7 +293,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        op, overload, is_composite = _operator(func)
+        op, overload, is_composite = operator(func)
         if is_composite and not any(isinstance(value, torch.Tensor) and value.is_nested for value in args):
             # Under inference_mode the dispatcher does not take an operator apart that only stands for others.
             # Nested tensors have kernels of their own for it.
@@ -337,7 +337,7 @@ _OPERATORS: dict[Any, tuple[str, str, bool]] = {}
 _sequence_number = torch._C._autograd._get_sequence_nr
 
 
-def _operator(func: Any) -> tuple[str, str, bool]:
+def operator(func: Any) -> tuple[str, str, bool]:
     """The name of an operator and of its overload, and whether it only stands for others."""
     known = _OPERATORS.get(func)
     if known is None:

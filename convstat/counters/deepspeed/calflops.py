@@ -70,10 +70,11 @@ class Calflops:
         return predict(trace, convention)
 
     def why_not_meta(self, trace: Trace) -> str | None:
-        """What keeps ptflops from it: frozen attention, which then calls other functions."""
+        """Frozen attention and custom operators call other functions there."""
+        from convstat.counters.kernel_walk import why_other_functions
         from convstat.counters.ptflops.adapter import PYTORCH
 
-        return PYTORCH.why_not_meta(trace)
+        return PYTORCH.why_not_meta(trace) or why_other_functions(trace)
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It hooks every module, as the trace does; but before, it moves inputs and sums up parameters."""

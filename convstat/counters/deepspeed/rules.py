@@ -12,7 +12,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any
 
-from convstat.counters.deepspeed.einsum import printed_flops
+from convstat.counters.einsum import printed_flops
 from convstat.trace import ListInfo, TensorInfo
 
 Priced = tuple[int, int]

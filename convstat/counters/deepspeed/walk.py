@@ -9,13 +9,15 @@ Where a rule of theirs raises, the whole count fails.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import prod
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.deepspeed.parts import parts_of
 from convstat.counters.deepspeed.rules import Rule
-from convstat.counters.ptflops.pytorch import PRODUCTS
+from convstat.counters.kernel_walk import is_custom
+from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
 
 if TYPE_CHECKING:
@@ -40,12 +42,11 @@ class Convention:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Where the walk is: the layer, its module, the module that amounts go to, and whether a function is priced."""
+    """Where the walk is: the layer, the module that amounts go to, and the custom operator that is running."""
 
     layer: str
-    info: ModuleInfo
     sink: int | None = None
-    function: str | None = None
+    operator: KernelCall | None = None
 
 
 @dataclass(slots=True)
@@ -53,20 +54,20 @@ class _Walk:
     trace: Trace
     convention: Convention
     times: Mapping[int, int]
+    terms: Ledger
+    work: Work
     flops: int = 0
-    terms: Ledger = field(default_factory=Ledger)
-    because: dict[str, str] = field(default_factory=dict)
 
     def walk(self, call: Call, scope: _Scope) -> None:
         if isinstance(call, KernelCall):
-            # What a kernel calls in turn is how this device computes it; see how the tools are run on meta.
-            if call.op in PRODUCTS and scope.function is None:
-                self.because.setdefault(scope.layer, _why_unseen(call, scope.info))
-            return
-        if isinstance(call, ModuleCall):
+            # What torch's own kernels call in turn is how meta computes it; see how the tools are run there.
+            if self.trace.device == "meta" or not is_custom(call):
+                return
+            scope = replace(scope, operator=call)
+        elif isinstance(call, ModuleCall):
             scope = self._module(call, scope)
         elif call.name in self.convention.functions:
-            scope = self._function(call, scope)
+            self._function(call, scope)
         for child in call.children:
             self.walk(child, scope)
         if isinstance(call, ModuleCall):
@@ -75,25 +76,38 @@ class _Walk:
     def _module(self, call: ModuleCall, scope: _Scope) -> _Scope:
         info = self.trace.modules[call.module]
         if not info.registered:
-            return _Scope(scope.layer, info, scope.sink, scope.function)
-        return _Scope(info.path, info, scope.sink if info.type in _RECURRENT else info.index)
+            return scope
+        return _Scope(info.path, scope.sink if info.type in _RECURRENT else info.index, scope.operator)
 
-    def _function(self, call: FunctionCall, scope: _Scope) -> _Scope:
+    def _function(self, call: FunctionCall, scope: _Scope) -> None:
         try:
             flops, macs = self.convention.functions[call.name](*call.args, **call.kwargs)
         except (TypeError, ValueError, AssertionError, AttributeError, IndexError, KeyError, ArithmeticError) as error:
             raise PredictedFailure(_reason(call.name, error)) from error
-        inside = _Scope(scope.layer, scope.info, scope.sink, call.name)
         if scope.sink is None:
-            return _Scope(scope.layer, scope.info)
+            return
         times = self.times.get(scope.sink, 0)
         self.flops += times * flops
-        self.terms.add(scope.layer, None, macs=macs)
         self.terms.add(scope.layer, "shared_parents", macs=(times - 1) * macs)
-        why = _why_mispriced(call, macs)
-        if why is not None:
-            self.because.setdefault(scope.layer, why)
-        return inside
+        for code, amount in parts_of(call, macs):
+            if code is not None:
+                self.terms.add(scope.layer, code, macs=amount)
+            elif scope.operator is not None:
+                # The kernels that it calls are the operator's.
+                self.terms.add(scope.layer, "inside_operator", macs=amount)
+            else:
+                self.work.price(call, scope.layer, amount)
+
+    def why_unseen(self, kernel: Kernel) -> str:
+        """Why no function that is replaced has seen a kernel."""
+        info = self.trace.modules[kernel.module]
+        if "torch.einsum" in kernel.functions:
+            return "einsum_no_macs"
+        if info.type in _RECURRENT:
+            return "rnn_no_macs"
+        if kernel.call.op in _FUSED:
+            return "fused_kernel"
+        return "unpatched"
 
     def _recurrent_hook(self, call: ModuleCall) -> None:
         info = self.trace.modules[call.module]
@@ -108,49 +122,7 @@ def _reason(name: str, error: Exception) -> str:
     return f"{type(error).__name__}: its rule for {name}{': ' if message else ''}{message}"
 
 
-_SINGLE = ("Linear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
-"""Layers that make one product, in the function that they call: another is made by a hook."""
-
-
-def _why_unseen(call: KernelCall, info: ModuleInfo) -> str:
-    if info.type in _RECURRENT:
-        return "rnn_no_macs"
-    if any(word in call.op for word in ("native_multi_head", "transformer_encoder")):
-        return "fused_kernel"
-    return "hook_unseen" if info.type.rpartition(".")[2] in _SINGLE else "unpatched"
-
-
-def _argument(call: FunctionCall, position: int, name: str) -> Any:
-    return call.args[position] if position < len(call.args) else call.kwargs.get(name)
-
-
-def _why_mispriced(call: FunctionCall, macs: int) -> str | None:
-    """The code of the cause why a product's price is not its multiply-accumulates; None where it is."""
-    kind = call.name.rpartition(".")[2].strip("_")
-    if kind == "einsum":
-        return "einsum_no_macs"
-    if not macs and not kind.startswith("conv_transpose"):
-        return None
-    first, second = _argument(call, 0, "input"), _argument(call, 1, "weight")
-    if first.dtype.startswith("complex"):
-        return "complex_products"
-    output = call.output.numel if isinstance(call.output, TensorInfo) else 0
-    if kind.startswith("conv"):
-        if len(first.shape) < len(second.shape):
-            return "unbatched"
-        is_transposed = kind.startswith("conv_transpose")
-        if macs == (first.numel if is_transposed else output) * prod(second.shape[1:]):
-            return None
-        return "transposed_groups" if is_transposed else "same_padding"
-    if kind == "scaled_dot_product_attention":
-        width = _argument(call, 2, "v").shape[-1]
-        true = output // width * second.shape[-2] * (first.shape[-1] + width) if width else 0
-        return None if macs == true else "functional_mispriced"
-    if kind in ("linear", "matmul", "mm", "bmm"):
-        return None if macs == output * first.shape[-1] else "functional_mispriced"
-    return None
-
-
+_FUSED = ("aten._native_multi_head_attention", "aten._transformer_encoder_layer_fwd")
 _ELEMENTWISE = {"RNN": 1, "GRU": 7, "LSTM": 10}
 """Kind -> element-wise operations for each unit of a step."""
 _RECURRENT = frozenset(f"torch.nn.modules.rnn.{kind}{cell}" for kind in _ELEMENTWISE for cell in ("", "Cell"))
@@ -203,43 +175,36 @@ def _ways(trace: Trace) -> dict[int, int]:
     return ways
 
 
-def _is_packed(info: ModuleInfo) -> bool:
-    """Whether what the trace calls parameters are none: quantized layers pack theirs into an attribute."""
-    return any(kind.startswith("torch.ao.nn.quantized") for kind in (info.type, *info.bases))
-
-
 def _enter_params(trace: Trace, terms: Ledger, *, trainable: bool) -> int:
     """Enter every parameter once, take out what is not counted, and return how many parameters there are to find."""
-    seen: set[int] = set()
     found = 0
-    for info in trace.modules:
-        for parameter in info.parameters:
-            if not info.registered or parameter.key in seen:
-                continue
-            seen.add(parameter.key)
-            terms.add(info.path, None, params=parameter.numel)
-            if _is_packed(info):
-                terms.add(info.path, "packed_unseen", params=-parameter.numel)
-                continue
-            found += 1
-            if trainable and not parameter.requires_grad:
-                terms.add(info.path, "trainable_only", params=-parameter.numel)
+    for parameter, info, layer in parameters.held(trace):
+        terms.add(layer, None, params=parameter.numel)
+        if parameters.is_packed(info):
+            terms.add(layer, "packed_unseen", params=-parameter.numel)
+            continue
+        found += 1
+        if trainable and not parameter.requires_grad:
+            terms.add(layer, "trainable_only", params=-parameter.numel)
     return found
 
 
 def predict(trace: Trace, convention: Convention) -> Prediction:
     """Say what a tool of this convention will answer."""
+    terms = Ledger()
     try:
         ways = _ways(trace)
         times = ways if convention.every_way else dict.fromkeys(ways, 1)
-        walk = _Walk(trace, convention, times)
-        walk.walk(trace.root, _Scope("", trace.modules[0]))
-        macs = walk.terms.macs
-        if not _enter_params(trace, walk.terms, trainable=convention.trainable) and convention.first_parameter:
+        walk = _Walk(trace, convention, times, terms, Work(trace, terms))
+        walk.walk(trace.root, _Scope(""))
+        walk.work.unseen(trace.root, walk.why_unseen)
+        macs = terms.macs
+        if not _enter_params(trace, terms, trainable=convention.trainable) and convention.first_parameter:
             raise PredictedFailure("StopIteration: it looks for the device of the first parameter, and there is none")
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
-    return Prediction(walk.terms.params, macs, walk.terms.terms(), walk.because, native={"flops": walk.flops})
+    native = {"flops": walk.flops}
+    return Prediction(terms.params, macs, terms.terms(), native=native, fused=fused_modules(trace))
 
 
 def uninitialised(model: torch.nn.Module) -> bool:

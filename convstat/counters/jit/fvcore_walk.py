@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from math import floor, prod
+from collections.abc import Mapping
+from math import prod
 from types import MappingProxyType
 
+from convstat.counters import parameters
 from convstat.counters.base import PredictedFailure, Prediction
+from convstat.counters.einsum import contracted, printed_flops
 from convstat.counters.jit.graph import OperatorCall
-from convstat.counters.jit.walk import Priced, convolved, enter_parameters, walk
-from convstat.trace import ListInfo, TensorInfo, Trace
-
-Rule = Callable[[OperatorCall], Priced]
+from convstat.counters.jit.walk import Priced, Rule, cell_products, convolved, einsum_of, in_words, walk
+from convstat.counters.products import fused_modules
+from convstat.trace import TensorInfo, Trace
 
 
 def predict(trace: Trace) -> Prediction:
     """Say what fvcore will answer."""
     try:
-        terms, because = walk(trace, RULES)
+        terms = walk(trace, RULES)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
     macs = terms.macs
-    enter_parameters(trace, terms)
-    return Prediction(terms.params, macs, terms.terms(), because)
+    parameters.enter(trace, terms)
+    return Prediction(terms.params, macs, terms.terms(), fused=fused_modules(trace))
 
 
 def _convolution(call: OperatorCall) -> Priced:
-    if isinstance(call.argument(4, "padding"), str):
-        return [], "padding_word"
-    return [(None, convolved(call, transposed=False))], None
+    true = convolved(call, transposed=False)
+    return [(None, true), ("padding_word", -true)] if in_words(call) else [(None, true)]
 
 
 def _transposed(call: OperatorCall) -> Priced:
-    return [(None, convolved(call, transposed=True))], None
+    return [(None, convolved(call, transposed=True))]
 
 
 def _linear(call: OperatorCall) -> Priced:
-    return [(None, prod(call.shape(0, "input")) * call.shape(1, "weight")[0])], None
+    source, weight = call.shape(0, "input"), call.shape(1, "weight")
+    # A weight of one dimension is taken for a matrix of as many rows.
+    true = prod(source) * (weight[0] if len(weight) == 2 else 1)
+    return [(None, true), ("functional_mispriced", prod(source) * weight[0] - true)]
 
 
 def _addmm(call: OperatorCall) -> Priced:
-    return [(None, prod(call.shape(1, "mat1")) * call.shape(2, "mat2")[1])], None
+    return [(None, prod(call.shape(1, "mat1")) * call.shape(2, "mat2")[1])]
 
 
 def _product(call: OperatorCall) -> Priced:
@@ -49,56 +52,34 @@ def _product(call: OperatorCall) -> Priced:
         raise PredictedFailure("IndexError: list index out of range")
     if left[-1] != right[-2]:
         raise PredictedFailure(f"AssertionError: [{list(left)}, {list(right)}]")
-    amount = prod(left) * right[-1]
-    whole = prod(call.output_shape()) * left[-1]
-    return [(None, amount)], None if amount == whole else "functional_mispriced"
+    # Batches that only the second operand has are left out.
+    true = prod(call.output_shape()) * left[-1]
+    return [(None, true), ("functional_mispriced", prod(left) * right[-1] - true)]
 
 
 _SECOND = {"mm": "mat2", "bmm": "mat2"}
 
 
-def _lstm_cell(call: OperatorCall) -> Priced:
-    """Cells are taken apart before they are recorded: into two linear layers."""
-    hidden = call.argument(1, "hx")
-    if isinstance(hidden, (ListInfo, tuple)):
-        hidden = (hidden.items if isinstance(hidden, ListInfo) else hidden)[0]
-    if not isinstance(hidden, TensorInfo):
-        raise PredictedFailure(f"TypeError: the state of {call.op} has no shape")
-    products = prod(call.shape(0, "input")) * call.shape(2, "w_ih")[0]
-    return [(None, products + prod(hidden.shape) * call.shape(3, "w_hh")[0])], None
+def _cell(call: OperatorCall) -> Priced:
+    return [(None, cell_products(call))]
 
 
 def _einsum(call: OperatorCall) -> Priced:
-    equation = call.argument(0, "equation")
-    operands = call.argument(1, "operands")
-    items = operands.items if isinstance(operands, ListInfo) else operands
-    if not isinstance(equation, str) or not isinstance(items, tuple):
-        raise PredictedFailure("TypeError: einsum without an equation")
-    shapes = [item.shape for item in items if isinstance(item, TensorInfo)]
+    equation, shapes, path = einsum_of(call)
     letters = dict.fromkeys(letter for letter in equation.replace(" ", "") if letter.isalpha())
     renamed = str.maketrans({letter: chr(97 + place) for place, letter in enumerate(letters)})
     equation = equation.replace(" ", "").translate(renamed)
+    true = contracted(equation, shapes, path)
     if equation == "abc,abd->acd":
-        return [(None, prod(shapes[0]) * shapes[-1][-1])], None
+        return [(None, true), ("functional_mispriced", prod(shapes[0]) * shapes[-1][-1] - true)]
     if equation == "abc,adc->adb":
-        return [(None, prod(shapes[0]) * shapes[-1][1])], None
-    return [(None, _estimated(equation, shapes))], "einsum_estimate"
-
-
-def _estimated(equation: str, shapes: list[tuple[int, ...]]) -> int:
-    """Half of what NumPy writes about its best order of contraction, which is four digits."""
-    import numpy
-
+        return [(None, true), ("functional_mispriced", prod(shapes[0]) * shapes[-1][1] - true)]
     try:
-        # Nothing is stored: only the shapes matter.
-        empty = [numpy.broadcast_to(numpy.zeros(()), shape) for shape in shapes]
-        text = numpy.einsum_path(equation, *empty, optimize="optimal")[1]
-    except Exception as error:
-        raise PredictedFailure(f"{type(error).__name__}: {error}") from error
-    for line in str(text).split("\n"):
-        if "optimized flop" in line.lower():
-            return floor(float(line.split(":")[-1]) / 2)
-    raise PredictedFailure("NotImplementedError: Unsupported einsum operation.")
+        # Half of what NumPy writes about its best order of contraction, which is four digits.
+        estimated = printed_flops(equation, shapes) // 2
+    except ValueError as error:
+        raise PredictedFailure(f"ValueError: {error}") from error
+    return [(None, true), ("einsum_estimate", estimated - true)]
 
 
 def _norm(place: int) -> Rule:
@@ -107,7 +88,7 @@ def _norm(place: int) -> Rule:
         if not 2 <= len(shape) <= 5:
             raise PredictedFailure(f"AssertionError: {list(shape)}")
         scaled = isinstance(call.argument(place, "weight"), TensorInfo)
-        return [("norm_fives", prod(shape) * (5 if scaled else 4))], None
+        return [("norm_fives", prod(shape) * (5 if scaled else 4))]
 
     return price
 
@@ -116,16 +97,16 @@ def _batch_norm(call: OperatorCall) -> Priced:
     if call.argument(5, "training"):
         return _norm(1)(call)
     scaled = isinstance(call.argument(1, "weight"), TensorInfo)
-    return [("norm", prod(call.shape(0, "input")) * (2 if scaled else 1))], None
+    return [("norm", prod(call.shape(0, "input")) * (2 if scaled else 1))]
 
 
 def _for_each(code: str, times: int) -> Rule:
     """So many operations for each element of the output."""
-    return lambda call: ([(code, times * prod(call.output_shape()))], None)
+    return lambda call: [(code, times * prod(call.output_shape()))]
 
 
 def _pool(call: OperatorCall) -> Priced:
-    return [("pool", prod(call.shape(0, "input")))], None
+    return [("pool", prod(call.shape(0, "input")))]
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -143,10 +124,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "mm": _product,
         "bmm": _product,
         "einsum": _einsum,
-        "lstm_cell": _lstm_cell,
-        "gru_cell": _lstm_cell,
-        "rnn_tanh_cell": _lstm_cell,
-        "rnn_relu_cell": _lstm_cell,
+        "lstm_cell": _cell,
+        "gru_cell": _cell,
+        "rnn_tanh_cell": _cell,
+        "rnn_relu_cell": _cell,
         "batch_norm": _batch_norm,
         "group_norm": _norm(2),
         "layer_norm": _norm(2),

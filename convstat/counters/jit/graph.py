@@ -7,12 +7,15 @@ fvcore and torchprofile price that graph. It is recorded here without ``torch.ji
 - sizes remember where they come from, because in the graph they are tensors, and products of them are operators;
 - what is traced is told that it is, because some functions of torch then take another way;
 - what no output depends on is not part of the graph.
+
+A ``TorchDispatchMode`` sees the kernels of the same run, so that each operator knows what its kernels multiply.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import PredictedFailure
@@ -22,11 +25,18 @@ if TYPE_CHECKING:
     import torch
 
 
+Products = Mapping[str, int]
+"""Layer -> what kernels that ran in it multiply, by :func:`convstat.counters.products.products`."""
+
+_NOTHING: Products = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorCall:
     """An operator that Python called: ``op`` is ``linear`` or ``mul_``, ``layer`` the module that it was called in.
 
     ``used`` says whether an output depends on it. ``of_sizes`` is true where its operands are sizes of tensors.
+    ``products`` are those of the kernels that ran in it: of more than one layer where it called modules.
     """
 
     op: str
@@ -36,6 +46,7 @@ class OperatorCall:
     layer: str
     used: bool
     of_sizes: bool = False
+    products: Products = field(default_factory=lambda: _NOTHING)
 
     def argument(self, position: int, name: str) -> Value:
         """An argument, by its place or its name; None where it is left out."""
@@ -57,17 +68,30 @@ class OperatorCall:
 
 
 @dataclass(frozen=True, slots=True)
-class JitTrace(Trace):
-    """A trace that has the operators as well."""
+class Recorded:
+    """The operators of a run, and the kernels that ran outside of all: some in other threads, some in nobody's name.
+
+    ``fused`` are the paths of modules that ran as one kernel, with all that they hold.
+    """
 
     operators: tuple[OperatorCall, ...] = ()
+    threads: Products = field(default_factory=lambda: _NOTHING)
+    outside: Products = field(default_factory=lambda: _NOTHING)
+    fused: tuple[str, ...] = ()
 
 
-def operators_of(trace: Trace) -> tuple[OperatorCall, ...]:
+@dataclass(frozen=True, slots=True)
+class JitTrace(Trace):
+    """A trace that has the operators of another run of the same model as well."""
+
+    recorded: Recorded = Recorded()
+
+
+def recorded_of(trace: Trace) -> Recorded:
     """The operators of a trace that has them."""
     if not isinstance(trace, JitTrace):
         raise TypeError("fvcore and torchprofile are predicted from the trace that their retrace gives")
-    return trace.operators
+    return trace.recorded
 
 
 def retrace(
@@ -80,5 +104,5 @@ def retrace(
     """
     from convstat.counters.jit.record import record
 
-    calls = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
-    return JitTrace(trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses, calls)
+    recorded = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
+    return JitTrace(trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses, recorded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
-from convstat.counters.jit.graph import OperatorCall
+from convstat.counters.jit.graph import OperatorCall, Recorded
+from convstat.counters.jit.kernels import Gathered, Kernels
 from convstat.counters.jit.sizes import TracedInt, traced
 from convstat.counters.jit.values import (
     NO_DEPENDENCE,
@@ -38,7 +40,7 @@ _OUTSIDE = 0
 
 
 @alone
-def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> tuple[OperatorCall, ...]:
+def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> Recorded:
     """The operators of one forward pass; raises PredictedFailure where it cannot be traced."""
     if getattr(inputs, "keywords", None):
         raise PredictedFailure("it passes inputs by position, and this model takes some by name only")
@@ -50,7 +52,7 @@ def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_o
         raise PredictedFailure(first_line(error)) from error
 
 
-def _record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> tuple[OperatorCall, ...]:
+def _record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> Recorded:
     with ExitStack() as stack:
         stack.enter_context(running(model))
         stack.enter_context(compiler_off())
@@ -79,15 +81,16 @@ _Call = tuple[str, tuple[Value, ...], dict[str, Value], Value, str]
 
 
 class _Node:
-    """An operator, the nodes that it reads, and the storages that it writes to or makes."""
+    """An operator, the nodes that it reads, the storages that it writes to or makes, and what its kernels multiply."""
 
-    __slots__ = ("call", "made", "of_sizes", "reads", "side_effect", "writes")
+    __slots__ = ("call", "made", "of_sizes", "products", "reads", "side_effect", "writes")
 
     def __init__(self, call: _Call | None, reads: tuple[int, ...], *, of_sizes: bool = False) -> None:
         self.call = call
         self.reads = reads
         self.of_sizes = of_sizes
         self.side_effect = False
+        self.products: Gathered = {}
         self.writes: set[int] = set()
         self.made: set[int] = set()
 
@@ -130,6 +133,10 @@ class _Recorder(TorchFunctionMode):
         self.nodes: list[_Node] = []
         self.groups = _OUTSIDE
         self.in_kernel = False
+        self.kernels = Kernels(lambda: self.inside[-1] if self.inside else "")
+        self.threads: Gathered = {}
+        self.thread, self.others = get_ident(), Lock()
+        self.apart: dict[int, list[str]] = {}
         state = list(model.state_dict(keep_vars=True).values())
         for value in state:
             if not isinstance(value, torch.Tensor):
@@ -239,20 +246,37 @@ class _Recorder(TorchFunctionMode):
 
     # What is called.
 
+    @contextmanager
+    def _running(self) -> Iterator[Gathered]:
+        """Run an operator, and gather what its kernels multiply."""
+        inner, self.in_kernel = self.in_kernel, True
+        multiplied: Gathered = {}
+        self.kernels.open.append(multiplied)
+        try:
+            yield multiplied
+        finally:
+            self.kernels.open.pop()
+            self.in_kernel = inner
+
+    def _outside(self, multiplied: Gathered) -> None:
+        """What was called is no operator: its kernels are those of what is around it."""
+        into = self.kernels.open[-1]
+        for layer, amount in multiplied.items():
+            into[layer] = into.get(layer, 0) + amount
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         before = self._reads((args, kwargs))
-        inner, self.in_kernel = self.in_kernel, True
-        try:
+        with self._running() as multiplied:
             result = func(*args, **kwargs)
-        finally:
-            self.in_kernel = inner
         op = name_of(func)
         if op in ("shape", "size", "numel"):
             return self._sizes(op, result, before)
         if op in UNRECORDED or (op != "__setitem__" and not holds_tensor(result)):
+            self._outside(multiplied)
             return result
         place = self._add(op, args, kwargs, result, before)
+        self.nodes[place].products = multiplied
         if op == "lstm_cell":
             # Of the operators that it is taken apart into, one is for the hidden state alone.
             self._add("lstm_cell_output", args, kwargs, result[0], ([], [place]))
@@ -281,18 +305,14 @@ class _Recorder(TorchFunctionMode):
         """A function with a backward pass of its own is one node, whatever it calls."""
         with torch._C.DisableTorchFunction():
             before = self._reads(args)
-        inner, self.in_kernel = self.in_kernel, True
-        try:
-            with _Inside(self, {id(tensor) for tensor in before[0]}):
-                result = forward(*context, *args)
-        finally:
-            self.in_kernel = inner
+        with self._running() as multiplied, _Inside(self, {id(tensor) for tensor in before[0]}):
+            result = forward(*context, *args)
         with torch._C.DisableTorchFunction():
             place = self._add("PythonOp", args, {}, result, before)
             # What it returns as it was given is handed on as a view, which is made when this has returned.
             results = {id(tensor) for tensor in tree_leaves(result)}
             self.passed.update((storage_of(tensor), tensor) for tensor in before[0] if id(tensor) in results)
-        self.nodes[place].side_effect = True
+        self.nodes[place].side_effect, self.nodes[place].products = True, multiplied
         return result
 
     def _script(self, original: Any) -> Any:
@@ -301,9 +321,10 @@ class _Recorder(TorchFunctionMode):
         def call(script: Any, *args: Any, **kwargs: Any) -> Any:
             with torch._C.DisableTorchFunction():
                 before = self._reads((args, kwargs))
-                result = original(script, *args, **kwargs)
+                with self._running() as multiplied:
+                    result = original(script, *args, **kwargs)
                 place = self._add("CallFunction", args, kwargs, result, before)
-            self.nodes[place].side_effect = True
+            self.nodes[place].side_effect, self.nodes[place].products = True, multiplied
             return result
 
         return call
@@ -317,15 +338,38 @@ class _Recorder(TorchFunctionMode):
                     "RuntimeError: Detected that you are using FX to torch.jit.trace a dynamo-optimized function."
                     " This is not supported at the moment."
                 )
-            place = self.table.places.get(id(module))
-            paths = self.table.paths[place] if place is not None else ()
-            self.inside.append(paths[0] if paths else self.inside[-1] if self.inside else "")
+            if get_ident() != self.thread:
+                return self._call_in_thread(original, module, args, kwargs)
+            self.inside.append(self._layer(module, self.inside))
             try:
                 return original(module, *args, **kwargs)
             finally:
                 self.inside.pop()
 
         return call
+
+    def _layer(self, module: nn.Module, inside: list[str]) -> str:
+        place = self.table.places.get(id(module))
+        paths = self.table.paths[place] if place is not None else ()
+        return paths[0] if paths else inside[-1] if inside else ""
+
+    def _call_in_thread(self, original: Any, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Modes belong to a thread, and so does the graph: of what runs in another one, it has the results alone."""
+        inside = self.apart.setdefault(get_ident(), [])
+        inside.append(self._layer(module, inside))
+        try:
+            if len(inside) > 1:
+                return original(module, *args, **kwargs)
+            kernels = Kernels(lambda: inside[-1])
+            try:
+                with kernels:
+                    return original(module, *args, **kwargs)
+            finally:
+                with self.others:
+                    for layer, amount in kernels.open[0].items():
+                        self.threads[layer] = self.threads.get(layer, 0) + amount
+        finally:
+            inside.pop()
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
@@ -336,6 +380,7 @@ class _Recorder(TorchFunctionMode):
             calling(nn.Module, self._call),
             calling(torch.jit.ScriptFunction, self._script),
             applying_functions(self._apply),
+            self.kernels,
             self,
         ):
             yield
@@ -349,8 +394,8 @@ class _Recorder(TorchFunctionMode):
 
     # What the outputs depend on.
 
-    def finish(self, output: Any, *, tensors_only: bool) -> tuple[OperatorCall, ...]:
-        """The operators, each with whether an output depends on it."""
+    def finish(self, output: Any, *, tensors_only: bool) -> Recorded:
+        """The operators, each with whether an output depends on it, and the kernels outside of them."""
         live: set[int] = set()
         groups: set[int] = set()
         for value in outputs_of(output, tensors_only=tensors_only):
@@ -371,8 +416,9 @@ class _Recorder(TorchFunctionMode):
                 groups |= node.made
                 for read in node.reads:
                     groups |= self.nodes[read].made if read >= 0 else {_OUTSIDE}
-        return tuple(
-            OperatorCall(*node.call, place in live, node.of_sizes)
+        operators = tuple(
+            OperatorCall(*node.call, place in live, node.of_sizes, node.products)
             for place, node in enumerate(self.nodes)
             if node.call is not None
         )
+        return Recorded(operators, self.threads, self.kernels.open[0], tuple(sorted(self.kernels.fused)))

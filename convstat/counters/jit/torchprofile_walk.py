@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure, Prediction
-from convstat.counters.jit.graph import OperatorCall, operators_of
-from convstat.counters.jit.walk import Priced, convolved, is_complex, walk
-from convstat.trace import ListInfo, TensorInfo, Trace
-
-Rule = Callable[[OperatorCall], Priced]
-
+from convstat.counters.einsum import contracted
+from convstat.counters.jit.graph import OperatorCall, recorded_of
+from convstat.counters.jit.walk import (
+    Priced,
+    Rule,
+    cell_products,
+    convolved,
+    einsum_of,
+    in_words,
+    is_complex,
+    items_of,
+    walk,
+)
+from convstat.counters.products import fused_modules
+from convstat.trace import TensorInfo, Trace
 
 _COMPLEX = "AttributeError: 'torch._C.Node' object has no attribute 'cs'"
 
@@ -20,20 +29,21 @@ _COMPLEX = "AttributeError: 'torch._C.Node' object has no attribute 'cs'"
 def predict(trace: Trace) -> Prediction:
     """Say what torchprofile will answer."""
     try:
-        for call in operators_of(trace):
+        for call in recorded_of(trace).operators:
             if call.used and any(isinstance(value, complex) for value in (*call.args, *call.kwargs.values())):
                 raise PredictedFailure(_COMPLEX)
-        terms, because = walk(trace, RULES)
+        terms = walk(trace, RULES)
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
-    return Prediction(None, terms.macs, terms.terms(), because)
+    return Prediction(None, terms.macs, terms.terms(), fused=fused_modules(trace))
 
 
 def _convolution(call: OperatorCall) -> Priced:
-    if isinstance(call.argument(4, "padding"), str):
-        return [], "padding_word"
+    true = convolved(call, transposed=False)
+    if in_words(call):
+        return [(None, true), ("padding_word", -true)]
     _real(call)
-    return [(None, convolved(call, transposed=False))], None
+    return [(None, true)]
 
 
 def _real(call: OperatorCall) -> None:
@@ -50,16 +60,16 @@ def _transposed(call: OperatorCall) -> Priced:
     # It tells a transposed convolution by its channels, and so takes a square one for a plain one.
     per_output = weight[1] if channels == weight[0] else weight[0]
     amount = prod(output) * per_output * prod(weight[2:])
-    own = convolved(call, transposed=True)
-    return [(None, amount)], None if amount == own else "transposed_output"
+    true = convolved(call, transposed=True)
+    return [(None, true), ("transposed_output", amount - true)]
 
 
 def _addmm(call: OperatorCall) -> Priced:
-    return [(None, prod(call.shape(1, "mat1")) * call.shape(2, "mat2")[1])], None
+    return [(None, prod(call.shape(1, "mat1")) * call.shape(2, "mat2")[1])]
 
 
 def _addmv(call: OperatorCall) -> Priced:
-    return [(None, prod(call.shape(1, "mat")))], None
+    return [(None, prod(call.shape(1, "mat")))]
 
 
 def _baddbmm(call: OperatorCall) -> Priced:
@@ -70,92 +80,90 @@ def _baddbmm(call: OperatorCall) -> Priced:
     if (added[1], added[2]) != (left[1], right[2]):
         # What is added may be broadcast, and it takes the sizes from there.
         raise PredictedFailure("AssertionError: baddbmm adds what is broadcast")
-    return [(None, prod(left) * right[2])], None
+    return [(None, prod(left) * right[2])]
 
 
 def _bmm(call: OperatorCall) -> Priced:
-    return [(None, prod(call.shape(0, "self")) * call.shape(1, "mat2")[2])], None
+    return [(None, prod(call.shape(0, "self")) * call.shape(1, "mat2")[2])]
 
 
 def _matmul(call: OperatorCall) -> Priced:
     left = call.shape(0, "self" if call.op == "matmul" else "input")
     right = call.shape(1, "other" if call.op == "matmul" else "weight")
     if len(left) == 1 and len(right) == 1:
-        return [(None, left[0])], None
+        return [(None, left[0])]
     if len(left) == 1:
-        return [(None, prod(right))], None
+        return [(None, prod(right))]
     if len(right) == 1:
-        return [(None, prod(left))], None
-    return [(None, prod(call.output_shape()) * left[-1])], None
+        return [(None, prod(left))]
+    return [(None, prod(call.output_shape()) * left[-1])]
 
 
 def _multiplied(call: OperatorCall) -> Priced:
     if call.of_sizes:
-        return [("size_products", 1)], None
-    return [("elementwise", prod(call.output_shape()))], None
+        return [("size_products", 1)]
+    return [("elementwise", prod(call.output_shape()))]
 
 
 def _norm(place: int) -> Rule:
     def price(call: OperatorCall) -> Priced:
         scaled = isinstance(call.argument(place, "weight"), TensorInfo)
-        return [("norm_affine", prod(call.output_shape()) if scaled else 0)], None
+        return [("norm_affine", prod(call.output_shape()) if scaled else 0)]
 
     return price
 
 
 def _for_each(code: str, times: int = 1) -> Rule:
     """So many operations for each element of the output."""
-    return lambda call: ([(code, times * prod(call.output_shape()))], None)
+    return lambda call: [(code, times * prod(call.output_shape()))]
 
 
 def _grid_sampler(call: OperatorCall) -> Priced:
     mode = call.argument(2, "interpolation_mode")
     times = 0 if mode == 1 else 16 if mode == 2 else 4
-    return [("grid_points", times * prod(call.output_shape()))], None
+    return [("grid_points", times * prod(call.output_shape()))]
 
 
 def _lstm(call: OperatorCall) -> Priced:
-    source, output, state = call.shape(0, "input"), call.output_shape(), call.output_shape(1)
+    source, output, state, cell = call.shape(0, "input"), *(call.output_shape(place) for place in range(3))
     width = state[-1]
     directions = output[-1] // width
     layers = state[0] // directions
-    products = sum(4 * width * ((source[-1] if layer == 0 else width * directions) + width) for layer in range(layers))
-    # Packed samples come as one long sequence of two dimensions, whose second is then taken for the batch.
-    amount = output[0] * output[1] * directions * products
-    if len(output) == 2:
-        return [(None, amount)], "packed_sequences"
-    cell = call.output_shape(2)
-    return [(None, amount)], None if cell[-1] == width else "projected_state"
+    gates = sum(4 * width * ((source[-1] if layer == 0 else width * directions) + width) for layer in range(layers))
+    # Each sample meets every matrix at each of its steps. Packed, all steps of all samples come as one long sequence,
+    # whose second dimension is then taken for the batch.
+    is_packed = isinstance(call.argument(1, "batch_sizes"), TensorInfo)
+    steps = output[0] if is_packed else output[0] * output[1]
+    matrices = items_of(call.argument(3 if is_packed else 2, "params"))
+    weights = sum(matrix.numel for matrix in matrices if isinstance(matrix, TensorInfo) and len(matrix.shape) > 1)
+    real = steps * weights
+    parts: Priced = [(None, real)]
+    if is_packed:
+        parts.append(("packed_sequences", (output[0] * output[1] - steps) * directions * gates))
+    if cell[-1] != width:
+        # Gates are as wide as the cell, and not as the state that is made of it.
+        parts.append(("projected_state", steps * directions * gates - real))
+    return parts
 
 
 def _cell(multiplied: int) -> Rule:
-    """Cells are taken apart before they are recorded: into two linear layers and what the gates do."""
+    """A cell, with what its gates multiply element by element."""
 
     def price(call: OperatorCall) -> Priced:
-        hidden = call.argument(1, "hx")
-        if isinstance(hidden, (ListInfo, tuple)):
-            hidden = (hidden.items if isinstance(hidden, ListInfo) else hidden)[0]
-        if not isinstance(hidden, TensorInfo):
-            raise PredictedFailure(f"TypeError: the state of {call.op} has no shape")
-        products = prod(call.shape(0, "input")) * call.shape(2, "w_ih")[0]
-        products += prod(hidden.shape) * call.shape(3, "w_hh")[0]
-        return [(None, products), ("rnn_elementwise", multiplied * prod(hidden.shape))], None
+        return [(None, cell_products(call)), ("rnn_elementwise", multiplied * prod(call.output_shape()))]
 
     return price
 
 
 def _einsum(call: OperatorCall) -> Priced:
-    equation, operands = call.argument(0, "equation"), call.argument(1, "operands")
-    items = operands.items if isinstance(operands, ListInfo) else operands
-    if not isinstance(equation, str) or not isinstance(items, tuple):
-        raise PredictedFailure("TypeError: einsum without an equation")
-    if not equation or "..." in equation:
-        return [], "einsum_whole"
+    equation, shapes, path = einsum_of(call)
+    true = contracted(equation, shapes, path)
+    if "..." in equation:
+        return [(None, true), ("einsum_whole", -true)]
     sizes: dict[str, int] = {}
-    for written, item in zip(equation.split("->")[0].split(","), items, strict=False):
-        if isinstance(item, TensorInfo):
-            sizes.update(zip(written.replace(" ", ""), item.shape, strict=False))
-    return [(None, prod(sizes.values()))], "einsum_whole"
+    for written, shape in zip(equation.split("->")[0].split(","), shapes, strict=False):
+        sizes.update(zip(written.replace(" ", ""), shape, strict=False))
+    return [(None, true), ("einsum_whole", prod(sizes.values()) - true)]
 
 
 def _attention(call: OperatorCall) -> Priced:
@@ -163,7 +171,7 @@ def _attention(call: OperatorCall) -> Priced:
     heads = prod(query[1:-2])
     if not (query[0] == key[0] == value[0] and heads == prod(key[1:-2]) == prod(value[1:-2])):
         raise PredictedFailure("AssertionError: the heads of queries, keys and values in attention are not as many")
-    return [(None, query[0] * heads * query[-2] * key[-2] * (query[-1] + value[-1]))], None
+    return [(None, query[0] * heads * query[-2] * key[-2] * (query[-1] + value[-1]))]
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(

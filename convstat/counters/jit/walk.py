@@ -1,4 +1,9 @@
-"""Price the operators of a traced graph by the rules of a counter."""
+"""Price the operators of a traced graph by the rules of a counter.
+
+What the kernels of the trace multiply are the layers' own terms. The rest follows from the run in which the operators
+were recorded, kernel by kernel: an operator that is priced is lined up with the kernels that ran in it, and what all
+others multiply is what the counter does not see.
+"""
 
 from __future__ import annotations
 
@@ -6,51 +11,69 @@ from collections.abc import Callable, Mapping
 from math import prod
 
 from convstat.counters.base import Ledger, PredictedFailure
-from convstat.counters.jit.graph import OperatorCall, operators_of
-from convstat.counters.ptflops.pytorch import PRODUCTS
-from convstat.trace import Trace
+from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.jit.graph import OperatorCall, Products, Recorded, recorded_of
+from convstat.counters.products import Work
+from convstat.trace import ListInfo, TensorInfo, Trace, Value
 
-Priced = tuple[list[tuple[str | None, int]], str | None]
-"""The parts of a price, each with the code of its cause; and the code of what is wrong with the layer's products."""
+Priced = list[tuple[str | None, int]]
+"""The parts of a price: without a code, what the operator multiplies as its operands tell; with one, what is priced
+beside that, and why. They sum to what the counter adds."""
 
-_NAMES = """
-conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d conv_tbc
-linear bilinear matmul mm bmm mv addmm addmv addbmm baddbmm dot vdot inner outer kron einsum tensordot cdist
-chain_matmul linalg_multi_dot scaled_dot_product_attention
-lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
-"""
-_PRODUCTS = frozenset(_NAMES.split())
-"""Operators that multiply and accumulate."""
+Rule = Callable[[OperatorCall], Priced]
+
+_CLOSED = ("PythonOp", "CallFunction")
+_FUSED = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 
 
-def walk(trace: Trace, rules: Mapping[str, Callable[[OperatorCall], Priced]]) -> tuple[Ledger, dict[str, str]]:
-    """Price every operator that is part of the graph; say why where a layer's products are missed or mispriced."""
+def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
+    """Price every operator that is part of the graph, and say of what kernels multiply why it is not seen."""
     terms = Ledger()
-    because: dict[str, str] = {}
-    priced: set[str] = set()
-    for call in operators_of(trace):
+    recorded = recorded_of(trace)
+    _enter(terms, _other_way(Work(trace, terms), recorded), "other_when_traced")
+    _enter(terms, recorded.threads, "other_threads", sign=-1)
+    _enter(terms, recorded.outside, UNATTRIBUTED, sign=-1)
+    for call in recorded.operators:
         rule = rules.get(call.op)
-        if not call.used:
-            if rule is not None or call.op in _PRODUCTS:
-                because.setdefault(call.layer, "dead_code")
-        elif rule is not None:
-            parts, why = rule(call)
-            for code, amount in parts:
-                terms.add(call.layer, code, macs=amount)
-                if code is None:
-                    priced.add(call.layer)
-            if why is not None:
-                because.setdefault(call.layer, why)
-        elif call.op in ("PythonOp", "CallFunction"):
-            because.setdefault(call.layer, "inside_function")
-        elif call.op.startswith(("_native_multi_head_attention", "_transformer_encoder_layer_fwd")):
-            because.setdefault(call.layer, "fused_kernel")
-        elif call.op in _PRODUCTS:
-            because.setdefault(call.layer, "kernel_unseen")
-    for kernel, owner in trace.kernels():
-        if kernel.op in PRODUCTS and owner.path not in priced:
-            because.setdefault(owner.path, "kernel_unseen")
-    return terms, because
+        if rule is None or not call.used:
+            _enter(terms, call.products, _why_unseen(call), sign=-1)
+            continue
+        _enter(terms, call.products, UNATTRIBUTED, sign=-1)
+        for code, amount in rule(call):
+            terms.add(call.layer, UNATTRIBUTED if code is None else code, macs=amount)
+    return terms
+
+
+def _enter(terms: Ledger, products: Products, code: str, *, sign: int = 1) -> None:
+    for layer, amount in products.items():
+        terms.add(layer, code, macs=sign * amount)
+
+
+def _why_unseen(call: OperatorCall) -> str:
+    if not call.used:
+        return "dead_code"
+    if call.op in _CLOSED:
+        return "inside_function"
+    return "fused_kernel" if call.op.startswith(_FUSED) else "kernel_unseen"
+
+
+def _other_way(work: Work, recorded: Recorded) -> dict[str, int]:
+    """By how much the run that was recorded multiplies more than the trace, layer by layer.
+
+    A model can ask whether it is traced, and take another way. Modules that ran as one kernel are lined up as one.
+    """
+    found: dict[str, int] = {}
+    for products in (recorded.threads, recorded.outside, *(call.products for call in recorded.operators)):
+        for layer, amount in products.items():
+            found[layer] = found.get(layer, 0) + amount
+    for kernel in work.kernels:
+        layer = next((path for path in recorded.fused if _holds(path, kernel.layer)), kernel.layer)
+        found[layer] = found.get(layer, 0) - kernel.products
+    return found
+
+
+def _holds(path: str, layer: str) -> bool:
+    return not path or layer == path or layer.startswith(f"{path}.")
 
 
 def convolved(call: OperatorCall, *, transposed: bool) -> int:
@@ -70,14 +93,43 @@ def is_complex(call: OperatorCall) -> bool:
     return getattr(weight, "dtype", "").startswith("complex")
 
 
-def enter_parameters(trace: Trace, terms: Ledger) -> None:
-    """Enter every parameter of the model once."""
-    seen: set[int] = set()
-    for info in trace.modules:
-        for parameter in info.parameters:
-            if info.registered and parameter.key not in seen:
-                seen.add(parameter.key)
-                terms.add(info.path, None, params=parameter.numel)
+def in_words(call: OperatorCall) -> bool:
+    """Whether the padding of a convolution is a word: it is another operator then, which no counter has a rule for."""
+    return isinstance(call.argument(4, "padding"), str)
 
 
-__all__ = ["PredictedFailure", "Priced", "convolved", "enter_parameters", "is_complex", "walk"]
+def einsum_of(call: OperatorCall) -> tuple[str, list[tuple[int, ...]], tuple[int, ...]]:
+    """The equation of an einsum, the shapes of its operands, and the order of contraction if it was chosen."""
+    equation, operands, path = call.argument(0, "equation"), call.argument(1, "operands"), call.argument(2, "path")
+    if not isinstance(equation, str) or not isinstance(operands, (ListInfo, tuple)):
+        raise PredictedFailure("TypeError: einsum without an equation")
+    shapes = [item.shape for item in items_of(operands) if isinstance(item, TensorInfo)]
+    return equation, shapes, tuple(place for place in items_of(path) if isinstance(place, int))
+
+
+def items_of(value: Value) -> tuple[Value, ...]:
+    """The items of a list or tuple; none of anything else."""
+    return value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else ()
+
+
+def cell_products(call: OperatorCall) -> int:
+    """The products of a recurrent cell, which is taken apart before it is recorded: into two linear layers."""
+    hidden = call.argument(1, "hx")
+    if isinstance(hidden, (ListInfo, tuple)):
+        hidden = items_of(hidden)[0]
+    if not isinstance(hidden, TensorInfo):
+        raise PredictedFailure(f"TypeError: the state of {call.op} has no shape")
+    return prod(call.shape(0, "input")) * call.shape(2, "w_ih")[0] + prod(hidden.shape) * call.shape(3, "w_hh")[0]
+
+
+__all__ = [
+    "Priced",
+    "Rule",
+    "cell_products",
+    "convolved",
+    "einsum_of",
+    "in_words",
+    "is_complex",
+    "items_of",
+    "walk",
+]

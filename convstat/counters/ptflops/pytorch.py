@@ -25,9 +25,6 @@ _TWICE: dict[str | None, str] = {"activation": "activation_twice", "softmax": "s
 _TWICE |= {"upsample": "upsample_twice", None: "attention_twice"}
 
 
-from convstat.counters.products import FORMULAS as _F
-PRODUCTS = frozenset(_F)  # TEMP
-
 @dataclass(frozen=True, slots=True)
 class _Scope:
     """Where the walk is: the layer, and the codes of what the hook of its module, or a function, has priced already."""

@@ -1,6 +1,6 @@
-"""What numpy's ``einsum_path`` prints as its optimised FLOP count, from shapes alone.
+"""Two figures for an einsum, from shapes alone: what torch multiplies, and what numpy's ``einsum_path`` prints of it.
 
-DeepSpeed's profiler and calflops make arrays of zeros to ask numpy, and read four digits from what it prints.
+DeepSpeed's profiler, calflops and fvcore make arrays of zeros to ask numpy, and read four digits from what it prints.
 """
 
 from __future__ import annotations
@@ -25,6 +25,40 @@ def printed_flops(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
     sets = [frozenset(term) for term in terms]
     flops = 1 + _flops(sets, frozenset(kept), sizes, limit=max(_size(term, sizes) for term in [*terms, kept]))
     return int(float(f"{flops:.3e}"))
+
+
+def contracted(equation: str, shapes: Sequence[tuple[int, ...]], path: Sequence[int] = ()) -> int:
+    """What ``torch.einsum`` multiplies and accumulates: two operands at a time become one, by ``bmm``.
+
+    Where no letter of both is summed over, they are multiplied element by element, and nothing is accumulated.
+    ``path`` has two places for each step; without it, the first two operands that are left are taken.
+    What is made stands first then, with a path it stands last.
+
+    >>> contracted("bij,bjk->bik", [(3, 4, 5), (3, 5, 6)]), 3 * 4 * 5 * 6
+    (360, 360)
+    >>> contracted("i,j->ij", [(4,), (5,)])
+    0
+    """
+    terms, kept = _letters(equation.replace(" ", ""), shapes)
+    sizes = _sizes(terms, shapes)
+    # A dimension of one is as good as none: it is stretched to what the other operand has.
+    left = [
+        frozenset(letter for letter, size in zip(term, shape, strict=True) if size != 1)
+        for term, shape in zip(terms, shapes, strict=True)
+    ]
+    steps = iter(path)
+    products = 0
+    while len(left) > 1:
+        first, second = (next(steps), next(steps)) if path else (0, 1)
+        one, other = left[first], left[second]
+        rest = [term for place, term in enumerate(left) if place not in (first, second)]
+        wanted = frozenset(kept).union(*rest)
+        # What only one of them has is summed up before.
+        joined = (one & other) | ((one | other) & wanted)
+        if (one & other) - wanted:
+            products += _size(joined, sizes)
+        left = [*rest, joined & wanted] if path else [joined & wanted, *rest]
+    return products
 
 
 def _letters(equation: str, shapes: Sequence[tuple[int, ...]]) -> tuple[list[str], str]:
