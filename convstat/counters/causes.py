@@ -46,6 +46,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "convention",
             "counts the arithmetic on sizes that precedes a transposed convolution",
         ),
+        "pruned": ("convention", "counts of pruned weights only those that the mask keeps"),
         "param_reuse": ("convention", "counts the parameters of norms, embeddings and such once for each sample"),
         "deform_sampling": ("convention", "counts the interpolation of deformed sampling points"),
         "inside_operator": (
@@ -126,7 +127,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "container_unseen": ("blindness", "does not see parameters of Sequential and ModuleList"),
         "not_a_parameter": ("defect", "counts tensors called weight or bias that are not parameters"),
         "shared_per_call": ("defect", "counts a shared layer's parameters at every call"),
-        "shared_again": ("defect", "counts a shared module's parameters again in those that hold it"),
+        "shared_again": ("defect", "counts the parameters of a shared or scripted module again in those that hold it"),
         "tied_subtracted": ("defect", "takes tied parameters, counted twice inside a module, from its own ones"),
         "tied_per_module": ("defect", "counts a parameter that several modules share in each of them"),
         # The same amounts, divided or selected in another way.

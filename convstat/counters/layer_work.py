@@ -32,6 +32,11 @@ def is_torchs(info: ModuleInfo) -> bool:
     return info.type.startswith(("torch.nn.", "torch.ao.", "torchvision.ops."))
 
 
+def is_scripted(info: ModuleInfo) -> bool:
+    """Whether torch.jit has made a module: its parts are not called through Python, and take no hooks."""
+    return info.type.startswith("torch.jit.")
+
+
 def weight_shape(info: ModuleInfo) -> tuple[int, ...]:
     """The shape of the weight, also where it is no parameter but was made of some."""
     parameter, attribute = info.parameter("weight"), info.attributes.get("weight")
@@ -110,7 +115,7 @@ def why_unseen(kernel: Kernel, work: Work, *, ruled: Callable[[ModuleInfo], bool
     info = work.trace.modules[kernel.module]
     if not info.registered:
         return "unregistered"
-    if info.type.startswith("torch.jit."):
+    if is_scripted(info):
         return "inside_function"
     if kernel.call.op == "aten._transformer_encoder_layer_fwd":
         # One kernel for all that the layer holds, none of which is called then.
@@ -130,6 +135,7 @@ __all__ = [
     "TRANSPOSED",
     "complex_parts",
     "convolved",
+    "is_scripted",
     "is_torchs",
     "is_without_batch",
     "kind_of",

@@ -144,7 +144,9 @@ def _why_not_foreseen(counter: Counter, stages: Stages, trace: Trace) -> str | N
     A counter that cannot run on meta can be foreseen from there all the same, unless the kernels are others.
     """
     if stages.why_not_meta() or counter.why_not_meta(trace):
-        return stages.why_not_meta() or why_other_kernels(trace)
+        # A counter may add up values, which no trace has.
+        reads = getattr(counter, "reads_values", None)
+        return stages.why_not_meta() or (reads and reads(trace)) or why_other_kernels(trace)
     return None
 
 

@@ -51,7 +51,11 @@ def _layers(trace: Trace) -> dict[int, str]:
             info = trace.modules[call.module]
             layer = info.path if info.registered else layer
             found.setdefault(call.module, layer)
-        if not isinstance(call, KernelCall):
+        if isinstance(call, KernelCall):
+            if call.owner is not None and not call.backward and trace.modules[call.owner].registered:
+                # A part of a scripted module is not called through Python, and has a layer of its own.
+                found.setdefault(call.owner, trace.modules[call.owner].path)
+        else:
             stack.extend((child, layer) for child in reversed(call.children))
     return found
 

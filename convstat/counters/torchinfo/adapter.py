@@ -66,8 +66,29 @@ class Torchinfo:
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """It hooks every module, as the trace does."""
-        return trace
+        """It hooks every module, as the trace does; of pruned weights it adds up the masks, which have values."""
+        from dataclasses import replace
+
+        from convstat.counters.torchinfo.rows import kept_of
+
+        modules = list(trace.modules)
+        for place, info in enumerate(modules):
+            masks = {buffer.name for buffer in info.buffers if buffer.name.endswith("_mask")}
+            if info.registered and masks:
+                held = model.get_submodule(info.path)
+                kept = {kept_of(name.removesuffix("_mask")): _sum(held._buffers[name]) for name in masks}
+                modules[place] = replace(info, attributes={**info.attributes, **kept})
+        return replace(trace, modules=tuple(modules)) if modules != list(trace.modules) else trace
+
+    def reads_values(self, trace: Trace) -> str | None:
+        """Why its answer does not follow from shapes alone; None where it does."""
+        return self.why_not_meta(trace)
+
+
+def _sum(mask: torch.Tensor | None) -> int | None:
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    return None if mask is None or mask.is_meta or isinstance(mask, FakeTensor) else int(mask.sum())
 
 
 TORCHINFO = Torchinfo()

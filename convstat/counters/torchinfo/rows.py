@@ -48,16 +48,32 @@ def predict(trace: Trace) -> Prediction:
     return Prediction(terms.params, macs, terms.terms(), fused=fused_modules(trace))
 
 
+def kept_of(name: str) -> str:
+    """The attribute under which the adapter notes how many elements of a pruned parameter its mask keeps."""
+    return f"{name.removesuffix('_orig')}: kept"
+
+
 class _Tree:
     """The modules as torchinfo knows them."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.modules = trace.modules
+        self.kept = {
+            parameter.key: kept
+            for info in trace.modules
+            for parameter in info.parameters
+            if isinstance(kept := info.attributes.get(kept_of(parameter.name)), int)
+        }
+        """What pruning has left of parameters, by key."""
 
     def is_leaf(self, info: ModuleInfo) -> bool:
         """Whether it holds no others."""
         return is_innermost(info, self.modules)
+
+    def numel(self, parameter: ParameterInfo) -> int:
+        """The size of a parameter as torchinfo has it: without what is masked."""
+        return self.kept.get(parameter.key, parameter.numel)
 
     def parameters(self, info: ModuleInfo) -> dict[int, tuple[str, ParameterInfo]]:
         """All parameters from here on downwards by their keys, each once, with their dotted names."""
@@ -78,28 +94,35 @@ class _Tree:
 
 def _multiply(call: ModuleCall, tree: _Tree, work: Work) -> None:
     info = tree.modules[call.module]
-    if not info.registered:
+    if not info.registered or layer_work.is_scripted(info):
         return
     size = _size(call.output, info)
-    named = [parameter for _, parameter in tree.parameters(info).values()]
-    names = [name for name, _ in tree.parameters(info).values()]
-    if {"weight", "bias"} & set(names) and not size and "Conv" not in _kind(info):
+    named = tree.parameters(info).values()
+    names = {_name(parameter, info) if name == parameter.name else name for name, parameter in named}
+    if {"weight", "bias"} & names and not size and "Conv" not in _kind(info):
         raise PredictedFailure(f"IndexError: list index out of range: {info.path or 'the model'} returns no sizes")
     if not tree.is_leaf(info):
         return
     weights = biases = 0
-    for parameter in named:
-        priced = parameter.numel * _times(parameter.name, size, info)
+    for _, parameter in named:
+        times = _times(_name(parameter, info), size, info)
         if "bias" in parameter.name:
-            biases += priced
+            biases += parameter.numel * times
         else:
-            weights += priced
+            weights += parameter.numel * times
+        work.terms.add(info.path, "pruned", macs=(tree.numel(parameter) - parameter.numel) * times)
     layer = _Layer.of(call, info) if weights else None
     if layer is None:
         work.terms.add(info.path, "param_reuse", macs=weights + biases)
     else:
         work.terms.add(info.path, "bias", macs=biases)
         layer.enter(weights, call, work)
+
+
+def _name(parameter: ParameterInfo, info: ModuleInfo) -> str:
+    """A parameter's name: that of one with a mask is what it had before it was pruned."""
+    name = parameter.name.removesuffix("_orig")
+    return name if any(buffer.name == f"{name}_mask" for buffer in info.buffers) else parameter.name
 
 
 def _times(name: str, size: tuple[int, ...], info: ModuleInfo) -> int:
@@ -186,7 +209,8 @@ class _Layer:
 
 def _renamed(info: ModuleInfo) -> bool:
     """Whether the weight has another name, as that of a weight norm has."""
-    return info.parameter("weight") is None and any("weight" in parameter.name for parameter in info.parameters)
+    names = {_name(parameter, info) for parameter in info.parameters}
+    return "weight" not in names and any("weight" in name for name in names)
 
 
 def _why_positions(output: TensorInfo, info: ModuleInfo) -> str | None:
@@ -259,7 +283,10 @@ class _Rows:
         self.places: dict[int, tuple[int, _Row | None]] = {}
         self._visit(0, 0, None)
         self.seen: set[int] = set()
-        self.rows = [self._row(call) for call in self._begun(tree.trace.root) if tree.modules[call.module].registered]
+        # A scripted module takes no hooks, and gets its row before the model runs.
+        begun = [index for index in self.places if layer_work.is_scripted(tree.modules[index])]
+        begun += [call.module for call in self._begun(tree.trace.root) if self._is_hooked(tree.modules[call.module])]
+        self.rows = [self._row(index) for index in begun]
         self._insert_containers()
         for position, row in enumerate(self.rows):
             for other in self.rows[position + 1 :]:
@@ -267,7 +294,8 @@ class _Rows:
                     break
                 row.below.append(other)
         self.counts = {
-            row.module: sum(p.numel for _, p in tree.parameters(tree.modules[row.module]).values()) for row in self.rows
+            row.module: sum(tree.numel(p) for _, p in tree.parameters(tree.modules[row.module]).values())
+            for row in self.rows
         }
         self.known: dict[int, int] = {}
 
@@ -286,9 +314,12 @@ class _Rows:
         for child in call.children:
             yield from self._begun(child)
 
-    def _row(self, call: ModuleCall) -> _Row:
-        row = _Row(call.module, *self.places[call.module], recursive=call.module in self.seen)
-        self.seen.add(call.module)
+    def _is_hooked(self, info: ModuleInfo) -> bool:
+        return info.registered and not layer_work.is_scripted(info)
+
+    def _row(self, module: int) -> _Row:
+        row = _Row(module, *self.places[module], recursive=module in self.seen)
+        self.seen.add(module)
         return row
 
     def _insert_containers(self) -> None:
@@ -333,13 +364,14 @@ class _Rows:
         """Enter every parameter once, and then what torchinfo counts otherwise."""
         parameters.enter(self.tree.trace, terms)
         for parameter, info, _ in parameters.held(self.tree.trace):
+            terms.add(info.path, "pruned", params=self.tree.numel(parameter) - parameter.numel)
             terms.add(info.path, "packed_params", params=-parameter.numel if parameters.is_packed(info) else 0)
         claimed: set[int] = set()
         rows = [row for row in self.rows if not row.recursive]
         # What the innermost rows count is theirs; then, from the inside out, what the others are to count.
         for row in sorted(rows, key=lambda row: (not self._is_leaf(row), -row.depth)):
             info = self.tree.modules[row.module]
-            numels = {key: parameter.numel for key, (_, parameter) in self.tree.parameters(info).items()}
+            numels = {key: self.tree.numel(parameter) for key, (_, parameter) in self.tree.parameters(info).items()}
             owed = sum(numel for key, numel in numels.items() if key not in claimed)
             claimed |= set(numels)
             if self._is_leaf(row):

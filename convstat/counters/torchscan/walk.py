@@ -9,7 +9,7 @@ from __future__ import annotations
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, Prediction
 from convstat.counters.innermost import is_innermost
-from convstat.counters.layer_work import own_kernels, why_unseen
+from convstat.counters.layer_work import is_scripted, own_kernels, why_unseen
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.flops import flops
 from convstat.counters.torchscan.macs import RULES, NoFigure, base_of
@@ -21,10 +21,17 @@ _TRANSFORMER = "torch.nn.modules.transformer.Transformer"
 
 def predict(trace: Trace) -> Prediction:
     """Say what torchscan will answer."""
+    if any(info.registered and is_scripted(info) for info in trace.modules):
+        return Prediction(
+            None, None, failure="RuntimeError: register_forward_pre_hook is not supported on ScriptModules"
+        )
     walk = _Walk(trace)
     for call in trace.module_calls():
         walk.module(call)
     walk.work.unseen(trace.root, walk.why_unseen)
+    if not walk.has_macs:
+        # Without a figure, there is no difference to be explained.
+        walk.terms = Ledger()
     macs = walk.terms.macs
     parameters.enter(trace, walk.terms)
     for parameter, info, _ in parameters.held(trace):

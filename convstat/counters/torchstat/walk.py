@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.capture import installed_version
-from convstat.counters.layer_work import own_kernels, why_unseen
+from convstat.counters.layer_work import is_scripted, own_kernels, why_unseen
 from convstat.counters.parameters import is_packed
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.macs import base_of
@@ -89,6 +89,8 @@ def _check(trace: Trace) -> None:
     if first.dtype != "float32" and any(call.op in ("aten.embedding", "aten.index") for call, _ in trace.kernels()):
         raise PredictedFailure("RuntimeError: it makes a floating-point input, and the model takes indices")
     for info in trace.modules:
+        if _has_row(info) and is_scripted(info):
+            raise PredictedFailure("RuntimeError: Can't add a new parameter after ScriptModule construction")
         if _has_row(info):
             buffers = {buffer.name for buffer in info.buffers}
             for name in _BUFFERS:

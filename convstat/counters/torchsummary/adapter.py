@@ -110,18 +110,25 @@ class Torchsummary:
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """It runs the model with a batch of two, which shows where the batch does not come first."""
-        from convstat.counters.torchsummary.rows import BATCH, depends_on_batch
+        """It runs the model with a batch of two, which shows where the batch does not come first, and with float32.
 
-        if not depends_on_batch(trace):
+        A model that takes other numbers may turn these into its own, or fail.
+        """
+        from convstat.counters.torchsummary.rows import BATCH, depends_on_batch, is_of_other_type
+
+        if not (depends_on_batch(trace) or is_of_other_type(trace)):
             return trace
+        import torch
+
         from convstat.trace.record import record
 
-        doubled = tuple(tensor.new_zeros((BATCH, *tensor.shape[1:])) for tensor in inputs)
+        other = torch.float32 if is_of_other_type(trace) else None
+        made = tuple(tensor.new_zeros((BATCH, *tensor.shape[1:]), dtype=other) for tensor in inputs)
         try:
-            return record(model, doubled)
+            return record(model, made)
         except Exception as error:
-            raise PredictedFailure(f"it runs the model with a batch of two: {first_line(error)}") from error
+            how = "float32 inputs" if other else "a batch of two"
+            raise PredictedFailure(f"it runs the model with {how}: {first_line(error)}") from error
 
 
 def _is_transposed(kernel: KernelCall) -> bool:

@@ -12,6 +12,7 @@ from math import prod
 
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction, Term
+from convstat.counters.layer_work import is_scripted
 from convstat.counters.products import fused_modules
 from convstat.trace import (
     DictInfo,
@@ -44,6 +45,8 @@ def predict(trace: Trace) -> Prediction:
     calls = [call for call in trace.module_calls() if is_hooked(trace.module_of(call))]
     hooks = _hooks(trace)
     try:
+        if any(is_hooked(info) and is_scripted(info) for info in trace.modules):
+            raise PredictedFailure("RuntimeError: register_forward_hook is not supported on ScriptModules")
         _check_inputs(trace)
         elements = 0
         for call in calls:
@@ -92,11 +95,16 @@ def _check_inputs(trace: Trace) -> None:
         for call, _ in trace.kernels():
             if call.op in ("aten.embedding", "aten.index"):
                 raise PredictedFailure("RuntimeError: it makes floating-point inputs, and the model takes indices")
-    dtypes = {p.dtype for info in trace.modules for p in info.parameters}
-    if dtypes & {"float16", "bfloat16", "float64"}:
+    if is_of_other_type(trace):
         raise PredictedFailure("RuntimeError: it makes float32 inputs, and the model's parameters are not float32")
     if len({len(value.shape) for value in inputs}) > 1:
         raise PredictedFailure("ValueError: its input size is computed from inputs of one number of dimensions")
+
+
+def is_of_other_type(trace: Trace) -> bool:
+    """Whether the model got other numbers than those of float32, which torchsummary makes."""
+    given = {value.dtype for value in trace.root.args if isinstance(value, TensorInfo)}
+    return bool(given & {"float16", "bfloat16", "float64", "complex32", "complex64", "complex128"})
 
 
 def _check_input(call: ModuleCall, trace: Trace) -> None:

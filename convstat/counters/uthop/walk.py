@@ -88,4 +88,6 @@ def predict(trace: Trace) -> Prediction:
     walk.work.unseen(trace.root, walk.why_unseen)
     macs = walk.terms.macs
     parameters.enter(trace, walk.terms)
+    for parameter, info, _ in parameters.held(trace):
+        walk.terms.add(info.path, "packed_params", params=-parameter.numel if parameters.is_packed(info) else 0)
     return Prediction(walk.terms.params, macs, walk.terms.terms(), fused=fused_modules(trace))
