@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from convstat.axes import plain
-from convstat.errors import Mark, UsageError
+from convstat.errors import Diagnostic, Mark, SourceError, UsageError
 from convstat.graph import Graph, Node
 from convstat.pixels import pixels
 from convstat.report import BlockCall, InputInfo, LayerRow, ModelInfo, Place, Report, Totals
@@ -83,6 +83,32 @@ def total(rows: Iterable[LayerRow], denominator: int, basis: str) -> Totals:
         for name, amount in row.other.items():
             other[name] = other.get(name, 0) + amount
     return Totals(params, trainable, buffers, macs, weight_bytes, denominator, basis, dict(sorted(other.items())))
+
+
+def check_sums(report: Report) -> None:
+    """Refuse a report whose layers do not sum up to its totals, or whose causes not to a difference.
+
+    One that was made here cannot be so; a saved one may have been changed by hand. Raises SourceError.
+    """
+    problems = []
+    sums = total(report.layers, report.totals.pixels, report.totals.pixel_basis)
+    for name in ("params", "trainable_params", "buffers", "macs", "weight_bytes"):
+        said, is_sum = getattr(report.totals, name), getattr(sums, name)
+        if said != is_sum:
+            problems.append(Diagnostic(f"totals.{name}: {said}, and that of the layers sums up to {is_sum}"))
+    for name in dict.fromkeys([*report.totals.other, *sums.other]):
+        said, is_sum = report.totals.other.get(name, 0), sums.other.get(name, 0)
+        if said != is_sum:
+            problems.append(Diagnostic(f"totals.other: {said} of '{name}', and the layers sum up to {is_sum}"))
+    for place, row in enumerate(report.counters):
+        for name in ("params", "macs"):
+            difference = getattr(row.difference, name)
+            explained = sum(getattr(cause, name) for cause in row.causes) + (getattr(row.unexplained, name) or 0)
+            if difference is not None and difference != explained:
+                where = f"counters[{place}].difference.{name}"
+                problems.append(Diagnostic(f"{where}: {difference}, and its causes and the rest sum up to {explained}"))
+    if problems:
+        raise SourceError(problems)
 
 
 def _row(node: Node, item_bytes: int) -> LayerRow:

@@ -199,41 +199,31 @@ def analyze(
 
 def load_report(path: str, revision: str | None = None) -> Report:
     """Read a saved report or a baseline file; of a git repository at a revision, where one is given."""
-    from pathlib import Path
-
     if revision is not None:
         from convstat import revisions
 
         return read_report(revisions.read(revision, path), f"{revision}:{path}")
+    from convstat.documents.reading import MAX_BYTES
+    from convstat.files import read_file
+
     try:
-        return read_report(Path(path).read_bytes(), path)
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}") from None
+        return read_report(read_file(path, MAX_BYTES), path)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_report(data: bytes, name: str) -> Report:
     """Read a saved report or a baseline file from its bytes; ``name`` is what messages call it."""
-    import json
+    from convstat import baseline, report
+    from convstat.documents import reading
 
-    from convstat.baseline import SCHEMA, report_of
-
+    schemas = {report.SCHEMA: reading.report_validator, baseline.SCHEMA: reading.baseline_validator}
+    document = reading.read(data, name, schemas, "a saved report")
     try:
-        if not data.strip():
-            raise SourceError(f"{name} is empty, not a saved report")
-        document = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{name} is not a JSON document: {error}") from None
-    if isinstance(document, list):
-        if len(document) != 1:
-            raise SourceError(f"{name} holds {len(document)} reports; save them one by one")
-        document = document[0]
-    if not isinstance(document, dict):
-        raise SourceError(f"{name} is not a saved report")
-    try:
-        if document.get("schema") == SCHEMA:
-            return report_of(document)
-        return Report.from_dict(document)
+        is_report = document["schema"] == report.SCHEMA
+        found = Report.from_dict(document) if is_report else baseline.report_of(document)
+        analysis.check_sums(found)
     except SourceError as error:
-        raise SourceError(
-            [replace(problem, message=f"{name}: {problem.message}") for problem in error.diagnostics]
-        ) from None
+        problems = [replace(problem, message=f"{name}: {problem.message}") for problem in error.diagnostics]
+        raise SourceError(problems) from None
+    return found

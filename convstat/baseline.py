@@ -24,7 +24,8 @@ SCHEMA = "convstat.baseline/1"
 CONVENTION = "convstat"
 FOLDER = os.path.join(".convstat", "baselines")
 
-_COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs")
+COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs")
+"""The counts of a layer and of the totals, by the names of their fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def document_of(report: Report, target: str, asked: Asked) -> dict[str, Any]:
         "pixels": totals.pixels,
         "schema": SCHEMA,
         "target": target,
-        "totals": {**{name: getattr(totals, name) for name in _COUNTS}, "other": dict(totals.other)},
+        "totals": {**{name: getattr(totals, name) for name in COUNTS}, "other": dict(totals.other)},
         "uncounted": [{"calls": u.calls, "layers": list(u.layers), "op": u.op} for u in report.uncounted],
     }
 
@@ -158,7 +159,7 @@ def _layer_to_dict(row: LayerRow) -> dict[str, Any]:
         "type": row.type,
     }
     # What is zero or empty is left away: most layers are no more than their name and shapes.
-    line |= {name: value for name in _COUNTS if (value := getattr(row, name))}
+    line |= {name: value for name in COUNTS if (value := getattr(row, name))}
     if row.other:
         line["other"] = dict(row.other)
     if row.shares:
@@ -190,28 +191,30 @@ def _plain(value: object) -> object:
 
 
 def report_of(document: Mapping[str, Any]) -> Report:
-    """Read a baseline file as a report; raises SourceError for one that is damaged."""
+    """Make a report of a baseline file that fits its schema."""
     if document.get("convention") != CONVENTION:
         raise SourceError(f"it was counted by the convention {document.get('convention')!r}, not '{CONVENTION}'")
-    try:
-        asked = document["asked"]
-        return Report(
-            model=ModelInfo(
-                name=document["name"],
-                source=document["target"],
-                kind="report",
-                inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in document["inputs"]),
-                batch=asked["batch"],
-                mode=document["mode"],
-                dtype=asked["dtype"],
-                overrides=asked["overrides"],
-            ),
-            totals=Totals(**document["totals"], pixels=document["pixels"], pixel_basis=document["pixel_basis"]),
-            layers=tuple(_layer_of(line) for line in document["layers"]),
-            uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in document["uncounted"]),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SourceError(f"this baseline file is damaged: {type(error).__name__} {error}") from None
+    asked, totals = document["asked"], document["totals"]
+    return Report(
+        model=ModelInfo(
+            name=document["name"],
+            source=document["target"],
+            kind="report",
+            inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in document["inputs"]),
+            batch=asked["batch"],
+            mode=document["mode"],
+            dtype=asked["dtype"],
+            overrides=asked["overrides"],
+        ),
+        totals=Totals(
+            **{name: totals[name] for name in COUNTS},
+            other=totals["other"],
+            pixels=document["pixels"],
+            pixel_basis=document["pixel_basis"],
+        ),
+        layers=tuple(_layer_of(line) for line in document["layers"]),
+        uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in document["uncounted"]),
+    )
 
 
 def _layer_of(line: Mapping[str, Any]) -> LayerRow:
@@ -223,5 +226,5 @@ def _layer_of(line: Mapping[str, Any]) -> LayerRow:
         arguments=line["arguments"],
         other=line.get("other", {}),
         shares=line.get("shares"),
-        **{name: line.get(name, 0) for name in _COUNTS},
+        **{name: line.get(name, 0) for name in COUNTS},
     )

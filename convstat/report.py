@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from convstat.errors import SourceError
-
 SCHEMA = "convstat.report/1"
 
 CONVSTAT = "convstat"
@@ -311,59 +309,61 @@ class Report:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read a JSON document back; ``Report.from_dict(r.to_dict()) == r``."""
-        if data.get("schema") != SCHEMA:
-            raise SourceError(f"this is not a saved report: its schema is {data.get('schema')!r}, not '{SCHEMA}'")
-        try:
-            model, totals = data["model"], data["totals"]
-            return cls(
-                model=ModelInfo(
-                    name=model["name"],
-                    source=model["source"],
-                    kind=model["kind"],
-                    inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in model["inputs"]),
-                    batch=model["batch"],
-                    device=model["device"],
-                    mode=model["mode"],
-                    dtype=model.get("dtype", "float32"),
-                    overrides=model.get("overrides", {}),
-                    notes=tuple(model.get("notes", ())),
-                    convention=model.get("convention", CONVSTAT),
-                    counts=model.get("counts", ""),
-                ),
-                totals=Totals(
-                    **_counts_from(totals),
-                    pixels=totals["pixels"],
-                    pixel_basis=totals["pixel_basis"],
-                ),
-                layers=tuple(
-                    LayerRow(
-                        name=row["name"],
-                        type=row["type"],
-                        input_shapes=tuple(map(tuple, row["input_shapes"])),
-                        output_shapes=tuple(map(tuple, row["output_shapes"])),
-                        **_counts_from(row),
-                        arguments=row.get("arguments", {}),
-                        source=Place(**row["source"]) if row["source"] else None,
-                        shares=row.get("shares"),
-                        note=row.get("note"),
-                    )
-                    for row in data["layers"]
-                ),
-                counters=tuple(_counter_from_dict(counter) for counter in data["counters"]),
-                uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in data["uncounted"]),
-                groups=data.get("groups", {}),
-                calls={
-                    path: BlockCall(call["arguments"], Place(**call["source"]) if call["source"] else None)
-                    for path, call in data.get("calls", {}).items()
-                },
-            )
-        except (KeyError, TypeError) as error:
-            raise SourceError(f"this saved report is damaged: {type(error).__name__} {error}") from None
+        """Read back a JSON document that fits its schema; ``Report.from_dict(r.to_dict()) == r``.
+
+        What a file holds is checked by :func:`convstat.api.read_report` first.
+        """
+        model, totals = data["model"], data["totals"]
+        return cls(
+            model=ModelInfo(
+                name=model["name"],
+                source=model["source"],
+                kind=model["kind"],
+                inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in model["inputs"]),
+                batch=model["batch"],
+                device=model["device"],
+                mode=model["mode"],
+                dtype=model.get("dtype", "float32"),
+                overrides=model.get("overrides", {}),
+                notes=tuple(model.get("notes", ())),
+                convention=model.get("convention", CONVSTAT),
+                counts=model.get("counts", ""),
+            ),
+            totals=Totals(
+                **_counts_from(totals),
+                pixels=totals["pixels"],
+                pixel_basis=totals["pixel_basis"],
+            ),
+            layers=tuple(
+                LayerRow(
+                    name=row["name"],
+                    type=row["type"],
+                    input_shapes=tuple(map(tuple, row["input_shapes"])),
+                    output_shapes=tuple(map(tuple, row["output_shapes"])),
+                    **_counts_from(row),
+                    arguments=row.get("arguments", {}),
+                    source=_place_from(row["source"]),
+                    shares=row.get("shares"),
+                    note=row.get("note"),
+                )
+                for row in data["layers"]
+            ),
+            counters=tuple(_counter_from_dict(counter) for counter in data["counters"]),
+            uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in data["uncounted"]),
+            groups=data.get("groups", {}),
+            calls={
+                path: BlockCall(call["arguments"], _place_from(call["source"]))
+                for path, call in data.get("calls", {}).items()
+            },
+        )
 
 
 def _place_to_dict(place: Place | None) -> dict[str, Any] | None:
     return {"file": place.file, "line": place.line} if place else None
+
+
+def _place_from(data: Mapping[str, Any] | None) -> Place | None:
+    return Place(data["file"], data["line"]) if data else None
 
 
 def _counts_from(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -408,17 +408,24 @@ def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
     }
 
 
+def _figures_from(data: Mapping[str, Any]) -> Figures:
+    return Figures(data["params"], data["macs"], data.get("memory_mib"))
+
+
 def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
     return CounterRow(
         name=data["name"],
         variant=data["variant"],
         version=data["version"],
         status=data["status"],
-        reported=Figures(**data["reported"]),
-        predicted=Figures(**data["predicted"]) if data["predicted"] else None,
-        difference=Figures(**data["difference"]),
-        causes=tuple(Cause(**{**cause, "layers": tuple(cause["layers"])}) for cause in data["causes"]),
-        unexplained=Figures(**data["unexplained"]),
+        reported=_figures_from(data["reported"]),
+        predicted=_figures_from(data["predicted"]) if data["predicted"] else None,
+        difference=_figures_from(data["difference"]),
+        causes=tuple(
+            Cause(c["code"], c["verdict"], c["text"], c["params"], c["macs"], c["calls"], tuple(c["layers"]))
+            for c in data["causes"]
+        ),
+        unexplained=_figures_from(data["unexplained"]),
         error=data["error"],
         device=data.get("device"),
         native=data.get("native"),

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "docs", "examples"),
+    ("errors", "units", "docs", "examples", "files"),
     ("patches",),
     ("formulas", "axes", "limits", "limit_tables"),
     ("graph",),
     ("layers", "report"),
     ("spec", "inputs", "pixels", "sources.recipe"),
-    ("analysis", "comparison", "diff", "judge", "matching", "verdict", "baseline", "checked"),
+    ("analysis", "comparison", "diff", "judge", "matching", "verdict", "baseline", "checked", "documents"),
     ("trace", "build"),
     ("kernels", "tally", "sources", "revisions"),
     ("counters", "reconcile", "config", "config_schema", "settings"),

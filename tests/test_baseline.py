@@ -201,8 +201,8 @@ def test_nothing_is_written_where_one_model_cannot_be_counted(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda d: d.pop("totals"), "damaged: KeyError 'totals'"),
-        (lambda d: d.update(layers=[3]), "damaged: TypeError"),
+        (lambda d: d.pop("totals"), ": 'totals' is missing"),
+        (lambda d: d.update(layers=[3]), ": layers[0]: 3 where an object belongs"),
         (lambda d: d.update(convention="other"), "by the convention 'other'"),
         (lambda d: d.update(target="else.yaml"), "is the baseline of else.yaml, not of net.yaml"),
     ],

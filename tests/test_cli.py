@@ -12,8 +12,8 @@ import pytest
 from hand_made import COUNTERS, OWN, report
 
 from convstat.cli.run import run
+from convstat.documents.report_schema import report_schema
 from convstat.render.json import to_json
-from convstat.render.report_schema import report_schema
 from convstat.report import Uncounted
 
 SPEC = """\

@@ -12,8 +12,8 @@ from convstat import api
 from convstat.cli.run import run
 from convstat.convention import NO_LAYER, express
 from convstat.counters import COUNTERS
+from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
-from convstat.render.report_schema import report_schema
 from convstat.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent

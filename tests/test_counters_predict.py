@@ -21,8 +21,8 @@ from convstat.analysis import Subject
 from convstat.counters import COUNTERS, Counter, Prediction, Reported, Term
 from convstat.counters.base import PredictedFailure
 from convstat.counters.measure import Asking, foresee, measure_on
+from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
-from convstat.render.report_schema import report_schema
 from convstat.report import CounterRow, Report
 from convstat.trace import Trace
 

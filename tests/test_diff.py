@@ -19,10 +19,10 @@ from convstat import analysis, diff, differences, matching, spec
 from convstat.baseline import Asked
 from convstat.diff import COUNTS, Change, Diff, LayerChange
 from convstat.differences import Request
+from convstat.documents.report_schema import report_schema
 from convstat.errors import ConvstatError, UsageError
 from convstat.render.base import Options
 from convstat.render.formats import RENDERERS
-from convstat.render.report_schema import report_schema
 from convstat.report import InputInfo, LayerRow, ModelInfo, Report
 
 HEAD = "convstat: 1\ninput: [3, 8, 8]\nlayers:\n"

@@ -14,11 +14,11 @@ from jsonschema import Draft202012Validator
 from convstat import api
 from convstat.cli.run import run
 from convstat.counters import COUNTERS
+from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
 from convstat.explain import Explanation, choose, explain
 from convstat.render.base import Options
 from convstat.render.formats import RENDERERS
-from convstat.render.report_schema import report_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 RESNET = str(ROOT / "configs" / "resnet50.yaml")

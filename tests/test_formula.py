@@ -22,13 +22,13 @@ from layer_cases import CASES
 
 from convstat import api
 from convstat.cli.run import run
+from convstat.documents.report_schema import report_schema
 from convstat.formula import Term, network, term
 from convstat.formulas.notation import MEANINGS, SYMBOLS, latex, names
 from convstat.kind_formula import Form, kind_formula
 from convstat.layers import KINDS, NAMES, Layer
 from convstat.render.base import Options
 from convstat.render.formats import RENDERERS
-from convstat.render.report_schema import report_schema
 from convstat.render.views.formula import formula_lines
 from convstat.spec import shipped
 from convstat.steps import of_node, params_of_node

@@ -12,8 +12,8 @@ from gitrepo import NET, PARAMS, Repo
 
 from convstat import budget, config, settings
 from convstat.cli.run import run
+from convstat.documents.report_schema import report_schema
 from convstat.errors import ConfigError, ExitCode
-from convstat.render.report_schema import report_schema
 from convstat.report import Report, Uncounted
 
 BIGGER = NET.replace("kernel: 3", "kernel: 5")

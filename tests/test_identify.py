@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 
 from convstat import api
 from convstat.cli.run import run
+from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
 from convstat.identify import Identification, identify, read, reading_of
-from convstat.render.report_schema import report_schema
 
 RESNET = str(Path(__file__).resolve().parent.parent / "configs" / "resnet50.yaml")
 

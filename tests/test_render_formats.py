@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convstat.diff import compare
+from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
 from convstat.render import latex
 from convstat.render.base import Options, Renderer, Renderers
@@ -26,7 +27,6 @@ from convstat.render.csv import cell
 from convstat.render.formats import RENDERERS
 from convstat.render.json import to_json
 from convstat.render.markdown import escape
-from convstat.render.report_schema import report_schema
 from convstat.report import Report
 
 EVERY = {"full": FULL, "own": OWN, "huge": HUGE, "nasty": NASTY, "sweep": SWEEP, "check": CHECK, "diff": DIFF}

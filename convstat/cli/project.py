@@ -117,7 +117,7 @@ def schema(
     from convstat.render.json import to_json
 
     if what == "report":
-        from convstat.render.report_schema import report_schema
+        from convstat.documents.report_schema import report_schema
 
         document = report_schema()
     elif what == "spec":

@@ -86,7 +86,9 @@ class Renderer(ABC):
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
         """Write results as the bytes of a file; a picture is no text and has only these."""
-        return self.render(results, options).encode("utf-8", "backslashreplace")
+        from convstat.render.text import harmless
+
+        return harmless(self.render(results, options)).encode("utf-8", "backslashreplace")
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Write results to a terminal or to standard output."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from convstat.errors import OutputError
 from convstat.render.base import DEFAULT_WIDTH
 from convstat.render.page import Tone
+from convstat.render.text import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -125,7 +126,8 @@ class Terminal:
         return self._console
 
     def write(self, text: str) -> None:
-        """Write text as it is."""
+        """Write text as it is, but for what would act on a terminal."""
+        text = harmless(text)
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
         if not text.isascii():
             text = text.encode("ascii" if self.ascii else encoding, "backslashreplace").decode(encoding)
@@ -150,7 +152,7 @@ class Terminal:
             for text, tone in line:
                 if self.ascii and not text.isascii():
                     text = text.encode("ascii", "backslashreplace").decode("ascii")
-                block.append(text, STYLES[tone] or None)
+                block.append(harmless(text), STYLES[tone] or None)
             block.append("\n")
         self._guard(lambda: self.console.print(block, soft_wrap=True, end=""))
 

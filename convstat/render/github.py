@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from convstat.render.base import Options, Renderer
 from convstat.render.findings import LEVELS, Finding, findings, repository_path
+from convstat.render.text import printable
 
 if TYPE_CHECKING:
     from convstat.render.base import Result
@@ -80,4 +81,4 @@ def _message(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _message(text).replace(":", "%3A").replace(",", "%2C")
+    return _message(printable(text)).replace(":", "%3A").replace(",", "%2C")

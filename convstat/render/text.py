@@ -7,6 +7,7 @@ A name comes from a file or from somebody's code, so nothing in it may act on a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -24,6 +25,20 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+_ACTS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def harmless(text: str) -> str:
+    r"""Write what could act on a terminal as escapes, in a text of several lines: the last look at what goes out.
+
+    >>> harmless("a\tb\n\x1b[2J")
+    'a\tb\n\\x1b[2J'
+    """
+    return _ACTS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def cells(text: str) -> int:
@@ -66,8 +81,6 @@ def shorten(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:
 
 def _whole_numbers(text: str, head: str, tail: str) -> tuple[str, str]:
     """Take from the ends of a shortened text what is only a part of a number."""
-    import re
-
     start, end = len(head), len(text) - len(tail)
     for match in re.finditer(r"\d+(?:[.,]\d+)*", text):
         if match.start() < start < match.end():

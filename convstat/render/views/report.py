@@ -139,7 +139,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
             who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
             yield "memory", f"{figures} MiB, {who}"
         if counter.native:
-            figures = ", ".join(f"{amount:,} {NATIVE.get(name, name)}" for name, amount in counter.native.items())
+            figures = ", ".join(
+                f"{amount:,} {printable(NATIVE.get(name, name))}" for name, amount in counter.native.items()
+            )
             who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
             yield "native", f"{figures}, {who}"
 

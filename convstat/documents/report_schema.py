@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convstat.render.diff_schema import diff_schema
-from convstat.render.single_schema import (
+from convstat.documents.diff_schema import diff_schema
+from convstat.documents.single_schema import (
     explanation_schema,
     formula_schema,
     identification_schema,
@@ -115,6 +115,7 @@ def _report() -> Schema:
         "mode": _TEXT,
         "dtype": _TEXT,
         "overrides": {"type": "object"},
+        "notes": _TEXTS,
         "convention": {"type": "string", "description": "the counter in whose convention the figures are, by --as"},
         "counts": _TEXT,
     }
@@ -167,7 +168,7 @@ def _report() -> Schema:
     return _object(
         {
             "schema": {"const": "convstat.report/1"},
-            "model": _object(model, optional=("convention", "counts")),
+            "model": _object(model, optional=("notes", "convention", "counts")),
             "totals": _ref("totals"),
             "layers": _list(_object(layer)),
             "counters": _list(_object(counter, optional=("foreseen", "native", "note"))),

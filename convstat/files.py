@@ -1,0 +1,44 @@
+"""Files that others wrote, read up to a limit and never waited for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+PATIENCE = 0.5
+"""The seconds in which somebody has to open the other end of a named pipe."""
+
+
+def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read a file, and one byte more than the limit of one that is larger; raises OSError.
+
+    A named pipe that nobody writes to is an error, where opening it would wait for ever.
+    """
+    # Without O_NONBLOCK, opening a pipe waits for its writer; for a file it means nothing.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as stream:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        first = _first_of_pipe(descriptor, path) if stat.S_ISFIFO(mode) else b""
+        if not stat.S_ISREG(mode):
+            os.set_blocking(descriptor, True)
+        return first + stream.read(limit + 1 - len(first))
+
+
+def _first_of_pipe(descriptor: int, path: str | os.PathLike[str]) -> bytes:
+    """Wait until somebody writes to a pipe, and read a byte if that is how it is found out."""
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if poll.poll(PATIENCE * 1000):
+        return b""
+    try:
+        first = os.read(descriptor, 1)
+    except BlockingIOError:
+        return b""  # a writer that takes its time; without one, this were the end
+    if not first:
+        raise OSError(errno.EPIPE, "it is a pipe, and nobody writes to it", path)
+    return first

@@ -1,0 +1,337 @@
+"""Saved documents are not trusted: mutated in every way, each is read right or refused with a path into it."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hand_made import CHECK, DIFF, FULL, HUGE, LAYERS, NASTY, OWN, SWEEP, report
+
+from convstat import api, diff
+from convstat.baseline import Asked, document_of
+from convstat.cli.run import run
+from convstat.documents import reading
+from convstat.documents.baseline_schema import baseline_schema
+from convstat.documents.report_schema import report_schema
+from convstat.documents.validate import LARGEST, validator
+from convstat.errors import ConvstatError, SourceError
+from convstat.render.base import Options
+from convstat.render.console import Terminal
+from convstat.render.csv import FORMULA_STARTS, NO_FORMULA
+from convstat.render.formats import RENDERERS
+
+REAL = api.analyze("Conv2d(4, 8, kernel_size=3, groups=2)", inputs=["4x8x8"], counters="all", predict=True)
+SAVED = [subject.to_dict() for subject in (FULL, OWN, HUGE, NASTY, REAL)]
+BASELINES = [document_of(subject, "net.yaml", Asked()) for subject in (OWN, NASTY)]
+FORMATS = [name for name in RENDERERS.able("report") if name != "jsonl"] + ["jsonl"]
+
+VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 10**15, 10**30, LARGEST - 1, LARGEST, 10**400, 1.0, 0.5, -0.0, 1e300, "", "x", "1",
+    "=1+1", "@SUM(A1)", "\x1b[31mred\x07", "a\nb", "\u202eabc", "\x9b31m", "\ud800", "<script>", "[x](y)|z", "\t=2",
+    "é" * 50, "meta", "cuda", "module", "report", "ok", "failed", "predicted", "(root)", "a" * 5_000, "..", ".", "a..b",
+    "(backward)", [], [[]], [1], ["x"], {}, {"a": 1}, {"x": {"y": []}}, [None], {"\x1b": 1}, {"=x": 2}, float("inf"),
+]  # fmt: skip
+"""What a value may be replaced with."""
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a document."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield (*path, key)
+        yield from places(item, (*path, key))
+
+
+def mutate(document: Any, chance: random.Random) -> Any:
+    """Change a document in one to three places: another value, a field less, one more, or one of another place."""
+    document = copy.deepcopy(document)
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        known = list(places(document))
+        if not known:
+            break
+        path = chance.choice(known)
+        parent = document
+        for key in path[:-1]:
+            parent = parent[key]
+        how = chance.randrange(10)
+        if how < 5:
+            parent[path[-1]] = copy.deepcopy(chance.choice(VALUES))
+        elif how == 5:
+            del parent[path[-1]]
+        elif how == 6:
+            other = document
+            for key in chance.choice(known):
+                other = other[key]
+            parent[path[-1]] = copy.deepcopy(other)
+        elif how == 7 and isinstance(parent, list):
+            parent.insert(path[-1], copy.deepcopy(parent[path[-1]]))
+        elif how == 8 and isinstance(parent, dict):
+            parent[chance.choice(("x", "", "\x1b[2J", "=1", "macs", "shape", "bias add"))] = parent[path[-1]]
+        elif isinstance(parent[path[-1]], int):
+            parent[path[-1]] += chance.choice((-1, 1, 2**40))
+        elif isinstance(parent[path[-1]], str):
+            parent[path[-1]] = chance.choice(("\x1b[1m", "=", "\r", "\u2028", ".", "")) + parent[path[-1]]
+    return document
+
+
+def spoil(data: bytes, chance: random.Random) -> bytes:
+    """Damage the bytes of a file."""
+    position = chance.randrange(len(data))
+    return (
+        data[:position],
+        data[:position] + bytes([chance.randrange(256)]) + data[position + 1 :],
+        data[:position] + data[position + 1 :],
+        b"\xef\xbb\xbf" + data,
+        data[:position] + chance.choice((b"NaN", b"[" * 2_000, b"1" * 5_000, b"\x00", b"1e999")) + data[position:],
+    )[chance.randrange(5)]
+
+
+def read_or_refused(data: bytes) -> Any:
+    """Read a document; None where it is refused, which is said with its name."""
+    try:
+        return api.read_report(data, "r.json")
+    except SourceError as error:
+        for problem in error.diagnostics:
+            assert re.match(r"r\.json(: | is| holds)", problem.message), problem.message
+        return None
+
+
+def is_safe(text: str, format: str) -> None:
+    """Nothing in a text acts on a terminal, nor in CSV on a spreadsheet."""
+    assert not [c for c in text if not c.isprintable() and c != "\n"], format
+    if format == "csv":
+        for row in csv.reader(io.StringIO(text)):
+            for value in row:
+                is_number = re.fullmatch(r"-?[\d.]+(e[+-]?\d+)?", value)
+                assert is_number or not value.startswith(FORMULA_STARTS) or re.fullmatch(NO_FORMULA, value), value
+
+
+def use(found: Any, original: Any) -> None:
+    """Do with a report what convstat does with one."""
+    for format in FORMATS:
+        renderer = RENDERERS.named(format)
+        is_safe(renderer.render([found], Options()), format)
+    for options in (Options(width=40, ascii=True, depth=1), Options(flat=True, sort="macs", top=2)):
+        is_safe(RENDERERS.named("table").render([found], options), "table")
+    for pair in ((found, original), (original, found)):
+        made = diff.compare(*pair, labels=("a", "b"))
+        for format in RENDERERS.able("diff"):
+            is_safe(RENDERERS.named(format).render([made], Options()), format)
+
+
+def attack(seeds: range) -> int:
+    """Read and use mutated documents; give the number of those that were taken."""
+    taken = 0
+    for seed in seeds:
+        chance = random.Random(seed)
+        document = chance.choice(SAVED * 3 + BASELINES)
+        mutated = mutate(document, chance)
+        data = json.dumps(mutated).encode()
+        if chance.random() < 0.15:
+            data = spoil(data, chance)
+        try:
+            found = read_or_refused(data)
+            if found is not None:
+                taken += 1
+                use(found, FULL)
+        except ConvstatError:
+            raise
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
+    return taken
+
+
+def test_mutated_documents_are_refused_or_shown() -> None:
+    """A sample of what the long run takes; both happen, so neither is tested on nothing."""
+    assert 20 < attack(range(200)) < 180
+
+
+def test_what_goes_out_is_looked_at_once_more(tmp_path: Path) -> None:
+    """A renderer that forgets a name is not enough: neither a terminal nor a file gets what acts on a terminal."""
+
+    class Forgetful(RENDERERS["table"]):  # type: ignore[misc]
+        def render(self, results: Any, options: Any) -> str:
+            return "a\x1b[2J\x9b1m\u202e\n"
+
+    safe = "a\\x1b[2J\\x9b1m\\u202e\n"
+    assert safe == Forgetful().encode([OWN], Options()).decode()
+    stream = io.StringIO()
+    terminal = Terminal(stream, "test", environment={})
+    terminal.write("a\x1b[2J\x9b1m\u202e\n")
+    terminal.write_lines([[("\x1b[2J", "bad")]])
+    assert safe + "\\x1b[2J\n" == stream.getvalue()
+
+
+@pytest.mark.verify
+def test_very_many_mutated_documents_are_refused_or_shown() -> None:
+    """Twenty thousand of them."""
+    assert attack(range(1_000, 21_000))
+
+
+STRICT = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int),
+)
+"""The standard's validator, in which 1.0 is no integer."""
+STRICTER = ("an integer of more than 100 digits", "a number that is not finite")
+"""What the standard has no word for."""
+
+
+def compare_validators(seeds: range) -> tuple[int, int]:
+    """Hold mutated documents against both validators; give how many they took and refused."""
+    whole = report_schema()
+    definitions = whole["$defs"]
+    ours = {name: validator(definitions[name], definitions) for name in ("report", "comparison", "check", "diff")}
+    theirs = {name: STRICT({"$ref": f"#/$defs/{name}", "$defs": definitions}) for name in ours}
+    ours["baseline"], theirs["baseline"] = validator(baseline_schema()), STRICT(baseline_schema())
+    verdicts = [0, 0]
+    for seed in seeds:
+        chance = random.Random(seed)
+        name, document = chance.choice(NAMED)
+        mutated = mutate(document, chance)
+        problems = [p for p in ours[name].check(mutated) if p.message not in STRICTER]
+        assert (not problems) == theirs[name].is_valid(mutated), (seed, problems)
+        verdicts[not problems] += 1
+        paths = {"".join(map(str, error.absolute_path)) for error in theirs[name].iter_errors(mutated)}
+        if len(paths) == 1 and not any("anyOf" in e.schema_path for e in theirs[name].iter_errors(mutated)):
+            assert paths == {re.sub(r'[].\["]', "", problem.path) for problem in problems}, seed
+    return verdicts[1], verdicts[0]
+
+
+NAMED = [
+    *(("report", document) for document in SAVED),
+    *(("baseline", document) for document in BASELINES),
+    ("comparison", json.loads(RENDERERS.named("json").render([SWEEP], Options()))),
+    ("check", json.loads(RENDERERS.named("json").render([CHECK], Options()))),
+    ("diff", json.loads(RENDERERS.named("json").render([DIFF], Options()))),
+]
+
+
+def test_our_validator_says_what_the_standards_says() -> None:
+    """On mutated documents of every kind: the same verdict, and where one thing is wrong the same place."""
+    taken, refused = compare_validators(range(300))
+    assert taken > 50
+    assert refused > 50
+
+
+@pytest.mark.verify
+def test_our_validator_says_what_the_standards_says_of_very_many() -> None:
+    """The long run."""
+    assert all(compare_validators(range(1_000, 11_000)))
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "message"),
+    [
+        ({"type": "integer"}, 1.0, "1.0 where an integer belongs"),
+        ({"type": "integer"}, True, "true where an integer belongs"),
+        ({"type": "integer", "minimum": 0}, -1, "-1 is less than 0"),
+        ({"type": "integer"}, LARGEST, "an integer of more than 100 digits"),
+        ({"type": "number"}, float("inf"), "a number that is not finite"),
+        ({"type": ["string", "null"]}, [], "a list where a text or null belongs"),
+        ({"enum": [0, 1]}, True, "true is none of 0, 1"),
+        ({"const": "a"}, "b", "'b' is not 'a'"),
+        ({"type": "string", "pattern": r"^\d+$"}, "x", r"'x' does not have the form ^\d+$"),
+        ({"type": "array", "minItems": 2}, [1], "1 items where at least 2 belong"),
+        ({"type": "object", "required": ["a"]}, {}, "'a' is missing"),
+        ({"type": "object", "additionalProperties": False}, {"a": 1}, "a: there is no such field"),
+        ({"type": "object"}, {"a b": {"c": [2e999]}}, '["a b"].c[0]: a number that is not finite'),
+        ({"anyOf": [{"type": "null"}, {"type": "array", "items": {"const": "a"}}]}, [1], "[0]: 1 is not 'a'"),
+        ({"anyOf": [{"type": "object"}, {"type": "null"}]}, 3, "3 where an object or null belongs"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said_in_words(schema: dict[str, Any], value: Any, message: str) -> None:
+    """What there is, and what belongs there."""
+    assert [message] == [str(problem) for problem in validator(schema).check(value)]
+
+
+def test_a_schema_with_more_than_the_validator_knows_is_refused() -> None:
+    """A keyword that is passed over would be a check that is not made."""
+    with pytest.raises(AssertionError, match="maxItems"):
+        validator({"type": "array", "maxItems": 3})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["layers"][3].update(params="5"), "layers[3].params: '5' where an integer of at least 0 belongs"),
+        (lambda d: d["layers"][1].pop("macs"), "layers[1]: 'macs' is missing"),
+        (lambda d: d["model"].update(notes="x"), "model.notes: 'x' where a list belongs"),
+        (lambda d: d["totals"].update(macs=1), "totals.macs: 1, and that of the layers sums up to"),
+        (lambda d: d["totals"]["other"].update(norm=1), "totals.other: 1 of 'norm', and the layers sum up to 200704"),
+        (lambda d: d["counters"][0]["causes"].pop(), "counters[0].difference.macs: "),
+    ],
+)
+def test_a_path_says_what_is_wrong(change: Callable[[Any], Any], message: str) -> None:
+    """The name of the file, then the place in it."""
+    document = json.loads(json.dumps(FULL.to_dict()))
+    change(document)
+    with pytest.raises(SourceError) as caught:
+        api.read_report(json.dumps(document).encode(), "report.json")
+    assert f"error: report.json: {message}" in str(caught.value)
+
+
+def test_the_command_says_it_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever a report can be named; control characters of the file stay out of the message."""
+    path = tmp_path / "report.json"
+    document = OWN.to_dict()
+    document["layers"][0]["params"] = "\x1b[31m"
+    document["layers"][0]["other"] = {"\x1b]0;x\x07": -1}
+    path.write_text(json.dumps(document))
+    for command in (["render"], ["check", "--max", "macs=1"], ["diff", str(path)], ["analyze"], ["compare"]):
+        assert 2 == run([command[0], str(path), *command[1:]]), command
+        out, error = capsys.readouterr()
+        assert ("", True) == (out, "layers[0].params: '\\x1b[31m' where an integer" in error), (command, error)
+        assert "\x1b" not in error
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"\xef\xbb\xbf ", "is not a JSON document"),
+        (b"\xff{}", "is not a JSON document"),
+        (b"[" * 100_000, "nests too deep"),
+        (b'{"a": ' * 500 + b"1" + b"}" * 500, "it names no schema"),
+        (b'{"schema": "convstat.report/1", "totals": {"macs": ' + b"9" * 5_000 + b"}}", "is not a JSON document"),
+        (b'{"a": NaN}', "NaN is not a value of JSON"),
+        (b"[1]", "is not a saved report"),
+        (b"[]", "holds 0 reports"),
+        (b'{"schema": [1]}', "its schema is a list"),
+        (b'{"schema": "convstat.comparison/1"}', "its schema is 'convstat.comparison/1'"),
+    ],
+)
+def test_what_is_no_report_is_refused(data: bytes, message: str) -> None:
+    """Each in one sentence."""
+    with pytest.raises(SourceError, match=r"^error: r\.json") as caught:
+        api.read_report(data, "r.json")
+    assert message in str(caught.value)
+
+
+def test_there_is_a_limit_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is seen before it is read whole, and the number of its values before they are made."""
+    monkeypatch.setattr(reading, "MAX_BYTES", 1_000)
+    path = tmp_path / "r.json"
+    with path.open("wb") as stream:
+        stream.truncate(10**12)
+    with pytest.raises(SourceError, match="larger than 1,000 bytes"):
+        api.load_report(str(path))
+    monkeypatch.setattr(reading, "MAX_VALUES", 10)
+    with pytest.raises(SourceError, match="more than 10 values"):
+        api.read_report(b"[" + b"0," * 10 + b"0]", "r.json")
+
+
+def test_the_largest_report_of_a_spec_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits are far beyond what there can be: each layer of 100,000 may have 1,280 bytes and 100 values."""
+    size = len(json.dumps(report(LAYERS).to_dict()["layers"]).encode())
+    assert size / len(LAYERS) * 100_000 < reading.MAX_BYTES
+    assert 40 * 100_000 < reading.MAX_VALUES
