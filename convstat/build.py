@@ -9,7 +9,7 @@ so that module paths and layer names are the same words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
@@ -19,8 +19,8 @@ from torch import nn
 
 from convstat.errors import DeviceError
 from convstat.graph import Graph, Node, Shape
-from convstat.patches.preserve import random_preserved
-from convstat.patches.room import alone, patch
+from convstat.patches.preserve import seeded
+from convstat.patches.room import alone
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """The dtypes that a model can be built in."""
@@ -114,7 +114,7 @@ def build(graph: Graph, *, device: str = "cpu", dtype: str = "float32", seed: in
     """
     check_device(device, dtype)
     twins: dict[str, nn.Module] = {}
-    with _seeded(seed, device), torch.device(device):
+    with seeded(seed, device), torch.device(device):
         for node in graph.nodes:
             if node.is_shared:
                 continue
@@ -131,7 +131,7 @@ def example_inputs(
     graph: Graph, *, device: str = "cpu", dtype: str = "float32", seed: int = 0
 ) -> tuple[torch.Tensor, ...]:
     """Make inputs of the graph's shapes: random numbers; zeros, the one index that is always in range, for integers."""
-    with _seeded(seed, device), torch.device(device):
+    with seeded(seed, device), torch.device(device):
         return tuple(
             torch.rand(item.shape).to(DTYPES[dtype])
             if item.dtype in DTYPES
@@ -158,18 +158,6 @@ def check_device(device: str, dtype: str) -> None:
             raise DeviceError(
                 f"{device} cannot run {dtype} here: {reason}", help="use --dtype float32, or --device meta"
             ) from None
-
-
-@patch
-def _seeded(seed: int, device: str) -> Iterator[None]:
-    """Make random numbers follow from ``seed``, and put torch's random state back afterwards."""
-    if device == "cuda":
-        torch.cuda.init()  # type: ignore[no-untyped-call]
-    with random_preserved():
-        torch.default_generator.manual_seed(seed)
-        if device == "cuda":
-            torch.cuda.manual_seed_all(seed)
-        yield
 
 
 @dataclass(frozen=True, slots=True)

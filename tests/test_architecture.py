@@ -161,6 +161,69 @@ def early(module: str, source: str) -> list[str]:
     ]
 
 
+ROOM = "convstat.patches"
+"""The one part of convstat that replaces what is not convstat's own."""
+
+CHANGES = re.compile(
+    r"(^|\.)(setattr|delattr|catch_warnings|simplefilter|filterwarnings|resetwarnings|redirect_stdout|redirect_stderr"
+    r"|setLevel|basicConfig|setrecursionlimit|setrlimit|setitimer|chdir|putenv|unsetenv|umask|settrace|setprofile"
+    r"|manual_seed|manual_seed_all|fork_rng|set_rng_state|set_default_dtype|set_default_device|set_num_threads"
+    r"|set_stance|use_deterministic_algorithms|set_printoptions|_push_mode|_pop_mode|register_module_\w+|monkeypatch)$"
+    r"|^(signal\.signal|signal\.alarm|logging\.disable|random\.seed|locale\.setlocale"
+    r"|gc\.(disable|enable|freeze|unfreeze|set_threshold)|mock\..*|(mock\.)?patch\.object"
+    r"|(sys\.(modules|path|meta_path|path_hooks)|os\.environ|vars\(.*\)|.*\.__dict__)\.(\w+))$"
+)
+"""Calls that change something in the process for everybody in it."""
+
+READS = re.compile(r"\.(get|items|keys|values|copy|index)$")
+
+TABLES = re.compile(r"^(sys\.(modules|path|meta_path)|os\.environ|vars\(.*\)|.*\.__dict__|globals\(\))$")
+
+ALLOWED = {
+    ("convstat.trace.record", "vars(module)"),
+    ("convstat.counters.jit.record", "vars(tensor)"),
+    ("convstat.layers.base", "layer.__dict__"),
+}
+"""Entries on a model and its tensors, which whoever runs a model has put back, and on layers, which are convstat's."""
+
+
+def replacements(module: str, source: str) -> list[str]:
+    """Where a module outside of the room replaces something that is not its own."""
+    tree = ast.parse(source)
+    foreign = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        targets: list[ast.expr] = []
+        if isinstance(node, (ast.Assign, ast.Delete)):
+            targets = list(node.targets)
+        elif isinstance(node, (ast.AugAssign, ast.AnnAssign, ast.For)):
+            targets = [node.target]
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            on_own = bool(node.args) and isinstance(node.args[0], ast.Name) and node.args[0].id in {*own, "self", "cls"}
+            allowed = (called.endswith("attr") and on_own) or (module, called.rpartition(".")[0]) in ALLOWED
+            if CHANGES.search(called) and not READS.search(called) and not allowed:
+                found.append((node.lineno, called))
+        for target in [part for item in targets for part in ast.walk(item)]:
+            if isinstance(target, ast.Subscript) and not isinstance(target.ctx, ast.Load):
+                table = ast.unparse(target.value)
+                if TABLES.search(table) and (module, table) not in ALLOWED:
+                    found.append((target.lineno, table))
+            elif isinstance(target, ast.Attribute) and not isinstance(target.ctx, ast.Load):
+                root: ast.expr = target
+                while isinstance(root, (ast.Attribute, ast.Call)):
+                    root = root.value if isinstance(root, ast.Attribute) else root.func
+                if isinstance(root, ast.Name) and root.id in foreign:
+                    found.append((target.lineno, ast.unparse(target)))
+    return [f"{module}:{line} changes {what}" for line, what in sorted(found)]
+
+
 def modules() -> list[tuple[str, Path]]:
     """Every module of convstat, by its dotted name."""
     found = []
@@ -200,6 +263,65 @@ def test_an_import_that_goes_up_is_found() -> None:
     assert 0 == len(upward("convstat.layers.conv", "from convstat.formulas import conv"))
     assert 1 == len(early("convstat.layers.conv", "try:\n    import torch.nn as nn\nexcept ImportError:\n    pass"))
     assert 0 == len(early("convstat.layers.conv", "def build():\n    from torch import nn"))
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])
+def test_what_replaces_something_is_in_one_room(module: str, path: Path) -> None:
+    """Nothing outside of it writes on a module, a class or a table of the process that is not its own."""
+    if not module.startswith(ROOM):
+        assert [] == replacements(module, path.read_text(encoding="utf-8"))
+
+
+REPLACES = (
+    "import torch\ntorch.matmul = None",
+    "import torch.nn.functional as F\nF.relu = F.gelu",
+    "from torch import nn\nnn.Module.__call__ = None",
+    "from torch import nn\ndel nn.Module.__call__",
+    "import torch\nsetattr(torch, 'matmul', None)",
+    "def f(owner):\n    delattr(owner, 'x')",
+    "import torch\nvars(torch)['matmul'] = None",
+    "import torch\nvars(torch).update(matmul=None)",
+    "import torch\ntorch.__dict__['matmul'] = None",
+    "import sys\nsys.stdout = None",
+    "import sys\nsys.stdout, x = None, 1",
+    "import sys\nsys.modules['sympy'] = None",
+    "import sys\ndel sys.modules['sympy']",
+    "import sys\nsys.modules.pop('sympy')",
+    "import sys\nsys.path.insert(0, '.')",
+    "import sys\nsys.setrecursionlimit(9)",
+    "import os\nos.environ['X'] = '1'",
+    "import os\nos.environ.update(X='1')",
+    "import os\nos.chdir('/')",
+    "import gc\ngc.disable()",
+    "import signal\nsignal.signal(1, None)",
+    "import resource\nresource.setrlimit(1, (1, 1))",
+    "import warnings\nwarnings.simplefilter('ignore')",
+    "import warnings\nwith warnings.catch_warnings(): pass",
+    "from contextlib import redirect_stdout\nwith redirect_stdout(None): pass",
+    "import logging\nlogging.getLogger('x').setLevel(1)",
+    "import logging\nlogging.getLogger('x').disabled = True",
+    "import torch\ntorch.manual_seed(1)",
+    "from unittest import mock\nwith mock.patch('torch.matmul'): pass",
+)
+KEEPS = (
+    "class A:\n    def f(self):\n        self.x = 1\n        setattr(self, 'y', 2)\nsetattr(A, 'z', 3)\nA.t = 1",
+    "import sys\nx = sys.modules.get('torch')\nx = sys.modules['torch']",
+    "import os\nx = os.environ.get('X')\ny = {**os.environ}",
+    "import torch\nx = torch.matmul\nwith torch.enable_grad(): pass",
+    "from convstat.patches.room import replaced\nimport torch\nwith replaced(torch, 'matmul', None): pass",
+)
+
+
+@pytest.mark.parametrize("source", REPLACES)
+def test_a_replacement_outside_of_the_room_is_found(source: str) -> None:
+    """The check above can fail: in each way in which something of the process can be changed."""
+    assert replacements("convstat.spec.load", source)
+
+
+@pytest.mark.parametrize("source", KEEPS)
+def test_what_is_ones_own_may_be_changed(source: str) -> None:
+    """The check is silent where nothing foreign is written to."""
+    assert [] == replacements("convstat.spec.load", source)
 
 
 def test_counters_do_not_use_the_formulas() -> None:

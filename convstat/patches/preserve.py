@@ -96,6 +96,18 @@ def random_preserved() -> Iterator[None]:
 
 
 @patch
+def seeded(seed: int, device: str) -> Iterator[None]:
+    """Make random numbers on a device follow from ``seed``, and put torch's random state back afterwards."""
+    if device == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    with random_preserved():
+        torch.default_generator.manual_seed(seed)
+        if device == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        yield
+
+
+@patch
 def _module_state(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     held = _Held()
@@ -108,10 +120,10 @@ def _module_state(model: nn.Module) -> Iterator[None]:
         for module, kind, attributes in before:
             _restore(module, kind, attributes)
         held.refill()
-        with torch.no_grad():
-            for tensor, version, value in copies:
-                if tensor._version != version:
-                    tensor.copy_(value)
+        for tensor, version, value in copies:
+            if tensor._version != version:
+                # Of a twin: to turn gradients off for it would be another thing to put back.
+                tensor.detach().copy_(value)
 
     with undone(put_back):
         yield

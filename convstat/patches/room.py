@@ -193,6 +193,10 @@ class undone:  # noqa: N801
             _put_back(self.mark)
 
 
+PATCHES: list[Callable[..., AbstractContextManager[Any]]] = []
+"""All that are made by :func:`patch`, as far as they are imported."""
+
+
 def patch(generator: Callable[P, Iterator[T]]) -> Callable[P, AbstractContextManager[T]]:
     """Make a context manager of a generator, which runs in the room."""
 
@@ -202,6 +206,7 @@ def patch(generator: Callable[P, Iterator[T]]) -> Callable[P, AbstractContextMan
         with in_room():
             yield from generator(*args, **kwargs)
 
+    PATCHES.append(run)
     return run
 
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 from operator import itemgetter
 from typing import Any
 
+from convstat.patches.quiet import unwarned
 from convstat.spec.scalars import MAX_BITS, NO_VALUE, ExpressionError, Value, bits, bounded, number, yaml_trap
 
 MAX_LENGTH = 500
@@ -311,7 +312,6 @@ def work_out(evaluate: Callable[[Mapping[str, Value]], Value], values: Mapping[s
 
 
 def _parse(text: str) -> ast.expr:
-    import warnings
 
     if not text:
         raise ExpressionError("an expression is missing")
@@ -319,8 +319,7 @@ def _parse(text: str) -> ast.expr:
     if trap:
         raise ExpressionError(trap[0], 0, len(text), (trap[1],))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "1if x else 2" and its like: a SyntaxWarning about style
+        with unwarned():  # "1if x else 2" and its like: a SyntaxWarning about style
             return ast.parse(text, mode="eval").body
     except SyntaxError as error:
         offset = max(0, min((error.offset or 1) - 1, len(text) - 1))
