@@ -111,7 +111,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "dead_code": ("blindness", "does not see work on which no output depends"),
         "inside_function": (
             "blindness",
-            "does not look inside scripted functions and torch.autograd.Functions",
+            "does not look inside scripted functions, torch.autograd.Functions and what torch.jit.fork runs",
         ),
         "other_threads": ("blindness", "does not see what other threads do: torch.jit.trace records one"),
         "kernel_unseen": ("blindness", "has no rule for the kernel that computes these products"),

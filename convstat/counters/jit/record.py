@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.capture import first_line, running
+from convstat.counters.capture import first_line, replaced, running
 from convstat.counters.jit.graph import OperatorCall, Recorded
 from convstat.counters.jit.kernels import Gathered, Kernels
 from convstat.counters.jit.sizes import TracedInt, traced
@@ -125,6 +125,21 @@ class _Inside(TorchFunctionMode):
             return func(*args, **kwargs)
 
 
+class _Noting(TorchFunctionMode):
+    """Notes what a function that is not looked into reads of the graph, also what it did not get as an argument."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.nodes: list[int] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.nodes += self.recorder.made_by(tree_leaves((args, kwargs)))
+        with torch._C.DisableTorchFunction():
+            return func(*args, **kwargs)
+
+
 class _Recorder(TorchFunctionMode):
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
         super().__init__()
@@ -169,6 +184,12 @@ class _Recorder(TorchFunctionMode):
     def has(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is part of the graph: given to it, or made in it."""
         return id(tensor) in self.known or self._origin(tensor)[0] != _FROM_OUTSIDE
+
+    def made_by(self, values: list[Any]) -> list[int]:
+        """The nodes that made some values, as far as there are any."""
+        found = [value.node for value in values if type(value) is TracedInt]
+        found += [self._origin(value)[0] for value in values if isinstance(value, torch.Tensor)]
+        return [node for node in found if node != _FROM_OUTSIDE]
 
     def _read(self, tensor: torch.Tensor) -> int:
         node, _ = self._origin(tensor)
@@ -315,6 +336,22 @@ class _Recorder(TorchFunctionMode):
         self.nodes[place].side_effect, self.nodes[place].products = True, multiplied
         return result
 
+    def _fork(self, original: Any) -> Any:
+        """What is forked is a graph of its own."""
+
+        def fork(function: Any, *args: Any, **kwargs: Any) -> Any:
+            with torch._C.DisableTorchFunction():
+                tensors, nodes = self._reads((args, kwargs))
+            with self._running() as multiplied, _Noting(self) as noting:
+                future = original(function, *args, **kwargs)
+                result = future.wait()
+            with torch._C.DisableTorchFunction():
+                place = self._add("fork", args, kwargs, result, (tensors, [*nodes, *noting.nodes]))
+            self.nodes[place].products = multiplied
+            return future
+
+        return fork
+
     def _script(self, original: Any) -> Any:
         """A scripted function is one node too."""
 
@@ -380,6 +417,7 @@ class _Recorder(TorchFunctionMode):
             calling(nn.Module, self._call),
             calling(torch.jit.ScriptFunction, self._script),
             applying_functions(self._apply),
+            replaced(torch._C, fork=self._fork(vars(torch._C)["fork"])),
             self.kernels,
             self,
         ):

@@ -22,7 +22,7 @@ beside that, and why. They sum to what the counter adds."""
 
 Rule = Callable[[OperatorCall], Priced]
 
-_CLOSED = ("PythonOp", "CallFunction")
+_CLOSED = ("PythonOp", "CallFunction", "fork")
 _FUSED = ("_native_multi_head_attention", "_transformer_encoder_layer_fwd")
 
 
