@@ -7,20 +7,28 @@ difference would have no name. That is tried too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
+from threading import Thread
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 from jit_probes import JIT
-from live import to_meta
+from live import ask, installed, to_meta
 from measured_probes import MEASURED
-from probe_pool import MORE, PROBES
+from probe_pool import MORE, PROBES, Calls
+from test_counters_deepspeed import equations
 from torch import nn
 
 from convstat import tally
-from convstat.counters import COUNTERS, Prediction
+from convstat.counters import COUNTERS, Prediction, products
 from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.einsum import contracted
+from convstat.counters.jit import kernels as jit_kernels
 from convstat.counters.measure import predict
+from convstat.counters.products import FORMULAS
 from convstat.reconcile import foreseen
 from convstat.report import CounterRow, Report
 from convstat.trace import Trace
@@ -55,15 +63,16 @@ def row_of(name: str, report: Report, prediction: Prediction) -> CounterRow:
 
 def check(name: str, model: nn.Module, inputs: tuple[Any, ...], trace: Trace) -> None:
     """All of the difference has names."""
-    report = counted(trace)
     prediction = predict(COUNTERS[name], model, inputs, trace)
-    row = row_of(name, report, prediction)
-    if prediction.failure is None and UNKNOWN.get(name) is None:
+    if prediction.failure is None:
+        row = row_of(name, counted(trace), prediction)
         assert UNATTRIBUTED not in {cause.code for cause in row.causes}, row.causes
         assert (row.difference.macs or 0) == sum(cause.macs for cause in row.causes)
 
 
-UNKNOWN: dict[str, str] = {}
+def amounts(prediction: Prediction) -> dict[tuple[str, str | None], int]:
+    """The MACs by layer and cause."""
+    return {(term.layer, term.code): term.macs for term in prediction.terms if term.macs}
 
 
 @pytest.mark.parametrize(("pool", "name"), MODELS)
@@ -86,3 +95,122 @@ def test_every_difference_has_names_on_meta(pool: str, name: str) -> None:
         pytest.skip("it needs values")
     for peer in PEERS:
         check(peer, model, inputs, trace)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("op", FORMULAS)
+def test_a_rule_and_the_kernels_that_it_prices_are_held_against_each_other(op: str, peer: str) -> None:
+    """Neither is made of the other: where a formula for kernels is wrong, whoever prices such a kernel shows it."""
+    for pool, name in _running().get(op, ()):
+        model, inputs = made(pool, name)
+        trace = record(model, inputs)
+        prediction = predict(COUNTERS[peer], model, inputs, trace)
+        if prediction.failure is None:
+            with pytest.MonkeyPatch.context() as patch:
+                wrong = {**FORMULAS, op: lambda call: 2 * FORMULAS[op](call)}
+                for module in (products, jit_kernels):
+                    patch.setattr(module, "FORMULAS", wrong)
+                prediction = predict(COUNTERS[peer], model, inputs, trace)
+            row = row_of(peer, counted(trace), prediction)
+            assert UNATTRIBUTED in {cause.code for cause in row.causes}, (pool, name)
+
+
+@cache
+def _running() -> dict[str, list[tuple[str, str]]]:
+    """Which models run a kernel: the first three of each."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for pool, name in MODELS:
+        for op in {call.op for call, _ in record(*made(pool, name)).kernels()}:
+            found.setdefault(op, []).append((pool, name))
+    return {op: models[:3] for op, models in found.items()}
+
+
+@torch.library.custom_op("convstat_tests::project", mutates_args=())
+def project(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """An operator that is written in Python."""
+    return (x @ weight) * 1
+
+
+@project.register_fake
+def _(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[0], weight.shape[1])
+
+
+def test_deepspeed_looks_inside_a_custom_operator() -> None:
+    """It replaces what the operator calls, and calflops does not replace that; on meta, something else is called."""
+    model, inputs = Calls(lambda m, x: project(m.m0(x), m.w), nn.Linear(8, 8), w=(8, 5)), (torch.rand(3, 8),)
+    linear, inside = 3 * 8 * 8, 3 * 8 * 5
+    trace = record(model, inputs)
+    assert "convstat_tests.project" in str(COUNTERS["deepspeed"].why_not_meta(trace))
+    of = {name: amounts(predict(COUNTERS[name], model, inputs, trace)) for name in ("deepspeed", "calflops")}
+    assert {("m0", None): linear, ("", "inside_operator"): inside} == of["deepspeed"]
+    assert {("m0", None): linear} == of["calflops"]
+    for name in of:
+        ask(model, *inputs, only=(installed(name),))[name].check(name)
+
+
+def test_what_is_forked_is_a_graph_of_its_own() -> None:
+    """Of three layers one is seen; one that is forked and waited for in vain is dead."""
+
+    def forward(model: Calls, x: torch.Tensor) -> torch.Tensor:
+        first, second = (torch.jit.fork(layer, x) for layer in (model.m0, model.m1))
+        torch.jit.wait(second)
+        return model.m2(torch.jit.wait(first))  # type: ignore[no-any-return]
+
+    model, inputs = Calls(forward, *(nn.Linear(8, 8) for _ in range(3))), (torch.rand(4, 8),)
+    trace, each = record(model, inputs), 4 * 8 * 8
+    for name in ("fvcore", "torchprofile"):
+        prediction = predict(COUNTERS[name], model, inputs, trace)
+        assert each == prediction.macs
+        own = {(f"m{place}", None): each for place in range(3)}
+        assert own | {("m0", "inside_function"): -each, ("m1", "dead_code"): -each} == amounts(prediction)
+        ask(model, *inputs, only=(installed(name),))[name].check(name)
+
+
+def test_a_model_that_takes_another_way_where_it_is_traced() -> None:
+    """The run that is priced and the one that convstat counts multiply otherwise, and that is the cause."""
+    model = Calls(lambda m, x: m.m0(m.m1(x) if torch.jit.is_tracing() else x), nn.Linear(8, 8), nn.Linear(8, 8))
+    inputs = (torch.rand(4, 8),)
+    trace, each = record(model, inputs), 4 * 8 * 8
+    for name in ("fvcore", "torchprofile"):
+        prediction = predict(COUNTERS[name], model, inputs, trace)
+        assert {("m0", None): each, ("m1", "other_when_traced"): each} == amounts(prediction)
+        ask(model, *inputs, only=(installed(name),))[name].check(name)
+
+
+def test_other_threads_are_not_part_of_the_graph() -> None:
+    """What they give is a constant in it, where no gradient goes through."""
+
+    def forward(model: Calls, x: torch.Tensor) -> torch.Tensor:
+        found: list[torch.Tensor] = []
+        thread = Thread(target=lambda: found.append(model.m0(x).detach()))
+        thread.start()
+        thread.join()
+        return model.m1(x + found[0])  # type: ignore[no-any-return]
+
+    model, inputs = Calls(forward, nn.Linear(8, 8), nn.Linear(8, 8)), (torch.rand(4, 8),)
+    trace, each = record(model, inputs), 4 * 8 * 8
+    for name in ("fvcore", "torchprofile"):
+        prediction = predict(COUNTERS[name], model, inputs, trace)
+        assert {("m0", None): each, ("m0", "other_threads"): -each, ("m1", None): each} == amounts(prediction)
+        ask(model, *inputs, only=(installed(name),))[name].check(name)
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_an_einsum_multiplies_what_its_kernels_do(data: st.DataObject) -> None:
+    """Of up to four operands, with dots, with sizes of one that are stretched, in any order of contraction."""
+    equation, shapes = data.draw(equations())
+    operands = [torch.zeros(shape, device="meta") for shape in shapes]
+    path: list[int] = []
+    if len(shapes) > 2 and data.draw(st.booleans()):
+        for left in range(len(shapes), 1, -1):
+            path += data.draw(st.permutations(range(left)))[:2]
+    model = Calls(lambda _, *inputs: torch._VF.einsum(equation, inputs, path=path or None))  # type: ignore[attr-defined]
+    try:
+        model.function(model, *operands)
+    except RuntimeError:
+        reject()
+    model.forward = lambda *inputs: model.function(model, *inputs)  # type: ignore[method-assign]
+    ran = sum(products.products(call) for call, _ in record(model, tuple(operands)).kernels())
+    assert ran == contracted(equation, shapes, path)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from jit_probes import JIT, measured_jit
 from live import ask, check_on_both_devices, installed
 from measured_probes import MEASURED, example, measured
+from probe_pool import Calls
 from test_counters_fvcore import amounts, said, traced
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
@@ -71,6 +77,54 @@ def test_sizes_that_are_multiplied_cost_one_each() -> None:
     model.forward = lambda x: attention(x, x, x)[0]  # type: ignore[method-assign]
     products = 2 * 7 * 16 * 3 * 16 + 2 * 4 * 7 * 7 * 4 * 2 + 2 * 7 * 16 * 16
     assert {None: products, "elementwise": 2 * 7 * 16, "size_products": 4} == amounts(predicted(model, x))
+
+
+def _same(size: int, stride: int) -> int:
+    """What is missing for a window of three: of tensors one way, of numbers another, as some do it."""
+    if isinstance(size, torch.Tensor):
+        return torch.clamp(((size / stride).ceil() - 1) * stride + 3 - size, min=0)  # type: ignore[unreachable]
+    return max((math.ceil(size / stride) - 1) * stride + 3 - size, 0)
+
+
+class _PaddedAsTensorFlow(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, columns = (_same(size, 2) for size in x.size()[-2:])
+        return self.conv(F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2)))
+
+
+def test_a_size_is_taken_for_a_tensor() -> None:
+    """As it is one in the graph: then paddings are computed of tensors, and each multiplies once."""
+    image = torch.rand(1, 3, 11, 12)
+    # Strides of two over eleven, of which two are missing, and over twelve, of which one is.
+    macs = 6 * 6 * 4 * 3 * 3 * 3
+    assert {None: macs, "size_products": 2} == amounts(predicted(_PaddedAsTensorFlow(), image))
+    ask(_PaddedAsTensorFlow(), image, only=(installed("torchprofile"),))["torchprofile"].check("padding")
+
+
+def _tensor(size: Any) -> torch.Tensor:
+    return size if isinstance(size, torch.Tensor) else torch.tensor(size)
+
+
+FRACTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "half of a size": lambda x: x[:, : int(x.shape[1] / 2)] * 2,
+    "a size by a fraction": lambda x: x * (x.shape[1] * 0.5),
+    "a fraction that is rounded": lambda x: x.new_zeros(int(torch.ceil(_tensor(x.shape[1] / 3)) * 2)) + x.mean(),
+    "a number by a size": lambda x: x * (3 / x.shape[1] * x.shape[2]),
+    "the root of a size": lambda x: x / math.sqrt(x.shape[1]) * torch.sqrt(_tensor(x.shape[2] / 4)),
+    "limits of sizes": lambda x: x[:, : torch.clamp(torch.abs(_tensor(x.shape[1] * 2 - 20)), max=5)] * 2,
+}
+
+
+@pytest.mark.parametrize("how", FRACTIONS)
+def test_arithmetic_on_sizes_is_that_of_tensors(how: str) -> None:
+    """Each product of theirs costs one, if it stays part of the graph; the real one says which do."""
+    model = Calls(lambda _, x: FRACTIONS[how](x))
+    only = (installed("torchprofile"),)
+    ask(model, torch.rand(1, 8, 10, 10), only=only)["torchprofile"].check(how)
 
 
 def test_a_transposed_convolution_is_told_by_its_channels() -> None:

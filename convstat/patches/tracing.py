@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import wraps
 from threading import get_ident
+from types import ModuleType
 from typing import Any
 
 import torch
 
-from convstat.patches.room import patch, replaced, rerouted, session
+from convstat.patches.room import MISSING, own, patch, replaced, rerouted, routed, session, undone
 
 _OVERRIDES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _MODULES = ("torch.overrides", "torch.nn.functional", "torch.functional", "torch._tensor", "torch.nn.init")
@@ -56,12 +57,15 @@ def _never(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @patch
-def calling(kind: Any, call: Callable[[Any], Any]) -> Iterator[None]:
-    """Put what ``call`` makes of it in the place of the ``__call__`` of a class, for the thread that records."""
+def calling(kind: Any, call: Callable[[Any], Any], elsewhere: Callable[[Any], Any] | None = None) -> Iterator[None]:
+    """Put what ``call`` makes of it in the place of the ``__call__`` of a class, for the thread that records.
+
+    What ``elsewhere`` makes of it is for the threads that this one starts.
+    """
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        instead = call(original)
-        return lambda *args, **kwargs: (instead if _here() else original)(*args, **kwargs)
+        instead, apart = call(original), original if elsewhere is None else elsewhere(original)
+        return lambda *args, **kwargs: (instead if _here() else apart)(*args, **kwargs)
 
     with rerouted(kind, "__call__", make):
         yield
@@ -97,4 +101,65 @@ def applying_functions(apply: Callable[..., Any]) -> Iterator[None]:
         return forward
 
     with replaced(FunctionMeta, "__getattribute__", get):
+        yield
+
+
+@patch
+def forking(fork: Callable[[Any], Any]) -> Iterator[None]:
+    """Put what ``fork`` makes of it in the place of what ``torch.jit.fork`` calls."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        instead = fork(original)
+        return lambda *args, **kwargs: (instead if _here() else original)(*args, **kwargs)
+
+    with rerouted(torch._C, "fork", make):
+        yield
+
+
+_NOT_OF_MODELS = sys.stdlib_module_names | {"torch", "functorch", "convstat"}
+
+
+@patch
+def is_instance_in_models(answer: Callable[[Any, Any], bool]) -> Iterator[None]:
+    """Let ``isinstance`` be another function in the code of models: in all modules but Python's, torch's and ours.
+
+    Torch has to hear what a value really is: it would read the memory of an int as that of a tensor.
+    """
+    modules = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] not in _NOT_OF_MODELS and isinstance(module, ModuleType)
+    ]
+    before = [(vars(module), own(module, "isinstance")) for module in modules]
+
+    def put_back() -> None:
+        for names, value in before:
+            if value is MISSING:
+                names.pop("isinstance", None)
+            else:
+                names["isinstance"] = value
+
+    with undone(put_back):
+        instead = routed(isinstance, answer, _here)
+        for names, _ in before:
+            names["isinstance"] = instead
+        yield
+
+
+_OF_NUMBERS = """
+abs add ceil clamp clip div divide exp floor floor_divide log log2 maximum minimum mul multiply pow remainder round
+rsqrt sqrt sub trunc true_divide
+"""
+
+
+@patch
+def taking_for_tensors(as_tensor: Callable[[Any], Any]) -> Iterator[None]:
+    """Let functions of ``torch`` that compute with numbers be called with what ``as_tensor`` makes a tensor of."""
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: original(*map(as_tensor, args[:1]), *args[1:], **kwargs)
+
+    with ExitStack() as stack:
+        for name in _OF_NUMBERS.split():
+            stack.enter_context(rerouted(torch, name, make))
         yield

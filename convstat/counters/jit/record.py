@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock, get_ident
 from typing import Any
 
@@ -14,10 +14,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.capture import first_line, replaced, running
+from convstat.counters.capture import first_line, running
 from convstat.counters.jit.graph import OperatorCall, Recorded
 from convstat.counters.jit.kernels import Gathered, Kernels
-from convstat.counters.jit.sizes import TracedInt, traced
+from convstat.counters.jit.sizes import TracedInt, as_tensor, is_instance, traced
 from convstat.counters.jit.values import (
     NO_DEPENDENCE,
     UNRECORDED,
@@ -30,7 +30,16 @@ from convstat.counters.jit.values import (
 )
 from convstat.patches.compiler import compiler_off
 from convstat.patches.room import alone
-from convstat.patches.tracing import applying_functions, calling, told_to_trace, without_overrides
+from convstat.patches.threads import followed
+from convstat.patches.tracing import (
+    applying_functions,
+    calling,
+    forking,
+    is_instance_in_models,
+    taking_for_tensors,
+    told_to_trace,
+    without_overrides,
+)
 from convstat.trace import Value
 from convstat.trace.describe import ModuleTable
 
@@ -103,6 +112,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() == 0
 
 
+def _is_whole(value: torch.Tensor) -> bool:
+    return value.dtype == torch.int64
+
+
 _NO_TENSOR = (
     "RuntimeError: Only tensors or (possibly nested) dict or tuples of tensors can be inputs to traced functions."
 )
@@ -150,7 +163,7 @@ class _Recorder(TorchFunctionMode):
         self.in_kernel = False
         self.kernels = Kernels(lambda: self.inside[-1] if self.inside else "")
         self.threads: Gathered = {}
-        self.thread, self.others = get_ident(), Lock()
+        self.others = Lock()
         self.apart: dict[int, list[str]] = {}
         state = list(model.state_dict(keep_vars=True).values())
         for value in state:
@@ -301,7 +314,7 @@ class _Recorder(TorchFunctionMode):
         if op == "lstm_cell":
             # Of the operators that it is taken apart into, one is for the hidden state alone.
             self._add("lstm_cell_output", args, kwargs, result[0], ([], [place]))
-        if op in _WHOLE and self.nodes[place].of_sizes and result.dim() == 0:
+        if self.nodes[place].of_sizes and (op in _WHOLE or _is_whole(result)):
             # Torch takes a list of tensors for a list of sizes where it is traced, and only there.
             return traced(int(result), place, self)
         return result
@@ -375,8 +388,6 @@ class _Recorder(TorchFunctionMode):
                     "RuntimeError: Detected that you are using FX to torch.jit.trace a dynamo-optimized function."
                     " This is not supported at the moment."
                 )
-            if get_ident() != self.thread:
-                return self._call_in_thread(original, module, args, kwargs)
             self.inside.append(self._layer(module, self.inside))
             try:
                 return original(module, *args, **kwargs)
@@ -390,23 +401,45 @@ class _Recorder(TorchFunctionMode):
         paths = self.table.paths[place] if place is not None else ()
         return paths[0] if paths else inside[-1] if inside else ""
 
-    def _call_in_thread(self, original: Any, module: nn.Module, args: Any, kwargs: Any) -> Any:
-        """Modes belong to a thread, and so does the graph: of what runs in another one, it has the results alone."""
-        inside = self.apart.setdefault(get_ident(), [])
-        inside.append(self._layer(module, inside))
-        try:
-            if len(inside) > 1:
+    def _call_apart(self, original: Any) -> Any:
+        def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            inside = self.apart.get(get_ident())
+            if inside is None:
                 return original(module, *args, **kwargs)
-            kernels = Kernels(lambda: inside[-1])
+            inside.append(self._layer(module, inside))
+            try:
+                return original(module, *args, **kwargs)
+            finally:
+                inside.pop()
+
+        return call
+
+    def _adopt(self) -> AbstractContextManager[None]:
+        """Called where a thread is started. The graph belongs to a thread: of what another does, it has results alone.
+
+        What its kernels multiply belongs to the layer that starts it, and to those that it calls.
+        """
+        around = self.apart.get(get_ident(), self.inside)[-1:]
+
+        @contextmanager
+        def entered() -> Iterator[None]:
+            # A thread of a pool may do one thing after the other, and one of its own inside of another.
+            before, inside = self.apart.get(get_ident()), list(around)
+            self.apart[get_ident()] = inside
+            kernels = Kernels(lambda: inside[-1] if inside else "")
             try:
                 with kernels:
-                    return original(module, *args, **kwargs)
+                    yield
             finally:
                 with self.others:
                     for layer, amount in kernels.open[0].items():
                         self.threads[layer] = self.threads.get(layer, 0) + amount
-        finally:
-            inside.pop()
+                if before is None:
+                    del self.apart[get_ident()]
+                else:
+                    self.apart[get_ident()] = before
+
+        return entered()
 
     @contextmanager
     def tracing(self) -> Iterator[None]:
@@ -414,10 +447,13 @@ class _Recorder(TorchFunctionMode):
         with (
             told_to_trace(self, lambda: self.in_kernel),
             without_overrides(),
-            calling(nn.Module, self._call),
+            calling(nn.Module, self._call, self._call_apart),
             calling(torch.jit.ScriptFunction, self._script),
             applying_functions(self._apply),
-            replaced(torch._C, fork=self._fork(vars(torch._C)["fork"])),
+            forking(self._fork),
+            is_instance_in_models(is_instance),
+            taking_for_tensors(as_tensor),
+            followed(self._adopt),
             self.kernels,
             self,
         ):

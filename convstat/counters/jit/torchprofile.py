@@ -51,7 +51,7 @@ class Torchprofile:
         " come out.",
         "A convolution whose padding is a word, 'same' or 'valid', costs nothing.",
         "torch.mm, and recurrent layers other than LSTM, cost nothing.",
-        "Each product of two sizes of a tensor, as in x.view(batch * heads, ...), costs one.",
+        "Each product of a size of a tensor and a number, as in x.view(batch * heads, ...), costs one.",
         "An LSTM with an output projection is priced as if its state were as narrow as its output.",
         "An einsum of more than two operands is one product over all indices, and one with dots costs nothing.",
         "Attention whose queries have more heads than its keys fails.",
