@@ -225,13 +225,7 @@ class _Repository:
 
     def is_same(self, target: Target, path: str, data: bytes) -> bool:
         """Whether a file is now what it was."""
-        if target.revision:
-            return False
-        try:
-            with open(os.path.join(self.repository.top, path), "rb") as stream:
-                return stream.read() == data
-        except OSError:
-            return False
+        return not target.revision and self.repository.here(path) == data
 
     def gone(self) -> Iterable[tuple[str, bytes]]:
         """The specs that were beside those asked for, and are no more."""

@@ -182,10 +182,10 @@ def _ends(
     first, dots, second = _dotted(arguments[0])
     if dots == "...":
         head = second or "HEAD"
-        answer = repository.ask("merge-base", repository.commit(first or "HEAD"), repository.commit(head), fails=False)
-        if not answer:
+        parted = repository.one("merge-base", repository.commit(first or "HEAD"), repository.commit(head))
+        if parted is None:
             raise UsageError(f"'{first}' and '{head}' have no common commit")
-        return answer.decode().split()[0], first or "HEAD", repository.commit(head), head
+        return parted, first or "HEAD", repository.commit(head), head
     if dots:
         return (
             repository.commit(first or "HEAD"),
@@ -235,14 +235,7 @@ def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[
 def _texts(repository: Repository, commit: str | None, paths: Sequence[str]) -> Mapping[str, bytes | None]:
     if commit is not None:
         return repository.read(commit, paths)
-    found: dict[str, bytes | None] = {}
-    for path in paths:
-        try:
-            with open(os.path.join(repository.top, path), "rb") as stream:
-                found[path] = stream.read()
-        except OSError:
-            found[path] = None
-    return found
+    return {path: repository.here(path) for path in paths}
 
 
 def _of_texts(texts: Sequence[bytes | None], names: Sequence[str], request: Request) -> list[Diff]:

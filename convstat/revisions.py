@@ -1,6 +1,8 @@
 """Texts as they were: the files of a git repository at a revision, and where a branch left another.
 
-git is asked, never changed: no hook, no filter of a diff and no pager of the user's runs.
+git is asked for names and objects, by commands that run nothing of the repository's: no hook, filter, monitor, diff,
+pager or transport that its configuration names. So a working tree is compared with a commit by its bytes, and an
+object that a partial clone does not have is missing.
 What cannot be answered is an error that says what to type.
 """
 
@@ -8,7 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,11 +20,25 @@ from convstat.errors import SourceError, UsageError, did_you_mean
 SECONDS = 60
 """How long git may take."""
 
-_OPTIONS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "--no-pager")
+_OPTIONS = (
+    "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=false",
+    "-c", "protocol.allow=never", "--no-pager", "--literal-pathspecs",
+)  # fmt: skip
 _OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY")
-_SPECS = ("--", "*.yaml", "*.yml")
+_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+    # Versions of git before 2.44 know only the second of these: then an object that is missing cannot be fetched.
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
+_NO_FETCH = re.compile(r"lazy fetching disabled|transport '.*' not allowed|promisor remote|missing blob")
+_ENTRY = re.compile(r"(\d+) (\w+) ([0-9a-f]{40}|[0-9a-f]{64})\t(.+)", re.DOTALL)
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BLOB = re.compile(rb"[0-9a-f]{40,64} (\w+) (\d+)")
 _OTHER = re.compile(rb"(symlink|dangling|loop|notdir) (\d+)")
+_ENDINGS = (".yaml", ".yml")
 
 
 class Moved(NamedTuple):
@@ -52,11 +69,10 @@ class Repository:
         import subprocess
 
         # A hook of git is told its repository by the environment, and this may be another.
-        environment = {name: value for name, value in os.environ.items() if name not in _OWN}
-        environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        environment = {name: value for name, value in os.environ.items() if name not in _OWN} | _ENVIRONMENT
         try:
             answer = subprocess.run(
-                ["git", *_OPTIONS, "-C", self.top, *arguments],
+                ["git", *_OPTIONS, "-C", self.top, f"--work-tree={self.top}", *arguments],
                 input=given,
                 stdin=subprocess.DEVNULL if given is None else None,
                 capture_output=True,
@@ -66,8 +82,10 @@ class Repository:
             )
         except FileNotFoundError:
             raise SourceError("git is not installed, and a revision is asked for") from None
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise SourceError(f"git does not answer: {error}") from None
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"git {arguments[0]} took more than {SECONDS} seconds in {self.top}") from None
+        except (OSError, ValueError) as error:
+            raise SourceError(f"git does not answer: {getattr(error, 'strerror', None) or error}") from None
         if answer.returncode == 0:
             return answer.stdout
         said = answer.stderr.decode("utf-8", "replace").strip()
@@ -76,9 +94,28 @@ class Repository:
                 f"git does not trust {self.top}: it belongs to another user",
                 help=f"git config --global --add safe.directory {self.top}",
             )
+        if _NO_FETCH.search(said):
+            raise self._missing("an object")
         if not fails:
             return None
         raise SourceError(f"git {arguments[0]}: {said.splitlines()[0] if said else f'failed in {self.top}'}")
+
+    def _missing(self, what: str, place: str = "") -> SourceError:
+        get = f"git show {place} >/dev/null" if place else "git fetch --refetch --no-filter"
+        return SourceError(
+            f"this clone does not have {what}, and nothing is fetched: it is a partial clone, or damaged",
+            help=f"get it: {get}",
+        )
+
+    def one(self, *arguments: str) -> str | None:
+        """Run git for one commit, the first where there are several; None where it has none."""
+        answer = self.ask(*arguments, fails=False)
+        if answer is None:
+            return None
+        found = answer.decode("utf-8", "replace").split("\n", 1)[0]
+        if not _COMMIT.fullmatch(found):
+            raise _garbled(arguments[0])
+        return found
 
     @property
     def is_shallow(self) -> bool:
@@ -90,9 +127,9 @@ class Repository:
         found = None
         # What starts with a dash would be an option.
         if revision and not revision.startswith("-") and "\0" not in revision:
-            found = self.ask("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", fails=False)
+            found = self.one("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
         if found is not None:
-            return found.decode().strip()
+            return found
         if self.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}", fails=False) is None:
             raise UsageError(f"git knows no revision '{revision}': there is no commit yet")
         names = self.names()
@@ -109,9 +146,9 @@ class Repository:
     def merge_base(self, revision: str) -> str:
         """Give the commit at which HEAD left a revision."""
         theirs = self.commit(revision)
-        found = self.ask("merge-base", "HEAD", theirs, fails=False)
-        if found:
-            return found.decode().split()[0]
+        found = self.one("merge-base", "HEAD", theirs)
+        if found is not None:
+            return found
         if self.is_shallow:
             raise UsageError(
                 f"HEAD and '{revision}' have no common commit here: this is a shallow clone, its history is cut off",
@@ -132,47 +169,174 @@ class Repository:
 
     def read(self, commit: str, paths: Iterable[str]) -> dict[str, bytes | None]:
         """Read files as they are in a commit, all with one process; None for one that is not there."""
-        wanted = [path for path in dict.fromkeys(paths) if "\n" not in path]
-        if not wanted:
-            return {}
-        asked = "".join(f"{commit}:{path}\n" for path in wanted).encode("utf-8", "surrogateescape")
+        wanted = list(dict.fromkeys(paths))
+        simple = [path for path in wanted if "\n" not in path]
+        found = dict(zip(simple, self._objects([f"{commit}:{path}" for path in simple]), strict=True))
+        # A question takes a line, so a name of two lines is looked up first.
+        if odd := [path for path in wanted if "\n" in path]:
+            entries = self._tree(commit, odd)
+            there = [path for path in odd if path in entries]
+            found |= dict.fromkeys(odd)
+            found |= zip(there, self._objects([entries[path].object for path in there]), strict=True)
+        absent = [path for path, data in found.items() if data is None]
+        for path, entry in self._tree(commit, absent).items() if absent else ():
+            # A link may lead to nothing; a file that is listed has a text.
+            if not entry.is_link and path in absent:
+                raise self._missing(f"the text of {path}", f"{commit[:12]}:{path}")
+        return {path: found[path] for path in wanted}
+
+    def _objects(self, names: Sequence[str]) -> list[bytes | None]:
+        """Read objects; links are followed inside the commit. None for what is no file, or not there."""
+        if not names:
+            return []
+        asked = "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")
         answer = self.ask("cat-file", "--batch", "--follow-symlinks", given=asked) or b""
-        found: dict[str, bytes | None] = {}
+        found: list[bytes | None] = []
         at = 0
-        for path in wanted:
-            end = answer.index(b"\n", at)
+        for _ in names:
+            end = answer.find(b"\n", at)
+            if end < 0:
+                raise _garbled("cat-file")
             head, at = answer[at:end], end + 1
-            found[path] = None
+            data = None
             if match := _BLOB.fullmatch(head) or _OTHER.fullmatch(head):
-                size = int(match[2])
+                size = int(match[2][:12])
+                if len(answer) < at + size:
+                    raise _garbled("cat-file")
                 if match[1] == b"blob":
-                    found[path] = answer[at : at + size]
+                    data = answer[at : at + size]
                 at += size + 1
+            elif not head.endswith((b" missing", b" ambiguous")):
+                raise _garbled("cat-file")
+            found.append(data)
         return found
+
+    def _tree(self, commit: str, paths: Sequence[str] = ()) -> dict[str, File]:
+        """List the files of a commit, all or some."""
+        asked = ("--", *paths) if paths else ()
+        # A path that cannot be in a tree, such as one that leads out of it, is not there.
+        answer = self.ask("ls-tree", "-r", "-z", "--full-tree", commit, *asked, fails=not paths) or b""
+        found = {}
+        for line in answer.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+            match = _ENTRY.fullmatch(line)
+            if match is None:
+                raise _garbled("ls-tree")
+            if match[2] == "blob":
+                found[match[4]] = File(match[3], match[1] == "120000")
+        return found
+
+    def _working(self, like: str, *, untracked: bool) -> dict[str, File]:
+        """Give the specs of the working tree, with the objects that their bytes would be."""
+        names = self.ask("ls-files", "-z", "--cached", "--full-name") or b""
+        if untracked:
+            names += self.ask("ls-files", "-z", "--others", "--exclude-standard", "--full-name") or b""
+        found = {}
+        for name in dict.fromkeys(names.decode("utf-8", "surrogateescape").split("\0")):
+            if is_spec_path(name) and (file := self._hashed(name, like)) is not None:
+                found[name] = file
+        return found
+
+    def _hashed(self, name: str, like: str) -> File | None:
+        """Name the object that a file of the working tree would be; None where there is no file."""
+        import hashlib
+
+        path = os.path.join(self.top, name)
+        try:
+            about = os.lstat(path)
+            digest = hashlib.new("sha256" if len(like) == 64 else "sha1", usedforsecurity=False)
+            digest.update(b"blob %d\0" % about.st_size)
+            if stat.S_ISLNK(about.st_mode):
+                digest.update(os.fsencode(os.readlink(path)))
+            elif stat.S_ISREG(about.st_mode):
+                with open(path, "rb") as stream:
+                    while piece := stream.read(1 << 20):
+                        digest.update(piece)
+            else:
+                return None
+        except (OSError, ValueError):
+            return None
+        return File(digest.hexdigest(), stat.S_ISLNK(about.st_mode))
 
     def moved(self, old: str, new: str | None = None, *, untracked: bool = False) -> list[Moved]:
         """List the specs that differ between two commits, or a commit and the working tree, with renames followed.
 
         What git does not track is no part of that, unless ``untracked`` asks for it.
         """
-        ends = [old] if new is None else [old, new]
-        answer = self.ask(
-            "diff", "--name-status", "-z", "--find-renames", "--no-ext-diff", "--no-textconv", *ends, *_SPECS
-        )
-        parts = (answer or b"").decode("utf-8", "surrogateescape").split("\0")
-        found = []
-        position = 0
-        while position + 1 < len(parts):
-            status = parts[position][:1]
-            paths = parts[position + 1 : position + (3 if status in "RC" else 2)]
-            position += 1 + len(paths)
-            if is_spec_path(paths[-1]) or is_spec_path(paths[0]):
-                found.append(Moved("A" if status == "C" else status, paths[0], paths[-1]))
-        if untracked and new is None:
-            others = self.ask("ls-files", "--others", "--exclude-standard", "-z", "--full-name", *_SPECS, fails=False)
-            names = (others or b"").decode("utf-8", "surrogateescape").split("\0")
-            found += [Moved("A", name, name) for name in names if is_spec_path(name)]
+        before = {path: file for path, file in self._tree(old).items() if is_spec_path(path)}
+        if new is None:
+            after = self._working(old, untracked=untracked)
+        else:
+            after = {path: file for path, file in self._tree(new).items() if is_spec_path(path)}
+        gone = {path: file for path, file in before.items() if path not in after}
+        come = {path: file for path, file in after.items() if path not in before}
+        renamed = self._renamed(gone, come, new)
+        found = [Moved("M", path, path) for path in before if path in after and before[path] != after[path]]
+        found += [Moved("R", was, path) for path, was in renamed.items()]
+        found += [Moved("D", path, path) for path in gone if path not in renamed.values()]
+        found += [Moved("A", path, path) for path in come if path not in renamed]
+        return sorted(found, key=lambda move: move.new)
+
+    def _renamed(self, gone: Mapping[str, File], come: Mapping[str, File], new: str | None) -> dict[str, str]:
+        """Pair files that are new with those that are gone: with the same text, or with most of it, as git does."""
+        pairs: list[tuple[float, bool, str, str]] = []
+        if 0 < len(gone) * len(come) <= MOST_PAIRS:
+            texts = dict(zip(gone, self._objects([file.object for file in gone.values()]), strict=True))
+            if new is None:
+                now = {path: self.here(path) for path in come}
+            else:
+                now = dict(zip(come, self._objects([file.object for file in come.values()]), strict=True))
+            for path, data in now.items():
+                for was, text in texts.items():
+                    if data is None or text is None or not (is_spec(data) and is_spec(text)):
+                        continue
+                    alike = 1.0 if come[path] == gone[was] else likeness(text, data)
+                    if alike >= ALIKE:
+                        pairs.append((alike, os.path.basename(path) == os.path.basename(was), path, was))
+        found: dict[str, str] = {}
+        for _, _, path, was in sorted(pairs, key=lambda pair: (-pair[0], not pair[1], pair[2:])):
+            if path not in found and was not in found.values():
+                found[path] = was
         return found
+
+    def here(self, path: str) -> bytes | None:
+        """Read a file of the working tree, up to what is too large for a spec; None where there is none to read."""
+        from convstat.files import read_file
+        from convstat.spec.load import MAX_BYTES
+
+        try:
+            return read_file(os.path.join(self.top, path), MAX_BYTES)
+        except (OSError, ValueError):
+            return None
+
+
+class File(NamedTuple):
+    """A file as git sees it: the object that its bytes are, and whether those are where a link leads."""
+
+    object: str
+    is_link: bool
+
+
+ALIKE = 0.5
+"""The part of two texts that is the same where one is taken for the other renamed: git's own threshold."""
+
+MOST_PAIRS = 250_000
+"""With more pairs of files that are new and gone, none is taken for a renamed one."""
+
+
+def likeness(one: bytes, other: bytes) -> float:
+    r"""Give the part of the larger of two texts that is in lines which both have.
+
+    >>> likeness(b"a\nb\n", b"b\nc\n"), likeness(b"a\n", b"a\n")
+    (0.5, 1.0)
+    """
+    from collections import Counter
+
+    shared = Counter(one.splitlines(keepends=True)) & Counter(other.splitlines(keepends=True))
+    return sum(len(line) * times for line, times in shared.items()) / max(len(one), len(other), 1)
+
+
+def _garbled(command: str) -> SourceError:
+    return SourceError(f"git {command} answers what cannot be read", help="is the git in PATH the real one?")
 
 
 SHALLOW = (
@@ -183,7 +347,7 @@ SHALLOW = (
 
 def is_spec_path(path: str) -> bool:
     """Whether a file can be a spec, by its name."""
-    return path.endswith((".yaml", ".yml"))
+    return path.endswith(_ENDINGS)
 
 
 def is_spec(data: bytes | None) -> bool:
@@ -259,4 +423,4 @@ def files_at(repository: Repository, commit: str) -> Sequence[str]:
     """The specs and saved reports of a commit."""
     listed = repository.ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit) or b""
     names = listed.decode("utf-8", "surrogateescape").split("\0")
-    return [name for name in names if name.endswith((".yaml", ".yml", ".json"))][:10_000]
+    return [name for name in names if name.endswith((*_ENDINGS, ".json"))][:10_000]

