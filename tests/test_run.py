@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from convstat.patches import limits
 from convstat.report import Report
 from convstat.sources import entry
 from convstat.sources.recipe import Recipe
-from convstat.trace import bounds, run
+from convstat.trace import bounds, failures, placing, run
 from convstat.trace.answers import Answers
 
 HERE = Path(__file__).resolve().parent
@@ -519,3 +520,202 @@ def test_meta_refuses_a_convolution_as_the_cpu_does(
             convolve(*tensors, groups=groups)
         said.append(str(caught.value))
     assert said[0] == said[1]
+
+
+# What no other way can mend ends the search.
+
+
+class Raises(Conv):
+    """Refuses its input in words of its own."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if x.shape[-1] == 8:
+            raise ValueError("eight is too small")
+        return self.conv(x)
+
+
+class Misspelt(Conv):
+    """Has no such layer."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.convolution(x)
+
+
+class Undivided(Conv):
+    """Fails in Python, where it computes with sizes."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.conv(x) / (x.shape[-1] // (x.shape[-1] - 8))
+
+
+class Asserts(Conv):
+    """Checks a size."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        is_right = x.shape[1] == 4
+        assert is_right, "four channels"
+
+
+class RefusedByTorch(nn.Module):
+    """A check that torch makes in Python, as it makes a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(7, 2)
+
+
+class ChecksItsDevice(Conv):
+    """Would run where it wants to."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if x.device.type != "cpu":
+            raise ValueError(f"not on {x.device}")
+        return self.conv(x)
+
+
+class HidesWhatItReads(Conv):
+    """Says in its own words that a value could not be read."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        try:
+            scale = x.sum().item()
+        except RuntimeError as error:
+            raise ValueError("bad input") from error
+        return self.conv(x) * scale
+
+
+def makings(make: Callable[[], Any]) -> tuple[int, str]:
+    """How often a model is made until its error is shown, and the error."""
+    made: list[None] = []
+
+    def counted() -> Any:
+        made.append(None)
+        return make()
+
+    try:
+        analyze(counted)
+    except SourceError as error:
+        return len(made), error.diagnostics[0].message
+    return len(made), ""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Raises, "ValueError: eight is too small"),
+        (Misspelt, "AttributeError: 'Misspelt' object has no attribute 'convolution'"),
+        (Undivided, "ZeroDivisionError: "),
+        (RefusedByTorch, "AssertionError: embed_dim must be divisible by num_heads"),
+        (TwoInputs, "TypeError: TwoInputs.forward() missing 1 required positional argument: 'mask'"),
+    ],
+)
+def test_what_the_model_raises_is_found_at_once(make: Callable[[], Any], message: str) -> None:
+    """It is made once, and not once for every way."""
+    made, found = makings(make)
+    assert message in found
+    assert made == 1
+
+
+@pytest.mark.parametrize("make", [ChecksItsDevice, HidesWhatItReads])
+def test_what_another_way_mends_does_not_end_the_search(make: Callable[[], Any]) -> None:
+    """An error that a device or a missing value is the reason of."""
+    made, found = makings(make)
+    assert not found
+    assert made > 1
+
+
+def test_the_models_own_error_is_shown_where_no_real_run_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four gigabytes of weights do not hide it, nor does a constructor that reads values."""
+
+    class Large(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.size = int(torch.tensor(8).item())
+            self.layers = nn.Sequential(*(nn.Linear(4096, 4096) for _ in range(60)))
+
+        def forward(self, x: torch.Tensor) -> Any:
+            raise KeyError("the real one")
+
+    monkeypatch.setattr(bounds, "available_memory", lambda: 2**20)
+    assert (2, "net.py:net does not run: KeyError: 'the real one'") == makings(Large)
+
+
+def test_shapes_that_do_not_fit_need_no_real_run_of_a_large_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meta says it too."""
+    monkeypatch.setattr(failures, "SMALL_WEIGHTS", 0)
+    recipe = Recipe("net", "net.py:net", "module", lambda: (Mismatch(), None))
+    with pytest.raises(SourceError) as caught:
+        modules.analyze(recipe, inputs=("4",), counters="none")
+    assert "a and b must have same reduction dim, but got [1, 4] X [5, 3]" in caught.value.diagnostics[0].message
+
+
+def test_a_way_that_takes_too_much_memory_is_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one is tried: fake tensors store nothing of what is asked of the CPU by name."""
+    if bounds._filled_bytes() is None:
+        pytest.skip("this system does not tell how much a process holds")
+    monkeypatch.setattr(bounds.Filled, "EVERY", 1)
+    monkeypatch.setattr(placing.Counting.__init__, "__defaults__", (2**28,))
+
+    class StoresOnTheCpu(Conv):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tables = [torch.ones(2**22, device="cpu") for _ in range(40)]
+
+    report = analyze(StoresOnTheCpu)
+    assert 4 * 8 * 8 * 3 * 3 * 3 == report.totals.macs
+    assert any("it took too much memory" in note for note in report.model.notes)
+
+
+@pytest.mark.parametrize("folder", ["lib/python3/dist-packages", "anywhere"])
+def test_torchs_files_are_never_the_users(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is installed."""
+    package = tmp_path / folder / "torch"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "functional.py").write_text("def read(x):\n    return x.item()\n")
+    spec = importlib.util.spec_from_file_location("elsewhere", package / "functional.py")
+    assert spec is not None
+    assert spec.loader is not None
+    elsewhere = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(elsewhere)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "__file__", str(package / "__init__.py"))
+
+        class Reads(Conv):
+            def forward(self, x: torch.Tensor) -> Any:
+                elsewhere.read(x.sum())
+                return self.conv(x)
+
+        (note,) = analyze(Reads).model.notes
+    assert "it reads values of tensors (" in note
+    assert "test_run.py:" in note
+
+
+SHAPES = {
+    "rows": ((10, 16), (3, 16, 32), (3, 6, 10)),
+    "slices": ((3, 10, 16), (3, 16, 32), None),
+    "columns": ((3, 10, 16), (16, 12), (4, 8, 12)),
+    "inner": ((10, 12), (12, 32), (4, 8, 12)),
+    "odd strides": ((10, 5), (3, 5, 7), (3, 6, 10)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", SHAPES)
+def test_grouped_products_are_answered_as_a_cpu_does(name: str, dtype: torch.dtype) -> None:
+    """In every dtype that it takes, of which meta takes one; what lies unevenly in memory, both refuse."""
+    left, right, ends = SHAPES[name]
+    arguments = [torch.zeros(left, dtype=dtype), torch.zeros(right, dtype=dtype)]
+    arguments += [] if ends is None else [torch.tensor(ends, dtype=torch.int32)]
+
+    def answer(device: str) -> Any:
+        try:
+            found = torch._grouped_mm(*(argument.to(device) for argument in arguments))
+        except RuntimeError:
+            return "refused"
+        return found.shape, found.dtype
+
+    with Answers():
+        found = answer("meta")
+    assert answer("cpu") == found
+    assert ("refused" == found) is (name == "odd strides" or (dtype is torch.bfloat16 and 12 in left + right))

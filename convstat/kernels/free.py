@@ -60,7 +60,7 @@ _BY_REASON = {
         _local_scalar_dense item equal is_same_size size stride numel dim sym_size sym_stride sym_numel
         sym_storage_offset is_pinned _assert_async _assert_tensor_metadata _has_compatible_shallow_copy_type
         _nested_tensor_size is_nonzero _is_zerotensor _version allclose _linalg_check_errors _fused_sdp_choice
-        sym_constrain_range_for_size _nested_tensor_from_mask_left_aligned
+        sym_constrain_range_for_size _nested_tensor_from_mask_left_aligned _is_all_true _is_any_true
     """,
 }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,13 +149,23 @@ def users_line(error: BaseException) -> Mark | None:
     """
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return _mark(error.filename, error.lineno, error.offset or 1, 1)
-    frames = traceback.extract_tb(error.__traceback__)
+    return _users_frame(traceback.extract_tb(error.__traceback__))
+
+
+def users_line_now() -> Mark | None:
+    """The innermost line of the user's own that is running."""
+    return _users_frame(traceback.extract_stack())
+
+
+def _users_frame(frames: Sequence[traceback.FrameSummary]) -> Mark | None:
     ranked = [(rank, frame) for frame in frames if (rank := _rank(frame.filename)) > 0]
     best = max((rank for rank, _ in ranked), default=0)
-    for rank, frame in reversed(ranked):
-        if rank == best:
-            return _frame_mark(frame)
-    return None
+    found = [frame for rank, frame in ranked if rank == best]
+    if best == 1:
+        # A package has its models in some files and what helps them in others: who reads is sent to the model.
+        models = {frame.filename for frame in found if frame.name in ("forward", "__init__")}
+        found = [frame for frame in found if frame.filename in models] or found
+    return _frame_mark(found[-1]) if found else None
 
 
 def _rank(filename: str) -> int:

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
-from convstat.trace.assumed import KNOWN, Values
+from convstat.errors import Mark
+from convstat.sources.recipe import users_line_now
+from convstat.trace.assumed import KNOWN, Kind, Values
 from convstat.trace.memory import from_memory
 from convstat.trace.placing import Counting, place, tensors, without_storage
 
@@ -24,6 +26,8 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
 
     With ``values``, these are what ``Tensor.item()`` reads; without, it fails, as it does on meta.
     ``turned`` are the questions of yes or no, by their number, that are answered the other way.
+    ``asked`` are the kinds of values that were read, each with the model's line that was the first to do so, and
+    ``ran`` tells what ran from what else may have, by operators and shapes.
     ``notes`` say what was assumed.
     """
 
@@ -32,6 +36,8 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
         self.values = values
         self.turned = turned
         self.questions = 0
+        self.asked: dict[Kind, Mark | None] = {}
+        self.ran: list[int] = []
         self.assumed: dict[str, int] = {}
 
     @property
@@ -43,6 +49,8 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
         self.kernels.add()
         self.filled.step()
         kwargs = kwargs or {}
+        if self.values is not None:
+            self.ran.append(hash((func, *(leaf.shape for leaf in tensors((args, kwargs))))))
         if func is _CONVOLUTION:
             _check_convolution(*args)
         answer = _answer(func)
@@ -158,19 +166,45 @@ def _item(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     if mode.values is None:
         return func(*args, **kwargs)
     dtype = args[0].dtype
-    value: bool | float
-    if dtype is torch.bool:
-        value = mode.values.truth != (mode.questions in mode.turned)
+    kind: Kind = "truth" if dtype is torch.bool else "number" if dtype.is_floating_point else "size"
+    if kind not in mode.asked:
+        mode.asked[kind] = None if mode.values is KNOWN else users_line_now()
+    value = mode.values.of(kind)
+    if kind == "truth":
+        value = value != (mode.questions in mode.turned)
         mode.questions += 1
-    else:
-        value = mode.values.number if dtype.is_floating_point else mode.values.size
     if mode.values is KNOWN:
         mode.assume(
             "a comparison of values was assumed to be false"
-            if value is False
+            if kind == "truth"
             else "a value read from a tensor was assumed to be 1"
         )
     return value
+
+
+def _grouped_mm(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    # Meta takes bfloat16 alone, where a CPU takes what it can multiply.
+    left, right, ends, _, dtype = (*args, None, None, None)[:5]
+    ends = kwargs.get("offs", ends)
+    fits = left.shape[-1] == right.shape[-2] and left.dtype == right.dtype and {left.dim(), right.dim()} <= {2, 3}
+    if not fits or not (_is_even(left) and _is_even(right)):
+        return func(*args, **kwargs)
+    rows, columns = left.shape[-2], right.shape[-1]
+    if left.dim() == right.dim() == 2:
+        shape: tuple[int, ...] = (ends.shape[0], rows, columns)
+    else:
+        shape = (left.shape[0], rows, columns) if left.dim() == right.dim() else (rows, columns)
+    return left.new_empty(shape, dtype=kwargs.get("out_dtype", dtype) or left.dtype)
+
+
+def _is_even(matrices: torch.Tensor) -> bool:
+    """Whether rows, or columns where these lie together, begin at multiples of 16 bytes."""
+    inner, outer = sorted(matrices.stride()[-2:])
+    return inner == 1 and outer * matrices.element_size() % 16 == 0
+
+
+def _is_all(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].new_empty(())
 
 
 def _not_aligned(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
@@ -189,6 +223,9 @@ _ANSWERS: dict[str, Callable[[Answers, Any, Any, Any], Any]] = {
     "aten.index.Tensor": _index,
     "aten._unique2.default": _unique,
     "aten._local_scalar_dense.default": _item,
+    "aten._grouped_mm.default": _grouped_mm,
+    "aten._is_all_true.default": _is_all,
+    "aten._is_any_true.default": _is_all,
     "aten._nested_tensor_from_mask_left_aligned.default": _not_aligned,
     "aten._to_copy.default": _to_device,
     "torchvision.nms.default": _nms,

@@ -7,18 +7,33 @@ Where all cost the same, the values do not matter; where they do not, the larges
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Literal
+
+Kind = Literal["truth", "size", "number"]
+"""What is read: from a tensor of bools, of integers, and of all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What is read: from a tensor of bools, of integers, and of all others."""
+    """What is read, by its kind."""
 
     truth: bool
     size: int
     number: float
+
+    def of(self, kind: Kind) -> bool | int | float:
+        """What is read of a kind.
+
+        >>> KNOWN.of("size")
+        1
+        """
+        return {"truth": self.truth, "size": self.size, "number": self.number}[kind]
+
+    def only(self, kinds: Collection[Kind]) -> dict[Kind, bool | int | float]:
+        """What is read of some kinds."""
+        return {kind: self.of(kind) for kind in kinds}
 
 
 KNOWN = Values(truth=False, size=1, number=1.0)
@@ -32,38 +47,37 @@ SETS = (
     Values(truth=False, size=1, number=1.0),
     Values(truth=True, size=2, number=1e6),
     Values(truth=False, size=0, number=-1e6),
-    Values(truth=True, size=1, number=0.0),
 )
 """Values on both sides of whatever a model may compare them with."""
 
 MOST_TURNED = 8
 """Answers that are turned for the sake of one pass: a check that fails is passed the other way."""
 
-Found = TypeVar("Found")
-
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Found]):
-    """What came of a set of values, and what it costs: MACs, and the rest by its entries."""
+class Outcome:
+    """What a pass costs: MACs, and the rest by its entries."""
 
-    values: Values
-    found: Found
     macs: int
     other: dict[str, int]
 
 
-def largest(outcomes: Sequence[Outcome[Found]]) -> Outcome[Found]:
-    """The one that costs most."""
+def largest(outcomes: Sequence[Outcome]) -> Outcome:
+    """The one that costs most; of several, the first."""
     return max(outcomes, key=lambda outcome: (outcome.macs, sum(outcome.other.values())))
 
 
-def same_macs(outcomes: Sequence[Outcome[Found]]) -> bool:
+def same_macs(outcomes: Sequence[Outcome]) -> bool:
     """Whether the values do not change the MACs."""
     return len({outcome.macs for outcome in outcomes}) == 1
 
 
-def verdict(outcomes: Sequence[Outcome[Found]], failed: int) -> str:
-    """What the outcomes say, in words."""
+def verdict(outcomes: Sequence[Outcome], failed: int) -> str:
+    """What the outcomes say, in words.
+
+    >>> verdict([Outcome(32, {}), Outcome(48, {})], failed=0)
+    'the count depends on them: 32 to 48 MACs, of which the largest is given'
+    """
     least, most = min(outcome.macs for outcome in outcomes), max(outcome.macs for outcome in outcomes)
     if least != most:
         return f"the count depends on them: {least:,} to {most:,} MACs, of which the largest is given"

@@ -58,26 +58,14 @@ def record(
     predicted (default: all): torch's transformer layers choose their kernels by whether there are hooks.
     The model and the process are left as found, also when the forward pass raises.
     """
-    model = getattr(model, "_orig_mod", model) if _is_compiled(model) else model
+    model = _as_written(model)
     table = ModuleTable(model)
     recorder = _Recorder(table)
-    with ExitStack() as stack:
-        # What the model warns of is for who runs it, and not for who counts it.
-        stack.enter_context(unwarned())
-        stack.enter_context(compiler_not_loaded())
-        stack.enter_context(preserved(model))
-        _set_mode(model, train=train)
-        for module in table.modules if hooked is None else hooked:
-            if not isinstance(module, torch.jit.ScriptModule):
-                module.register_forward_hook(_no_hook)
+    with _ready(model, table.modules if hooked is None else hooked, train=train) as stack:
         recorder.prepare(model, train=train)
-        stack.enter_context(compiler_off())
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
             stack.enter_context(scripts_as_written())
-        # Models nest as deep as they may without us: each of their calls is a few of ours too.
-        stack.enter_context(deeper_calls(3))
-        stack.enter_context(torch.enable_grad())
         stack.enter_context(recorder.watching())
         output = model(*inputs, **(kwargs or {}))
         (root,) = recorder.main.open[0]
@@ -91,6 +79,37 @@ def record(
         leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
         device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
         return Trace(root, table.infos(), device, uses=recorder.uses())
+
+
+@alone
+def run_again(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Run the model once as :func:`record` does, and remember nothing."""
+    model = _as_written(model)
+    with _ready(model, model.modules(), train=False):
+        model(*inputs, **kwargs)
+
+
+@contextmanager
+def _ready(model: nn.Module, hooked: Iterable[nn.Module], *, train: bool) -> Iterator[ExitStack]:
+    """Let a model run as it is to be counted, and leave it and the process as they were."""
+    with ExitStack() as stack:
+        # What the model warns of is for who runs it, and not for who counts it.
+        stack.enter_context(unwarned())
+        stack.enter_context(compiler_not_loaded())
+        stack.enter_context(preserved(model))
+        _set_mode(model, train=train)
+        for module in hooked:
+            if not isinstance(module, torch.jit.ScriptModule):
+                module.register_forward_hook(_no_hook)
+        stack.enter_context(compiler_off())
+        # Models nest as deep as they may without us: each of their calls is a few of ours too.
+        stack.enter_context(deeper_calls(3))
+        stack.enter_context(torch.enable_grad())
+        yield stack
+
+
+def _as_written(model: nn.Module) -> nn.Module:
+    return getattr(model, "_orig_mod", model) if _is_compiled(model) else model
 
 
 def _set_mode(model: nn.Module, *, train: bool) -> None:

@@ -5,10 +5,10 @@ What is tried, in turn, until one way works:
 1. ``meta``: the constructor and the forward pass on the meta device; nothing is allocated or computed.
 2. ``meta``, with a constructor that runs on the CPU: its parameters move to meta as they are registered.
 3. ``fake``: fake tensors, for what meta has no kernel for.
-4. ``meta`` with assumed values, for a forward pass that reads some: only if its weights are large, and taken at once
-   only if the count does not depend on them (:mod:`convstat.trace.assumed`).
-5. ``cpu``: a real run, if the weights fit into the memory that is there.
+4. ``cpu``: a real run, if the weights fit into the memory that is there.
 
+Where the weights are large, a forward pass on meta that reads values is given some: it is taken at once if they do not
+matter, and at last if no other way works (:mod:`convstat.trace.assumed`).
 The way that was taken is reported with the result, with the reason why no earlier one was.
 What the model itself raises is the same in every way, and ends the search.
 """
@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -36,12 +37,13 @@ from convstat.patches.threads import followed
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers
-from convstat.trace.assumed import KNOWN, MOST_TURNED, SETS, Outcome, Values, largest, same_macs, verdict
+from convstat.trace.assumed import KNOWN, MOST_TURNED, SETS, Kind, Outcome, Values, largest, same_macs, verdict
 from convstat.trace.bounds import available_memory, limited_memory, room
 from convstat.trace.calls import Trace
 from convstat.trace.failures import (
     DEVICES,
     ENDLESS,
+    VALUES,
     Failure,
     UnfitError,
     context_of,
@@ -50,7 +52,7 @@ from convstat.trace.failures import (
     is_raised_by_the_model,
 )
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
-from convstat.trace.record import record
+from convstat.trace.record import record, run_again
 
 ExampleOf = Callable[[nn.Module, Example | None], Example]
 """Makes the arguments of a forward pass, from the module and from what the entry point gave along with it."""
@@ -99,8 +101,6 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
     failures: list[Failure] = []
     uncertain: Traced | None = None
     for way in _ways(recipe, device):
-        if way == ASSUMED and not _may_assume(failures):
-            continue
         if way == "cpu" and failures and all(failure.is_memory for failure in failures):
             break
         for redirected in (False, True):
@@ -111,12 +111,9 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))
             else:
-                notes = (*recipe.notes, *_said(way, redirected, failures), *traced.notes)
-                traced = replace(traced, notes=notes)
-                if attempt.is_certain:
-                    return traced
-                uncertain = traced
-                break
+                return _noted(traced, recipe, way, redirected, failures)
+            if attempt.uncertain is not None:
+                uncertain = uncertain or _noted(attempt.uncertain, recipe, way, redirected, failures[:-1])
             if redirected or not wants_gpu(failures[-1].cause):
                 break
             del failures[-1]
@@ -125,11 +122,6 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
     if uncertain is not None and (failures[-1].is_artefact or failures[-1].is_unfit):
         return uncertain
     raise give_up(recipe.source, device, failures)
-
-
-def _may_assume(failures: list[Failure]) -> bool:
-    """Whether values may be assumed: it reads some, and its weights are too large to be made only to find out."""
-    return any(failure.reads_values and is_large(failure.weights) for failure in failures)
 
 
 @alone
@@ -162,13 +154,16 @@ def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     if device != "auto":
         return (device,)
     # The constructor of a model that is there already is over.
-    return (META, ASSUMED, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, ASSUMED, "cpu")
+    return (META, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, "cpu")
 
 
-def _said(way: str, redirected: bool, failures: list[Failure]) -> Iterator[str]:
+def _noted(traced: Traced, recipe: Recipe, way: str, redirected: bool, failures: Sequence[Failure]) -> Traced:
+    return replace(traced, notes=(*recipe.notes, *_said(way, redirected, failures), *traced.notes))
+
+
+def _said(way: str, redirected: bool, failures: Sequence[Failure]) -> Iterator[str]:
     if failures:
-        read = [failure for failure in failures if failure.reads_values] if way == ASSUMED else []
-        yield NOTES[way].format((read or failures)[0].why())
+        yield NOTES[way].format(failures[0].why())
     if redirected:
         yield "it asks for a GPU, and there is none: it was kept where it is"
 
@@ -194,11 +189,11 @@ class _Attempt:
         self.before = before
         self.train = train
         self.redirected = redirected
-        self.device = {META: "meta", STRIPPED: "meta", ASSUMED: "meta", FAKE: "cpu"}.get(way, way)
+        self.device = {META: "meta", STRIPPED: "meta", FAKE: "cpu"}.get(way, way)
         self.module: nn.Module | None = None
         self.example: Example | None = None
         self.assumed = False
-        self.is_certain = True
+        self.uncertain: Traced | None = None
 
     def run(self) -> Traced:
         """Make the model, run it and record it."""
@@ -207,8 +202,6 @@ class _Attempt:
                 stack.enter_context(Redirected(self.device))
             if self.way == FAKE:
                 return self._fake()
-            if self.way == ASSUMED:
-                return self._assumed()
             return self._meta() if self.device == "meta" else self._real()
 
     def _make(self, *, stripped: bool = False) -> tuple[nn.Module, Example | None]:
@@ -231,63 +224,68 @@ class _Attempt:
         values = answers.values if answers is not None else None
         return Traced(trace, self.way, self.module, example, self.device, notes, self.redirected, values)
 
-    def _made_on_meta(self, *, stripped: bool) -> tuple[nn.Module, Example]:
-        module, given = self._make(stripped=stripped)
-        with torch.device("meta"):
-            example = self.example_of(module, given)
-        return module, _placed(example, "meta")
+    def _meta(self) -> Traced:
+        with limited_memory():
+            module, given = self._make(stripped=self.way == STRIPPED)
+            with torch.device("meta"):
+                example = self.example_of(module, given)
+            example = _placed(example, "meta")
+            if not self.recipe.assume_values and is_large(stored_bytes(module)):
+                traced = self._whatever_it_reads(module, example)
+                if traced is not None:
+                    return traced
+            return self._run_on_meta(module, example, Answers(KNOWN if self.recipe.assume_values else None))
 
     def _run_on_meta(self, module: nn.Module, example: Example, answers: Answers) -> Traced:
+        with self._on_meta(module, example, answers):
+            return self._record(example, answers)
+
+    @contextmanager
+    def _on_meta(self, module: nn.Module, example: Example, answers: Answers) -> Iterator[None]:
         if not self.recipe.is_made:
             with answers:
                 _initialise(module, example)
         with placed(module, "meta", self.recipe.dtype), declared_operators(), answers, without_collection():
-            return self._record(example, answers)
+            yield
 
-    def _meta(self) -> Traced:
-        with limited_memory():
-            module, example = self._made_on_meta(stripped=self.way == STRIPPED)
-            return self._run_on_meta(module, example, Answers(KNOWN if self.recipe.assume_values else None))
-
-    def _assumed(self) -> Traced:
-        """Run it with several sets of values; certain only if all cost the same."""
-        stripped = not self.recipe.is_made and not any(f.way == META and f.reads_values for f in self.before)
-        outcomes: list[Outcome[Traced]] = []
-        errors: list[BaseException] = []
-        unclear = 0
-        with limited_memory():
-            module, example = self._made_on_meta(stripped=stripped)
-            for values in SETS:
-                most = None
-                if outcomes:
-                    # A loop that goes on for as long as a value says so need not be followed to its end.
-                    most = 1000 + 4 * max(sum(1 for _ in outcome.found.trace.kernels()) for outcome in outcomes)
-                try:
-                    traced = self._passing(module, example, values, most)
-                except (Exception, EndlessError) as error:
-                    # A check that no answer passes ends the pass, and says nothing of its cost.
-                    unclear += isinstance(error, EndlessError) or not is_raised_by_the_model(error)
-                    errors.append(error)
-                else:
-                    outcomes.append(Outcome(values, traced, *self.weigh(traced.trace)))
-        if not outcomes:
-            raise errors[0]
-        self.is_certain = same_macs(outcomes) and not unclear
-        found = largest(outcomes).found
-        return replace(found, notes=(*found.notes, verdict(outcomes, unclear)))
-
-    def _passing(self, module: nn.Module, example: Example, values: Values, most: int | None) -> Traced:
-        """Run it with a set of values; where it refuses an answer, that one is turned."""
-        turned: set[int] = set()
-        while True:
-            answers = Answers(values, turned=turned, most=most)
+    def _whatever_it_reads(self, module: nn.Module, example: Example) -> Traced | None:
+        """Run it with several sets of values, if it reads any; gives nothing if they matter."""
+        outcomes: list[Outcome] = []
+        tried: list[Values] = []
+        errors: list[Exception | EndlessError] = []
+        first: Answers | None = None
+        found: Traced | None = None
+        asked: set[Kind] = set()
+        for values in SETS:
+            if any(values.only(asked) == before.only(asked) for before in tried):
+                continue
+            tried.append(values)
+            passing = _Passing(self, module, example, values, first)
             try:
-                return self._run_on_meta(module, example, answers)
-            except Exception as error:
-                last = answers.questions - 1
-                if last < 0 or last in turned or len(turned) == MOST_TURNED or not is_raised_by_the_model(error):
-                    raise
-                turned.add(last)
+                traced = passing.run()
+            except (Exception, EndlessError) as error:
+                errors.append(error)
+            else:
+                if traced is not None:
+                    outcomes.append(Outcome(*self.weigh(traced.trace)))
+                    found = traced if outcomes[-1] is largest(outcomes) else found
+                    first = first or passing.answers
+            asked |= passing.answers.asked.keys()
+            if not asked and not errors:
+                return found
+        # A check that no answer passes ends the pass, and says nothing of its cost.
+        unclear = sum(isinstance(error, EndlessError) or not is_raised_by_the_model(error) for error in errors)
+        if found is None:
+            if errors and not unclear and asked <= {"truth"}:
+                raise errors[0]
+            return None
+        place = next((f" ({mark.file}:{mark.line})" for mark in passing.answers.asked.values() if mark), "")
+        notes = (NOTES[ASSUMED].format(VALUES + place), verdict(outcomes, unclear))
+        found = replace(found, way=ASSUMED, notes=(*found.notes, *notes))
+        if same_macs(outcomes) and not unclear:
+            return found
+        self.uncertain = found
+        return None
 
     def _fake(self) -> Traced:
         from torch._subclasses.fake_tensor import FakeTensorMode
@@ -344,6 +342,51 @@ class _Attempt:
             weights=weights,
             assumed=self.assumed,
         )
+
+
+class _Passing:
+    """A forward pass on meta with a set of values; where the model refuses an answer, that one is turned."""
+
+    def __init__(
+        self, attempt: _Attempt, module: nn.Module, example: Example, values: Values, first: Answers | None
+    ) -> None:
+        self.attempt, self.module, self.example = attempt, module, example
+        self.values = values
+        self.first = first
+        self.turned: set[int] = set()
+        self.answers = Answers(values)
+
+    def run(self) -> Traced | None:
+        """Record it; nothing is recorded of what does the same as the first."""
+        if self.first is not None and not self.attempt.train:
+            self._turning(self._again)
+            if self.answers.ran == self.first.ran:
+                return None
+        return self._turning(self._recorded)
+
+    def _turning(self, run: Callable[[], Found]) -> Found:
+        while True:
+            # A loop that goes on for as long as a value says so need not be followed to its end.
+            most = None if self.first is None else 1000 + 4 * len(self.first.ran)
+            self.answers = answers = Answers(self.values, turned=self.turned, most=most)
+            try:
+                return run()
+            except Exception as error:
+                last = answers.questions - 1
+                is_new = last >= 0 and last not in self.turned and len(self.turned) < MOST_TURNED
+                if not is_new or not is_raised_by_the_model(error):
+                    raise
+                self.turned.add(last)
+
+    def _recorded(self) -> Traced:
+        return self.attempt._run_on_meta(self.module, self.example, self.answers)
+
+    def _again(self) -> None:
+        with self.attempt._on_meta(self.module, self.example, self.answers), running():
+            run_again(self.module, self.example.args, self.example.kwargs)
+
+
+Found = TypeVar("Found")
 
 
 def _initialise(module: nn.Module, example: Example) -> None:
