@@ -233,7 +233,7 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
         )
     if own and batch != 1:
         tensors = forward.named_tensors(module, example.args, example.kwargs).values()
-        if not any(tensor.dim() and tensor.shape[0] == batch for tensor in tensors):
+        if not any(tensor.dim() and tensor.size(0) == batch for tensor in tensors):
             raise UsageError(
                 f"{recipe.source} brings its own inputs, and none has a batch of {batch}",
                 help="leave --batch out, or name the inputs with --input",
@@ -273,9 +273,9 @@ def zeros(
 
 def _infos(module: torch.nn.Module, example: Example) -> tuple[InputInfo, ...]:
     """Name every tensor that went in: by its parameter, and by its place inside it."""
-    from convstat.trace.forward import named_tensors
+    from convstat.trace.forward import named_infos
 
     return tuple(
-        InputInfo(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-        for name, tensor in named_tensors(module, example.args, example.kwargs).items()
+        InputInfo(name, tensor.shape, tensor.dtype)
+        for name, tensor in named_infos(module, example.args, example.kwargs).items()
     )

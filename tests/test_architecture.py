@@ -56,6 +56,7 @@ LATE = {
         "counters",
         "layers.twins",
         "patches.depth",
+        "patches.dispatch",
         "patches.functions",
         "patches.hooks",
         "patches.isolation",

@@ -61,8 +61,11 @@ class Pricing:
     def price(self, call: KernelCall) -> Cost | None:
         """The cost of one kernel, or None where nothing is known about it.
 
-        In-place forms (``aten.relu_``) cost what the others do.
+        In-place forms (``aten.relu_``) cost what the others do. One on nested tensors costs what its samples do.
         """
+        if samples := call.per_sample():
+            costs = [self.price(sample) for sample in samples]
+            return sum((cost for cost in costs if cost is not None), NO_COST) if None not in costs else None
         name = call.op
         rule = _find(name)
         if rule is None and name not in FREE and name.endswith("_") and not name.endswith("__"):

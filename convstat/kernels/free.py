@@ -16,7 +16,8 @@ CHECK = "asks or asserts something"
 _BY_REASON = {
     VIEW: """
         view _unsafe_view reshape _reshape_alias transpose t permute expand squeeze unsqueeze select slice narrow
-        split split_with_sizes unbind chunk alias detach as_strided diagonal unfold view_as_real view_as_complex
+        split split_with_sizes unbind chunk alias detach _nested_view_from_buffer _nested_view_from_jagged
+        _nested_get_values as_strided diagonal unfold view_as_real view_as_complex
         movedim unsafe_split unsafe_split_with_sizes unsafe_chunk flatten unflatten lift_fresh lift _conj _neg_view
         resolve_conj resolve_neg view_as expand_as swapaxes adjoint tensor_split hsplit vsplit dsplit mT _fw_primal
         _make_dual values indices crow_indices col_indices _mkldnn_reshape _mkldnn_transpose
@@ -36,6 +37,10 @@ _BY_REASON = {
         narrow_copy permute_copy select_copy slice_copy split_copy split_with_sizes_copy squeeze_copy t_copy
         transpose_copy unbind_copy unsqueeze_copy view_copy lu_unpack native_channel_shuffle _pad_packed_sequence
         _pack_padded_sequence combinations cartesian_prod meshgrid _chunk_cat unfold_copy put embedding_dense_backward
+        _nested_tensor_from_tensor_list _nested_view_from_buffer_copy _nested_view_from_jagged_copy
+        _nested_get_values_copy _nested_from_padded _nested_from_padded_and_nested_example to_padded_tensor
+        _nested_from_padded_tensor _nested_select_backward _jagged_to_padded_dense_forward
+        _padded_dense_to_jagged_forward
     """,
     MAKE: """
         empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like new_zeros ones
@@ -59,7 +64,10 @@ _BY_REASON = {
     CHECK: """
         _local_scalar_dense item equal is_same_size size stride numel dim sym_size sym_stride sym_numel
         sym_storage_offset is_pinned _assert_async _assert_tensor_metadata _has_compatible_shallow_copy_type
-        _nested_tensor_size is_nonzero _is_zerotensor _version allclose _linalg_check_errors _fused_sdp_choice
+        _nested_tensor_size _nested_tensor_strides _nested_tensor_storage_offsets _nested_get_offsets
+        _nested_get_lengths _nested_get_ragged_idx _nested_get_jagged_dummy _nested_get_min_seqlen
+        _nested_get_max_seqlen _nested_compute_contiguous_strides_offsets
+        is_nonzero _is_zerotensor _version allclose _linalg_check_errors _fused_sdp_choice
         sym_constrain_range_for_size _nested_tensor_from_mask_left_aligned _is_all_true _is_any_true
     """,
 }

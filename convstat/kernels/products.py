@@ -189,7 +189,7 @@ def deform_conv2d_backward(call: KernelCall) -> Cost:
 
 
 RULES: dict[str, Rule] = table(
-    ("aten", "mm bmm _int_mm", mm),
+    ("aten", "mm bmm _int_mm matmul", mm),
     ("aten", "_scaled_mm _scaled_mm_v2", scaled_mm),
     ("aten", "addmm", addmm),
     ("aten", "_addmm_activation", addmm_activation),

@@ -45,12 +45,11 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
         """What was assumed, in words, with how often."""
         return tuple(f"{what} ({times} time{'s' if times > 1 else ''})" for what, times in self.assumed.items())
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self.kernels.add()
         self.filled.step()
-        kwargs = kwargs or {}
         if self.values is not None:
-            self.ran.append(hash((func, *(leaf.shape for leaf in tensors((args, kwargs))))))
+            self.ran.append(hash((func, *(leaf.shape for leaf in tensors((args, kwargs)) if not leaf.is_nested))))
         if func is _CONVOLUTION:
             _check_convolution(*args)
         answer = _answer(func)

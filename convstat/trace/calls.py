@@ -17,7 +17,7 @@ so a trace can be stored, compared and walked without torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from types import MappingProxyType
 from typing import TypeAlias
@@ -60,10 +60,14 @@ class DictInfo:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """Anything else, by the full name of its type; ``items`` are the tensors that a packed weight was made of."""
+    """Anything else, by the full name of its type.
+
+    ``items`` are the tensors that a packed weight was made of, ``samples`` those that a nested tensor holds.
+    """
 
     type: str
     items: tuple[Value, ...] = ()
+    samples: tuple[TensorInfo, ...] = ()
 
 
 Value: TypeAlias = (
@@ -92,6 +96,35 @@ class KernelCall:
     children: tuple[Call, ...] = ()
     owner: int | None = None
     backward: bool = False
+
+    def per_sample(self) -> tuple[KernelCall, ...]:
+        """The same call on each sample of nested tensors, as a batch of one; none where no tensor is nested.
+
+        >>> ragged = ObjectInfo("torch.Tensor", samples=(TensorInfo((5, 8)), TensorInfo((9, 8))))
+        >>> call = KernelCall("aten.linear", "default", (ragged, TensorInfo((3, 8))), output=ragged)
+        >>> [sample.args[0].shape for sample in call.per_sample()]
+        [(1, 5, 8), (1, 9, 8)]
+        """
+        values = (*self.args, *self.kwargs.values())
+        count = next((len(v.samples) for v in values if isinstance(v, ObjectInfo) and v.samples), 0)
+        return tuple(
+            replace(
+                self,
+                args=tuple(_sample(value, place) for value in self.args),
+                kwargs={name: _sample(value, place) for name, value in self.kwargs.items()},
+                output=_sample(self.output, place),
+            )
+            for place in range(count)
+        )
+
+
+def _sample(value: Value, place: int) -> Value:
+    if isinstance(value, tuple):
+        return tuple(_sample(item, place) for item in value)
+    if isinstance(value, ObjectInfo) and place < len(value.samples):
+        sample = value.samples[place]
+        return replace(sample, shape=(1, *sample.shape))
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from convstat.trace.calls import (
     BufferInfo,
@@ -63,9 +64,26 @@ def _tensor(value: torch.Tensor, kind: type) -> Value:
 
 def _odd_tensor(value: torch.Tensor) -> Value:
     """A tensor that is not one dense block: sparse, of samples that differ in shape, or without a shape as yet."""
-    if value.is_nested or nn.parameter.is_lazy(value):
+    if value.is_nested:
+        return ObjectInfo(type_name(type(value)), samples=_samples(value))
+    if nn.parameter.is_lazy(value):
         return ObjectInfo(type_name(type(value)))
     return TensorInfo(tuple(value.shape), dtype_name(value.dtype), str(value.layout).removeprefix("torch."))
+
+
+def _samples(value: Any) -> tuple[TensorInfo, ...]:
+    """What a nested tensor holds; of a jagged one whose lengths have no values, all samples as one."""
+    dtype = dtype_name(value.dtype)
+    # What is asked here is no kernel of the model's.
+    with _disable_current_modes():
+        if value.layout is _STRIDED:
+            return tuple(TensorInfo(tuple(shape), dtype) for shape in value._nested_tensor_size().tolist())
+        # They lie one after the other along the dimension in which they differ.
+        together, (before, after) = value.values().shape, (value._ragged_idx - 1, value._ragged_idx)
+        lengths = together[before:after]
+        if value.offsets().device.type != "meta":
+            lengths = (value.offsets().diff() if value.lengths() is None else value.lengths()).tolist()
+        return tuple(TensorInfo((*together[:before], length, *together[after:]), dtype) for length in lengths)
 
 
 def unpack(packed: Any) -> tuple[torch.Tensor, ...]:

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from convstat.trace.calls import ObjectInfo, TensorInfo
+from convstat.trace.describe import describe
+
 _SIZES: Mapping[str, tuple[str, ...]] = {
     "Conv1d": ("1000",),
     "Conv2d": ("224", "224"),
@@ -126,6 +129,19 @@ def named_tensors(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
     positional = ((names[i] if i < len(names) else f"input{i}", value) for i, value in enumerate(args))
     for name, value in (*positional, *kwargs.items()):
         _gather(name, value, found)
+    return found
+
+
+def named_infos(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    """What each of these tensors looks like; a nested tensor is a list of its samples: ``x[0]``, ``x[1]``."""
+    found: dict[str, TensorInfo] = {}
+    for name, tensor in named_tensors(module, args, kwargs).items():
+        info = describe(tensor)
+        if isinstance(info, TensorInfo):
+            found[name] = info
+        elif isinstance(info, ObjectInfo):
+            single = len(info.samples) == 1
+            found.update((name if single else f"{name}[{place}]", s) for place, s in enumerate(info.samples))
     return found
 
 

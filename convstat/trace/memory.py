@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from convstat.patches.dispatch import Watching
 
 MOST = 20_000
 """Answers that are kept; a network of a thousand layers asks some hundred different questions."""
@@ -70,19 +71,11 @@ def from_memory(func: Any, args: Any, kwargs: Any, run: Callable[[Any, Any, Any]
     return result
 
 
-class Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Remembering(Watching):  # type: ignore[no-untyped-call]
     """Answers from memory every kernel on meta that can be, for as long as it is entered."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return from_memory(func, args, kwargs or {}, _run)
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        return from_memory(func, args, kwargs, _run)
 
 
 def _run(func: Any, args: Any, kwargs: Any) -> Any:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.modules import module as registration
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from convstat.patches.dispatch import Watching
 from convstat.patches.hooks import hooked
 from convstat.patches.room import patch, undone
 from convstat.trace.bounds import (
@@ -97,23 +97,18 @@ def _registering(what: str, device: str | None, most_parameters: int, most_modul
         yield
 
 
-class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Counting(Watching):  # type: ignore[no-untyped-call]
     """Counts the kernels that something runs, up to ``most``, and watches how much memory it fills."""
 
     def __init__(self, what: str, memory: int | None = MEMORY_WITHOUT_WEIGHTS, *, most: int | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.kernels = kernels(what, most)
         self.filled = Filled(memory)
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self.kernels.add()
         self.filled.step()
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 class _Building(Counting):  # type: ignore[no-untyped-call]
@@ -124,10 +119,9 @@ class _Building(Counting):  # type: ignore[no-untyped-call]
         self.device = device
         self.stored = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self.kernels.add()
         self.filled.step()
-        kwargs = kwargs or {}
         if func in _INITIALISERS and args[0].device.type == "meta":
             return args[0]
         if func is torch.ops.aten._to_copy.default and args[0].device.type == "meta":

@@ -22,10 +22,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
+from convstat.patches.dispatch import Watching
 from convstat.patches.functions import spying
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.preserve import preserved
@@ -186,11 +187,11 @@ class _Branch:
         place += self.open[0]
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(Watching):  # type: ignore[no-untyped-call]
     """Builds the tree, a branch for each thread."""
 
     def __init__(self, table: ModuleTable) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.table = table
         self.main = _Branch([], [])
         self.branches = threading.local()
@@ -306,12 +307,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         branch.open[-1].append(FunctionCall(name, *before, describe(result), children))
         return result
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         op, overload, is_composite = operator(func)
         if is_composite and not any(isinstance(value, torch.Tensor) and value.is_nested for value in args):
             # Under inference_mode the dispatcher does not take an operator apart that only stands for others.
@@ -369,10 +365,11 @@ def operator(func: Any) -> tuple[str, str, bool]:
 
 
 def _stands_for_others(func: Any) -> bool:
-    # Fake tensors ask prim::device, which the dispatcher does not know, where no exception may leave.
-    return func.namespace != "prim" and bool(
-        torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
-    )
+    try:
+        return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
+    except RuntimeError:
+        # Some exist in Python and in scripts alone, and the dispatcher does not know them.
+        return False
 
 
 def _describe_all(values: Iterable[Any]) -> tuple[Value, ...]:

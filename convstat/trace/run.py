@@ -416,9 +416,9 @@ def _check_room(recipe: Recipe, needed: int | None) -> None:
 
 
 def _in_words(module: nn.Module, example: Example) -> str:
-    named = forward.named_tensors(module, example.args, example.kwargs)
+    named = forward.named_infos(module, example.args, example.kwargs)
     return ", ".join(
-        f"{name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {str(tensor.dtype).removeprefix('torch.')}"
+        f"{name} {'x'.join(map(str, tensor.shape)) or 'scalar'} {tensor.dtype}"
         for name, tensor in list(named.items())[:8]
     )
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from convstat.counters.products import FORMULAS, FUSED_MODULES, products
+from convstat.patches.dispatch import Watching
 from convstat.trace import KernelCall
 from convstat.trace.describe import describe
 from convstat.trace.record import operator
@@ -17,25 +17,19 @@ Gathered = dict[str, int]
 """Layer -> the products of its kernels."""
 
 
-class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Kernels(Watching):  # type: ignore[no-untyped-call]
     """Adds the products of each kernel to the innermost of what is being gathered, under the layer that runs it.
 
     ``layer`` says which layer runs. ``fused`` are the layers in which one kernel does the work of other modules.
     """
 
     def __init__(self, layer: Callable[[], str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.layer = layer
         self.open: list[Gathered] = [{}]
         self.fused: set[str] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         op, overload, is_composite = operator(func)
         if is_composite and not any(isinstance(value, torch.Tensor) and value.is_nested for value in args):
             # Under inference_mode operators are not taken apart that only stand for others.

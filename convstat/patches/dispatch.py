@@ -1,0 +1,67 @@
+"""What every mode of ours that stands between the dispatcher and the kernels has to let pass."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_ASKED = frozenset(
+    (
+        *("aten.dim", "aten.size", "aten.sym_size", "aten.stride", "aten.sym_stride", "aten.numel", "aten.sym_numel"),
+        *("aten.storage_offset", "aten.sym_storage_offset", "aten.is_contiguous", "aten.sym_is_contiguous"),
+        *("aten.is_strides_like_format", "aten.is_non_overlapping_and_dense", "prim.device", "prim.layout"),
+    )
+)
+_known: dict[Any, bool] = {}
+
+
+def is_question(func: Any) -> bool:
+    """Whether C++ asks a subclass of Tensor what it looks like.
+
+    No exception may leave the answer, that of a limit included: the caller is ``noexcept``, and ends the process.
+    """
+    known = _known.get(func)
+    if known is None:
+        known = _known[func] = isinstance(func, torch._ops.OpOverload) and str(func.overloadpacket) in _ASKED
+    return known
+
+
+class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode that sees the kernels; a class says with :meth:`kernel` what it does at each.
+
+    Questions about a tensor are no kernels, and pass. Jagged tensors are wrappers: what they are asked to do, they do
+    with kernels on the values of all samples at once, and these are seen instead.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nobody compiles under it, and the wrapper that would be put around __torch_dispatch__ costs at every kernel.
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if is_question(func):
+            # The tensor itself answers, with the modes in force.
+            return NotImplemented if types else func(*args, **(kwargs or {}))
+        if types and _are_jagged(types):
+            return NotImplemented
+        return self.kernel(func, args, kwargs or {})
+
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run a kernel."""
+        return func(*args, **kwargs)
+
+
+def _are_jagged(types: Any) -> bool:
+    module = sys.modules.get("torch.nested._internal.nested_tensor")
+    if module is None or not any(issubclass(kind, module.NestedTensor) for kind in types):
+        return False
+    # Their attention looks this module up, and does not import it.
+    import_module("torch.utils.flop_counter")
+    return True
