@@ -181,6 +181,30 @@ def overrides(assignments: Sequence[str], command: str) -> dict[str, Value]:
     return {axis.name: axis.values[0] for axis in axes}
 
 
+def sides(arguments: Sequence[str], command: str) -> tuple[dict[str, Value], dict[str, Value], dict[str, Value]]:
+    """Read the overrides of two targets: those of both, those of the first alone, those of the second alone.
+
+    What stands between the two is for the first, and then what stands behind the second is for the second.
+    Of one target named twice they are for the second: for both, they would change nothing.
+
+    >>> sides(["a.yaml", "b.yaml", "g=4"], "diff"), sides(["a.yaml", "a.yaml", "g=4"], "diff")
+    (({'g': 4}, {}, {}), ({}, {}, {'g': 4}))
+    >>> sides(["n=1", "a.yaml", "g=2", "a.yaml", "g=4"], "diff")
+    ({'n': 1}, {'g': 2}, {'g': 4})
+    """
+    targets, _ = split(arguments)
+    parts: list[list[str]] = [[]]
+    for argument in arguments:
+        if split([argument])[0]:
+            parts.append([])
+        else:
+            parts[-1].append(argument)
+    if len(targets) != 2 or not (parts[1] or targets[0] == targets[1]):
+        return overrides([item for part in parts for item in part], command), {}, {}
+    before, first, second = (overrides(part, command) for part in parts)
+    return before, first, second
+
+
 def combine(axes: Sequence[Axis], *, zipped: bool = False, models: int = 1) -> Iterator[tuple[Value, ...]]:
     """Give the points: every combination, the last axis fastest, or the values side by side.
 

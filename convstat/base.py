@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convstat import api, baseline, revisions
+from convstat.asking import Asking
 from convstat.baseline import Asked, Baselines
 from convstat.errors import ConvstatError, SpecError, UsageError
 from convstat.report import Report
@@ -43,10 +44,10 @@ class Base:
 class Bases:
     """Finds the base of each model of one run; each repository is asked once, for all its specs together."""
 
-    def __init__(self, base: str | None, *, asked: Asked, files: Baselines) -> None:
+    def __init__(self, base: str | None, *, asking: Asking, files: Baselines) -> None:
         """``base`` is a revision, a saved report or another target; None where nobody named one."""
         self.base = base
-        self.asked = asked
+        self.asking = asking
         self.files = files
         self.other = _as_target(base)
         self._found: dict[str, _Repository] = {}
@@ -89,7 +90,8 @@ class Bases:
         return self._of_file(target)
 
     def _of_file(self, target: Target) -> Base:
-        path = self.files.path(target.argument, self.asked)
+        asked = self.asking.of(target)
+        path = self.files.path(target.argument, asked)
         label = os.path.relpath(path)
         if path.is_file():
             report = api.load_report(str(path))
@@ -110,12 +112,12 @@ class Bases:
         return Base("missing", "none", "no base", None, None, f"{what} has no history", help)
 
     def _options(self) -> str:
-        asked = self.asked
+        asked = self.asking
         words = [f" {name}={value}" for name, value in asked.overrides.items()]
         words += [f" -i {_quoted(shape)}" for shape in asked.inputs]
-        words += [f" --batch {asked.batch}"] if asked.batch != 1 else []
-        words += [f" --dtype {asked.dtype}"] if asked.dtype != "float32" else []
-        words += [f" --per {asked.per}"] if asked.per != "input" else []
+        words += [f" --batch {asked.batch}"] if asked.batch is not None else []
+        words += [f" --dtype {asked.dtype}"] if asked.dtype is not None else []
+        words += [f" --per {asked.per}"] if asked.per is not None else []
         return "".join(words)
 
     def _at_revision(self, target: Target, head: Report, count: Count) -> Base:

@@ -18,6 +18,7 @@ from typing import Any
 
 from convstat.axes import plain
 from convstat.errors import OutputError, SourceError
+from convstat.paths import split_file
 from convstat.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 SCHEMA = "convstat.baseline/1"
@@ -30,13 +31,17 @@ COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a model was to be counted: what the command line or the settings said beside its name."""
+    """How a model was to be counted: what the command line or the settings said beside its name.
+
+    Where it ran changes no figure, so two runs on different devices ask for the same.
+    """
 
     overrides: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     batch: int = 1
     dtype: str = "float32"
     per: str = "input"
+    device: str = field(default="auto", compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -73,10 +78,10 @@ class Baselines:
 
     def named(self, argument: str) -> str:
         """Give a target as the files call it: a path in it is from the root."""
-        path, mark, rest = _path_of(argument)
+        path, rest = split_file(argument)
         if path is None or os.path.isabs(path):
             return argument
-        return os.path.relpath(path, self.root).replace(os.sep, "/") + mark + rest
+        return os.path.relpath(path, self.root).replace(os.sep, "/") + rest
 
     def path(self, argument: str, asked: Asked) -> Path:
         """Give the file of a model; two models, or one counted in two ways, never share one."""
@@ -102,14 +107,6 @@ class Baselines:
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from None
         return True
-
-
-def _path_of(argument: str) -> tuple[str | None, str, str]:
-    """Take apart what of a target is a path: ``nets/unet.py:UNet``, ``net.yaml#small``."""
-    if match := re.fullmatch(r"(.+\.py)(:)(.+)", argument):
-        return match[1], match[2], match[3]
-    path, mark, rest = argument.partition("#")
-    return (path, mark, rest) if path.endswith((".yaml", ".yml")) and ":" not in path else (None, "", "")
 
 
 def file_name(target: str, asked: Asked) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convstat import api
+from convstat.asking import Asking
 from convstat.baseline import Asked, Baselines
 from convstat.config import Config
 from convstat.errors import ConvstatError, OutputError, UsageError
@@ -20,7 +21,7 @@ Entry = Mapping[str, Any]
 def write(
     files: Baselines,
     targets: Sequence[str],
-    asked: Asked,
+    asking: Asking,
     *,
     update: bool,
     progress: Callable[[str], None] | None = None,
@@ -29,7 +30,8 @@ def write(
 
     Nothing is written unless everything can be: a model that cannot be counted stops the others too.
     """
-    plans = [(target, asked, files.path(target, asked)) for target in targets]
+    asked = [asking.of(resolve(target)) for target in targets]
+    plans = [(target, how, files.path(target, how)) for target, how in zip(targets, asked, strict=True)]
     if not targets and update:
         plans = [_plan_of(files, path) for path in files.files()]
     if not plans:
@@ -69,7 +71,7 @@ def _count(target: str, asked: Asked) -> Report:
         raise UsageError(f"{target} is a saved report: it can be a base as it is", help=f"--base {target}")
     return api.analyze(
         target, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype, counters="none",
-        per=asked.per,
+        per=asked.per, device=asked.device,
     )  # fmt: skip
 
 

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from convstat import analysis, api, limit_tables, limits
+from convstat.asking import Asking
 from convstat.axes import Value
-from convstat.base import Asked, Base, Baselines, Bases
+from convstat.base import Base, Baselines, Bases
 from convstat.checked import SCHEMA, BaseModel, Check, CheckedModel
 from convstat.config import EXISTING, MISSING, Config, Entry
 from convstat.errors import ConvstatError, Diagnostic, UsageError
-from convstat.judge import BudgetResult, Growth, Offender, judge, pattern, skipped
+from convstat.judge import BudgetResult, Growth, Offender, judge, skipped
 from convstat.limits import Limit
+from convstat.patterns import pattern
 from convstat.report import Report
 from convstat.sources import Target, resolve
+from convstat.sources.selection import select
 from convstat.spec import Spec
 
 __all__ = [
@@ -52,9 +55,10 @@ def check(
     missing_baseline: str | None = None,
     existing: str | None = None,
     inputs: Sequence[str] = (),
-    batch: int = 1,
-    dtype: str = "float32",
-    per: str = "input",
+    batch: int | None = None,
+    dtype: str | None = None,
+    per: str | None = None,
+    device: str | None = None,
     config: Config | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Check:
@@ -65,6 +69,7 @@ def check(
     ``base`` is what relative budgets are relative to: a git revision, a saved report or another target.
     ``missing_baseline`` is ``error`` or ``skip``; ``existing`` is ``error``, or ``warn`` for what was over on the base.
     Without a target, those of the settings are checked, with the settings' input.
+    What is not said here is as the settings say: of that model, or else of all.
     ``warn`` is told the warnings about each spec.
     Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
     """
@@ -80,14 +85,14 @@ def check(
                 ),
             )
         targets = config.models
-        inputs = inputs or config.inputs
+    targets = select(targets)
     options = {"max": max, "min": min, "exact": exact, "max-growth": max_growth, "max-layer": max_layer}
     shared = _read(
         *(partial(limits.read_option, option, text) for option, texts in options.items() for text in texts),
         *(partial(_entry, entry) for entry in config.budgets),
     )
     gate = _Gate(
-        Asked(dict(overrides or {}), tuple(inputs), batch, dtype, per),
+        Asking(dict(overrides or {}), tuple(inputs), batch, dtype, per, device, config, from_settings),
         base or config.base,
         _policy("missing_baseline", missing_baseline or config.missing_baseline),
         _policy("existing", existing or config.existing),
@@ -118,7 +123,7 @@ class _Model:
 class _Gate:
     """One check: counts all models first, then finds all bases, then judges; mistakes are told all at once."""
 
-    asked: Asked
+    asking: Asking
     base: str | None
     missing: str
     existing: str
@@ -148,13 +153,13 @@ class _Gate:
 
     def count_one(self, target: Target, spec: Spec | None = None) -> Report:
         """Count a target, or this text of its spec."""
-        asked = self.asked
+        asked = self.asking.of(target)
         if spec is None and target.kind == "report":
             return api.analyze(target.argument, asked.overrides, inputs=asked.inputs)
         if target.needs_torch:
             return api.analyze(
                 target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
-                counters="none", per=asked.per,
+                counters="none", per=asked.per, device=asked.device,
             )  # fmt: skip
         spec = spec or target.load()
         graph = api.graph_of(target, asked.overrides, inputs=asked.inputs, batch=asked.batch, spec=spec)
@@ -165,7 +170,7 @@ class _Gate:
 
     def judge(self, shared: Sequence[Limit], settings: Config | None) -> Check:
         """Find the bases, and judge every budget on every model."""
-        bases = Bases(self.base, asked=self.asked, files=self.files)
+        bases = Bases(self.base, asking=self.asking, files=self.files)
         bases.prepare([model.target for model in self.models if model.applying])
         self.find_bases(bases)
         checked: list[CheckedModel] = []

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from convstat import patterns
 from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
 from convstat.limit_tables import BUDGET_KEYS
+from convstat.paths import split_file
 
 KEYS: Mapping[str, str] = MappingProxyType(
     {
         "model": "the target where none is named, or a pattern of specs: configs/*.yaml; a list is allowed",
         "input": "the shapes of that model's inputs, as --input takes them; a list where there are several",
+        "models": "models that need settings of their own: a list of tables",
         "batch": "the batch, an integer of at least 1",
         "device": "where peers run: auto, cpu, cuda or meta",
         "dtype": "float32, float16 or bfloat16",
@@ -35,6 +39,19 @@ KEYS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Every key of the table, and what it means."""
+
+MODEL_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "model": "the target, or a pattern of targets; a list is allowed",
+        "input": "the shapes of its inputs, as --input takes them; a list where there are several",
+        "overrides": "a table of what its parameters are set to: {width = 32}",
+        "batch": "the batch, an integer of at least 1",
+        "device": "where it runs: auto, cpu, cuda or meta",
+        "dtype": "float32, float16 or bfloat16",
+        "per": "what its MACs/pixel divide by, as --per takes it",
+    }
+)
+"""Every key of a table of ``models``, and what it means."""
 
 ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {"base": "CONVSTAT_BASE", "format": "CONVSTAT_FORMAT", "config": "CONVSTAT_CONFIG"}
@@ -59,11 +76,26 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What one table of ``models`` says: None or empty where nothing is set. ``targets`` are the models it is for."""
+
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    batch: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    per: str | None = None
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The settings; None or empty where nothing is set.
 
     ``path`` is the file, as one would name it from the working directory.
-    ``models`` and the budgets' model patterns are usable from the working directory.
+    ``models`` and the budgets' model patterns are usable from the working directory; ``models`` holds those of the
+    tables in ``by_model`` too.
     ``origins`` says of each key that is set where it is: ``pyproject.toml:5``, or a variable of the environment.
     ``marks`` has the places of those in the file, for what can be told only where the setting is used.
     """
@@ -71,6 +103,7 @@ class Config:
     path: str | None = None
     models: tuple[str, ...] = ()
     models_mark: Mark | None = None
+    by_model: tuple[ModelSettings, ...] = ()
     inputs: tuple[str, ...] = ()
     batch: int | None = None
     device: str | None = None
@@ -84,6 +117,18 @@ class Config:
     budgets: tuple[Entry, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def of(self, target: str) -> ModelSettings:
+        """Give what is set for one model, which may be a variant of one that is listed; nothing where it is not."""
+        name = _normal(target)
+        listed = {_normal(model): table for table in self.by_model for model in table.targets}
+        return listed.get(name) or listed.get(name.partition("#")[0]) or ModelSettings((target,))
+
+
+def _normal(target: str) -> str:
+    """One spelling for each target: ``./nets/../net.py:Net`` is ``net.py:Net``."""
+    path, rest = split_file(target)
+    return target if path is None else os.path.normpath(path).replace(os.sep, "/") + rest
 
 
 def find(start: Path | None = None) -> Path | None:
@@ -150,7 +195,7 @@ def parse(text: str, name: str) -> Config:
 class _Reader:
     """One pass over the table that collects problems instead of stopping at the first."""
 
-    def __init__(self, table: Mapping[str, Any], places: _Places, folder: str) -> None:
+    def __init__(self, table: Mapping[str, Any], places: _Places | _Item, folder: str) -> None:
         self.table = table
         self.places = places
         self.folder = folder
@@ -163,12 +208,16 @@ class _Reader:
                 if key == "tool":
                     help = ("in convstat.toml the keys stand at the top, without [tool.convstat]",)
                 self.problems.append(Diagnostic(f"unknown key '{key}'", self.places.of(key), help=help))
+        listed = [found for model in self.words("model") for found in self.targets(model)]
+        by_model = self.by_model()
+        named = [target for settings in by_model for target in settings.targets]
         config = Config(
             path=name,
-            models=tuple(found for model in self.words("model") for found in self.targets(model)),
-            models_mark=self.places.of("model") if "model" in self.table else None,
+            models=tuple(dict.fromkeys([*listed, *named])),
+            models_mark=next((self.places.of(key) for key in ("model", "models") if key in self.table), None),
+            by_model=by_model,
             inputs=self.words("input"),
-            batch=self.take("batch", lambda v: type(v) is int and v >= 1, "an integer of at least 1"),
+            batch=self.batch(),
             device=self.choice("device", DEVICES),
             dtype=self.choice("dtype", DTYPES),
             counters=",".join(self.words("counters")) or None,
@@ -184,6 +233,51 @@ class _Reader:
         if self.problems:
             raise ConfigError(self.problems)
         return config
+
+    def by_model(self) -> tuple[ModelSettings, ...]:
+        value = self.take("models", lambda v: isinstance(v, list) and v and all(isinstance(i, dict) for i in v),
+                          "a list of tables: [[tool.convstat.models]]")  # fmt: skip
+        assert isinstance(self.places, _Places)
+        found: list[ModelSettings] = []
+        seen: dict[str, Mark] = {}
+        for index, table in enumerate(value or ()):
+            reader = _Reader(table, self.places.item("models", index), self.folder)
+            settings = reader.model()
+            self.problems += reader.problems
+            for target in settings.targets:
+                if target in seen:
+                    notes = (f"the other: {seen[target].file}:{seen[target].line}",)
+                    self.problems.append(Diagnostic(f"'{target}' has two tables", settings.mark, notes=notes))
+                assert settings.mark is not None
+                seen[target] = settings.mark
+            found.append(settings)
+        return tuple(found)
+
+    def model(self) -> ModelSettings:
+        """Read one table of ``models``."""
+        for key in self.table:
+            if key not in MODEL_KEYS:
+                help = did_you_mean(key, MODEL_KEYS) or (f"keys: {', '.join(MODEL_KEYS)}",)
+                self.problems.append(Diagnostic(f"unknown key '{key}' of a model", self.places.of(key), help=help))
+        mark = self.places.of("model")
+        if "model" not in self.table:
+            help = ('for example model = "nets/unet.py:UNet"',)
+            self.problems.append(Diagnostic("a table of models needs a model", mark, help=help))
+        given = self.take("overrides", lambda v: isinstance(v, dict), "a table: {width = 32}")
+        return ModelSettings(
+            targets=tuple(found for model in self.words("model") for found in self.targets(model)),
+            inputs=self.words("input"),
+            overrides=dict(_flat(given or {})),
+            batch=self.batch(),
+            device=self.choice("device", DEVICES),
+            dtype=self.choice("dtype", DTYPES),
+            per=self.basis("per"),
+            mark=mark,
+        )
+
+    def batch(self) -> int | None:
+        value: int | None = self.take("batch", lambda v: type(v) is int and v >= 1, "an integer of at least 1")
+        return value
 
     def take(self, key: str, fits: Callable[[Any], object], wanted: str) -> Any:
         value = self.table.get(key)
@@ -220,28 +314,25 @@ class _Reader:
         mark = self.places.of("model")
         target = self.path(written, mark)
         path, sharp, variant = target.partition("#")
-        if not path.endswith((".yaml", ".yml")) or not any(sign in path for sign in "*?["):
+        if not path.endswith((".yaml", ".yml")) or not patterns.is_pattern(path):
             return [target]
-        import glob
-
-        # ** goes across folders, as in the patterns of budgets.
-        found = sorted(glob.glob(path, recursive=True))
+        found = patterns.files(path)
         if not found:
-            self.problems.append(Diagnostic(f"model '{written}' matches no file", mark))
-        return [os.path.normpath(name) + sharp + variant for name in found]
+            help = (patterns.HELP,)
+            self.problems.append(Diagnostic(f"model '{written}' matches no file", mark, help=help))
+        return [name + sharp + variant for name in found]
 
     def path(self, target: str, mark: Mark) -> str:
         """Give a path of the file as one from the working directory; leave what is no path alone."""
         from convstat.sources import resolve
 
         try:
-            found = resolve(target)
+            resolve(target)
         except UsageError as error:
             self.problems += [Diagnostic(d.message, mark, help=d.help) for d in error.diagnostics]
             return target
-        if found.kind not in ("spec", "report") or found.path == "-":
-            return target
-        return os.path.normpath(os.path.join(self.folder, target))
+        path, rest = split_file(target)
+        return target if path is None else os.path.normpath(os.path.join(self.folder, path)) + rest
 
     def budgets(self) -> tuple[Entry, ...]:
         value = self.table.get("budget")
@@ -258,6 +349,7 @@ class _Reader:
             )
         entries = []
         for index, item in enumerate(value):
+            assert isinstance(self.places, _Places)
             mark = self.places.budget(index, item)
             if isinstance(item, str):
                 entries.append(Entry(item, mark))
@@ -278,7 +370,8 @@ class _Reader:
 class _Places:
     """Finds the lines of keys, because tomllib keeps no marks.
 
-    The n-th ``[[tool.convstat.budget]]`` header is the n-th budget, and a key is found below its header.
+    The n-th ``[[tool.convstat.budget]]`` header is the n-th budget, and a key is found below its header;
+    so it is with ``models``.
     Where the text is written in another way, the place is the first line of the table.
     """
 
@@ -294,6 +387,18 @@ class _Places:
         ends = [number for _, number in starts[1:]] + [len(lines)]
         self.sections = [(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
         self.headers = [s for s in self.sections if s[0] == self._name("budget")]
+
+    def item(self, key: str, index: int) -> _Item:
+        """The places in the n-th table of a list of them."""
+        return _Item(self, key, index)
+
+    def in_item(self, key: str, index: int, inner: str) -> Mark:
+        """The place of a key in the n-th table of a list; that of the table where it is not found."""
+        headers = [section for section in self.sections if section[0] == self._name(key)]
+        if index >= len(headers):
+            return self.of(key)
+        _, start, end = headers[index]
+        return self._key(inner, start, end) or self._line(start)
 
     def _name(self, key: str) -> str:
         return f"{self.table}.{key}" if self.table else key
@@ -338,6 +443,34 @@ class _Places:
         lines = self.source.lines
         text = lines[number] if number < len(lines) else ""
         return Mark(self.source, number + 1, len(text) - len(text.lstrip()) + 1, max(1, len(text.strip())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """The places of the keys of one table in a list of tables."""
+
+    places: _Places
+    key: str
+    index: int
+
+    def of(self, key: str) -> Mark:
+        """The place of a key."""
+        return self.places.in_item(self.key, self.index, key)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give overrides by their dotted keys, numbers exact: ``{args = {width = 0.5}}`` is ``args.width``."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _exact(value)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return Fraction(value) if isinstance(value, Decimal) else value
 
 
 def _is_text_or_texts(value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convstat.config import DEVICES, DTYPES, EXISTING, KEYS, MISSING
+from convstat.config import DEVICES, DTYPES, EXISTING, KEYS, MISSING, MODEL_KEYS
 from convstat.limit_tables import table_schema
 
 Schema = dict[str, Any]
@@ -18,6 +18,7 @@ def config_schema() -> Schema:
     types: dict[str, Schema] = {
         "model": _TEXTS,
         "input": _TEXTS,
+        "models": {"type": "array", "items": _model(), "minItems": 1},
         "batch": {"type": "integer", "minimum": 1},
         "device": {"enum": list(DEVICES)},
         "dtype": {"enum": list(DTYPES)},
@@ -35,5 +36,24 @@ def config_schema() -> Schema:
         "description": "convstat.toml, or the table [tool.convstat] of pyproject.toml",
         "type": "object",
         "properties": {key: {"description": about, **types[key]} for key, about in KEYS.items()},
+        "additionalProperties": False,
+    }
+
+
+def _model() -> Schema:
+    """One table of ``models``."""
+    types: dict[str, Schema] = {
+        "model": _TEXTS,
+        "input": _TEXTS,
+        "overrides": {"type": "object"},
+        "batch": {"type": "integer", "minimum": 1},
+        "device": {"enum": list(DEVICES)},
+        "dtype": {"enum": list(DTYPES)},
+        "per": _TEXT,
+    }
+    return {
+        "type": "object",
+        "properties": {key: {"description": about, **types[key]} for key, about in MODEL_KEYS.items()},
+        "required": ["model"],
         "additionalProperties": False,
     }

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from convstat import analysis, api, diff, revisions
-from convstat.baseline import Asked, Baselines
+from convstat.asking import Asking
+from convstat.axes import Value
+from convstat.baseline import Baselines
 from convstat.diff import Diff
 from convstat.errors import ConvstatError, Diagnostic, UsageError
 from convstat.limits import collect
 from convstat.report import Report
 from convstat.revisions import Repository
 from convstat.sources import Target, resolve
+from convstat.sources.selection import select
 from convstat.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be compared, and how both sides are counted."""
+    """What is to be compared, and how both sides are counted.
 
-    asked: Asked
+    ``of_base`` and ``of_head`` are overrides of one of two targets alone.
+    """
+
+    asking: Asking
     base: str | None = None
     files: Baselines | None = None
     progress: Callable[[str], None] | None = None
     warn: Callable[[Sequence[Diagnostic]], None] | None = None
+    of_base: Mapping[str, Value] = field(default_factory=dict)
+    of_head: Mapping[str, Value] = field(default_factory=dict)
 
-    def count(self, target: Target, spec: Spec | None = None) -> Report:
-        """Count a target, or this text of its spec; a saved report is what it is."""
+    def count(self, target: Target, spec: Spec | None = None, *, own: Mapping[str, Value] | None = None) -> Report:
+        """Count a target, or this text of its spec, with overrides of its ``own``; a saved report is what it is."""
         if target.kind == "report" and spec is None:
             return api.load_report(target.path, target.revision)
-        asked = self.asked
+        asked = self.asking.of(target)
+        asked = replace(asked, overrides={**asked.overrides, **(own or {})})
         if spec is None and target.needs_torch:
             return api.analyze(
                 target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
-                counters="none", per=asked.per, progress=self.progress,
+                counters="none", per=asked.per, device=asked.device, progress=self.progress,
             )  # fmt: skip
         if spec is None:
             spec = target.load()
@@ -102,9 +111,9 @@ def _may_be_revision(argument: str) -> bool:
 def _pair(old: Target, new: Target, request: Request) -> Diff:
     sides = []
     problems: list[ConvstatError] = []
-    for target in (old, new):
+    for target, own in ((old, request.of_base), (new, request.of_head)):
         try:
-            sides.append(request.count(target))
+            sides.append(request.count(target, own=own))
         except ConvstatError as error:
             problems.append(error)
     if problems:
@@ -144,7 +153,7 @@ def _past(new: Target, revision: str | None, request: Request) -> Diff:
             return diff.added(head, label)
         return diff.compare(report, head, labels=(label, new.argument))
     files = request.files or Baselines.of(None)
-    bases = Bases(base, asked=request.asked, files=files)
+    bases = Bases(base, asking=request.asking, files=files)
     bases.prepare([new])
     found = bases.of(new, head, request.count)
     if found.state == "missing":
@@ -227,9 +236,40 @@ def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[
             problems.append(error)
             continue
         found += [item for item in made if all or item.state != "unchanged"]
+    for target in _traced(request):
+        try:
+            traced = _of_traced(target, request, new_name if new is not None else None)
+        except ConvstatError as error:
+            problems.append(error)
+            continue
+        if traced is not None and (all or traced.state != "unchanged"):
+            found.append(traced)
     if problems:
         raise collect(problems)
     return tuple(found)
+
+
+def _traced(request: Request) -> list[Target]:
+    """The Python models of the settings: no text says what they were, so they are not among the changed files."""
+    return [target for target in map(resolve, select(request.asking.config.models)) if target.needs_torch]
+
+
+def _of_traced(target: Target, request: Request, revision: str | None) -> Diff | None:
+    """Compare a Python model with its baseline file; where that cannot be, say so."""
+    from convstat.base import Bases
+
+    base_help: tuple[str, ...] = ()
+    why, help = f"it has no state at {revision}, and its code is not run as it was there", base_help
+    if revision is None:
+        bases = Bases(None, asking=request.asking, files=request.files or Baselines.of(None))
+        head = request.count(target)
+        base = bases.of(target, head, request.count)
+        if base.report is not None:
+            return diff.compare(base.report, head, labels=(base.label, target.argument))
+        why, help = base.reason or "there is no base", base.help
+    if request.warn is not None:
+        request.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
+    return None
 
 
 def _texts(repository: Repository, commit: str | None, paths: Sequence[str]) -> Mapping[str, bytes | None]:

@@ -9,13 +9,13 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import Subject
 from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean
 from convstat.layers.base import OTHER_ENTRIES
+from convstat.patterns import matching
 from convstat.report import Cause, LayerRow, ModelInfo
 from convstat.steps import Step, closed, folded, of_other, of_spec, of_trace, params_of_spec, params_of_trace
 
@@ -172,7 +172,7 @@ def grouped(rows: Sequence[LayerRow]) -> dict[str, list[LayerRow]]:
 def choose(names: Sequence[str], pattern: str | None, argument: str) -> list[str]:
     """The names that a pattern matches; a name is a pattern for itself, whatever is in it.
 
-    >>> choose(["conv1", "layer1.0.conv1", "fc"], "*conv1", "net")
+    >>> choose(["conv1", "layer1.0.conv1", "fc"], "**.conv1", "net")
     ['conv1', 'layer1.0.conv1']
     """
     if pattern is None:
@@ -180,18 +180,18 @@ def choose(names: Sequence[str], pattern: str | None, argument: str) -> list[str
             return list(names)
         raise UsageError(
             f"{argument} has {len(names):,} layers: which one?",
-            help=("name one, or several with a pattern: layer1.*", f"for example: {', '.join(names[:5])}"),
+            help=("name one, or several with a pattern: layer1.**", f"for example: {', '.join(names[:5])}"),
         )
     if pattern in names:
         return [pattern]
-    found = [name for name in names if fnmatchcase(name, pattern)]
+    found = matching(pattern, names, ".")
     if found:
         return found
     inside = [name for name in names if name.startswith(f"{pattern}.")]
     if inside:
         raise UsageError(
             f"'{pattern}' is a block of {len(inside):,} layers in {argument}",
-            help=(f"all of them: '{pattern}.*'", f"or one: {', '.join(inside[:5])}"),
+            help=(f"all of them: '{pattern}.**'", f"or one: {', '.join(inside[:5])}"),
         )
     if call := re.fullmatch(r"(.+)#\d+", pattern):
         return choose(names, call[1], argument)
@@ -199,14 +199,14 @@ def choose(names: Sequence[str], pattern: str | None, argument: str) -> list[str
     if same:
         raise UsageError(
             f"{argument} has no layer '{pattern}' outside of a block",
-            help=(f"all that are called so: '*.{pattern}'", f"or one: {', '.join(same[:5])}"),
+            help=(f"all that are called so: '**.{pattern}'", f"or one: {', '.join(same[:5])}"),
         )
     raise UsageError(
         f"{argument} has no layer '{pattern}'",
         help=(
             *did_you_mean(pattern, names),
             f"see all: convstat analyze {shlex.quote(argument)} --flat",
-            "a pattern has wildcards: 'layer1.*'",
+            "a pattern has wildcards: 'layer1.**'",
         ),
     )
 

@@ -6,23 +6,22 @@ A formatted number never takes part in a comparison, and a limit on what does no
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
 from convstat.errors import Diagnostic, UsageError
 from convstat.limits import Limit
+from convstat.patterns import pattern
 from convstat.report import LayerRow, Report, Uncounted
 from convstat.verdict import BudgetResult, Growth, Offender
 
 if TYPE_CHECKING:
     from convstat.diff import Diff
 
-__all__ = ["OFFENDERS", "BudgetResult", "Growth", "Offender", "grown", "judge", "pattern", "select", "skipped"]
+__all__ = ["OFFENDERS", "BudgetResult", "Growth", "Offender", "grown", "judge", "select", "skipped"]
 
 OFFENDERS = 5
 """The most layers that one exceeded budget names."""
@@ -291,26 +290,3 @@ def skipped(limit: Limit, model: str, reason: str | None) -> BudgetResult:
         level=limit.level,
         is_relative=limit.relative is not None,
     )
-
-
-@lru_cache(maxsize=512)
-def pattern(text: str, separator: str) -> re.Pattern[str]:
-    """Compile a pattern: ``*`` and ``?`` within a level, ``**`` across levels, also across none."""
-    level = f"[^{re.escape(separator)}]"
-    join = re.escape(separator)
-    compiled = ""
-    parts = text.split(separator)
-    for position, part in enumerate(parts):
-        last = position == len(parts) - 1
-        if part == "**":
-            # "a.**" is a and all below it; "**.b" is b at any depth.
-            if not last:
-                compiled += f"(?:{level}+{join})*"
-            elif compiled:
-                compiled = f"{compiled.removesuffix(join)}(?:{join}.+)?"
-            else:
-                compiled = ".+"
-        else:
-            compiled += "".join(f"{level}*" if c == "*" else level if c == "?" else re.escape(c) for c in part)
-            compiled += "" if last else join
-    return re.compile(compiled, re.DOTALL)

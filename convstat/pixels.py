@@ -14,6 +14,11 @@ from math import prod
 from convstat.errors import UsageError
 from convstat.graph import Shape
 
+
+class BasisError(UsageError):
+    """A basis that does not fit the sizes of a model; with other sizes it may."""
+
+
 BASES = {
     "input": "spatial positions of the first input",
     "output": "spatial positions of the first output",
@@ -62,7 +67,7 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
         return prod(first_input), f"elements of input {'x'.join(map(str, first_input[1:]))}"
     if per in ("luma420", "samples420"):
         if len(first_input) != 4:
-            raise UsageError(f"--per {per} needs a first input of C x H x W, not {'x'.join(map(str, first_input[1:]))}")
+            raise BasisError(f"--per {per} needs a first input of C x H x W, not {'x'.join(map(str, first_input[1:]))}")
         batch, channels, height, width = first_input
         # A filter may get more planes beside luma, such as one of a quantizer; a colour picture is no luma plane.
         note = f", though the input has {channels} channels" if channels != 1 else ""
@@ -84,7 +89,7 @@ def _block(match: re.Match[str], first_input: Shape) -> tuple[int, str]:
     if height < 1 or width < 1:
         raise UsageError(f"--per {match[0]}: a block has at least 1x1 pixels")
     if len(first_input) != 4 or first_input[2:] != (height + 2 * border, width + 2 * border):
-        raise UsageError(
+        raise BasisError(
             f"--per {match[0]} needs a first input of {height + 2 * border}x{width + 2 * border}"
             f" ({height}x{width} and a border of {border} on every side), not {_size(first_input)}",
             help=f"give it with --input C x {height + 2 * border} x {width + 2 * border}",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from convstat.axes import Value, plain
+from convstat.axes import Axis, Value, plain
+from convstat.baseline import Asked
 from convstat.comparison import ComparisonRow
 from convstat.errors import SourceError, SpecError, UsageError
 from convstat.graph import Shape
+from convstat.pixels import BasisError
 from convstat.sources import Target
 
 
 def settings(
-    overrides: dict[str, Value], special: Sequence[str], inputs: tuple[str, ...], batch: int
+    point: Mapping[str, Value], special: Sequence[str], asked: Asked
 ) -> tuple[dict[str, Value], tuple[str, ...], int]:
-    """Split a point into the model's parameters, its inputs and the batch."""
-    texts = inputs
+    """Split a point into the model's parameters, its inputs and the batch; what it leaves open is as asked."""
+    overrides = {**asked.overrides, **point}
+    texts, batch = asked.inputs, asked.batch
     for name in special:
         if name not in overrides:
             continue
@@ -27,12 +31,45 @@ def settings(
         else:
             shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
             _, _, own = name.partition(".")
-            texts = (*(text for text in texts if own and not text.startswith(f"{own}=")),)
-            texts = (*texts, f"{own}={shape}" if own else shape)
+            replaced = [text for text in texts if not own or text.startswith(f"{own}=")]
+            dtypes = {text.rpartition(":")[2] for text in replaced if ":" in text}
+            if ":" not in shape and len(dtypes) == 1:
+                shape = f"{shape}:{dtypes.pop()}"
+            texts = (*(text for text in texts if text not in replaced), f"{own}={shape}" if own else shape)
     return overrides, texts, batch
 
 
-def invalid(target: Target, values: Mapping[str, Value], error: SpecError | SourceError) -> ComparisonRow:
+def with_dtype(axes: Sequence[Axis]) -> tuple[Axis, ...]:
+    """Give every shape of a sweep of an input the dtype that stands behind the last: ``input.ids=128,512:int64``."""
+    found = []
+    for axis in axes:
+        last = axis.values[-1]
+        if axis.varies and axis.name.partition(".")[0] == "input" and isinstance(last, str) and ":" in last:
+            dtype = last.rpartition(":")[2]
+            shapes = ("x".join(map(str, v)) if isinstance(v, list) else str(v) for v in axis.values)
+            axis = replace(axis, values=tuple(text if ":" in text else f"{text}:{dtype}" for text in shapes))
+        found.append(axis)
+    return tuple(found)
+
+
+def refuse_doubtful(inputs: Sequence[str]) -> None:
+    """Refuse a comma in a shape where values are swept: it could part sizes or shapes."""
+    for text in inputs:
+        name, mark, shape = text.rpartition("=")
+        if "," in shape and "[" not in shape:
+            sizes, colon, dtype = shape.partition(":")
+            listed = sizes.replace(" ", "").replace(",", "x")
+            key = f"input.{name}" if mark else "input"
+            raise UsageError(
+                f"--input {text} may be one shape or several",
+                help=(
+                    f"one shape: --input {name}{mark}{listed}{colon}{dtype}",
+                    f"to sweep the input, without --input: {key}={shape.replace(' ', '')}",
+                ),
+            )
+
+
+def invalid(target: Target, values: Mapping[str, Value], error: SpecError | SourceError | BasisError) -> ComparisonRow:
     """The row of a point where a model cannot be built: its first problem, and where that is."""
     first = error.diagnostics[0]
     where = f"{first.mark.file}:{first.mark.line}" if first.mark and first.mark.source.is_file else None

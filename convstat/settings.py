@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from convstat.config import KEYS, Config, Entry
+from convstat.axes import plain
+from convstat.config import KEYS, Config, Entry, ModelSettings
 from convstat.limit_tables import read_table
 from convstat.limits import read_short
 
@@ -30,10 +31,12 @@ def entries(config: Config) -> tuple[Mapping[str, Any], ...]:
 
 def _entries(config: Config) -> Iterator[Mapping[str, Any]]:
     values: Mapping[str, Any] = {
-        "model": ", ".join(config.models),
+        "model": ", ".join(model for model in config.models if not any(model in t.targets for t in config.by_model)),
         "input": ", ".join(config.inputs),
         **{
-            key: getattr(config, key.replace("-", "_"), None) for key in KEYS if key not in ("model", "input", "budget")
+            key: getattr(config, key.replace("-", "_"), None)
+            for key in KEYS
+            if key not in ("model", "input", "models", "budget")
         },
     }
     for key, value in values.items():
@@ -41,11 +44,22 @@ def _entries(config: Config) -> Iterator[Mapping[str, Any]]:
             yield {"key": key, "value": DEFAULTS.get(key, "not set"), "from": "default"}
         else:
             yield {"key": key, "value": value, "from": config.origins.get(key, "default")}
+    for table in config.by_model:
+        place = f"{table.mark.file}:{table.mark.line}" if table.mark else ""
+        yield {"key": "models", "value": _model(table), "from": place}
     for entry in config.budgets:
         for text, place in _budget(entry):
             yield {"key": "budget", "value": text, "from": place}
     if not config.budgets:
         yield {"key": "budget", "value": "not set", "from": "default"}
+
+
+def _model(table: ModelSettings) -> str:
+    """What one table of models says, as one would type it."""
+    words = [*table.targets, *(f"--input {shape}" for shape in table.inputs)]
+    words += [f"{name}={plain(value)}" for name, value in table.overrides.items()]
+    options = {"batch": table.batch, "device": table.device, "dtype": table.dtype, "per": table.per}
+    return " ".join([*words, *(f"--{name} {value}" for name, value in options.items() if value is not None)])
 
 
 def _budget(entry: Entry) -> Iterator[tuple[str, str]]:

@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import ITEM_BYTES
+from convstat.asking import Asking
 from convstat.axes import Axis, Value, combine, parse_all, split
+from convstat.baseline import Asked
 from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
 from convstat.config import Config
 from convstat.errors import Diagnostic, SpecError, UsageError
 from convstat.graph import Shape
 from convstat.patches.collection import without_collection
-from convstat.pixels import pixels
-from convstat.points import invalid, is_special, pair, settings, show_inputs
+from convstat.pixels import BasisError, pixels
+from convstat.pixels import check as check_basis
+from convstat.points import invalid, is_special, pair, refuse_doubtful, settings, show_inputs, with_dtype
 from convstat.report import CounterRow, Totals
 from convstat.sources import Target, resolve
+from convstat.sources.selection import select
 from convstat.traced import Traced
 
 __all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "compare", "split"]
@@ -43,10 +47,10 @@ def compare(
     *,
     zip: bool = False,
     inputs: Sequence[str] = (),
-    batch: int = 1,
-    per: str = "input",
-    dtype: str = "float32",
-    device: str = "auto",
+    batch: int | None = None,
+    per: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
     counters: str = "none",
     config: Config | None = None,
     progress: Callable[[str], None] | None = None,
@@ -55,20 +59,25 @@ def compare(
     """Put models side by side, at every combination of the arguments' values.
 
     ``arguments`` are overrides and sweeps; ``batch`` and ``input`` can be swept as a parameter can.
+    What is not said here is as the settings say: of that model, or else of all.
     Without a target it is the model of the settings, or else the reference layer, and the result says which.
     With ``counters``, every row also holds what they answer.
     ``warn`` is told the warnings about each spec.
     """
-    axes = parse_all(arguments)
+    axes = with_dtype(parse_all(arguments))
+    refuse_doubtful(inputs)
+    config = config or Config()
     default = None
+    is_default = not targets
     if not targets:
-        targets, inputs, default = _default(config or Config(), inputs)
+        targets, inputs, default = _default(config, inputs)
+    asking = Asking({}, tuple(inputs), batch, dtype, per, device, config, is_default)
     shelf: dict[str, Spec] = {}
-    models = [model for argument in targets for model in _variants(resolve(argument), shelf)]
+    models = [resolve(argument) for argument in select(targets)]
     points = list(combine(axes, zipped=zip, models=len(models)))
     names = [axis.name for axis in axes]
     key = "model" if "model" not in names else "target"
-    subjects = [_subject(target, axes, shelf, inputs=inputs, batch=batch, per=per, dtype=dtype) for target in models]
+    subjects = [_subject(target, axes, shelf, asking.of(target)) for target in models]
     rows: list[ComparisonRow] = []
     # What a counter leaves behind may be large and in cycles; what is only counted is neither.
     with nullcontext() if counters != "none" else without_collection():
@@ -78,7 +87,6 @@ def compare(
                 [(point, {**label, **pair(names, point)}) for point in points],
                 base=next((row.totals for row in rows if row.totals), None),
                 counters=counters,
-                device=device,
                 progress=progress,
             )
     if warn is not None and (found := [warning for spec in shelf.values() for warning in spec.warnings]):
@@ -90,41 +98,29 @@ def compare(
         axes=axes,
         models=tuple(target.argument for target in models),
         varying=(*([key] if len(models) > 1 else []), *(axis.name for axis in axes if axis.varies)),
-        constants=_constants(subjects, axes, [row.totals for row in rows if row.totals], batch=batch, dtype=dtype),
+        constants=_constants(subjects, axes, [row.totals for row in rows if row.totals]),
         zipped=zip,
         default=default,
         notes=(*([f"{impossible:,} of {len(rows):,} points cannot be built"] if impossible else []), *incomplete),
     )
 
 
-def _subject(target: Target, axes: Sequence[Axis], shelf: dict[str, Spec], **settings: Any) -> _Subject | Traced:
+def _subject(target: Target, axes: Sequence[Axis], shelf: dict[str, Spec], asked: Asked) -> _Subject | Traced:
     if target.needs_torch:
-        return Traced(target, axes, **settings)
-    return _Subject(target, axes, shelf, **settings)
+        return Traced(target, axes, asked)
+    return _Subject(target, axes, shelf, asked)
 
 
 class _Subject:
     """One model of a comparison, ready to be counted at many points."""
 
-    def __init__(
-        self,
-        target: Target,
-        axes: Sequence[Axis],
-        shelf: dict[str, Spec],
-        *,
-        inputs: Sequence[str],
-        batch: int,
-        per: str,
-        dtype: str,
-    ) -> None:
+    def __init__(self, target: Target, axes: Sequence[Axis], shelf: dict[str, Spec], asked: Asked) -> None:
         self.target = target
-        self.inputs = tuple(inputs)
-        self.batch = batch
-        self.per = per
-        self.dtype = dtype
-        if dtype not in ITEM_BYTES:
-            raise UsageError(f"unknown dtype '{dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
-        self.item_bytes = ITEM_BYTES[dtype]
+        self.asked = asked
+        if asked.dtype not in ITEM_BYTES:
+            raise UsageError(f"unknown dtype '{asked.dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
+        check_basis(asked.per)
+        self.item_bytes = ITEM_BYTES[asked.dtype]
         self.shown_inputs: set[str] = set()
         self.saved: Totals | None = None
         self._shapes: dict[tuple[str, ...], dict[str, Shape]] = {}
@@ -132,7 +128,7 @@ class _Subject:
         self.names = [axis.name for axis in axes]
         self.special: list[str] = []
         if target.kind == "report":
-            if axes or inputs:
+            if axes or asked.inputs:
                 raise UsageError(f"{target.argument} is a saved report: it takes no overrides and no --input")
             report = api.load_report(target.path)
             self.saved = report.totals
@@ -149,18 +145,17 @@ class _Subject:
         *,
         base: Totals | None,
         counters: str,
-        device: str,
         progress: Callable[[str], None] | None,
     ) -> list[ComparisonRow]:
         """Count the model at every point, each with the values that its row shows."""
         rows: list[ComparisonRow] = []
         argument = self.target.argument
-        error: SpecError | None = None
+        error: SpecError | BasisError | None = None
         mistakes: dict[str, Diagnostic] = {}
         for point, values in points:
             try:
                 totals = self.totals(point)
-            except SpecError as caught:
+            except (SpecError, BasisError) as caught:
                 # A parameter that does not exist is a mistake of the command, not a property of the point.
                 if any(re.match(_NOT_THERE, diagnostic.message) for diagnostic in caught.diagnostics):
                     raise
@@ -173,7 +168,7 @@ class _Subject:
             base = base or totals
             answers: tuple[CounterRow, ...] = ()
             if counters != "none":
-                answers = self.ask(point, counters, device=device, progress=progress)
+                answers = self.ask(point, counters, progress=progress)
             rows.append(ComparisonRow(argument, values, "ok", totals, base, counters=answers))
         if mistakes:
             raise UsageError(list(mistakes.values()))
@@ -191,7 +186,7 @@ class _Subject:
         edge = (measured.input_shape, measured.output_shape)
         basis = self._pixels.get(edge)
         if basis is None:
-            basis = self._pixels[edge] = pixels(self.per, *edge)
+            basis = self._pixels[edge] = pixels(self.asked.per, *edge)
             self.shown_inputs.add(self._show_inputs(measured.input_shape, overrides, shapes))
         return Totals(
             measured.params,
@@ -203,11 +198,14 @@ class _Subject:
             measured.other,
         )
 
-    def refuse_own(self, error: SpecError) -> None:
+    def refuse_own(self, error: SpecError | BasisError) -> None:
         """Raise the error if the model has it by itself, whatever is swept: then no point can be built."""
+        asked = self.asked
         try:
-            self.spec.measure({}, variant=self.target.variant, inputs=self._shapes_of(self.inputs), batch=self.batch)
-        except SpecError as own:
+            shapes = self._shapes_of(asked.inputs)
+            made = self.spec.measure(asked.overrides, variant=self.target.variant, inputs=shapes, batch=asked.batch)
+            pixels(asked.per, made.input_shape, made.output_shape)
+        except (SpecError, BasisError) as own:
             if own.diagnostics[0].message == error.diagnostics[0].message:
                 raise own from None
 
@@ -223,7 +221,7 @@ class _Subject:
         return show_inputs({item.name: item.shape for item in graph.inputs})
 
     def ask(
-        self, point: Sequence[Value], counters: str, *, device: str, progress: Callable[[str], None] | None
+        self, point: Sequence[Value], counters: str, *, progress: Callable[[str], None] | None
     ) -> tuple[CounterRow, ...]:
         """Run the counters on the model at one point."""
         if self.saved is not None:
@@ -234,15 +232,15 @@ class _Subject:
             overrides,
             inputs=texts,
             batch=batch,
-            device=device,
-            dtype=self.dtype,
+            device=self.asked.device,
+            dtype=self.asked.dtype,
             counters=counters,
-            per=self.per,
+            per=self.asked.per,
             progress=progress,
         ).counters
 
     def _settings(self, point: Sequence[Value]) -> tuple[dict[str, Value], tuple[str, ...], int]:
-        return settings(pair(self.names, point), self.special, self.inputs, self.batch)
+        return settings(pair(self.names, point), self.special, self.asked)
 
 
 def _is_of_wrong_type(problem: Diagnostic, values: Mapping[str, Value]) -> bool:
@@ -264,20 +262,6 @@ def _load(target: Target, shelf: dict[str, Spec]) -> Spec:
     return shelf[target.path]
 
 
-def _variants(target: Target, shelf: dict[str, Spec]) -> list[Target]:
-    """Give the targets that one argument stands for: ``net.yaml#*`` is the file and then every variant in it."""
-    if target.variant != "*":
-        return [target]
-    if target.kind == "zoo":
-        from convstat.sources import zoo
-
-        return [resolve(f"{target.path}#{name}") for name in zoo.variants(target.path)]
-    names = list(_load(target, shelf).variants)
-    if not names:
-        raise UsageError(f"{target.path} has no variants", help="they stand under models: in the spec")
-    return [resolve(target.path), *(resolve(f"{target.path}#{name}") for name in names)]
-
-
 def _default(config: Config, inputs: Sequence[str]) -> tuple[Sequence[str], Sequence[str], str]:
     """Say what is compared where nothing is named, and why it is that."""
     if config.models:
@@ -287,9 +271,7 @@ def _default(config: Config, inputs: Sequence[str]) -> tuple[Sequence[str], Sequ
     return (REFERENCE,), shapes, f"no target named: the reference layer {REFERENCE} on {', '.join(shapes)}"
 
 
-def _constants(
-    subjects: Sequence[_Subject | Traced], axes: Sequence[Axis], totals: Sequence[Totals], *, batch: int, dtype: str
-) -> dict[str, Any]:
+def _constants(subjects: Sequence[_Subject | Traced], axes: Sequence[Axis], totals: Sequence[Totals]) -> dict[str, Any]:
     """Give what is the same for all rows, in the order in which one would say it."""
     names = [axis.name for axis in axes]
     shown = {text for subject in subjects for text in subject.shown_inputs}
@@ -298,12 +280,15 @@ def _constants(
         constants["model"] = subjects[0].target.argument
     if len(shown) == 1:
         constants["input"] = shown.pop()
-    if "batch" not in names:
-        constants["batch"] = batch
-    if dtype != "float32":
-        constants["dtype"] = dtype
+    batches, dtypes = ({getattr(subject.asked, name) for subject in subjects} for name in ("batch", "dtype"))
+    if "batch" not in names and len(batches) == 1:
+        constants["batch"] = batches.pop()
+    if len(dtypes) == 1 and dtypes != {"float32"}:
+        constants["dtype"] = dtypes.pop()
     bases = {item.pixel_basis for item in totals}
     if len(bases) == 1 and totals[0].pixels:
         constants["pixels"] = bases.pop()
+    if len(subjects) == 1:
+        constants.update((name, value) for name, value in subjects[0].asked.overrides.items() if name not in names)
     constants.update((axis.name, axis.values[0]) for axis in axes if not axis.varies)
     return constants

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from convstat import api
 from convstat.axes import Axis, Value
+from convstat.baseline import Asked
 from convstat.comparison import ComparisonRow
 from convstat.errors import SourceError, UsageError
+from convstat.pixels import BasisError
+from convstat.pixels import check as check_basis
 from convstat.points import invalid, is_special, pair, settings, show_inputs
 from convstat.report import Report, Totals
 from convstat.sources import Target
@@ -16,14 +19,10 @@ from convstat.sources import Target
 class Traced:
     """One Python model of a comparison, ready to be traced at many points."""
 
-    def __init__(
-        self, target: Target, axes: Sequence[Axis], *, inputs: Sequence[str], batch: int, per: str, dtype: str
-    ) -> None:
+    def __init__(self, target: Target, axes: Sequence[Axis], asked: Asked) -> None:
         self.target = target
-        self.inputs = tuple(inputs)
-        self.batch = batch
-        self.per = per
-        self.dtype = dtype
+        self.asked = asked
+        check_basis(asked.per)
         self.names = [axis.name for axis in axes]
         self.special = [name for name in self.names if is_special(name)]
         self.shown_inputs: set[str] = set()
@@ -35,41 +34,38 @@ class Traced:
         *,
         base: Totals | None,
         counters: str,
-        device: str,
         progress: Callable[[str], None] | None,
     ) -> list[ComparisonRow]:
         """Trace the model at every point; one that it cannot be made at is a row with the reason."""
         argument = self.target.argument
         rows: list[ComparisonRow] = []
-        error: SourceError | None = None
+        error: SourceError | BasisError | None = None
         for number, (point, values) in enumerate(points, 1):
             if progress is not None and len(points) > 1:
                 progress(f"tracing {argument}, {number:,} of {len(points):,}")
             try:
-                report = self._report(pair(self.names, point), counters, device, progress)
-            except SourceError as caught:
+                report = self._report(pair(self.names, point), counters, progress)
+            except (SourceError, BasisError) as caught:
                 error = error or caught
                 rows.append(invalid(self.target, values, caught))
                 continue
             base = base or report.totals
             rows.append(ComparisonRow(argument, values, "ok", report.totals, base, counters=report.counters))
         if error is not None and all(row.status == "invalid" for row in rows):
-            self._refuse_own(error, device)
+            self._refuse_own(error)
         return rows
 
-    def _report(
-        self, overrides: dict[str, Value], counters: str, device: str, progress: Callable[[str], None] | None
-    ) -> Report:
-        overrides, texts, batch = settings(overrides, self.special, self.inputs, self.batch)
+    def _report(self, overrides: dict[str, Value], counters: str, progress: Callable[[str], None] | None) -> Report:
+        overrides, texts, batch = settings(overrides, self.special, self.asked)
         report = api.analyze(
             self.target.argument,
             overrides,
             inputs=texts,
             batch=batch,
-            device=device,
-            dtype=self.dtype,
+            device=self.asked.device,
+            dtype=self.asked.dtype,
             counters=counters,
-            per=self.per,
+            per=self.asked.per,
             progress=progress if counters != "none" else None,
         )
         model = report.model
@@ -80,11 +76,11 @@ class Traced:
             self.notes[f"the count of {self.target.argument} is incomplete: {item.op} has no rule"] = None
         return report
 
-    def _refuse_own(self, error: SourceError, device: str) -> None:
+    def _refuse_own(self, error: SourceError | BasisError) -> None:
         """Raise the error if the model has it by itself, whatever is swept: then no point can be made."""
         try:
-            self._report({}, "none", device, None)
-        except SourceError as own:
+            self._report({}, "none", None)
+        except (SourceError, BasisError) as own:
             if own.diagnostics[0].message == error.diagnostics[0].message:
                 raise own from None
         except UsageError:

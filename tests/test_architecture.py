@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
 LEVELS = (
-    ("errors", "units", "docs", "examples", "files"),
+    ("errors", "units", "docs", "examples", "files", "patterns", "paths"),
     ("patches",),
     ("formulas", "axes", "limits", "limit_tables"),
     ("graph",),
@@ -25,7 +25,7 @@ LEVELS = (
     ("kernels", "tally", "sources", "revisions"),
     ("counters", "reconcile", "config", "config_schema", "settings"),
     ("modules",),
-    ("api",),
+    ("api", "asking"),
     (
         "points",
         "traced",

@@ -10,6 +10,7 @@ import pytest
 from gitrepo import GROWN, NET, PARAMS, WIDE, Repo
 
 from convstat import analysis, budget, config, revisions
+from convstat.asking import Asking
 from convstat.budget import Check
 from convstat.config import Config
 from convstat.errors import ConvstatError, ExitCode, UsageError
@@ -317,9 +318,9 @@ def test_outside_of_git_a_file_can_be_the_base(tmp_path: Path, monkeypatch: pyte
     assert "net.yaml is not in a git repository" in text
     assert "convstat baseline save net.yaml" in text
     from convstat import baselining
-    from convstat.baseline import Asked, Baselines
+    from convstat.baseline import Baselines
 
-    baselining.write(Baselines.of(None), ["net.yaml"], Asked(), update=False)
+    baselining.write(Baselines.of(None), ["net.yaml"], Asking(), update=False)
     (tmp_path / "net.yaml").write_text(BIGGER)
     for base in ("main", None):
         assert [("fail", PARAMS)] == [(r.status, r.base) for r in check(base=base).results]

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convstat import api, baseline, baselining, budget, diff, differences
+from convstat.asking import Asking
 from convstat.baseline import Asked, Baselines, file_name
 from convstat.cli.run import run
 from convstat.config import Config
@@ -69,7 +70,7 @@ def test_saving_twice_gives_the_same_bytes(project: Path, capsys: pytest.Capture
 def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
     """Read back, it is the same model, layer by layer, arguments included."""
     report = api.analyze(TARGET, counters="none")
-    baselining.write(Baselines(Path(".")), [TARGET], Asked(), update=False)
+    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
     read = api.load_report(str(files(project)[0]))
     assert "unchanged" == diff.compare(read, report).state
     assert (report.totals, report.model.inputs) == (read.totals, read.model.inputs)
@@ -77,11 +78,11 @@ def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
 
 def test_one_layer_is_one_line(project: Path) -> None:
     """A change of one layer is a change of a few lines in a review."""
-    baselining.write(Baselines(Path(".")), [TARGET], Asked(), update=False)
+    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
     [path] = files(project)
     before = path.read_text().splitlines()
     (project / "nets" / "tiny.py").write_text(MODEL.replace("(width, 2, 1)", "(width, 2, 1, bias=False)"))
-    baselining.write(Baselines(Path(".")), [TARGET], Asked(), update=True)
+    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=True)
     after = path.read_text().splitlines()
     assert len(before) == len(after)
     # The layer and the totals.
@@ -90,7 +91,7 @@ def test_one_layer_is_one_line(project: Path) -> None:
 
 def test_a_python_model_is_compared_with_its_file(project: Path) -> None:
     """The layer that grew is named with the argument that changed."""
-    baselining.write(Baselines(Path(".")), [TARGET], Asked(), update=False)
+    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
     [same] = budget.check([TARGET], max_growth=["params=0"]).results
     assert ("pass", 3 * 4 * 9 + 4 + 4 * 2 + 2) == (same.status, same.base)
     (project / "nets" / "tiny.py").write_text(MODEL.replace("kernel=3", "kernel=5"))
@@ -98,7 +99,7 @@ def test_a_python_model_is_compared_with_its_file(project: Path) -> None:
     assert ("fail", 3 * 4 * (25 - 9)) == (result.status, -(result.headroom or 0))
     assert ("0", "changed", 3 * 4 * 16) == (result.growth[0].layer, result.growth[0].status, result.growth[0].delta)
     assert "kernel_size: " in result.growth[0].why
-    [found] = differences.differences([TARGET], Request(Asked()))
+    [found] = differences.differences([TARGET], Request(Asking()))
     assert 3 * 4 * 16 == found.delta("params")
 
 
@@ -152,11 +153,11 @@ def test_continuous_integration_writes_nothing(
 def test_renaming_a_model_is_one_file_less_and_one_more(project: Path) -> None:
     """Each model has a file of its own; that of one that is gone is pruned."""
     kept = Baselines(Path("."))
-    baselining.write(kept, [TARGET, "net.yaml"], Asked(), update=False)
+    baselining.write(kept, [TARGET, "net.yaml"], Asking(), update=False)
     old = set(files(project))
     (project / "nets" / "tiny.py").rename(project / "nets" / "better.py")
     settings = Config(models=("nets/better.py:build", "net.yaml"))
-    baselining.write(kept, settings.models, Asked(), update=False)
+    baselining.write(kept, settings.models, Asking(), update=False)
     baselining.prune(kept, settings, ())
     new = set(files(project))
     assert (1, 1, 1) == (len(old - new), len(new - old), len(old & new))
@@ -209,7 +210,7 @@ def test_nothing_is_written_where_one_model_cannot_be_counted(
 )
 def test_a_damaged_file_is_refused(project: Path, spoil: Callable[[dict[str, object]], object], message: str) -> None:
     """It is named, and never taken for another model's."""
-    baselining.write(Baselines(Path(".")), ["net.yaml"], Asked(), update=False)
+    baselining.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
     [path] = files(project)
     document = json.loads(path.read_text())
     spoil(document)
@@ -221,7 +222,7 @@ def test_a_damaged_file_is_refused(project: Path, spoil: Callable[[dict[str, obj
 
 def test_a_spec_uses_its_file_where_no_base_is_named(project: Path) -> None:
     """That is for projects outside of git; where a base is named in git, it goes before."""
-    baselining.write(Baselines(Path(".")), ["net.yaml"], Asked(), update=False)
+    baselining.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
     (project / "net.yaml").write_text(NET.replace("kernel: 3", "kernel: 5"))
     [result] = budget.check(["net.yaml"], max_growth=[f"params={GROWN - PARAMS - 1}"]).results
     assert ("fail", PARAMS) == (result.status, result.base)
@@ -231,7 +232,7 @@ def test_a_saved_report_needs_no_file(project: Path) -> None:
     """It can be a base itself."""
     (project / "saved.json").write_text(json.dumps(api.analyze("net.yaml", counters="none").to_dict()))
     with pytest.raises(ConvstatError, match="it can be a base as it is"):
-        baselining.write(Baselines(Path(".")), ["saved.json"], Asked(), update=False)
+        baselining.write(Baselines(Path(".")), ["saved.json"], Asking(), update=False)
 
 
 texts = st.sampled_from(

@@ -17,8 +17,9 @@ from convstat.budget import Check, judge
 from convstat.cli.run import run
 from convstat.config import Config
 from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
-from convstat.judge import BudgetResult, pattern
+from convstat.judge import BudgetResult
 from convstat.limits import Limit
+from convstat.patterns import pattern
 from convstat.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
 
 PIXELS = 8 * 8

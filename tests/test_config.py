@@ -115,7 +115,7 @@ def test_unknown_keys_are_errors_with_what_was_meant() -> None:
     assert ["pyproject.toml:2:1", "pyproject.toml:3:1", "pyproject.toml:5:1"] == [
         str(d.mark) for d in caught.value.diagnostics
     ]
-    assert [("did you mean 'model'?",), ("did you mean 'batch'?",), ("did you mean 'metric'?",)] == [
+    assert [("did you mean 'model' or 'models'?",), ("did you mean 'batch'?",), ("did you mean 'metric'?",)] == [
         d.help for d in caught.value.diagnostics
     ]
 

@@ -36,6 +36,15 @@ SETTINGS = [
     "input = [3, 8, 8]\n",
     "budget = []\n",
     "budget = [5]\n",
+    '[[models]]\nmodel = "a.py:Net"\ninput = "x=3x8x8"\noverrides = {width = 0.5, args = {depth = 2}}\nbatch = 2\n'
+    'device = "cpu"\ndtype = "float16"\nper = "output"\n',
+    '[[models]]\nmodel = ["a.py:Net", "torchvision/resnet18"]\n',
+    '[[models]]\ninput = "3x8x8"\n',
+    '[[models]]\nmodel = "a.py:Net"\noverrides = 3\n',
+    '[[models]]\nmodel = "a.py:Net"\nshape = "3x8x8"\n',
+    '[[models]]\nmodel = "a.py:Net"\nbatch = 0\n',
+    "models = 3\n",
+    "models = []\n",
     '[[budget]]\nmetric = "macs"\n',
     "[[budget]]\nmax = 5\n",
     '[[budget]]\nmetric = "mac"\nmax = 5\n',
@@ -70,6 +79,8 @@ def test_both_verdicts_and_every_key_occur() -> None:
     assert {True, False} == {is_read(text) for text in SETTINGS}
     good = [tomllib.loads(text) for text in SETTINGS if is_read(text)]
     assert set(config.KEYS) == {key for table in good for key in table}
+    tables = [entry for table in good for entry in table.get("models", ())]
+    assert set(config.MODEL_KEYS) == {key for entry in tables for key in entry}
     budgets = [entry for table in good for entry in table.get("budget", ()) if isinstance(entry, dict)]
     assert set(limit_tables.BUDGET_KEYS) == {key for entry in budgets for key in entry}
 

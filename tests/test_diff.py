@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convstat import analysis, diff, differences, matching, spec
-from convstat.baseline import Asked
+from convstat.asking import Asking
 from convstat.diff import COUNTS, Change, Diff, LayerChange
 from convstat.differences import Request
 from convstat.documents.report_schema import report_schema
@@ -318,7 +318,7 @@ def asked(
     *arguments: str, all: bool = False, base: str | None = None, **how: object
 ) -> list[tuple[str, str, str, int]]:
     """The diffs of a command: both labels, the state, and by how much params grew."""
-    request = Request(Asked(**how), base)  # type: ignore[arg-type]
+    request = Request(Asking(**how), base)  # type: ignore[arg-type]
     return [
         (found.base.label, found.head.label, found.state, found.delta("params"))
         for found in differences.differences(arguments, request, all=all)

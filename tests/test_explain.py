@@ -59,7 +59,7 @@ def test_the_formula_has_its_values() -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: Path(path).stem)
 def test_every_layer_of_every_example_has_a_formula_for_its_macs(spec: str) -> None:
     """Nothing is left without one; and all layers together are the whole."""
-    explanation = explain(spec, "*", counters="none")
+    explanation = explain(spec, "**", counters="none")
     _consistent(explanation)
     assert all(step.formula is not None for layer in explanation.layers for step in layer.macs_steps)
     report = api.analyze(spec, counters="none")
@@ -70,7 +70,7 @@ def test_every_layer_of_every_example_has_a_formula_for_its_macs(spec: str) -> N
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "mobilenet_v3_small", "densenet121", "swin_t"])
 def test_every_layer_of_python_models_has_a_formula_for_its_macs(name: str, torchvision: ModuleType) -> None:
     """From the kernels that ran, with the parameters that the modules hold."""
-    explanation = explain(f"torchvision/{name}", "*", counters="none")
+    explanation = explain(f"torchvision/{name}", "**", counters="none")
     _consistent(explanation)
     assert all(step.formula is not None for layer in explanation.layers for step in layer.macs_steps)
 
@@ -78,7 +78,7 @@ def test_every_layer_of_python_models_has_a_formula_for_its_macs(name: str, torc
 @pytest.mark.parametrize("spec", [RESNET, VIT], ids=["resnet50", "vit_b_16"])
 def test_the_layers_of_each_counter_sum_up_to_its_prediction(spec: str) -> None:
     """What no layer has, such as a rounding, is all that may be missing."""
-    explanation = explain(spec, "*")
+    explanation = explain(spec, "**")
     _consistent(explanation)
     rows = {row.name: row for row in api.analyze(spec, counters="all", predict=True).counters}
     assert set(COUNTERS) == set(rows)
@@ -131,8 +131,8 @@ def test_a_model_of_one_layer_needs_no_name() -> None:
     [
         ("conv11", "has no layer 'conv11'", "did you mean 'conv1'"),
         ("conv11", "has no layer 'conv11'", f"see all: convstat analyze {RESNET} --flat"),
-        ("layer1", "'layer1' is a block of 32 layers", "'layer1.*'"),
-        ("conv2", "has no layer 'conv2' outside of a block", "'*.conv2'"),
+        ("layer1", "'layer1' is a block of 32 layers", "'layer1.**'"),
+        ("conv2", "has no layer 'conv2' outside of a block", "'**.conv2'"),
         (None, "175 layers: which one?", "for example: conv1"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_saved_report_cannot_be_explained(tmp_path: Path) -> None:
 @pytest.mark.parametrize("counters", ["none", "ptflops,thop,torchsummary"])
 def test_every_format_shows_it(counters: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The document is as the schema says, and the others have the formula and the causes."""
-    explanation = explain(RESNET, "layer1.0.*", counters=counters)
+    explanation = explain(RESNET, "layer1.0.**", counters=counters)
     Draft202012Validator(report_schema()).validate(explanation.to_dict())
     text = {
         name: RENDERERS.named(name).render([explanation], Options()) for name in ("table", "json", "csv", "markdown")

@@ -36,6 +36,7 @@ def analyze(
     """
     from convstat import api, axes, convention
     from convstat.cli.session import Session
+    from convstat.sources import resolve
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
@@ -43,7 +44,8 @@ def analyze(
     )  # fmt: skip
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "analyze")
-    targets, shapes = session.targets(named, input)
+    targets = session.targets(named)
+    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device)
     o.check_timeout(counter_timeout)
     session.refuse_saved(
         targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,
@@ -61,12 +63,12 @@ def analyze(
             convention.express(
                 target,
                 as_,
-                overrides,
-                inputs=shapes,
-                batch=session.pick(batch, session.config.batch, 1),
-                device=session.pick(device, session.config.device, "auto"),
-                dtype=session.pick(dtype, session.config.dtype, "float32"),
-                per=session.pick(per, session.config.per, "input"),
+                asked.overrides,
+                inputs=asked.inputs,
+                batch=asked.batch,
+                device=asked.device,
+                dtype=asked.dtype,
+                per=asked.per,
                 seconds=counter_timeout,
                 progress=progress,
                 warn=session.warn,
@@ -74,20 +76,20 @@ def analyze(
             if as_ is not None
             else api.analyze(
                 target,
-                overrides,
-                inputs=shapes,
-                batch=session.pick(batch, session.config.batch, 1),
-                device=session.pick(device, session.config.device, "auto"),
-                dtype=session.pick(dtype, session.config.dtype, "float32"),
+                asked.overrides,
+                inputs=asked.inputs,
+                batch=asked.batch,
+                device=asked.device,
+                dtype=asked.dtype,
                 counters=session.pick(counters, session.config.counters, api.DEFAULT_COUNTERS),
-                per=session.pick(per, session.config.per, "input"),
+                per=asked.per,
                 mode=mode or "eval",
                 predict=predict,
                 seconds=counter_timeout,
                 progress=progress,
                 warn=session.warn,
             )
-            for target in targets
+            for target, asked in ((target, asking.of(resolve(target))) for target in targets)
         ]
         session.environment(reports)
         progress.clear()

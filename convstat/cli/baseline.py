@@ -30,6 +30,7 @@ def baseline(
     ] = False,
     input: o.Input = None,
     batch: o.Batch = None,
+    device: o.Device = None,
     dtype: o.Dtype = None,
     per: o.Per = None,
     format: o.Format = None,
@@ -46,7 +47,7 @@ def baseline(
     import os
 
     from convstat import axes, baselining
-    from convstat.baseline import Asked, Baselines
+    from convstat.baseline import Baselines
     from convstat.cli.session import Session
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.listing import Listing
@@ -58,13 +59,7 @@ def baseline(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "baseline")
     settings = session.config
-    asked = Asked(
-        overrides,
-        tuple(input or (() if named else settings.inputs)),
-        session.pick(batch, settings.batch, 1),
-        session.pick(dtype, settings.dtype, "float32"),
-        session.pick(per, settings.per, "input"),
-    )
+    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device)
     if action != "show" and os.environ.get("CI") and os.environ["CI"] != "false" and not yes:
         raise UsageError(
             f"baseline {action} does nothing where CI is set: a build that accepts what it finds checks nothing",
@@ -78,7 +73,7 @@ def baseline(
             entries = baselining.prune(files, settings, named)
         else:
             entries = baselining.write(
-                files, named or (settings.models if action == "save" else ()), asked,
+                files, session.targets(named) if named or (action == "save" and settings.models) else (), asking,
                 update=action == "update", progress=progress,
             )  # fmt: skip
         progress.clear()

@@ -25,6 +25,7 @@ def diff(
     all: Annotated[bool, typer.Option("--all", help="Show layers and models that did not change too.")] = False,
     input: o.Input = None,
     batch: o.Batch = None,
+    device: o.Device = None,
     dtype: o.Dtype = None,
     per: o.Per = None,
     format: o.Format = None,
@@ -39,10 +40,11 @@ def diff(
     """Show which layers changed, and why.
 
     Layers are matched by name, then by structure; what is the same stands in one row, so that the totals close.
-    Without a head, the working tree is compared.
+    Without a head, the working tree is compared. KEY=VALUE is for both sides; between two targets it is for the
+    base, and then what stands behind the second is for the head; behind one target named twice it is for the head.
     """
     from convstat import axes
-    from convstat.baseline import Asked, Baselines
+    from convstat.baseline import Baselines
     from convstat.cli.session import Session
     from convstat.differences import Request, all_saved, differences
     from convstat.errors import UsageError
@@ -53,19 +55,16 @@ def diff(
     )  # fmt: skip
     settings = session.config
     named, assignments = axes.split(arguments or ())
-    asked = Asked(
-        axes.overrides(assignments, "diff"),
-        tuple(input or ()),
-        session.pick(batch, settings.batch, 1),
-        session.pick(dtype, settings.dtype, "float32"),
-        session.pick(per, settings.per, "input"),
-    )
+    shared, of_base, of_head = axes.sides(arguments or (), "diff")
+    asking = session.asking(named, shared, input, batch=batch, dtype=dtype, per=per, device=device)
     if named and all_saved(named):
         if assignments or input:
             raise UsageError("saved reports take no overrides and no --input", help="compare the models themselves")
         session.refuse_saved(named, batch=batch, dtype=dtype, per=per)
     with session.writing(named, "diff") as (outputs, progress):
-        request = Request(asked, base or settings.base, Baselines.of(settings.path), progress, session.warn)
+        request = Request(
+            asking, base or settings.base, Baselines.of(settings.path), progress, session.warn, of_base, of_head
+        )  # fmt: skip
         found = differences(named, request, all=all)
         progress.clear()
         if not found:

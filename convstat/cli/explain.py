@@ -27,7 +27,7 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="TARGET [LAYER] [KEY=VALUE]",
-            help="A target as for analyze, and the name of a layer, or a pattern: conv1, 'layer1.*'; "
+            help="A target as for analyze, and the name of a layer, or a pattern: conv1, 'layer1.**'; "
             "a model of one layer needs none.",
             show_default=False,
             autocompletion=o.complete_target,
@@ -54,28 +54,31 @@ def explain(
     from convstat import axes, explain
     from convstat.cli.session import Session
     from convstat.errors import UsageError
+    from convstat.sources import resolve
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     named, assignments = axes.split(arguments or ())
     if not named:
-        session.targets(named, input)
+        session.targets(named)
         raise UsageError("name the target and the layer", help="convstat explain TARGET LAYER")
     if len(named) > 2:
         raise UsageError(
             f"explain takes one target and one layer, and here are {len(named)} arguments",
-            help="several layers are one pattern: 'layer1.*'",
+            help="several layers are one pattern: 'layer1.**'",
         )
     o.check_timeout(counter_timeout)
     target, pattern = named[0], named[1] if len(named) > 1 else None
+    overrides = axes.overrides((*assignments, *(set or ())), "explain")
+    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device).of(resolve(target))
     with session.writing([target], "explanation") as (outputs, progress):
         explanation = explain.explain(
             target,
             pattern,
-            axes.overrides((*assignments, *(set or ())), "explain"),
-            inputs=input or (),
-            batch=session.pick(batch, session.config.batch, 1),
-            device=session.pick(device, session.config.device, "auto"),
-            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            asked.overrides,
+            inputs=asked.inputs,
+            batch=asked.batch,
+            device=asked.device,
+            dtype=asked.dtype,
             counters=counters or "all",
             seconds=counter_timeout,
             progress=progress,
@@ -127,25 +130,24 @@ def identify(
     """
     from convstat import axes, identify
     from convstat.cli.session import Session
-    from convstat.errors import UsageError
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     named, assignments = axes.split(arguments or ())
     o.check_timeout(counter_timeout)
     identify.read(number)
-    targets, shapes = session.targets(named, input)
-    if len(targets) != 1:
-        raise UsageError(f"identify takes one target, not {len(targets)}")
-    with session.writing(targets, "identification") as (outputs, progress):
+    target = session.target(named, "identify")
+    overrides = axes.overrides((*assignments, *(set or ())), "identify")
+    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device).of(target)
+    with session.writing([target.argument], "identification") as (outputs, progress):
         found = identify.identify(
             number,
-            targets[0],
-            axes.overrides((*assignments, *(set or ())), "identify"),
-            inputs=shapes,
-            batch=session.pick(batch, session.config.batch, 1),
-            device=session.pick(device, session.config.device, "auto"),
-            dtype=session.pick(dtype, session.config.dtype, "float32"),
-            per=session.pick(per, session.config.per, "input"),
+            target.argument,
+            asked.overrides,
+            inputs=asked.inputs,
+            batch=asked.batch,
+            device=asked.device,
+            dtype=asked.dtype,
+            per=asked.per,
             counters=counters or "all",
             seconds=counter_timeout,
             progress=progress,

@@ -72,19 +72,19 @@ def formula(
         return ExitCode.OK
     if named:
         refuse_unknown(named[0])
-    targets, shapes = session.targets(named, input)
-    if len(targets) != 1:
-        raise UsageError(f"formula takes one target, not {len(targets)}", help=f"for example: {targets[0]}")
-    with session.writing(targets, "formula") as (outputs, progress):
+    target = session.target(named, "formula")
+    overrides = axes.overrides(assignments, "formula")
+    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device).of(target)
+    with session.writing([target.argument], "formula") as (outputs, progress):
         from convstat.formula import network
 
         result = network(
-            targets[0],
-            axes.overrides(assignments, "formula"),
-            inputs=shapes,
-            batch=session.pick(batch, session.config.batch, 1),
-            device=session.pick(device, session.config.device, "auto"),
-            dtype=session.pick(dtype, session.config.dtype, "float32"),
+            target.argument,
+            asked.overrides,
+            inputs=asked.inputs,
+            batch=asked.batch,
+            device=asked.device,
+            dtype=asked.dtype,
             progress=progress,
             warn=session.warn,
         )

@@ -77,7 +77,7 @@ def _is_spec(name: str) -> bool:
 
 def _has_budget(spec: Spec, config: Config, name: str) -> bool:
     """Whether a budget of the spec itself or of the settings is for this file."""
-    from convstat.judge import pattern
+    from convstat.patterns import pattern
 
     models = [entry.written.get("model") if isinstance(entry.written, Mapping) else None for entry in config.budgets]
     path = os.path.normpath(name)

@@ -24,18 +24,15 @@ def expand(
     from convstat.errors import UsageError
     from convstat.render.console import standard_output
     from convstat.render.expansion import write_spec
-    from convstat.sources import resolve
 
     session = Session()
     named, assignments = axes.split(arguments or ())
-    targets, shapes = session.targets(named, input)
-    if len(targets) != 1:
-        raise UsageError(f"expand takes one target, not {len(targets)}")
-    target = resolve(targets[0])
+    target = session.target(named, "expand")
     if target.kind not in ("spec", "inline"):
-        raise UsageError(f"{targets[0]} is {kind_in_words(target.kind)}, and only a spec can be expanded")
+        raise UsageError(f"{target.argument} is {kind_in_words(target.kind)}, and only a spec can be expanded")
     spec = target.load()
-    graph = api.graph_of(target, axes.overrides(assignments, "expand"), inputs=shapes, spec=spec)
+    asked = session.asking(named, axes.overrides(assignments, "expand"), input).of(target)
+    graph = api.graph_of(target, asked.overrides, inputs=asked.inputs, spec=spec)
     source = " ".join([target.argument, *assignments])
     standard_output().write(
         write_spec(graph, source=source, defaults=all, note=spec.note, budget=[limit for limit, _ in spec.budget])

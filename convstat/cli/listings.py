@@ -129,15 +129,18 @@ def zoo() -> tuple[Entry, ...]:
 
 def matching(entries: tuple[Entry, ...], what: str, pattern: str | None) -> tuple[Entry, ...]:
     """Keep the entries with a name that a pattern is in, or matches where it has wildcards; case does not matter."""
+    from convstat import patterns
     from convstat.errors import UsageError, did_you_mean
 
     if pattern is None:
         return entries
-    import re
-    from fnmatch import translate
-
-    wild = re.compile(translate(pattern.lower()) if set(pattern) & set("*?[") else f".*{re.escape(pattern.lower())}.*")
-    kept = tuple(entry for entry in entries if any(wild.fullmatch(name) for name in _names(entry)))
+    wanted = pattern.lower()
+    is_wild = patterns.is_pattern(wanted)
+    kept = tuple(
+        entry
+        for entry in entries
+        if (patterns.matching(wanted, _names(entry)) if is_wild else any(wanted in name for name in _names(entry)))
+    )
     if not kept:
         known = [name for entry in entries for name in _names(entry)]
         raise UsageError(f"no name in the list of {what} matches '{pattern}'", help=did_you_mean(pattern, known))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from convstat import config as settings_file
+from convstat.asking import Asking
 from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
@@ -15,10 +16,13 @@ from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.render.base import DEFAULT_WIDTH, Options
 from convstat.render.formats import RENDERERS
 from convstat.sources import FORMS, resolve
+from convstat.sources.selection import select
 
 if TYPE_CHECKING:
+    from convstat.axes import Value
     from convstat.render.base import Result
     from convstat.report import Report
+    from convstat.sources import Target
 
 
 T = TypeVar("T")
@@ -105,16 +109,38 @@ class Session:
         """Give the first that is set: the option, the setting, the default."""
         return next(value for value in values if value is not None)
 
-    def targets(self, named: Sequence[str], inputs: Sequence[str] | None) -> tuple[Sequence[str], Sequence[str]]:
-        """Give the targets and their inputs: those named, else those of the settings."""
+    def asking(
+        self,
+        named: Sequence[str],
+        overrides: Mapping[str, Value] | None = None,
+        inputs: Sequence[str] | None = None,
+        *,
+        batch: int | None = None,
+        dtype: str | None = None,
+        per: str | None = None,
+        device: str | None = None,
+    ) -> Asking:
+        """Say how each model is counted, from the options as they were given and the settings."""
+        return Asking(overrides or {}, tuple(inputs or ()), batch, dtype, per, device, self.config, not named)
+
+    def target(self, named: Sequence[str], command: str) -> Target:
+        """Give the one target of a command: the one named, else that of the settings."""
+        targets = self.targets(named)
+        if len(targets) != 1:
+            raise UsageError(f"{command} takes one target, not {len(targets)}", help=f"for example: {targets[0]}")
+        return resolve(targets[0])
+
+    def targets(self, named: Sequence[str]) -> Sequence[str]:
+        """Give the targets: those named, else those of the settings; what has wildcards is what it stands for."""
         if named:
+            targets = select(named)
             if self.verbose:
-                for argument in named:
+                for argument in targets:
                     self.detail(f"'{argument}' is {kind_in_words(resolve(argument).kind)}")
-            return named, inputs or ()
+            return targets
         if self.config.models:
             self.detail(f"no target named: {', '.join(self.config.models)}, from {self.config.path}")
-            return self.config.models, inputs or self.config.inputs
+            return select(self.config.models)
         raise UsageError(
             "no target named",
             help=(*(f"a target is {form}" for form in FORMS), 'or set model = "net.yaml" in [tool.convstat]'),

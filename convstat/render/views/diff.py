@@ -10,7 +10,7 @@ from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import change, exact, printable, signed
-from convstat.render.views.report import input_fact
+from convstat.render.views.report import input_fact, show_value
 
 if TYPE_CHECKING:
     from convstat.diff import Diff, LayerChange, Shown, Side
@@ -58,7 +58,10 @@ def _side(side: Side) -> str:
     if side.model is None:
         return f"no model at {printable(side.label)}"
     commit = f" ({side.commit[:12]})" if side.commit else ""
-    return f"{printable(side.label)}{commit}, {input_fact(side.model)}, {side.layers:,} layers"
+    given = [f"{printable(name)}={printable(show_value(value))}" for name, value in side.model.overrides.items()]
+    made = f", {' '.join(given)}" if given else ""
+    layers = f"{side.layers:,} layer{'s' if side.layers != 1 else ''}"
+    return f"{printable(side.label)}{commit}{made}, {input_fact(side.model)}, {layers}"
 
 
 def totals_table(diff: Diff) -> Table:
