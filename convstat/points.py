@@ -11,15 +11,14 @@ from convstat.comparison import ComparisonRow
 from convstat.errors import SourceError, SpecError, UsageError
 from convstat.graph import Shape
 from convstat.pixels import BasisError
+from convstat.pixels import check as check_basis
 from convstat.sources import Target
 
 
-def settings(
-    point: Mapping[str, Value], special: Sequence[str], asked: Asked
-) -> tuple[dict[str, Value], tuple[str, ...], int]:
-    """Split a point into the model's parameters, its inputs and the batch; what it leaves open is as asked."""
+def settings(point: Mapping[str, Value], special: Sequence[str], asked: Asked) -> Asked:
+    """Say how a model is counted at a point: what the point leaves open is as asked."""
     overrides = {**asked.overrides, **point}
-    texts, batch = asked.inputs, asked.batch
+    texts, batch, per = asked.inputs, asked.batch, asked.per
     for name in special:
         if name not in overrides:
             continue
@@ -28,6 +27,9 @@ def settings(
             if type(value) is not int or value < 1:
                 raise UsageError(f"the batch must be an integer of at least 1, not {plain(value)}")
             batch = value
+        elif name == "per":
+            per = str(value)
+            check_basis(per)
         else:
             shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
             _, _, own = name.partition(".")
@@ -36,7 +38,7 @@ def settings(
             if ":" not in shape and len(dtypes) == 1:
                 shape = f"{shape}:{dtypes.pop()}"
             texts = (*(text for text in texts if text not in replaced), f"{own}={shape}" if own else shape)
-    return overrides, texts, batch
+    return replace(asked, overrides=overrides, inputs=texts, batch=batch, per=per)
 
 
 def with_dtype(axes: Sequence[Axis]) -> tuple[Axis, ...]:
@@ -87,8 +89,8 @@ def show_inputs(inputs: Mapping[str, Shape]) -> str:
 
 
 def is_special(name: str) -> bool:
-    """Whether a name is that of the batch or of an input, where it is not one of the model's own parameters."""
-    return name in ("batch", "input") or name.startswith("input.")
+    """Whether a name is that of the batch, the basis or an input, where no parameter of the model is called so."""
+    return name in ("batch", "input", "per") or name.startswith("input.")
 
 
 def pair(names: Sequence[str], values: Sequence[Value]) -> dict[str, Value]:

@@ -47,6 +47,8 @@ def _entries(config: Config) -> Iterator[Mapping[str, Any]]:
     for table in config.by_model:
         place = f"{table.mark.file}:{table.mark.line}" if table.mark else ""
         yield {"key": "models", "value": _model(table), "from": place}
+    if not config.by_model:
+        yield {"key": "models", "value": "not set", "from": "default"}
     for entry in config.budgets:
         for text, place in _budget(entry):
             yield {"key": "budget", "value": text, "from": place}

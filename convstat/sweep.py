@@ -124,7 +124,7 @@ class _Subject:
         self.shown_inputs: set[str] = set()
         self.saved: Totals | None = None
         self._shapes: dict[tuple[str, ...], dict[str, Shape]] = {}
-        self._pixels: dict[tuple[Shape, Shape], tuple[int, str]] = {}
+        self._pixels: dict[tuple[str, Shape, Shape], tuple[int, str]] = {}
         self.names = [axis.name for axis in axes]
         self.special: list[str] = []
         if target.kind == "report":
@@ -180,14 +180,14 @@ class _Subject:
         """Count the model at one point; raises SpecError where it cannot be built."""
         if self.saved is not None:
             return self.saved
-        overrides, texts, batch = self._settings(point)
-        shapes = self._shapes_of(texts)
-        measured = self.spec.measure(overrides, variant=self.target.variant, inputs=shapes, batch=batch)
-        edge = (measured.input_shape, measured.output_shape)
+        asked = self._settings(point)
+        shapes = self._shapes_of(asked.inputs)
+        measured = self.spec.measure(asked.overrides, variant=self.target.variant, inputs=shapes, batch=asked.batch)
+        edge = (asked.per, measured.input_shape, measured.output_shape)
         basis = self._pixels.get(edge)
         if basis is None:
-            basis = self._pixels[edge] = pixels(self.asked.per, *edge)
-            self.shown_inputs.add(self._show_inputs(measured.input_shape, overrides, shapes))
+            basis = self._pixels[edge] = pixels(*edge)
+            self.shown_inputs.add(self._show_inputs(measured.input_shape, asked.overrides, shapes))
         return Totals(
             measured.params,
             measured.trainable_params,
@@ -226,20 +226,20 @@ class _Subject:
         """Run the counters on the model at one point."""
         if self.saved is not None:
             return api.load_report(self.target.path).counters
-        overrides, texts, batch = self._settings(point)
+        asked = self._settings(point)
         return api.analyze(
             self.target.argument,
-            overrides,
-            inputs=texts,
-            batch=batch,
-            device=self.asked.device,
-            dtype=self.asked.dtype,
+            asked.overrides,
+            inputs=asked.inputs,
+            batch=asked.batch,
+            device=asked.device,
+            dtype=asked.dtype,
             counters=counters,
-            per=self.asked.per,
+            per=asked.per,
             progress=progress,
         ).counters
 
-    def _settings(self, point: Sequence[Value]) -> tuple[dict[str, Value], tuple[str, ...], int]:
+    def _settings(self, point: Sequence[Value]) -> Asked:
         return settings(pair(self.names, point), self.special, self.asked)
 
 

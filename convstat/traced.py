@@ -56,21 +56,21 @@ class Traced:
         return rows
 
     def _report(self, overrides: dict[str, Value], counters: str, progress: Callable[[str], None] | None) -> Report:
-        overrides, texts, batch = settings(overrides, self.special, self.asked)
+        asked = settings(overrides, self.special, self.asked)
         report = api.analyze(
             self.target.argument,
-            overrides,
-            inputs=texts,
-            batch=batch,
-            device=self.asked.device,
-            dtype=self.asked.dtype,
+            asked.overrides,
+            inputs=asked.inputs,
+            batch=asked.batch,
+            device=asked.device,
+            dtype=asked.dtype,
             counters=counters,
-            per=self.asked.per,
+            per=asked.per,
             progress=progress if counters != "none" else None,
         )
         model = report.model
         self.shown_inputs.add(
-            show_inputs({i.name: i.shape if i.shape[:1] == (batch,) else (1, *i.shape) for i in model.inputs})
+            show_inputs({i.name: i.shape if i.shape[:1] == (asked.batch,) else (1, *i.shape) for i in model.inputs})
         )
         for item in report.uncounted:
             self.notes[f"the count of {self.target.argument} is incomplete: {item.op} has no rule"] = None

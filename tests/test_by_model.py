@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import gitrepo
@@ -227,6 +228,14 @@ def test_a_point_that_does_not_fit_the_basis_is_a_row(tree: Path) -> None:
     assert ["invalid", "invalid"] == [row.status for row in none.rows]
     with pytest.raises(UsageError, match="needs a first input of 16x16"):
         sweep.compare(["a.yaml"], per="block:8+4")
+
+
+def test_the_size_of_a_block_is_swept_with_its_basis(tree: Path) -> None:
+    """Of a block of B with a border of 4: 592 MACs at each of (B + 8)^2 positions, over B^2 pixels."""
+    found = sweep.compare(["a.yaml"], ["input=3x16x16,3x24x24", "per=block:8+4,block:16+4"], zip=True)
+    assert [Fraction(592 * (b + 8) ** 2, b**2) for b in (8, 16)] == [
+        row.totals.macs_per_pixel for row in found.rows if row.totals
+    ]
 
 
 @pytest.mark.parametrize("text", ["128,512", "ids=128,512:int64", "3, 8, 8"])

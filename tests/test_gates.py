@@ -196,6 +196,43 @@ def test_the_scripts_of_the_action_are_sound(root: Path) -> None:
         assert "set -euo pipefail" in path.read_text("utf-8")
 
 
+FAKE = """\
+#!/usr/bin/env bash
+if [ "$2" = venv ]; then
+  mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; printf '#!/bin/sh\\n' >"$3/bin/convstat"; chmod +x "$3/bin/"*
+else
+  printf '%s\\n' "$@" end >>"$LOG"
+fi
+"""
+"""A Python that makes an environment with itself in it, and writes down what pip would be asked for."""
+
+
+@pytest.mark.parametrize("torch", ["true", "false"])
+def test_the_action_installs_the_requirements_of_the_models(root: Path, tmp_path: Path, torch: str) -> None:
+    """Each line is a file of requirements; torch comes in its build for the CPU, and in one go with what they ask."""
+    fake, log = tmp_path / "python", tmp_path / "log"
+    fake.write_text(FAKE, encoding="utf-8")
+    fake.chmod(0o755)
+    environment = {
+        **os.environ,
+        "LOG": str(log),
+        "CONVSTAT_PYTHON": str(fake),
+        "CONVSTAT_TORCH": torch,
+        "CONVSTAT_REQUIREMENTS": "requirements.txt\r\nnets/my reqs.txt\n",
+        "GITHUB_ACTION_PATH": str(root / ACTION),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "RUNNER_TEMP": str(tmp_path / "temp"),
+    }
+    script = str(root / ACTION / "install.sh")
+    answer = subprocess.run(["bash", script], env=environment, capture_output=True, text=True, check=False)
+    assert 0 == answer.returncode, answer.stderr
+    calls = [call.split("\n") for call in log.read_text("utf-8").strip().removesuffix("\nend").split("\nend\n")]
+    assert {"--requirement=requirements.txt", "--requirement=nets/my reqs.txt"} <= set(calls[0])
+    assert any(word.endswith("/whl/cpu") for word in calls[0])
+    assert (1 if torch == "true" else 2) == len(calls)
+    assert (str(root) in calls[0]) == (torch == "true")
+
+
 @pytest.mark.verify
 def test_the_action_installs_convstat_without_torch(root: Path, tmp_path: Path) -> None:
     """The first step, from the repository to a command that runs, for real."""
@@ -206,6 +243,7 @@ def test_the_action_installs_convstat_without_torch(root: Path, tmp_path: Path) 
         **os.environ,
         "CONVSTAT_PYTHON": sys.executable,
         "CONVSTAT_TORCH": "false",
+        "CONVSTAT_REQUIREMENTS": "",
         "GITHUB_ACTION_PATH": str(copy / ACTION),
         "GITHUB_OUTPUT": str(tmp_path / "output"),
         "RUNNER_TEMP": str(tmp_path / "temp"),

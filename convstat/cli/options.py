@@ -114,7 +114,7 @@ Sweeps = Annotated[
     typer.Argument(
         metavar="TARGET|KEY=VALUES",
         help="What to compare, as for analyze; net.yaml#* is every variant. "
-        "Sweeps: groups=1,2,4 or c=16..64:16; several give every combination.",
+        "Sweeps: groups=1,2,4, c=16..64:16 or input=3x224x224,3x320x320; several give every combination.",
         show_default=False,
         autocompletion=complete_target,
     ),

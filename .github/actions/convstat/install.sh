@@ -8,12 +8,20 @@ environment="$RUNNER_TEMP/convstat"
 "$CONVSTAT_PYTHON" -m venv "$environment"
 scripts="$environment/bin"
 [ -d "$scripts" ] || scripts="$environment/Scripts"
-pip=("$scripts/python" -m pip --disable-pip-version-check --quiet install)
+# A forward pass is counted, not computed: torch's builds for the CPU do, and are a tenth as large.
+pip=("$scripts/python" -m pip --disable-pip-version-check --quiet install
+  --extra-index-url https://download.pytorch.org/whl/cpu)
+files=()
+while IFS= read -r line; do
+  line=${line%$'\r'}
+  [ -z "${line//[[:space:]]/}" ] || files+=("--requirement=$line")
+done <<<"$CONVSTAT_REQUIREMENTS"
 case "$CONVSTAT_TORCH" in
-  true) "${pip[@]}" "$root" ;;
+  # Together, so that what the requirements ask of torch is kept.
+  true) "${pip[@]}" "${files[@]+"${files[@]}"}" "$root" ;;
   false)
     # Specs are counted without torch: this takes seconds.
-    "${pip[@]}" typer rich pyyaml
+    "${pip[@]}" "${files[@]+"${files[@]}"}" typer rich pyyaml
     "${pip[@]}" --no-deps "$root"
     ;;
   *)
