@@ -80,7 +80,7 @@ def _plan_of(files: Baselines, path: Path) -> tuple[str, Asked, Path]:
     import json
 
     report = api.load_report(str(path))
-    asked = json.loads(path.read_text(encoding="utf-8"))["asked"]
+    asked = json.loads(path.read_bytes())["asked"]
     target = report.model.source
     if resolve(target).kind == "spec" or target.partition(":")[0].endswith(".py"):
         target = os.path.relpath(files.root / target)

@@ -18,6 +18,7 @@ from typing import Any
 
 from convstat import patterns
 from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
+from convstat.files import read_file
 from convstat.limit_tables import BUDGET_KEYS
 from convstat.paths import split_file
 
@@ -515,9 +516,10 @@ def _shown(path: Path) -> str:
 
 def _read(path: Path, shown: str) -> str:
     try:
-        if path.stat().st_size > _LONGEST:
+        data = read_file(path, _LONGEST)
+        if len(data) > _LONGEST:
             raise ConfigError(f"{shown} is larger than {_LONGEST:,} bytes")
-        return path.read_text(encoding="utf-8")
+        return data.decode("utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read {shown}: {error.strerror}") from None
     except UnicodeDecodeError:

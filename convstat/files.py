@@ -27,6 +27,16 @@ def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
         return first + stream.read(limit + 1 - len(first))
 
 
+def fill_closed_streams() -> None:
+    """Give the three standard streams a descriptor where they have none: what is opened next would be taken for one."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free is the one that is given.
+            os.open(os.devnull, os.O_RDWR)
+
+
 def _first_of_pipe(descriptor: int, path: str | os.PathLike[str]) -> bytes:
     """Wait until somebody writes to a pipe, and read a byte if that is how it is found out."""
     import select

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
-    from convstat.patches.collection import collect_no_more, collect_rarely
-    from convstat.patches.limits import own_process
-
-    own_process()
     try:
+        from convstat.files import fill_closed_streams
+        from convstat.patches.collection import collect_no_more, collect_rarely
+        from convstat.patches.limits import own_process
+
+        fill_closed_streams()
+        own_process()
         from convstat.cli.run import run
 
         collect_rarely()
         code = run(sys.argv[1:])
+        collect_no_more()
     except KeyboardInterrupt:
         code = 130
-    collect_no_more()
+    except OSError as error:
+        # Without descriptors, not even what writes messages can be imported.
+        code = 2
+        with suppress(OSError):
+            os.write(2, f"error: cannot go on: {str(error.strerror).lower()}\n".encode())
     sys.exit(code)

@@ -66,12 +66,14 @@ def hook(
 
 def _is_spec(name: str) -> bool:
     """Whether a file is a spec; one that cannot be read is for the reader to say so."""
+    from convstat.files import read_file
+    from convstat.spec.load import MAX_BYTES
+
     if not name.endswith((".yaml", ".yml")):
         return False
     try:
-        with open(name, encoding="utf-8-sig", errors="replace") as stream:
-            return HEAD.search(stream.read()) is not None
-    except OSError:
+        return HEAD.search(read_file(name, MAX_BYTES).decode("utf-8-sig", "replace")) is not None
+    except (OSError, ValueError):
         return True
 
 

@@ -69,14 +69,19 @@ def _in_zoos(incomplete: str) -> list[str]:
     return found
 
 
+LARGEST_MODULE = 2_000_000
+"""The bytes of a Python file up to which its models are offered."""
+
+
 def _models_in(path: str) -> list[str]:
     """The classes and functions of a Python file, which is read and not run."""
     import ast
-    from pathlib import Path
+
+    from convstat.files import read_file
 
     try:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8", errors="replace"))
-    except (OSError, SyntaxError, ValueError):
+        tree = ast.parse(read_file(path, LARGEST_MODULE))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     kinds = (ast.ClassDef, ast.FunctionDef)
     return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]

@@ -5,6 +5,7 @@ Every file is looked at before the work starts: a path that cannot be written fa
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ class Outputs:
         self.silent = silent
         self.owner: Renderer | None = None
         self.files: list[File] = []
+        self.pipes: dict[str, int] = {}
         seen: set[str] = set()
         for written in paths:
             renderer, path = self._read(written)
@@ -134,10 +136,15 @@ class Outputs:
     def __enter__(self) -> Outputs:
         for file in self.files:
             _try(file.path)
+            if (pipe := _open_pipe(file.path)) is not None:
+                self.pipes[file.path] = pipe
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        """Nothing is left to do: files are written whole or not at all."""
+        """Nothing is left to do but to end pipes: files are written whole or not at all."""
+        for pipe in self.pipes.values():
+            os.close(pipe)
+        self.pipes.clear()
 
     def write(self, results: Sequence[Result]) -> None:
         """Write the results everywhere; standard output last."""
@@ -147,7 +154,10 @@ class Outputs:
             options = self.options._replace(width=self.width or DEFAULT_WIDTH, title=_title(file))
             data = file.renderer.encode(results, options)
             try:
-                _write(file.path, data)
+                if (pipe := self.pipes.get(file.path)) is not None:
+                    _write_pipe(pipe, data)
+                else:
+                    _write(file.path, data)
             except OSError as error:
                 raise OutputError(f"cannot write '{file.path}': {error.strerror}") from None
         if self.silent:
@@ -193,11 +203,30 @@ def _try(path: str) -> None:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
 
 
+def _open_pipe(path: str) -> int | None:
+    """Open a path that is a named pipe, and keep it: its reader would take closing it for the end."""
+    try:
+        if not stat.S_ISFIFO(os.stat(path).st_mode):
+            return None
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = "it is a pipe, and nobody reads it" if error.errno == errno.ENXIO else error.strerror
+        raise OutputError(f"cannot write '{path}': {reason}") from None
+
+
+def _write_pipe(pipe: int, data: bytes) -> None:
+    os.set_blocking(pipe, True)
+    while data:
+        data = data[os.write(pipe, data) :]
+
+
 def _write(path: str, data: bytes) -> None:
     """Write a file; a new one appears under its name when it is complete."""
     final = os.path.realpath(path)
     # A file that exists keeps its owner and its mode, so it is written in place.
-    is_new = not os.path.exists(final)
+    is_new = not os.path.exists(path)
     target = f"{final}.{os.getpid()}.part" if is_new else path
     try:
         with open(target, "wb") as stream:

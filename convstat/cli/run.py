@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -30,12 +33,61 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             show_problems(torch_is_missing("this").diagnostics)
             return int(ExitCode.USAGE)
+        if (reason := _outside(error)) is not None:
+            _discard_what_cannot_be_written()
+            show_problems([Diagnostic(reason)])
+            return int(ExitCode.USAGE)
         return _crash(error, arguments)
 
 
-def _call(arguments: list[str]) -> int:
-    import os
+OUTSIDE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EROFS, errno.ENOMEM, errno.ENOBUFS,
+     errno.EPIPE, errno.ESTALE, errno.EFBIG, errno.EAGAIN, errno.ETXTBSY}
+)  # fmt: skip
+"""What the system refuses, whatever it is that is asked for: no fault of the program's."""
 
+
+def _outside(error: BaseException) -> str | None:
+    """Say in a sentence what of the surroundings is the cause of an error; None where it is a fault of ours."""
+    if os.environ.get("_CONVSTAT_COMPLETE") and isinstance(error, (KeyError, ValueError)):
+        return "not a request for completion: the shell sets COMP_WORDS and COMP_CWORD, or _TYPER_COMPLETE_ARGS"
+    if isinstance(error, FileNotFoundError) and not _is_somewhere():
+        return "the working directory does not exist any more"
+    refused = {os.strerror(number) for number in OUTSIDE}
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in OUTSIDE:
+            more = f": {found.filename}" if found.filename else ""
+            return f"cannot go on: {os.strerror(found.errno).lower()}{more}"
+        # The loader of libraries says it in a text alone.
+        if isinstance(found, ImportError) and (said := [text for text in refused if str(found).endswith(text)]):
+            return f"cannot go on: {said[0].lower()}"
+        found = found.__cause__
+    return None
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
+def _discard_what_cannot_be_written() -> None:
+    """Whatever is left in a stream that is full would make a second error as the process ends."""
+    from convstat.render.console import discard
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            discard(stream)
+        except AttributeError:
+            continue
+
+
+def _call(arguments: list[str]) -> int:
     import typer
 
     from convstat.cli.app import app_for
@@ -144,7 +196,6 @@ def _crash(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _write_log(text: str, arguments: Sequence[str]) -> str:
-    import os
     import platform
     import shlex
     import tempfile

@@ -170,15 +170,15 @@ class Terminal:
             action()
             self.stream.flush()
         except BrokenPipeError:
-            _discard(self.stream)
+            discard(self.stream)
         except OSError as error:
-            _discard(self.stream)
+            discard(self.stream)
             raise OutputError(f"cannot write to {self.name}: {error.strerror or error}") from None
         except ValueError as error:
             raise OutputError(f"cannot write to {self.name}: {error}") from None
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO) -> None:
     """Send whatever is still to come nowhere, so that leaving the process does not fail a second time."""
     try:
         descriptor = stream.fileno()

@@ -99,6 +99,8 @@ def _is_code(path: Path) -> bool:
 
 def _file(place: str) -> tuple[ModuleType, Neighbours]:
     path = Path(place)
+    if path.exists() and not path.is_file():
+        raise SourceError(f"{place} is {'a directory' if path.is_dir() else 'no file that holds a module'}")
     if not path.is_file():
         near = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise SourceError(f"there is no file {place}", help=did_you_mean(place, near))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.files import read_file
 from convstat.spec import Spec
 from convstat.spec import read as read_text
 from convstat.spec.load import MAX_BYTES
@@ -14,21 +15,29 @@ from convstat.spec.load import MAX_BYTES
 def read(path: str) -> Spec:
     """Read a spec; ``-`` is standard input. Raises SpecError where there is none to read."""
     if path == "-":
-        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        data = _standard_input()
         return read_text(_decoded(data, "<stdin>"), "<stdin>")
     file = Path(path)
     try:
         if file.is_dir():
             near = sorted(str(entry) for entry in file.glob("*.y*ml"))
             raise SpecError(f"{path} is a directory", help=did_you_mean(path, near) or _first(near))
-        with file.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = read_file(path, MAX_BYTES)
     except FileNotFoundError:
         raise SpecError(f"no file {path}", help=did_you_mean(path, _nearby(file)) or _shipped(file)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SpecError(f"cannot read {path}: {reason}") from None
     return read_text(_decoded(data, path), path)
+
+
+def _standard_input() -> bytes:
+    try:
+        if sys.stdin is None:
+            raise SpecError("cannot read standard input: it is closed")
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot read standard input: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_at(revision: str, path: str) -> Spec:
