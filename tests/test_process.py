@@ -157,7 +157,8 @@ def small_snapshot() -> dict[str, Any]:
                 found[f"{module.__name__}.{name}"] = dict(value) if isinstance(value, dict) else value
     return {
         **found,
-        "tracing": (torch._C._get_tracing_state, torch._C._is_tracing),
+        "tracing": (torch._C._get_tracing_state, torch._C._is_tracing, torch._C.fork),
+        "functions of torch": {name: value for name, value in vars(torch).items() if callable(value)},
         "submit": ThreadPoolExecutor.submit,
         "start_new": sys.modules["_thread"].start_new_thread,
         "adopting": len(threads._adopting),
@@ -471,6 +472,30 @@ def test_threads_run_at_the_same_time_keep_their_calls_apart() -> None:
         assert [f"{path}.linear"] * 5 == [trace.modules[child.module].path for child in branch.children]  # type: ignore[attr-defined]
 
 
+class Forks(nn.Module):
+    """Two branches at once, in a script."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4, bias=False)
+        self.second = nn.Linear(4, 5, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        one = torch.jit.fork(self.second, self.first(x))
+        other = torch.jit.fork(self.second, self.first(x) + 1)
+        return torch.jit.wait(one) + torch.jit.wait(other)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_what_a_script_forks_is_counted(device: str) -> None:
+    """In threads of torch's own, which run at the same time: each time all of it."""
+    scripted = torch.jit.script(Forks())
+    for _ in range(10):
+        assert 2 * (3 * 4 + 4 * 5) == convstat.analyze(scripted, (3,), device=device).totals.macs
+
+
 def test_a_thread_of_the_model_that_counts_is_refused_and_not_waited_for() -> None:
     """Its parent waits for it, and it would wait for its parent; in the same thread, a count may nest."""
     nested: list[Any] = []
@@ -573,6 +598,9 @@ USES: dict[str, Callable[[], Any]] = {
     "tracing.without_overrides": lambda: tracing.without_overrides(),
     "tracing.calling": lambda: tracing.calling(nn.Module, lambda original: original),
     "tracing.applying_functions": lambda: tracing.applying_functions(lambda *_: None),
+    "tracing.forking": lambda: tracing.forking(lambda original: original),
+    "tracing.is_instance_in_models": lambda: tracing.is_instance_in_models(isinstance),
+    "tracing.taking_for_tensors": lambda: tracing.taking_for_tensors(lambda value: value),
 }
 """A use of each patch, by the module and the name of it."""
 

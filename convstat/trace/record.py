@@ -169,16 +169,30 @@ def _no_hook(module: nn.Module, args: object, output: object) -> None:
     pass
 
 
+class _InKernel(list[Call]):
+    """The calls that a kernel makes."""
+
+
 class _Branch:
     """What one thread does: the modules that it is inside of, and the lists of calls that are not complete yet.
 
     The first list is the thread's own; ``started_in`` are those that were open where it was started.
     """
 
-    def __init__(self, inside: list[int], started_in: list[list[Call]]) -> None:
+    def __init__(self, inside: list[int], started_in: list[list[Call]], *, is_torchs: bool = False) -> None:
         self.inside = inside
         self.started_in = started_in
+        self.is_torchs = is_torchs
         self.open: list[list[Call]] = [[]]
+
+    def place(self) -> list[Call]:
+        """The calls of the innermost module or function that is not over; what runs beside is no part of a kernel."""
+        calls = self.open[0]
+        for calls_inside in tuple(self.open):
+            if type(calls_inside) is _InKernel:
+                break
+            calls = calls_inside
+        return calls
 
     def join(self, parent: _Branch, late: list[Call]) -> None:
         """Put the calls where the thread was started: into the innermost call that is not over yet."""
@@ -194,6 +208,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         super().__init__()
         self.table = table
         self.main = _Branch([], [])
+        self.holder = threading.get_ident()
         self.branches = threading.local()
         self.late: list[Call] = []
         self.is_over = False
@@ -215,17 +230,25 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
 
     @property
     def branch(self) -> _Branch:
-        """Where this thread is; what torch runs in a thread of its own stands with the one that waits for it."""
-        found: _Branch = getattr(self.branches, "branch", self.main)
+        """Where this thread is."""
+        found: _Branch | None = getattr(self.branches, "branch", None)
+        if found is None:
+            found = self.main if threading.get_ident() == self.holder else _Branch([], [], is_torchs=True)
+            self.branches.branch = found
+        if found.is_torchs and len(found.open) == 1:
+            # Torch runs a part of a script, or of the backward pass, in a thread of its own, from where it stands.
+            found.open[0], found.inside = self.main.place(), [*self.main.inside]
         return found
 
     def sees(self) -> bool:
         """Whether what this thread does is a part of the forward pass."""
         return not self.is_over and (ours() or self in _get_current_dispatch_mode_stack())
 
-    def _nested(self, branch: _Branch, function: Any, args: Any, kwargs: Any) -> tuple[Any, tuple[Call, ...]]:
+    def _nested(
+        self, branch: _Branch, function: Any, args: Any, kwargs: Any, *, is_kernel: bool = False
+    ) -> tuple[Any, tuple[Call, ...]]:
         """Call the function and collect the calls that it makes."""
-        branch.open.append([])
+        branch.open.append(_InKernel() if is_kernel else [])
         try:
             result = function(*args, **kwargs)
             return result, tuple(branch.open[-1])
@@ -331,7 +354,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
                 self.made_in.setdefault(_sequence_number() - 1, inside if owner is None else owner)
         elif self.goes_back:
             owner = self._went_forward_in()
-        result, children = self._nested(branch, func, args, kwargs or {})
+        result, children = self._nested(branch, func, args, kwargs or {}, is_kernel=True)
         goes_back = self.goes_back and not branch.inside
         branch.open[-1].append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back))
         return result
