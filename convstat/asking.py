@@ -9,7 +9,11 @@ from typing import TypeVar
 from convstat.axes import Value
 from convstat.baseline import Asked
 from convstat.config import Config
+from convstat.errors import UsageError
 from convstat.sources import Target
+from convstat.sources.configured import CONFIG
+
+__all__ = ["CONFIG", "Asking"]
 
 T = TypeVar("T")
 
@@ -36,6 +40,11 @@ class Asking:
         if target.kind == "report":
             return Asked(self.overrides, self.inputs, *self._defaults(shared, shared))
         own = shared.of(_named(target))
+        if target.kind != "module" and CONFIG in self.overrides:
+            raise UsageError(
+                f"{target.argument} takes no {CONFIG}: that is for the config object of a Python model",
+                help="set its parameters: NAME=VALUE",
+            )
         everywhere = shared.inputs if self.from_settings else ()
         return Asked(
             {**own.overrides, **self.overrides},

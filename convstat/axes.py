@@ -31,9 +31,9 @@ Value = int | Fraction | bool | str | list[Any] | None
 """What an argument can be set to."""
 
 # Patterns, not compiled: re compiles and remembers each when it is first used, and most runs use two of them.
-_KEY = r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[\d+\])*"
-_ASSIGNMENT = rf"(?as)\s*({_KEY})\s*=(.*)"
-_COMPARISON = rf"(?as)\s*({_KEY})\s*(<=|>=|==|<|>)\s*(.*)"
+_KEY = r"[^\W\d][\w-]*(?:\.[\w-]+|\[[0-9]+\])*"
+_ASSIGNMENT = rf"(?s)\s*({_KEY})\s*=(.*)"
+_COMPARISON = rf"(?s)\s*({_KEY})\s*(<=|>=|==|<|>)\s*(.*)"
 _NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d{1,2})?"
 _SPAN = rf"(?a)({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?"
 _RANGE = rf"(?a)range\(\s*({_NUMBER})\s*(?:,\s*({_NUMBER})\s*)?(?:,\s*({_NUMBER})\s*)?\)"

@@ -46,6 +46,7 @@ MODEL_KEYS: Mapping[str, str] = MappingProxyType(
         "model": "the target, or a pattern of targets; a list is allowed",
         "input": "the shapes of its inputs, as --input takes them; a list where there are several",
         "overrides": "a table of what its parameters are set to: {width = 32}",
+        "config": "a file with the fields of its config object, as --config takes it",
         "batch": "the batch, an integer of at least 1",
         "device": "where it runs: auto, cpu, cuda or meta",
         "dtype": "float32, float16 or bfloat16",
@@ -268,13 +269,21 @@ class _Reader:
         return ModelSettings(
             targets=tuple(found for model in self.words("model") for found in self.targets(model)),
             inputs=self.words("input"),
-            overrides=dict(_flat(given or {})),
+            overrides={**self.config_file(), **dict(_flat(given or {}))},
             batch=self.batch(),
             device=self.choice("device", DEVICES),
             dtype=self.choice("dtype", DTYPES),
             per=self.basis("per"),
             mark=mark,
         )
+
+    def config_file(self) -> dict[str, str]:
+        """The override that ``--config`` is; its path is relative to the settings."""
+        written: str | None = self.take("config", lambda v: isinstance(v, str) and v, "a text")
+        if written is None:
+            return {}
+        name, mark, path = written.rpartition("=")
+        return {"--config": name + mark + os.path.normpath(os.path.join(self.folder, path))}
 
     def batch(self) -> int | None:
         value: int | None = self.take("batch", lambda v: type(v) is int and v >= 1, "an integer of at least 1")

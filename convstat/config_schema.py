@@ -46,6 +46,7 @@ def _model() -> Schema:
         "model": _TEXTS,
         "input": _TEXTS,
         "overrides": {"type": "object"},
+        "config": _TEXT,
         "batch": {"type": "integer", "minimum": 1},
         "device": {"enum": list(DEVICES)},
         "dtype": {"enum": list(DTYPES)},

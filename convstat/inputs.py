@@ -20,7 +20,7 @@ from convstat.graph import Shape
 
 _SIZES = r"\d{1,18}(?:x\d{1,18})*"
 _INPUT = re.compile(
-    rf"(?:(?P<name>[A-Za-z_]\w*)=)?"
+    rf"(?:(?P<name>(?u:[^\W\d]\w*))=)?"
     rf"(?:(?P<scalar>scalar)|\[(?P<exact>{_SIZES})\]|(?P<batch>N)(?:x(?P<sample>{_SIZES}))?|(?P<shape>{_SIZES}))"
     r"(?::(?P<dtype>\w+))?",
     re.ASCII | re.IGNORECASE,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import api
 from convstat.analysis import ITEM_BYTES
-from convstat.asking import Asking
+from convstat.asking import CONFIG, Asking
 from convstat.axes import Axis, Value, combine, parse_all, split
 from convstat.baseline import Asked
 from convstat.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
@@ -47,6 +47,7 @@ def compare(
     *,
     zip: bool = False,
     inputs: Sequence[str] = (),
+    config_file: str | None = None,
     batch: int | None = None,
     per: str | None = None,
     dtype: str | None = None,
@@ -61,6 +62,7 @@ def compare(
     ``arguments`` are overrides and sweeps; ``batch`` and ``input`` can be swept as a parameter can.
     What is not said here is as the settings say: of that model, or else of all.
     Without a target it is the model of the settings, or else the reference layer, and the result says which.
+    ``config_file`` holds the fields of a Python model's config object, as ``--config`` names it.
     With ``counters``, every row also holds what they answer.
     ``warn`` is told the warnings about each spec.
     """
@@ -71,7 +73,8 @@ def compare(
     is_default = not targets
     if not targets:
         targets, inputs, default = _default(config, inputs)
-    asking = Asking({}, tuple(inputs), batch, dtype, per, device, config, is_default)
+    given = {} if config_file is None else {CONFIG: config_file}
+    asking = Asking(given, tuple(inputs), batch, dtype, per, device, config, is_default)
     shelf: dict[str, Spec] = {}
     models = [resolve(argument) for argument in select(targets)]
     points = list(combine(axes, zipped=zip, models=len(models)))

@@ -37,7 +37,7 @@ SETTINGS = [
     "budget = []\n",
     "budget = [5]\n",
     '[[models]]\nmodel = "a.py:Net"\ninput = "x=3x8x8"\noverrides = {width = 0.5, args = {depth = 2}}\nbatch = 2\n'
-    'device = "cpu"\ndtype = "float16"\nper = "output"\n',
+    'config = "base.yaml"\ndevice = "cpu"\ndtype = "float16"\nper = "output"\n',
     '[[models]]\nmodel = ["a.py:Net", "torchvision/resnet18"]\n',
     '[[models]]\ninput = "3x8x8"\n',
     '[[models]]\nmodel = "a.py:Net"\noverrides = 3\n',

@@ -29,6 +29,7 @@ def baseline(
         bool, typer.Option("--yes", help="Write although this is CI, which should compare and not accept.")
     ] = False,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -59,7 +60,7 @@ def baseline(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "baseline")
     settings = session.config
-    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device)
+    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
     if action != "show" and os.environ.get("CI") and os.environ["CI"] != "false" and not yes:
         raise UsageError(
             f"baseline {action} does nothing where CI is set: a build that accepts what it finds checks nothing",

@@ -69,6 +69,7 @@ def check(
         bool, typer.Option("--exit-zero", help="Exit with 0 where a budget is exceeded; other codes stay.")
     ] = False,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -95,7 +96,7 @@ def check(
     with session.writing(targets, "check") as (outputs, _):
         result = budget.check(
             targets,
-            overrides,
+            session.asking(targets, overrides, config=config).overrides,
             max=max or (),
             min=min or (),
             exact=exact or (),

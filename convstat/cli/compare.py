@@ -16,6 +16,7 @@ def compare(
         bool, typer.Option("--zip", help="Pair the values of several sweeps instead of combining them.")
     ] = False,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -45,6 +46,7 @@ def compare(
             assignments,
             zip=zip,
             inputs=input or (),
+            config_file=config,
             batch=batch,
             per=per,
             dtype=dtype,

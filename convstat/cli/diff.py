@@ -24,6 +24,7 @@ def diff(
     base: o.Base = None,
     all: Annotated[bool, typer.Option("--all", help="Show layers and models that did not change too.")] = False,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -56,7 +57,7 @@ def diff(
     settings = session.config
     named, assignments = axes.split(arguments or ())
     shared, of_base, of_head = axes.sides(arguments or (), "diff")
-    asking = session.asking(named, shared, input, batch=batch, dtype=dtype, per=per, device=device)
+    asking = session.asking(named, shared, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
     if named and all_saved(named):
         if assignments or input:
             raise UsageError("saved reports take no overrides and no --input", help="compare the models themselves")

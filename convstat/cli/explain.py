@@ -35,6 +35,7 @@ def explain(
     ] = None,
     set: Settings = None,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -69,7 +70,8 @@ def explain(
     o.check_timeout(counter_timeout)
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
-    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device).of(resolve(target))
+    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config)
+    asked = asking.of(resolve(target))
     with session.writing([target], "explanation") as (outputs, progress):
         explanation = explain.explain(
             target,
@@ -110,6 +112,7 @@ def identify(
     ] = None,
     set: Settings = None,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -137,7 +140,8 @@ def identify(
     identify.read(number)
     target = session.target(named, "identify")
     overrides = axes.overrides((*assignments, *(set or ())), "identify")
-    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device).of(target)
+    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
+    asked = asking.of(target)
     with session.writing([target.argument], "identification") as (outputs, progress):
         found = identify.identify(
             number,

@@ -32,6 +32,7 @@ def formula(
         ),
     ] = None,
     input: o.Input = None,
+    config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -74,7 +75,7 @@ def formula(
         refuse_unknown(named[0])
     target = session.target(named, "formula")
     overrides = axes.overrides(assignments, "formula")
-    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device).of(target)
+    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config).of(target)
     with session.writing([target.argument], "formula") as (outputs, progress):
         from convstat.formula import network
 

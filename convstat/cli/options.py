@@ -135,6 +135,17 @@ Input = Annotated[
         show_default=False,
     ),
 ]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="[NAME=]FILE",
+        help="A YAML, JSON or TOML file with the fields of a Python model's config object; single ones are set with "
+        "NAME.FIELD=VALUE.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
 Batch = Annotated[
     int | None,
     typer.Option("-b", "--batch", metavar="N", help="The batch (default: 1).", rich_help_panel=WHAT),

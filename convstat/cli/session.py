@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from convstat import config as settings_file
-from convstat.asking import Asking
+from convstat.asking import CONFIG, Asking
 from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
@@ -119,9 +119,11 @@ class Session:
         dtype: str | None = None,
         per: str | None = None,
         device: str | None = None,
+        config: str | None = None,
     ) -> Asking:
         """Say how each model is counted, from the options as they were given and the settings."""
-        return Asking(overrides or {}, tuple(inputs or ()), batch, dtype, per, device, self.config, not named)
+        overrides = {**({CONFIG: config} if config is not None else {}), **(overrides or {})}
+        return Asking(overrides, tuple(inputs or ()), batch, dtype, per, device, self.config, not named)
 
     def target(self, named: Sequence[str], command: str) -> Target:
         """Give the one target of a command: the one named, else that of the settings."""

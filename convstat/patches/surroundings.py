@@ -1,4 +1,4 @@
-"""What else belongs to the whole process: how deep calls may nest, and whether imports leave compiled files behind."""
+"""What else belongs to the whole process: how deep calls may nest, what imports leave behind, the command line."""
 
 from __future__ import annotations
 
@@ -23,4 +23,12 @@ def no_compiled_files() -> Iterator[None]:
     """Let imports leave no compiled files behind."""
     with undone(functools.partial(setattr, sys, "dont_write_bytecode", sys.dont_write_bytecode)):
         sys.dont_write_bytecode = True
+        yield
+
+
+@patch
+def own_arguments(program: str) -> Iterator[None]:
+    """Let code that reads the command line find that of a program without arguments, and not that of convstat."""
+    with undone(functools.partial(setattr, sys, "argv", sys.argv)):
+        sys.argv = [program]
         yield

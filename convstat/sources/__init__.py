@@ -28,7 +28,8 @@ FORMS = (
 _INLINE = re.compile(r"\s*[A-Za-z_][\w.]*\s*\(.*\)\s*", re.DOTALL)
 _OPENED = re.compile(r"\s*[A-Za-z_][\w.]*\s*\(.*", re.DOTALL)
 
-_ENTRY = re.compile(r"(?:.+\.py|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_NAMES = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_ENTRY = re.compile(rf"(?:.+\.py|{_NAMES}):{_NAMES}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 The callable is a ``torch.nn.Module``, a class of one, or anything that returns one, or ``(module, inputs)``.
 Inputs may be a tensor, a tuple or list of arguments, or a dict of keyword arguments.
-Overrides become keyword arguments.
+Overrides become keyword arguments, and fields of config objects: see :mod:`convstat.sources.configured`.
 Nothing is imported unless the user named it.
 """
 
@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
+from convstat.sources import configured
 from convstat.sources.recipe import Example, Recipe, failed, users_code
 
 if TYPE_CHECKING:
@@ -34,18 +35,19 @@ def recipe(argument: str, overrides: Mapping[str, Any]) -> Recipe:
             target = _attribute(module, place, name)
     except MemoryError as error:
         raise failed(f"cannot import {place}", error) from None
-    keywords = {key: plain(value) for key, value in overrides.items()}
+    with neighbours.active():
+        maker, notes = _maker(argument, target, overrides)
+    is_made = isinstance(target, nn.Module)
     label = name.rpartition(".")[2]
-    maker = _maker(argument, target, keywords)
-    return Recipe(label, argument, "module", maker, around=neighbours.active, is_made=isinstance(target, nn.Module))
+    return Recipe(label, argument, "module", maker, notes=notes, around=neighbours.active, is_made=is_made)
 
 
 def recipe_of(target: Any, name: str, source: str, overrides: Mapping[str, Any]) -> Recipe:
     """Say how to make a model from what an entry point would name: a module, a class, or anything that returns one."""
     from torch import nn
 
-    keywords = {key: plain(value) for key, value in overrides.items()}
-    return Recipe(name, source, "module", _maker(source, target, keywords), is_made=isinstance(target, nn.Module))
+    maker, notes = _maker(source, target, overrides)
+    return Recipe(name, source, "module", maker, notes=notes, is_made=isinstance(target, nn.Module))
 
 
 def _attribute(module: Any, place: str, name: str) -> Any:
@@ -86,29 +88,34 @@ def plain(value: object) -> object:
 
 
 def _maker(
-    argument: str, target: Any, keywords: dict[str, object]
-) -> Callable[[], tuple[torch.nn.Module, Example | None]]:
+    argument: str, target: Any, overrides: Mapping[str, object]
+) -> tuple[Callable[[], tuple[torch.nn.Module, Example | None]], tuple[str, ...]]:
+    """Give what makes the model and its inputs, and what is assumed about its arguments."""
     from torch import nn
 
     if isinstance(target, nn.Module):
-        if keywords:
-            raise UsageError(
-                f"{argument} is a module that is made already: it takes no overrides such as {next(iter(keywords))}=..."
-            )
-        return lambda: (target, None)
+        if overrides:
+            first = next(iter(overrides))
+            raise UsageError(f"{argument} is a module that is made already: it takes no overrides such as {first}=...")
+        return (lambda: (target, None)), ()
     if not callable(target):
         raise SourceError(f"{argument} is of type {type(target).__name__}, no module and nothing that returns one")
-    _check_keywords(argument, target, keywords)
+    found = configured.given(argument, target, {key: plain(value) for key, value in overrides.items()})
+    _check_keywords(argument, target, found.keywords)
+    configured.refuse_missing(argument, target, found)
+    with users_code(f"{argument} could not be made"):
+        # A field that does not exist is told before the model is made, once and not once for each way of running it.
+        configured.made(target, found)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
         with users_code(f"{argument} could not be made"):
-            result = target(**keywords)
+            result = target(**configured.made(target, found))
         module, inputs = (result[0], result[1]) if isinstance(result, tuple) and len(result) == 2 else (result, None)
         if not isinstance(module, nn.Module):
             raise SourceError(f"{argument} gave a {type(result).__name__}: it should be a module, or (module, inputs)")
         return module, None if inputs is None else _example(inputs)
 
-    return make
+    return make, found.notes
 
 
 def _check_keywords(argument: str, target: Any, keywords: Mapping[str, object]) -> None:
@@ -128,10 +135,6 @@ def _check_keywords(argument: str, target: Any, keywords: Mapping[str, object]) 
         if name not in named and not takes_any:
             known = f"its arguments: {', '.join(named)}" if named else "it takes none"
             raise UsageError(f"{argument} has no argument '{name}'", help=(*did_you_mean(name, named), known))
-    missing = [name for name in named if parameters[name].default is inspect.Parameter.empty and name not in keywords]
-    if missing:
-        given = " ".join(f"{name}=..." for name in missing)
-        raise UsageError(f"{argument} needs {', '.join(missing)}", help=f"give them as overrides: {argument} {given}")
 
 
 def _example(inputs: Any) -> Example:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from types import ModuleType
 from convstat.errors import SourceError, did_you_mean
 from convstat.patches.imports import forget, found_first, register
 from convstat.patches.room import alone
+from convstat.patches.surroundings import own_arguments
 from convstat.sources.recipe import users_code
 
 OURS = frozenset({"convstat", "torch", "torchvision", "timm", "numpy", "ptflops", "torchsummary"})
@@ -35,12 +36,15 @@ Two versions of a net may lie in two folders, each beside its own ``layers.py``.
 class Neighbours:
     """Finds modules in the folders around what is being imported."""
 
-    def __init__(self, *folders: Path) -> None:
+    def __init__(self, place: str, *folders: Path) -> None:
+        self.place = place
         self.folders = list(dict.fromkeys(str(folder.resolve()) for folder in folders))
 
-    def active(self) -> AbstractContextManager[None]:
-        """Search the folders for as long as the user's code runs."""
-        return found_first(self)
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Search the folders for as long as the user's code runs, which has a command line of its own."""
+        with found_first(self), own_arguments(self.place):
+            yield
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The protocol of ``sys.meta_path``."""
@@ -75,7 +79,7 @@ def import_place(place: str) -> tuple[ModuleType, Neighbours]:
 
 def _dotted(place: str) -> tuple[ModuleType, Neighbours]:
     here = Path.cwd()
-    neighbours = Neighbours(here, here / "src")
+    neighbours = Neighbours(place, here, here / "src")
     with neighbours.active(), users_code(f"cannot import {place}"):
         try:
             return importlib.import_module(place), neighbours
@@ -106,7 +110,7 @@ def _file(place: str) -> tuple[ModuleType, Neighbours]:
         raise SourceError(f"there is no file {place}", help=did_you_mean(place, near))
     path = path.resolve()
     root, name = _package(path)
-    neighbours = Neighbours(root, path.parent, Path.cwd())
+    neighbours = Neighbours(place, root, path.parent, Path.cwd())
     with neighbours.active(), users_code(f"cannot import {place}"):
         if "." in name:
             module = importlib.import_module(name)
