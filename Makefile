@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.installed
 SCHEMA  := .convstat/spec.schema.json
-PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
+PIP     := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest
 ifndef SEED
 SEED    := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
@@ -65,11 +65,18 @@ $(SCHEMA): $(STAMP) $(wildcard convstat/layers/*.py convstat/spec/*.py)
 # So are calflops and DeepSpeed for the part of them that counts: they ask for a gigabyte that it does not use.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("convstat needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + "; say which: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
-	@echo "installing into $(VENV) (once; a few minutes)" >&2
+	@echo "installing into $(VENV), once; this takes a few minutes" >&2
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --constraint constraints.txt --upgrade pip setuptools
-	@$(PIP) install --constraint constraints.txt torch==2.13.0
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[counters]' --group dev
-	@$(PIP) install --constraint constraints.txt --no-deps torchvision==0.28.0
-	@DS_BUILD_OPS=0 $(PIP) install --constraint constraints.txt --no-deps --no-build-isolation calflops==0.3.2 deepspeed==0.19.8
+	$(call install,1/5: pip,--upgrade pip setuptools)
+	$(call install,2/5: torch,torch==2.13.0)
+	$(call install,3/5: convstat$(COMMA) the counters and the tools of the tests,--no-build-isolation --editable '.[counters]' --group dev)
+	$(call install,4/5: torchvision,--no-deps torchvision==0.28.0)
+	$(call install,5/5: calflops and DeepSpeed,--no-deps --no-build-isolation calflops==0.3.2 deepspeed==0.19.8,DS_BUILD_OPS=0)
 	@touch $@
+
+# pip shows what it fetches and installs, with bars on a terminal; standard output is for what was asked of make.
+COMMA := ,
+define install
+@echo "installing $(1)" >&2
+@$(3) $(PIP) install --constraint constraints.txt $(2) >&2
+endef
