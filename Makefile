@@ -15,7 +15,7 @@ SEED    := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench verify golden compiled zoo-names clean
+.PHONY: help run test lint bench verify compat golden compiled zoo-names clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ verify: $(STAMP) ## the long checks: examples on real tensors, whole families of
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "verify or hypothesis" \
 		--hypothesis-profile random --hypothesis-seed $(SEED)
 
+compat: $(STAMP) ## the core of the tests beside other versions: TORCH="2.4.0 2.15.0" PY="3.12"; thop (25 GB, .compat/)
+	@$(BIN)/python tests/compat.py --jobs $(JOBS) $(if $(TORCH),--torch "$(TORCH)") $(if $(PY),--python "$(PY)")
+
 golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden
 
@@ -50,7 +53,7 @@ compiled: $(STAMP)
 	@$(BIN)/python -m compileall -q convstat
 
 clean: ## remove the environment, caches and builds
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .convstat .compat
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What the first line of each file in configs/ points editors to.

@@ -14,6 +14,7 @@ import torch
 from probe_pool import Calls, attends, is_a
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from versions import needs_grouped_queries
 
 Probe = tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]
 
@@ -33,6 +34,7 @@ def measured() -> dict[str, dict[str, str]]:
 
 def example(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """A probe and its inputs, on the CPU."""
+    needs_grouped_queries(name)
     torch.manual_seed(0)
     make, shapes = MEASURED[name]
     if name == "Embedding":

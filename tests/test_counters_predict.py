@@ -15,6 +15,7 @@ import pytest
 import torch
 from live import installed
 from test_counters_robust import Fake
+from versions import since
 
 from convstat import api
 from convstat.analysis import Subject
@@ -150,9 +151,11 @@ def test_a_predicted_failure_has_its_reason(net: str) -> None:
     assert "it will give no answer: it cannot read this" == row.error
 
 
+GROUPED = since("2.5", "attention with fewer heads for keys than for queries")
 BIG = ("big_models.py:Llama", ("ids=1x2048:int64",))
 
 
+@GROUPED
 @pytest.mark.usefixtures("nothing_installed")
 def test_a_model_of_405_billion_parameters_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is allocated: where a counter would have to run on the CPU, its row says what it says on meta."""
@@ -170,6 +173,7 @@ def test_a_model_of_405_billion_parameters_is_predicted(monkeypatch: pytest.Monk
     _valid(report)
 
 
+@GROUPED
 def test_a_model_without_room_is_predicted_where_it_would_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row is skipped and says how much is missing; what runs on meta runs."""
     monkeypatch.chdir(Path(__file__).parent)
@@ -204,6 +208,7 @@ def test_a_spec_without_room_is_predicted_too(tmp_path: Path, monkeypatch: pytes
         api.analyze(str(path), counters="flopcountermode", device="cpu")
 
 
+@GROUPED
 def test_a_small_model_is_predicted_for_the_device_that_it_would_run_on(tmp_path: Path) -> None:
     """FlopCounterMode does not see fused attention on a CPU, and that is what is predicted; on meta it is seen."""
     path = tmp_path / "net.py"

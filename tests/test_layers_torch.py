@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from layer_cases import CASES
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from versions import since
 
 from convstat.errors import LayerError
 from convstat.layers import KINDS
@@ -62,6 +63,7 @@ def signature(kind: str) -> dict[str, inspect.Parameter]:
     }
 
 
+@since("2.13", "all arguments that layers have")
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - OURS))
 def test_arguments_are_those_of_torch(kind: str) -> None:
     """Names, order and defaults; what differs is listed above."""

@@ -71,8 +71,18 @@ def compiler_off() -> Iterator[None]:
     import torch
 
     frames: Any = sys.modules[f"{DYNAMO}.eval_frame"]
+    if not hasattr(torch.compiler, "set_stance"):  # before torch 2.6
+        uncompiled = partial(_without_callback, frames.set_eval_frame)
+        with replaced_globals(frames, set_eval_frame=uncompiled):
+            yield
+        return
     with replaced_globals(frames, _stance=frames._stance), torch.compiler.set_stance("force_eager"):
         yield
+
+
+def _without_callback(set_eval_frame: Any, _: Any) -> Any:
+    """Have a frame run as it is written, whatever was to compile it."""
+    return set_eval_frame(None)
 
 
 @patch
@@ -129,7 +139,8 @@ def _code_of_the_wrapper() -> CodeType | None:
 def _members(names: Iterable[str]) -> Iterator[Any]:
     """What modules define, and what the classes in them do."""
     for name in names:
-        for value in tuple(vars(sys.modules.get(name, object)).values()):
+        # What stands there need not be a module, nor have a table of its own.
+        for value in tuple(getattr(sys.modules.get(name), "__dict__", {}).values()):
             yield value
             if isinstance(value, type):
                 yield from tuple(vars(value).values())

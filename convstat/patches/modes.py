@@ -55,12 +55,16 @@ def borrowed_modes(is_over: Callable[[], bool]) -> AbstractContextManager[None]:
         if any(isinstance(mode, _Dispatching) and not mode.is_over() for mode in _get_current_dispatch_mode_stack()):
             yield
             return
+        # Held until they are popped: torch 2.4 touches what it pops after it has let go of it.
+        held: list[Any] = []
         for mode in dispatching:
             # Those of torch's own have places of their own and are found there, as that of fake tensors.
             is_torchs = getattr(mode, "_mode_key", None) is not None or isinstance(mode, _Dispatching)
-            _python_dispatch._push_mode(mode if is_torchs else _Dispatching(mode, is_over))
+            held.append(mode if is_torchs else _Dispatching(mode, is_over))
+            _python_dispatch._push_mode(held[-1])
         for mode in overriding:
-            _overrides._push_mode(mode if isinstance(mode, _Overriding) else _Overriding(mode, is_over))
+            held.append(mode if isinstance(mode, _Overriding) else _Overriding(mode, is_over))
+            _overrides._push_mode(held[-1])
         try:
             yield
         finally:
