@@ -61,7 +61,7 @@ class Environment:
     @property
     def folder(self) -> Path:
         """Where it lies."""
-        more = "".join(f"-{package.partition('=')[0]}" for package in self.packages)
+        more = "".join(f"-{package}" for package in self.packages[:1])
         return HOME / f"torch{self.torch or '-newest'}-python{self.python}{more}"
 
 
@@ -166,7 +166,7 @@ def environments(torches: list[str], pythons: list[str]) -> list[Environment]:
     chosen = [Environment(torch, python) for torch in torches for python in pythons]
     # It needs distutils, which Python 3.12 no longer has.
     if PYTHONS[0] in pythons:
-        packages = ("thop", f"torchvision=={pinned('torchvision')}")
+        packages = ("thop", f"torchvision=={pinned('torchvision')}", "pillow")
         keyword = "thop and not ultralytics and not uthop"
         chosen.append(Environment(pinned("torch"), PYTHONS[0], packages, THOP, keyword))
     return chosen
