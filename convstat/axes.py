@@ -359,5 +359,5 @@ def _scalar(item: str, source: SourceText, start: int) -> Value:
 
 
 def _problem(message: str, source: SourceText, offset: int, length: int, help: str | None = None) -> UsageError:
-    mark = Mark(source, 1, offset + 1, max(1, length))
+    mark = Mark(source, *source.place(offset), max(1, length))
     return UsageError(Diagnostic(message, mark, help=(help,) if help else ()))

@@ -18,7 +18,7 @@ from typing import Any
 
 from convstat import patterns
 from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
-from convstat.files import read_file
+from convstat.files import decoded, read_file
 from convstat.limit_tables import BUDGET_KEYS
 from convstat.paths import split_file
 
@@ -181,8 +181,8 @@ def parse(text: str, name: str) -> Config:
         document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         message, mark = str(error), Mark(source, 1, 1)
-        if match := re.search(r" \(at line (\d+), column (\d+)\)$", message):
-            message, mark = message[: match.start()], Mark(source, int(match[1]), int(match[2]))
+        if match := re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message):
+            message, mark = message[: match.start()], Mark(source, *_place(source, match[1], match[2]))
         raise ConfigError(Diagnostic(f"not TOML: {message[:1].lower()}{message[1:]}", mark)) from None
     except RecursionError:
         raise ConfigError(Diagnostic("not TOML that can be read: it nests too deep", Mark(source, 1, 1))) from None
@@ -192,6 +192,14 @@ def parse(text: str, name: str) -> Config:
     if not isinstance(table, dict):
         raise ConfigError(Diagnostic("tool.convstat must be a table", places.of("convstat")))
     return _Reader(table, places, os.path.dirname(name)).config(name)
+
+
+def _place(source: SourceText, line: str | None, column: str | None) -> tuple[int, int]:
+    """Where TOML is wrong: its lines end with a line feed alone; without a line, it is the end of the text."""
+    if line is None or column is None:
+        return source.place(len(source.text.rstrip()))
+    before = source.text.split("\n")[: int(line) - 1]
+    return source.place(sum(len(text) + 1 for text in before) + int(column) - 1)
 
 
 class _Reader:
@@ -528,8 +536,6 @@ def _read(path: Path, shown: str) -> str:
         data = read_file(path, _LONGEST)
         if len(data) > _LONGEST:
             raise ConfigError(f"{shown} is larger than {_LONGEST:,} bytes")
-        return data.decode("utf-8")
+        return decoded(data, shown, ConfigError)
     except OSError as error:
         raise ConfigError(f"cannot read {shown}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{shown} is not UTF-8 text") from None

@@ -19,6 +19,8 @@ Programmer errors stay ordinary exceptions, or become an :class:`InternalError` 
 from __future__ import annotations
 
 import difflib
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -51,6 +53,9 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+_LINE_END = re.compile(r"\r\n|\n|\r")
+
+
 class SourceText:
     """A text that marks point into: a file, standard input, or an argument.
 
@@ -64,8 +69,31 @@ class SourceText:
 
     @cached_property
     def lines(self) -> list[str]:
-        """The lines of the text, without their ends."""
-        return self.text.splitlines()
+        """The lines of the text, without their ends.
+
+        Only what editors take for the end of a line is one: a carriage return, a line feed, or both.
+        """
+        ends = [*(found.start() for found in _LINE_END.finditer(self.text)), len(self.text)]
+        lines = [self.text[start:end] for start, end in zip(self.starts, ends, strict=True)]
+        return lines if lines[-1] else lines[:-1]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where each line starts; what follows the last end is a line too, if an empty one."""
+        return [0, *(found.end() for found in _LINE_END.finditer(self.text))]
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Give the line and the column of a character, counted from 1; beyond the text is its end."""
+        offset = max(0, min(offset, len(self.text)))
+        line = bisect_right(self.starts, offset)
+        if line > 1 and line > len(self.lines):
+            # Nothing is in the last line: the end is that of the line before.
+            return line - 1, len(self.lines[line - 2]) + 1
+        return line, min(offset - self.starts[line - 1], len(self.lines[line - 1]) if self.lines else 0) + 1
+
+    def offset(self, line: int, column: int) -> int:
+        """Give the character at a line and a column."""
+        return self.starts[min(line, len(self.starts)) - 1] + column - 1
 
     def __repr__(self) -> str:
         return f"SourceText({self.name!r}, {len(self.text)} characters)"
@@ -110,12 +138,16 @@ class Diagnostic:
     help: tuple[str, ...] = ()
     severity: str = "error"
 
+    @property
+    def place(self) -> str:
+        """What stands before the message, in one line: ``net.yaml:3:7: ``."""
+        return f"{_escaped(str(self.mark))}: " if self.mark else ""
+
     def __str__(self) -> str:
-        place = f"{self.mark}: " if self.mark else ""
-        lines = [f"{place}{self.severity}: {self.message}"]
+        lines = [f"{self.place}{self.severity}: {self.message}"]
         if self.mark is not None and self.mark.text:
             number = str(self.mark.line)
-            text, column = _window(self.mark.text, self.mark.column)
+            text, column = _visible(*_window(self.mark.text, self.mark.column))
             # Tabs are kept so that the caret stands under its character whatever the tab width.
             lead = "".join(c if c == "\t" else " " for c in text[: column - 1])
             room = max(1, len(text) - column + 1)
@@ -125,6 +157,17 @@ class Diagnostic:
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"help: {line}" for line in self.help]
         return "\n".join(lines)
+
+
+def _visible(line: str, column: int) -> tuple[str, int]:
+    """Write what cannot be seen in a line as escapes, and say where the column is then."""
+    return _escaped(line), len(_escaped(line[: column - 1])) + 1
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _window(line: str, column: int, width: int = 160) -> tuple[str, int]:

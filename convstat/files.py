@@ -6,6 +6,8 @@ import errno
 import os
 import stat
 
+from convstat.errors import ConvstatError, Diagnostic, Mark, SourceText
+
 PATIENCE = 0.5
 """The seconds in which somebody has to open the other end of a named pipe."""
 
@@ -25,6 +27,19 @@ def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
         if not stat.S_ISREG(mode):
             os.set_blocking(descriptor, True)
         return first + stream.read(limit + 1 - len(first))
+
+
+def decoded(data: bytes, name: str, error: type[ConvstatError]) -> str:
+    """Read bytes as UTF-8, with or without a byte-order mark; raises ``error`` with the place of what is no UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        # What it was about has no byte-order mark any more.
+        body = bytes(problem.object)
+        source = SourceText(name, body.decode("utf-8", "replace"))
+        place = source.place(len(body[: problem.start].decode("utf-8")))
+        message = f"not UTF-8: the byte 0x{body[problem.start]:02x}"
+        raise error(Diagnostic(message, Mark(source, *place), help=("save the file as UTF-8",))) from None
 
 
 def fill_closed_streams() -> None:

@@ -206,7 +206,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         config.load(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+    with pytest.raises(ConfigError, match="not UTF-8: the byte 0xff"):
         config.load(tmp_path / "bytes.toml")
     (tmp_path / "large.toml").write_text("#" * 1_000_001)
     with pytest.raises(ConfigError, match="is larger than"):

@@ -142,9 +142,9 @@ def show_problems(problems: Sequence[Diagnostic]) -> None:
 
 def problem_lines(problem: Diagnostic) -> list[list[Span]]:
     """Give a problem its colours; the text is exactly that of the diagnostic."""
-    first, *rest = str(problem).splitlines()
+    first, *rest = str(problem).split("\n")
     head: list[Span] = [(_safe(first), "strong")]
-    place = f"{problem.mark}: " if problem.mark else ""
+    place = problem.place
     if first.startswith(f"{place}{problem.severity}: "):
         tone = "bad" if problem.severity == "error" else "warn"
         text = first[len(place) + len(problem.severity) + 2 :]

@@ -50,9 +50,9 @@ def read(text: str) -> Spec:
         if keyword.arg in given:
             raise _problem(f"'{keyword.arg}' is given twice", source, keyword)
         given.add(keyword.arg)
-        mark = Mark(source, keyword.lineno, keyword.col_offset + 1, len(keyword.arg))
+        mark = Mark(source, *_place(source, keyword.lineno, keyword.col_offset + 1), len(keyword.arg))
         entries.append((Scalar(keyword.arg, mark), _tree(keyword.value, source)))
-    op = Scalar(name, Mark(source, call.lineno, call.col_offset + 1, len(name)))
+    op = Scalar(name, Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name)))
     item = Map(((op, Map(tuple(entries), op.mark)),), op.mark)
     items = compile_items(List((item,), op.mark), Scope((), compiler.problems), compiler)
     compiler.problems.raise_if_any()
@@ -79,13 +79,15 @@ def _parse(source: SourceText) -> ast.Call:
         raise SpecError(f"an inline layer is at most {MAX_LENGTH} characters long")
     if not text.isascii():
         column = next(i for i, c in enumerate(text) if not c.isascii())
-        raise SpecError(Diagnostic(f"the character '{text[column]}' is not allowed here", Mark(source, 1, column + 1)))
+        raise SpecError(
+            Diagnostic(f"the character '{text[column]}' is not allowed here", Mark(source, *source.place(column)))
+        )
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         message = f"not a layer: {error.msg}"
         raise SpecError(
-            Diagnostic(message, Mark(source, error.lineno or 1, error.offset or 1), help=_EXAMPLE)
+            Diagnostic(message, Mark(source, *_place(source, error.lineno or 1, error.offset or 1)), help=_EXAMPLE)
         ) from None
     except (ValueError, RecursionError, MemoryError):
         raise SpecError(Diagnostic("not a layer: too deeply nested", Mark(source, 1, 1))) from None
@@ -95,7 +97,7 @@ def _parse(source: SourceText) -> ast.Call:
         raise SpecError(
             Diagnostic(
                 f"write the layer alone: {alone}, not {dotted}",
-                Mark(source, 1, 1, len(dotted)),
+                Mark(source, *_place(source, 1, 1), len(dotted)),
                 help=(f"write {alone}{text.strip()[len(dotted) :]}",),
             )
         )
@@ -115,7 +117,7 @@ def _order(name: str, call: ast.Call, source: SourceText, compiler: Compiler) ->
     if params is not None:
         return tuple(params)
     near = did_you_mean(name, (*layers.NAMES, *compiler.block_names()), also="convstat list layers")
-    mark = Mark(source, call.lineno, call.col_offset + 1, len(name))
+    mark = Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name))
     raise SpecError(Diagnostic(f"unknown layer '{name}'", mark, help=near))
 
 
@@ -131,11 +133,15 @@ def _tree(node: ast.expr, source: SourceText) -> Tree:
 
 
 def _mark(source: SourceText, node: ast.AST) -> Mark:
-    lead = len(source.text) - len(source.text.lstrip())
-    line = getattr(node, "lineno", 1)
-    column = getattr(node, "col_offset", 0) + 1 + (lead if line == 1 else 0)
+    line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
     end = getattr(node, "end_col_offset", column) if getattr(node, "end_lineno", line) == line else column
-    return Mark(source, line, column, max(1, end - getattr(node, "col_offset", 0)))
+    return Mark(source, *_place(source, line, column), max(1, end - column + 1))
+
+
+def _place(source: SourceText, line: int, column: int) -> tuple[int, int]:
+    """A place in what is parsed, which has no spaces around it, as one in the argument."""
+    lead = len(source.text) - len(source.text.lstrip())
+    return source.place(lead + SourceText("", source.text.strip()).offset(line, column))
 
 
 def _problem(message: str, source: SourceText, node: ast.AST) -> SpecError:

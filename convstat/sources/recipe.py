@@ -213,9 +213,14 @@ def definition(function: Any) -> Mark | None:
 
 
 def _frame_mark(frame: traceback.FrameSummary) -> Mark | None:
+    import linecache
+
     line, column, end = frame.lineno or 1, frame.colno, frame.end_colno
     if column is None or end is None:
         return _mark(frame.filename, line)
+    # Python counts the bytes of UTF-8.
+    written = linecache.getline(frame.filename, line).encode("utf-8", "replace")
+    column, end = (len(written[:place].decode("utf-8", "ignore")) for place in (column, end))
     length = end - column if frame.end_lineno in (None, frame.lineno) else None
     return _mark(frame.filename, line, column + 1, length)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
-from convstat.files import read_file
+from convstat.errors import SpecError, did_you_mean
+from convstat.files import decoded, read_file
 from convstat.spec import Spec
 from convstat.spec import read as read_text
 from convstat.spec.load import MAX_BYTES
@@ -56,21 +56,9 @@ def parse(data: bytes, name: str) -> Spec:
 def _decoded(data: bytes, name: str) -> str:
     if b"\0" in data[:4096]:
         raise SpecError(f"{name} is not a text file", help="a spec is YAML in UTF-8")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if len(data) > MAX_BYTES:
-            return data.decode("utf-8", "replace")
-        before = data[: error.start].decode("utf-8")
-        line = before.count("\n") + 1
-        column = len(before) - before.rfind("\n")
-        source = SourceText(name, data.decode("utf-8", "replace"))
-        problem = Diagnostic(
-            f"not UTF-8: the byte 0x{data[error.start]:02x}",
-            Mark(source, line, column),
-            help=("save the file as UTF-8",),
-        )
-        raise SpecError(problem) from None
+    if len(data) > MAX_BYTES:
+        return data.decode("utf-8-sig", "replace")
+    return decoded(data, name, SpecError)
 
 
 def _nearby(file: Path) -> list[str]:

@@ -23,6 +23,10 @@ MAX_NODES = 50_000
 """Values in one file, each alias counted as often as it is used."""
 
 
+_PROPERTY = re.compile(r"([&!][^\s,\[\]{}]*)(?:\s|#[^\r\n]*)*")
+"""An anchor or a tag, and what parts it from what it is for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """A text and its place; ``plain`` is False where it was quoted."""
@@ -98,7 +102,8 @@ def load(source: SourceText) -> Tree:
         problems.found.append(_unreadable(source, error))
         tree = None
     except UnicodeError:
-        problems.add("not text: it contains half of a surrogate pair", Mark(source, 1, 1))
+        half = next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), 0)
+        problems.add("not text: it contains half of a surrogate pair", Mark(source, *source.place(half)))
         tree = None
     except _RefusedError:
         tree = None
@@ -142,13 +147,28 @@ class _Composer:
         self.stack: list[_Frame] = []
         self.root: Tree | None = None
         self.nodes = 0
+        # libyaml takes a byte-order mark away before it counts.
+        self.lead = source.text.startswith("\ufeff")
 
     def mark(self, event: Any) -> Mark:
-        start, end = event.start_mark, event.end_mark
-        length = end.column - start.column if end.line == start.line else 1
-        if end.line > start.line and type(event).__name__ == "ScalarEvent":
-            length = 10_000  # to the end of its line: the caret is cut there
-        return Mark(self.source, start.line + 1, start.column + 1, max(1, length))
+        """The place of what an event is about: behind its anchor and its tag."""
+        start, end = (mark.index + self.lead for mark in (event.start_mark, event.end_mark))
+        if getattr(event, "anchor", None) or getattr(event, "tag", None):
+            start = min(self.behind_properties(start), end)
+        return self.span(start, end, type(event).__name__ == "ScalarEvent")
+
+    def span(self, start: int, end: int, to_end_of_line: bool = False) -> Mark:
+        line, column = self.source.place(start)
+        length = end - start
+        if self.source.place(end)[0] != line:
+            length = len(self.source.lines[line - 1]) - column + 1 if to_end_of_line else 1
+        return Mark(self.source, line, column, max(1, length))
+
+    def behind_properties(self, start: int) -> int:
+        text = self.source.text
+        while start < len(text) and text[start] in "&!":
+            start = _PROPERTY.match(text, start).end()  # type: ignore[union-attr]
+        return start
 
     def refuse(self, message: str, event: Any, help: str = "") -> None:
         self.problems.add(message, self.mark(event), help=help or ())
@@ -178,7 +198,9 @@ class _Composer:
     def tagged(self, event: Any) -> None:
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self.problems.add(f"the tag '{tag}' is not allowed", self.mark(event), help="write the value alone")
+            start = self.source.text.find("!", event.start_mark.index + self.lead)
+            mark = self.span(start, _PROPERTY.match(self.source.text, start).end(1)) if start >= 0 else self.mark(event)  # type: ignore[union-attr]
+            self.problems.add(f"the tag '{tag}' is not allowed", mark, help="write the value alone")
 
     def scalar(self, event: Any) -> None:
         self.tagged(event)
@@ -311,9 +333,10 @@ def _whole_call(node: Scalar) -> str:
 
 def _syntax(source: SourceText, error: Any) -> Diagnostic:
     place = error.problem_mark or error.context_mark
-    if place and error.context_mark and place.line >= len(source.lines):
+    lead = source.text.startswith("\ufeff")
+    if place and error.context_mark and place.index + lead >= len(source.text.rstrip()):
         place = error.context_mark  # what was opened and never closed, not the end of the file
-    mark = Mark(source, place.line + 1, place.column + 1) if place else Mark(source, 1, 1)
+    mark = Mark(source, *(source.place(place.index + lead) if place else (1, 1)))
     problem = (error.problem or "cannot be read").strip()
     message = f"not YAML: {problem}" + (f" {error.context}" if error.context else "")
     line = mark.text
@@ -336,11 +359,7 @@ def _syntax(source: SourceText, error: Any) -> Diagnostic:
 def _unreadable(source: SourceText, error: Any) -> Diagnostic:
     character = error.character
     code = character if isinstance(character, int) else ord(character[:1] or "\0")
-    position = error.position if isinstance(error.position, int) else 0
-    before = source.text.encode("utf-8", "replace")[:position].decode("utf-8", "ignore")
-    found = source.text.find(chr(code))
-    if found >= 0:
-        before = source.text[:found]
-    line = before.count("\n") + 1
-    column = len(before) - (before.rfind("\n") + 1) + 1
-    return Diagnostic(f"not text: it contains the control character U+{code:04X}", Mark(source, line, column))
+    # The first of its kind is at fault: a byte-order mark is one only where it does not begin the text.
+    found = source.text.find(chr(code), source.text.startswith("\ufeff"))
+    mark = Mark(source, *source.place(max(0, found)))
+    return Diagnostic(f"not text: it contains the control character U+{code:04X}", mark)

@@ -45,13 +45,36 @@ class Formula:
 
     def place(self, error: ExpressionError) -> Mark:
         """The place of an error inside this value."""
-        return _inside(self.mark, self.offset + error.offset, error.length)
+        return _inside(self.mark, self.text, self.offset, error)
 
 
-def _inside(mark: Mark, offset: int, length: int) -> Mark:
-    if not length:
+_SPACE = r"\s+|\\(?=[\r\n])"
+"""What parts words in a scalar; a line that ends with a backslash goes on in the next one."""
+
+
+def _inside(mark: Mark, text: str, quote: int, error: ExpressionError) -> Mark:
+    """The place of a part of a scalar; of the whole one, where its text is not what is written there."""
+    if not error.length:
         return mark
-    return Mark(mark.source, mark.line, mark.column + offset, length)
+    source, written = mark.source, mark.source.text
+    at = source.offset(mark.line, mark.column)
+    if quote and written[at : at + 1] in ("|", ">"):
+        at = source.offset(mark.line + 1, 1) if mark.line < len(source.starts) else len(written)
+    else:
+        at += quote
+    # Lines are folded, and quotes doubled: all that is no space is there, in its order.
+    for position in range(error.offset + 1):
+        wanted = text[position : position + 1]
+        if wanted.isspace():
+            continue
+        while (space := re.compile(_SPACE).match(written, at)) is not None:
+            at = space.end()
+        if wanted and written[at : at + 1] != wanted:
+            return mark
+        if position < error.offset:
+            at += 2 if wanted == "'" == written[at + 1 : at + 2] else 1
+    line, column = source.place(at)
+    return Mark(source, line, column, max(1, min(error.length, len(source.lines[line - 1]) - column + 1)))
 
 
 def value_of(formula: Formula, values: Mapping[str, Value]) -> Value:
@@ -154,7 +177,7 @@ class Scope:
                 candidates += tuple(sorted(layer_words()))  # a variable may be the name of a layer
             self.problems.add(
                 error.message,
-                _inside(tree.mark, quote + error.offset, error.length),
+                _inside(tree.mark, tree.text, quote, error),
                 help=did_you_mean(error.name, candidates) or _known(self.known),
             )
             return None
@@ -162,7 +185,7 @@ class Scope:
             message = error.message if tree.text.strip() != "" else "a value is missing"
             if message == "not an expression":
                 message = f"'{_short(tree.text)}' is not an expression"
-            self.problems.add(message, _inside(tree.mark, quote + error.offset, error.length), help=error.help)
+            self.problems.add(message, _inside(tree.mark, tree.text, quote, error), help=error.help)
             return None
         self.used |= expression.names
         evaluate = None if expression.is_constant else expression.evaluate
