@@ -25,7 +25,7 @@ from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, is_out_of_memory
 
 VALUES = "it reads values of tensors"
 
-_VALUES = re.compile(
+VALUES_ARE_READ = re.compile(
     r"\.item\(\) cannot be called on meta|of meta tensor; no data|convert meta device type tensor"
     r"|tolist\(\) shouldn't|unallocated storage|[Dd]ata.?[Dd]ependent|unbacked|not supported for tensor subclasses"
     r"|_local_scalar_dense|convert a FakeTensor|the data pointer of|Cannot access data pointer"
@@ -79,7 +79,7 @@ class Failure:
     @property
     def reads_values(self) -> bool:
         """Whether its forward pass read a value that was not there."""
-        return self.signature is not None and _VALUES.search(text_of(self.cause)) is not None
+        return self.signature is not None and VALUES_ARE_READ.search(text_of(self.cause)) is not None
 
     @property
     def is_artefact(self) -> bool:
@@ -114,7 +114,7 @@ class Failure:
     def why(self) -> str:
         """The reason in a few words, with the place."""
         place = f" ({self.mark.file}:{self.mark.line})" if self.mark is not None else ""
-        if _VALUES.search(text_of(self.cause)):
+        if VALUES_ARE_READ.search(text_of(self.cause)):
             return VALUES + place
         if self.is_memory:
             return "it took too much memory" + place
@@ -126,7 +126,7 @@ class Failure:
 
 def _comes_from_the_way(error: BaseException) -> bool:
     text = text_of(error)
-    return any(pattern.search(text) for pattern in (_VALUES, _OF_THE_WAY, _NO_OPERATORS))
+    return any(pattern.search(text) for pattern in (VALUES_ARE_READ, _OF_THE_WAY, _NO_OPERATORS))
 
 
 def context_of(error: BaseException) -> Iterator[BaseException]:
