@@ -81,6 +81,35 @@ def clamped(layer: nn.Linear, x: Tensor) -> Tensor:
     return x.abs() if x.min() < -3.5 else x.neg()
 
 
+class Named(nn.Module):
+    """Chooses one of two layers by a name with a value in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({f"layer_{index}": nn.Linear(4, 4, bias=False) for index in range(3)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the layer that has the name."""
+        chosen: Tensor = self.layers[f"layer_{x.argmax():d}"](x)
+        return chosen
+
+
+def test_a_value_in_a_text_is_read(no_room: None) -> None:
+    """On meta torch would write what the tensor looks like."""
+    assert LAYER == analyze(Named).totals.macs
+    assert "the count does not depend on them" in analyze(Named).model.notes
+    assert "tensor(..., device='meta', size=())" == f"{torch.zeros((), device='meta')}"
+
+
+def test_the_line_that_reads_is_the_models_and_not_that_of_who_counts(no_room: None) -> None:
+    """The one that is deepest in what was called."""
+    namespace: dict[str, Any] = {}
+    code = "def read(layer, x):\n    return x * x.sum().item()\n"
+    exec(compile(code, "model.py", "exec"), namespace)
+    said, _ = analyze(lambda: Two(namespace["read"])).model.notes
+    assert f"test_assumed.py:{Two.forward.__code__.co_firstlineno + 2})" in said
+
+
 def branched(layer: nn.Linear, x: Tensor) -> Tensor:
     """Run a layer again, or not."""
     return layer(x) if x.max() > 1e3 else x

@@ -153,8 +153,11 @@ def users_line(error: BaseException) -> Mark | None:
 
 
 def users_line_now() -> Mark | None:
-    """The innermost line of the user's own that is running."""
-    return _users_frame(traceback.extract_stack())
+    """The innermost line of the user's own that is running, of what we called and not of what called us."""
+    frames = traceback.extract_stack()
+    ours = str(Path(__file__).resolve().parents[1])
+    called = next((place for place, frame in enumerate(frames) if frame.filename.startswith(ours)), 0)
+    return _users_frame(frames[called:])
 
 
 def _users_frame(frames: Sequence[traceback.FrameSummary]) -> Mark | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -33,6 +33,7 @@ from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import process_preserved
 from convstat.patches.quiet import unlogged
 from convstat.patches.room import alone
+from convstat.patches.texts import values_in_texts
 from convstat.patches.threads import followed
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
@@ -245,7 +246,8 @@ class _Attempt:
         if not self.recipe.is_made:
             with answers:
                 _initialise(module, example)
-        with placed(module, "meta", self.recipe.dtype), declared_operators(), answers, without_collection():
+        texts = nullcontext() if answers.values is None else values_in_texts()
+        with placed(module, "meta", self.recipe.dtype), declared_operators(), texts, answers, without_collection():
             yield
 
     def _whatever_it_reads(self, module: nn.Module, example: Example) -> Traced | None:
