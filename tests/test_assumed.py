@@ -110,6 +110,15 @@ def test_the_line_that_reads_is_the_models_and_not_that_of_who_counts(no_room: N
     assert f"test_assumed.py:{Two.forward.__code__.co_firstlineno + 2})" in said
 
 
+def listed(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Read all values at once."""
+    assert [] == x[:0].tolist()
+    rows = x.tolist()
+    assert (1, 4) == (len(rows), len(rows[0]))
+    assert [[], []] == x.new_empty(2, 0).tolist()
+    return x * sum(rows[0])
+
+
 def branched(layer: nn.Linear, x: Tensor) -> Tensor:
     """Run a layer again, or not."""
     return layer(x) if x.max() > 1e3 else x
@@ -129,7 +138,7 @@ def converged(layer: nn.Linear, x: Tensor) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("decide", [scaled, logged, checked, clamped])
+@pytest.mark.parametrize("decide", [scaled, logged, checked, clamped, listed])
 def test_values_that_do_not_matter_need_no_weights(decide: Any, no_room: None) -> None:
     """The count is what it is, and the note says that nothing rests on them."""
     report = analyze(lambda: Two(decide))

@@ -34,10 +34,10 @@ from convstat.patches import (
     quiet,
     room,
     surroundings,
-    texts,
     threads,
     time_limit,
     tracing,
+    values,
 )
 from convstat.trace.calls import Call, KernelCall, ModuleCall, Trace
 from convstat.trace.record import record
@@ -582,7 +582,7 @@ USES: dict[str, Callable[[], Any]] = {
     "imports.forgotten": lambda: imports.forgotten("a"),
     "imports.found_first": lambda: imports.found_first(_Finder),
     "operators.declared_operators": lambda: operators.declared_operators(),
-    "texts.values_in_texts": lambda: texts.values_in_texts(),
+    "values.values_asked_for": lambda: values.values_asked_for(),
     "functions.unpatched_afterwards": lambda: functions.unpatched_afterwards(),
     "functions.spying": lambda: functions.spying(lambda name, function, args, kwargs: function(*args, **kwargs)),
     "hooks.hooked": lambda: hooks.hooked(nn.modules.module.register_module_buffer_registration_hook, lambda *_: None),

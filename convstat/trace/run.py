@@ -33,8 +33,8 @@ from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import process_preserved
 from convstat.patches.quiet import unlogged
 from convstat.patches.room import alone
-from convstat.patches.texts import values_in_texts
 from convstat.patches.threads import followed
+from convstat.patches.values import values_asked_for
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers
@@ -246,8 +246,8 @@ class _Attempt:
         if not self.recipe.is_made:
             with answers:
                 _initialise(module, example)
-        texts = nullcontext() if answers.values is None else values_in_texts()
-        with placed(module, "meta", self.recipe.dtype), declared_operators(), texts, answers, without_collection():
+        asking = nullcontext() if answers.values is None else values_asked_for()
+        with placed(module, "meta", self.recipe.dtype), declared_operators(), asking, answers, without_collection():
             yield
 
     def _whatever_it_reads(self, module: nn.Module, example: Example) -> Traced | None:
