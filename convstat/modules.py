@@ -256,7 +256,7 @@ def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module, 
 def zeros(
     shape: Sequence[int], spec: InputSpec, module: torch.nn.Module, usual: torch.dtype | None = None
 ) -> torch.Tensor:
-    """Make an input of a shape: of the dtype that is written, else the usual one, else that of the module's weights."""
+    """Make an input of a shape: of the dtype that is written, else the usual one, else the first real weight's."""
     import torch
 
     dtype = getattr(torch, spec.dtype, None) if spec.dtype else None
@@ -266,7 +266,8 @@ def zeros(
             help="for example float32, float16, bfloat16, int64 or bool",
         )
     if dtype is None:
-        weights = (p.dtype for p in module.parameters() if p.is_floating_point() or p.is_complex())
+        # Complex weights may multiply what a Fourier transform made of a real input: so they say nothing of it.
+        weights = (p.dtype for p in module.parameters() if p.is_floating_point())
         dtype = usual or next(weights, torch.float32)
     return torch.zeros(tuple(shape), dtype=dtype)
 

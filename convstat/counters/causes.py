@@ -99,7 +99,10 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "packed_steps": ("defect", "prices every step of packed sequences at the largest batch among them"),
         "packed_sequences": ("defect", "takes the width of packed sequences for their batch"),
         "projected_state": ("defect", "takes the width of an LSTM's projected output for that of its state"),
-        "complex_products": ("defect", "prices products of complex numbers as if they were real"),
+        "complex_products": (
+            "convention",
+            "counts the three products of real numbers that torch makes of one of complex numbers",
+        ),
         # Not seen.
         "hook_unseen": ("blindness", "does not see what hooks of a layer multiply, such as those of spectral_norm"),
         "functional_unseen": ("blindness", "does not see products that are called as functions or operators"),

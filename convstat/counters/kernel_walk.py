@@ -47,7 +47,7 @@ def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
         for code, amount in rule(call):
             if code is None:
                 # Its rule and ours are both of the kernel's products.
-                terms.add(owner.path, UNATTRIBUTED, macs=amount - own)
+                terms.add(owner.path, "complex_products" if call.third > 1 else UNATTRIBUTED, macs=amount - own)
             else:
                 terms.add(owner.path, code, macs=amount)
     return terms

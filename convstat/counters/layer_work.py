@@ -60,13 +60,6 @@ def is_without_batch(source: TensorInfo, info: ModuleInfo) -> bool:
     return isinstance(size, tuple) and len(source.shape) == len(size) + 1
 
 
-def complex_parts(source: TensorInfo, amount: int) -> list[tuple[str | None, int]]:
-    """Split a price that takes a convolution for one of real numbers: of complex ones, torch makes three of these."""
-    if not source.dtype.startswith("complex"):
-        return [(None, amount)]
-    return [(None, 3 * amount), ("complex_products", -2 * amount)]
-
-
 def steps_of(value: Value) -> int:
     """The steps of all samples that a recurrent layer takes: of a packed sequence, its rows."""
     if isinstance(value, tuple) and value and isinstance(value[0], TensorInfo):
@@ -133,7 +126,6 @@ __all__ = [
     "LINEAR",
     "RECURRENT",
     "TRANSPOSED",
-    "complex_parts",
     "convolved",
     "is_scripted",
     "is_torchs",

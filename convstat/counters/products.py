@@ -279,6 +279,8 @@ def products(call: KernelCall) -> int:
     >>> products(KernelCall("aten.mm", "default", (TensorInfo((5, 8)), TensorInfo((8, 3))), output=TensorInfo((5, 3))))
     120
     """
+    if call.third > 1:
+        return 0
     if samples := call.per_sample():
         return sum(products(sample) for sample in samples)
     formula = FORMULAS.get(call.op)

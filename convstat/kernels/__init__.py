@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from convstat.kernels import attention, other, products, quantized, recurrent
-from convstat.kernels.base import Rule, UnreadableError
+from convstat.kernels.base import Rule, UnreadableError, inputs
 from convstat.kernels.free import FREE
 from convstat.layers.base import FREE as NO_COST
 from convstat.layers.base import OTHER_ENTRIES, Cost
@@ -79,7 +79,7 @@ class Pricing:
                 return None
         if rule is _RULES.get(name):
             try:
-                return rule(call)
+                return _of_complex(rule(call), call)
             except UnreadableError:
                 return None
         return self._ask(call.op, rule, call)
@@ -116,6 +116,15 @@ def _find(name: str) -> Rule | None:
     if name in _REGISTERED:
         return _REGISTERED[name]
     return _RULES.get(name)
+
+
+def _of_complex(cost: Cost, call: KernelCall) -> Cost:
+    """A product of complex numbers is one multiply-accumulate too, and four multiplications of real numbers."""
+    if call.third > 1:
+        return NO_COST
+    if cost.macs and (call.third or any(tensor.dtype.startswith("complex") for tensor in inputs(call))):
+        return cost + Cost(0, {"complex": 4 * cost.macs})
+    return cost
 
 
 def _check(cost: object) -> None:

@@ -19,7 +19,7 @@ def derivation(call: KernelCall) -> Derivation | None:
     in the place of ours has no formula.
     """
     rule = _FORMULAS.get(call.op)
-    if rule is None:
+    if rule is None or call.third > 1:
         return None
     try:
         found = rule(call)

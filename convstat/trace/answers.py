@@ -181,27 +181,6 @@ def _item(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     return value
 
 
-def _grouped_mm(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
-    # Meta takes bfloat16 alone, where a CPU takes what it can multiply.
-    left, right, ends, _, dtype = (*args, None, None, None)[:5]
-    ends = kwargs.get("offs", ends)
-    fits = left.shape[-1] == right.shape[-2] and left.dtype == right.dtype and {left.dim(), right.dim()} <= {2, 3}
-    if not fits or not (_is_even(left) and _is_even(right)):
-        return func(*args, **kwargs)
-    rows, columns = left.shape[-2], right.shape[-1]
-    if left.dim() == right.dim() == 2:
-        shape: tuple[int, ...] = (ends.shape[0], rows, columns)
-    else:
-        shape = (left.shape[0], rows, columns) if left.dim() == right.dim() else (rows, columns)
-    return left.new_empty(shape, dtype=kwargs.get("out_dtype", dtype) or left.dtype)
-
-
-def _is_even(matrices: torch.Tensor) -> bool:
-    """Whether rows, or columns where these lie together, begin at multiples of 16 bytes."""
-    inner, outer = sorted(matrices.stride()[-2:])
-    return inner == 1 and outer * matrices.element_size() % 16 == 0
-
-
 def _is_all(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     return args[0].new_empty(())
 
@@ -209,6 +188,47 @@ def _is_all(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
 def _not_aligned(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     # Whether a padding mask allows nested tensors, which TransformerEncoder only takes without gradients.
     return False
+
+
+def _grouped_mm(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    """The shape of ``_grouped_mm``, whose meta kernel takes bfloat16 alone, as a GPU does, and a CPU takes more.
+
+    Checks and result are those of ``_grouped_mm_validate_inputs`` and ``create_grouped_gemm_output_tensor`` in
+    aten/src/ATen/native/GroupedMMUtils.h.
+    """
+    left, right = args[:2]
+    offsets = args[2] if len(args) > 2 else kwargs.get("offs")
+    dtype = (args[4] if len(args) > 4 else kwargs.get("out_dtype")) or left.dtype
+    if not {left.dim(), right.dim()} <= {2, 3}:
+        raise RuntimeError(f"Multiplicands must be 2D or 3D but got {left.dim()}D and {right.dim()}D")
+    if left.shape[-1] != right.shape[-2] and not left.dim() == right.dim() == 2:
+        raise RuntimeError("contraction dimension of mat_a and mat_b must match")
+    if left.dtype != right.dtype or left.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise RuntimeError(
+            f"Expected Float32, BFloat16 or Float16 matrices of one dtype, got {left.dtype} and {right.dtype}"
+        )
+    if (offsets is None) is not (left.dim() == right.dim() == 3):
+        raise RuntimeError("Have to provide offsets if there is a 2d matrix, and only then")
+    for operand in (left, right):
+        *_, down, across = operand.stride()
+        if max(down, across) * operand.element_size() % 16:
+            raise RuntimeError("strides should be multiple of 16 bytes")
+    groups = offsets.shape[:1] if left.dim() == right.dim() == 2 else left.shape[:1] if offsets is None else ()
+    shape = (*groups, left.shape[-2], right.shape[-1])
+    # Rows begin at multiples of 16 bytes, so that the next product takes them.
+    step = 16 // dtype.itemsize
+    row = -(-shape[-1] // step) * step
+    strides = (row, 1) if len(shape) == 2 else (shape[1] * row, row, 1)
+    return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+
+
+def _scaled_mm(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    """The shape of ``_scaled_mm``, whose meta kernel wants sizes that a GPU wants, where a CPU takes any."""
+    left, right = args[:2]
+    dtype = (args[6] if len(args) > 6 else kwargs.get("out_dtype")) or left.dtype
+    if left.shape[-1] != right.shape[0]:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({left.shape} and {right.shape})")
+    return torch.empty((left.shape[0], right.shape[1]), dtype=dtype, device="meta")
 
 
 def _to_device(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
@@ -222,11 +242,12 @@ _ANSWERS: dict[str, Callable[[Answers, Any, Any, Any], Any]] = {
     "aten.index.Tensor": _index,
     "aten._unique2.default": _unique,
     "aten._local_scalar_dense.default": _item,
-    "aten._grouped_mm.default": _grouped_mm,
     "aten._is_all_true.default": _is_all,
     "aten._is_any_true.default": _is_all,
     "aten._nested_tensor_from_mask_left_aligned.default": _not_aligned,
     "aten._to_copy.default": _to_device,
+    "aten._grouped_mm.default": _grouped_mm,
+    "aten._scaled_mm.default": _scaled_mm,
     "torchvision.nms.default": _nms,
     "torchvision.roi_align.default": _roi_align,
     "torchvision.deform_conv2d.default": _deform_conv2d,

@@ -86,6 +86,8 @@ class KernelCall:
     ``owner`` is a place in :attr:`Trace.modules` where that is not the module around the call:
     the kernels of the backward pass have the module of their forward kernel,
     and those of a scripted module, whose parts are not called through Python, the part whose parameter they read.
+    ``third`` is 1, 2 or 3 at the three convolutions of real numbers that torch makes of one of complex numbers:
+    the first has the work of the whole, as a convolution of complex numbers, and the others are how that is done.
     """
 
     op: str
@@ -96,6 +98,7 @@ class KernelCall:
     children: tuple[Call, ...] = ()
     owner: int | None = None
     backward: bool = False
+    third: int = 0
 
     def per_sample(self) -> tuple[KernelCall, ...]:
         """The same call on each sample of nested tensors, as a batch of one; none where no tensor is nested.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from convstat.trace.calls import ObjectInfo, TensorInfo
-from convstat.trace.describe import describe
+from convstat.trace.describe import describe, dtype_name
 
 _SIZES: Mapping[str, tuple[str, ...]] = {
     "Conv1d": ("1000",),
@@ -108,12 +108,14 @@ def _first_shape(module: nn.Module) -> str:
     """A shape to begin with, from the first layer that tells the size of its input."""
     for part in module.modules():
         kind = type(part).__name__
+        weight: Any = getattr(part, "weight", None)
+        dtype = f":{dtype_name(weight.dtype)}" if isinstance(weight, torch.Tensor) and weight.is_complex() else ""
         if kind in _SIZES:
-            return "x".join((f"{part.in_channels}", *_SIZES[kind]))
+            return "x".join((f"{part.in_channels}", *_SIZES[kind])) + dtype
         if kind in ("Embedding", "EmbeddingBag"):
             return "1x128:int64"
         if kind == "Linear":
-            return str(part.in_features)
+            return f"{part.in_features}{dtype}"
         if kind in ("LSTM", "GRU", "RNN"):
             return f"1x100x{part.input_size}" if part.batch_first else f"100x1x{part.input_size}"
         if kind in ("TransformerEncoderLayer", "MultiheadAttention"):

@@ -36,6 +36,7 @@ from convstat.patches.surroundings import deeper_calls
 from convstat.patches.threads import followed
 from convstat.trace.bounds import MAX_CALLS, Count
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
+from convstat.trace.complex_numbers import is_back, third
 from convstat.trace.describe import ModuleTable, describe
 
 
@@ -217,6 +218,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         self.scripted: dict[int, int] = {}
         self.runs_script = False
         self.made_in: dict[int, int] | None = None
+        self.thirds: dict[int, int] = {}
         self.goes_back = False
         self.unfinished: tuple[Call, ...] = ()
 
@@ -341,7 +343,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
                 return result
         branch = self.branch
         before = _describe_all(args), _describe_kwargs(kwargs or {})
-        owner = None
+        owner, part = None, third(op, branch.open[-1])
         if branch.inside:
             inside = branch.inside[-1]
             for value in args:
@@ -351,18 +353,27 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
                         owner = self.scripted.get(id(value))
             if self.made_in is not None:
                 # The node of the graph that will go back through this kernel was made a moment ago.
-                self.made_in.setdefault(_sequence_number() - 1, inside if owner is None else owner)
+                node = _sequence_number() - 1
+                self.made_in.setdefault(node, inside if owner is None else owner)
+                if part:
+                    self.thirds[node] = part
         elif self.goes_back:
             owner = self._went_forward_in()
+            part = self._third() if is_back(op) else 0
         result, children = self._nested(branch, func, args, kwargs or {}, is_kernel=True)
         goes_back = self.goes_back and not branch.inside
-        branch.open[-1].append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back))
+        branch.open[-1].append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back, part))
         return result
 
     def _went_forward_in(self) -> int | None:
         """The module whose forward kernel the running part of the backward pass goes back through."""
         node = torch._C._current_autograd_node()
         return None if node is None or self.made_in is None else self.made_in.get(node._sequence_nr())
+
+    def _third(self) -> int:
+        """Which of the convolutions of complex numbers the running part of the backward pass goes back through."""
+        node = torch._C._current_autograd_node()
+        return 0 if node is None else self.thirds.get(node._sequence_nr(), 0)
 
     def uses(self) -> dict[int, int]:
         """The module in whose call each parameter was first used, by the parameter's key."""

@@ -45,16 +45,14 @@ def _attention(call: FunctionCall) -> int:
 def _convolution(call: FunctionCall, macs: int, *, transposed: bool) -> Parts:
     source, weight = _tensor(call, 0, "input"), _tensor(call, 1, "weight")
     # A weight is (channels, taps...): each place of the result, or of the input, meets the taps of its channel.
-    real = (source if transposed else _output(call)).numel * prod(weight.shape[1:])
-    # A product of complex numbers is made of three real ones.
-    true = 3 * real if source.dtype.startswith("complex") else real
+    true = (source if transposed else _output(call)).numel * prod(weight.shape[1:])
     if transposed:
         why = "transposed_groups" if _argument(call, 6, "groups", 1) != 1 else UNATTRIBUTED
     elif len(source.shape) < len(weight.shape):
         why = "unbatched"
     else:
         why = "same_padding" if _argument(call, 4, "padding", 0) == "same" else UNATTRIBUTED
-    return [(None, true), ("complex_products", real - true), (why, macs - real)]
+    return [(None, true), (why, macs - true)]
 
 
 def _argument(call: FunctionCall, position: int, name: str, default: Value = None) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from convstat.counters.products import FORMULAS, FUSED_MODULES, products
 from convstat.patches.dispatch import Watching
 from convstat.trace import KernelCall
+from convstat.trace.complex_numbers import third
 from convstat.trace.describe import describe
 from convstat.trace.record import operator
 
@@ -28,6 +30,7 @@ class Kernels(Watching):  # type: ignore[no-untyped-call]
         self.layer = layer
         self.open: list[Gathered] = [{}]
         self.fused: set[str] = set()
+        self.before: deque[KernelCall] = deque(maxlen=12)
 
     def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         op, overload, is_composite = operator(func)
@@ -37,11 +40,13 @@ class Kernels(Watching):  # type: ignore[no-untyped-call]
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
+        part = third(op, self.before)
+        self.before.append(KernelCall(op, overload, (), third=part))
         if op.startswith("aten.") and op.rstrip("_") not in FORMULAS and op not in FORMULAS:
             return func(*args, **kwargs)
         before = tuple([describe(value) for value in args]), {name: describe(value) for name, value in kwargs.items()}
         result = func(*args, **kwargs)
-        amount = products(KernelCall(op, overload, *before, describe(result)))
+        amount = products(KernelCall(op, overload, *before, describe(result), third=part))
         if amount:
             layer, into = self.layer(), self.open[-1]
             into[layer] = into.get(layer, 0) + amount

@@ -82,9 +82,7 @@ def convolved(call: OperatorCall, *, transposed: bool) -> int:
     places = source if transposed else call.output_shape()
     spatial = len(weight) - 2
     batch = prod(places[: len(places) - spatial - 1])
-    # A product of complex numbers is made of three real ones.
-    times = 3 if is_complex(call) else 1
-    return times * batch * prod(weight) * prod(places[len(places) - spatial :])
+    return batch * prod(weight) * prod(places[len(places) - spatial :])
 
 
 def is_complex(call: OperatorCall) -> bool:

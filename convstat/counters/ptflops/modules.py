@@ -66,9 +66,6 @@ def _conv(call: ModuleCall, info: ModuleInfo, extra: int = 0, transposed: bool =
     # Without a batch, the first size is that of the channels.
     true = positions if len(source.shape) == len(kernel) + 2 else prod(places.shape[1:])
     parts: list[Part] = [(None, macs * true), ("unbatched", macs * (positions - true))]
-    if source.dtype.startswith("complex"):
-        # torch makes three real convolutions of it.
-        parts = [(None, 3 * macs * true), ("complex_products", -2 * macs * true), *parts[1:]]
     if extra:
         parts.append(("deform_sampling", taps * extra * positions))
     if _has(info, "bias"):

@@ -11,7 +11,7 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.layer_work import complex_parts, convolved, is_without_batch, steps_of, weight_shape
+from convstat.counters.layer_work import convolved, is_without_batch, steps_of, weight_shape
 from convstat.counters.uthop.modules import (
     Part,
     Rule,
@@ -61,7 +61,7 @@ def _convolved(call: ModuleCall, info: ModuleInfo, own: int, parts: list[Part]) 
         channels = source.shape[1] // integer(info, "groups")
         priced = output_of(call).numel * channels * prod(weight_shape(info)[2:])
         parts = [*parts, ("unbatched", priced - own - sum(amount for _, amount in parts))]
-    return [*complex_parts(source, own), *parts]
+    return [(None, own), *parts]
 
 
 def _norm(call: ModuleCall, info: ModuleInfo) -> list[Part]:

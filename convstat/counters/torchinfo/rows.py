@@ -229,11 +229,6 @@ def _convolution(source: TensorInfo, output: TensorInfo, info: ModuleInfo, *, tr
         weight, dims = layer_work.weight_shape(info), len(layer_work.weight_shape(info)) - 2
         places = prod(output.shape[-dims:]) * prod(output.shape[: -dims - 1])
         causes.append(("transposed_output", places * prod(weight) - own))
-    for code, amount in layer_work.complex_parts(source, own):
-        if code is None:
-            own = amount
-        else:
-            causes.append((code, amount))
     rest: str | None = None
     if _renamed(info):
         rest = "weight_names"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from math import prod
 from types import MappingProxyType
 
-from convstat.counters.layer_work import complex_parts, convolved, is_without_batch
+from convstat.counters.layer_work import convolved, is_without_batch
 from convstat.counters.uthop.modules import Part, integer
 from convstat.trace import ListInfo, ModuleInfo, TensorInfo
 
@@ -67,7 +67,7 @@ def _kernel(info: ModuleInfo) -> tuple[int, ...]:
 def _convolution(info: ModuleInfo, source: TensorInfo, output: TensorInfo) -> list[Part]:
     channels = second_size(source) // integer(info, "groups")
     own, priced = convolved(output, info), output.numel * channels * prod(_kernel(info))
-    parts = complex_parts(source, own)
+    parts: list[Part] = [(None, own)]
     return [*parts, ("unbatched", priced - own)] if is_without_batch(source, info) else parts
 
 
@@ -76,7 +76,7 @@ def _transposed(info: ModuleInfo, source: TensorInfo, output: TensorInfo) -> lis
     own = convolved(source, info)
     # For each output element, the channels of a group and the taps; there are as many channels as the weight has.
     each = output.numel * (integer(info, "in_channels") // integer(info, "groups")) * prod(_kernel(info))
-    parts = [*complex_parts(source, own), ("transposed_output", each - own)]
+    parts = [(None, own), ("transposed_output", each - own)]
     if is_without_batch(source, info):
         parts.append(("unbatched", priced - each))
     return [*parts, ("padding_arithmetic", 4 * len(_kernel(info)))]

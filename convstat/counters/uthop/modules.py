@@ -11,7 +11,7 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.layer_work import complex_parts, convolved, steps_of
+from convstat.counters.layer_work import convolved, steps_of
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Value
 
 Part = tuple[str | None, int]
@@ -50,12 +50,12 @@ def _nothing(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 
 def _convolution(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     # The channels are counted from the right, where they are with and without a batch.
-    return complex_parts(_first(call), convolved(output_of(call), info))
+    return [(None, convolved(output_of(call), info))]
 
 
 def _transposed(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     output_of(call)
-    return complex_parts(_first(call), convolved(_first(call), info))
+    return [(None, convolved(_first(call), info))]
 
 
 def _norm(call: ModuleCall, info: ModuleInfo) -> list[Part]:
