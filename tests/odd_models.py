@@ -563,9 +563,9 @@ def brained() -> nn.Module:
     return Conv().bfloat16()
 
 
-@odd(META, 3 * CONV)
+@odd(META, CONV, "3x8x8:complex64")
 def complex_() -> nn.Module:
-    """A model of complex numbers, whose products torch makes of three real ones."""
+    """A model of complex numbers, whose convolution torch makes of three real ones."""
     return Conv().to(torch.complex64)
 
 

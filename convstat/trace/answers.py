@@ -73,9 +73,11 @@ _CONVOLUTION = torch.ops.aten.convolution.default
 
 
 def _check_convolution(source: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *options: Any) -> None:
-    """Refuse what a CPU refuses, and meta does not notice: a bias of another size, and the channels of a transposed
-    convolution.
+    """Refuse what a CPU refuses, and meta does not notice: a bias of another size, the channels of a transposed
+    convolution, and real numbers that meet complex ones.
     """
+    if source.is_complex() is not weight.is_complex():
+        raise RuntimeError(f"Input type ({source.dtype}) and weight type ({weight.dtype}) should be the same")
     is_transposed, groups = options[3], options[5]
     sizes = f"weight of size {list(weight.shape)}, expected"
     if is_transposed:
