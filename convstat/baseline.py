@@ -143,6 +143,7 @@ def document_of(report: Report, target: str, asked: Asked) -> dict[str, Any]:
         "schema": SCHEMA,
         "target": target,
         "totals": {**{name: getattr(totals, name) for name in COUNTS}, "other": dict(totals.other)},
+        **({"rests_on": report.model.rests_on} if report.model.rests_on else {}),
         "uncounted": [{"calls": u.calls, "layers": list(u.layers), "op": u.op} for u in report.uncounted],
     }
 
@@ -202,6 +203,7 @@ def report_of(document: Mapping[str, Any]) -> Report:
             mode=document["mode"],
             dtype=asked["dtype"],
             overrides=asked["overrides"],
+            rests_on=document.get("rests_on"),
         ),
         totals=Totals(
             **{name: totals[name] for name in COUNTS},

@@ -68,6 +68,7 @@ class CheckedModel:
             "overrides": {name: plain(value) for name, value in self.model.overrides.items()},
             "totals": totals_to_dict(self.totals),
             "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
+            "rests_on": self.model.rests_on,
             "base": None if self.base is None else self.base.to_dict(),
         }
 

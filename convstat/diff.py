@@ -167,6 +167,7 @@ class Side:
             "layers": self.layers,
             "totals": totals_to_dict(self.totals),
             "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
+            "rests_on": model.rests_on if model else None,
         }
 
 
@@ -284,6 +285,11 @@ def compare(base: Report, head: Report, *, labels: tuple[str, str] | None = None
         if same
         else tuple(_by_call(row, base.calls, head.calls) for row in match(base.layers, head.layers))
     )
+    notes += [
+        f"the MACs of {name} are {side.model.rests_on}"
+        for name, side in zip(names, (base, head), strict=True)
+        if side is not None and side.model.rests_on
+    ]
     return Diff(Side.of(base, names[0]), Side.of(head, names[1]), rows, tuple(notes))
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OFFENDERS", "BudgetResult", "Growth", "Offender", "grown", "judge", "select", "skipped"]
 
+GIVE_DATA = "with --data it is that of a run on real data"
+"""What would settle a budget on a count that depends on data."""
+
 OFFENDERS = 5
 """The most layers that one exceeded budget names."""
 
@@ -34,6 +37,8 @@ def judge(
 
     What is not counted can only add, so an incomplete count can exceed a maximum but never keep one,
     and can reach a minimum but never miss one.
+    A count that rests on an assumption about data is at most what it says: it never reaches a minimum, and where it
+    exceeds a maximum, or keeps one, the reason says what it rests on.
     ``diff`` holds the layers beside those of the base; a relative limit is judged only with one.
     Where ``existing`` is ``warn``, what the base exceeded too, and no less, is a warning.
     """
@@ -60,15 +65,24 @@ def judge(
     if is_open and limit.scope != "share" and not (limit.relative and diff is not None and diff.base.uncounted):
         exceeded = worst.actual > worst.bound
         is_open = not exceeded if limit.comparison != ">=" else not kept
+    bound = _rests_on(report, limit, diff)
     status = "pass" if kept else "warn" if limit.level == "warn" else "fail"
     reason = None
     if is_open:
         status = "warn" if limit.level == "warn" else "skip"
         names = ", ".join(dict.fromkeys(f"{item.op} ({_calls(item)})" for item in uncounted))
         reason = f"the count is incomplete: {names}"
+    elif bound is not None and kept and (limit.comparison != "<=" or limit.scope == "share"):
+        is_open = True
+        status = "warn" if limit.level == "warn" else "skip"
+        reason = f"no verdict: the count is {bound}; {GIVE_DATA}"
     elif not kept and existing == "warn" and limit.relative is None and _was_no_better(over, limit):
         status = "warn"
         reason = "already over on base, and no worse"
+    if bound is not None and not is_open:
+        least = limit.comparison != ">=" and not kept
+        said = f"the count is {bound}" + (f"; {GIVE_DATA}" if least else "")
+        reason = f"{reason}; {said}" if reason else said
     is_exceeded = not kept and not is_open
     return replace(
         skipped(limit, argument if argument is not None else report.model.source, reason),
@@ -82,6 +96,14 @@ def judge(
         growth=grown(diff, limit, at_fault) if is_exceeded and diff is not None else (),
         incomplete=is_open and limit.level == "error",
     )
+
+
+def _rests_on(report: Report, limit: Limit, diff: Diff | None) -> str | None:
+    """What the figure of a limit is where it rests on an assumption about data: that of the model, or of its base."""
+    if limit.metric not in ("macs", "flops", "macs_per_pixel"):
+        return None
+    base = diff.base.model if diff is not None and limit.relative is not None else None
+    return report.model.rests_on or (base.rests_on if base is not None else None)
 
 
 class _Value(NamedTuple):

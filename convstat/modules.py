@@ -96,7 +96,11 @@ def prepare(
             overrides=overrides,
         )
     assumed = recipe.explain(report) if recipe.explain is not None else ()
-    return Subject(_with_notes(report, *assumed, *traced.notes), ModuleStages(recipe, example_of, traced))
+    report = _with_notes(report, *assumed, *traced.notes)
+    if traced.rests_on is not None:
+        report = _with_notes(report, f"the count is {traced.rests_on}")
+    model = replace(report.model, rests_on=traced.rests_on, values=traced.values)
+    return Subject(replace(report, model=model), ModuleStages(recipe, example_of, traced))
 
 
 def _weigh(trace: Trace) -> tuple[int, dict[str, int]]:

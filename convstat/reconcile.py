@@ -12,7 +12,7 @@ If the prediction is wrong, the error stands in ``unexplained``, where everybody
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -125,6 +125,26 @@ def reconcile(
         native=reported.native,
         note=_otherwise(reported, prediction) if is_foreseen else None,
     )
+
+
+def on_other_data(row: CounterRow, counted: Sequence[LayerRow], ran: Sequence[LayerRow]) -> CounterRow:
+    """Take a row that was lined up with the layers of a run, and line it up with those that were counted.
+
+    The two differ by the data that they are of; that part of the difference is a cause of its own.
+    """
+    before, after = (sum(layer.macs for layer in layers) for layers in (counted, ran))
+    costs: dict[str, int] = {}
+    for layers, sign in ((ran, 1), (counted, -1)):
+        for layer in layers:
+            name = registered(layer.shares or layer.name)
+            costs[name] = costs.get(name, 0) + sign * layer.macs
+    moved = tuple(name for name, macs in costs.items() if macs)
+    if row.difference.macs is None or before == after:
+        return row
+    text = CAUSES["other_data"]
+    cause = Cause("other_data", *text, macs=after - before, calls=len(moved), layers=moved)
+    difference = replace(row.difference, macs=row.difference.macs + after - before)
+    return replace(row, difference=difference, causes=(*row.causes, cause))
 
 
 def _otherwise(reported: Reported, prediction: Prediction) -> str | None:

@@ -46,6 +46,8 @@ class ModelInfo:
     ``device`` is where the peers ran: ``meta``, ``cpu``, ``cuda``, or ``none`` where nothing had to run.
     ``convention`` is whose figures these are: convstat's, unless ``--as`` asked for another counter's;
     ``counts`` says what those count.
+    ``rests_on`` says what the count is where it is not exact for any data: an upper bound, or that of some runs, and
+    why. ``values`` says where the values of the inputs are from, where some were read.
     """
 
     name: str
@@ -60,6 +62,8 @@ class ModelInfo:
     notes: tuple[str, ...] = ()
     convention: str = CONVSTAT
     counts: str = ""
+    rests_on: str | None = None
+    values: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +236,10 @@ class Report:
 
     @property
     def status(self) -> str:
-        """``complete``, or ``incomplete`` where an operator has no rule."""
-        return "incomplete" if self.uncounted else "complete"
+        """``complete``; ``upper_bound`` where the count rests on an assumption about data, which ``model.rests_on`` and
+        the notes state; ``incomplete`` where an operator has no rule.
+        """
+        return "incomplete" if self.uncounted else "upper_bound" if self.model.rests_on else "complete"
 
     @property
     def is_foreign(self) -> bool:
@@ -280,6 +286,8 @@ class Report:
                 "dtype": self.model.dtype,
                 "overrides": dict(self.model.overrides),
                 "notes": list(self.model.notes),
+                "rests_on": self.model.rests_on,
+                "values": self.model.values,
                 **({"convention": self.model.convention, "counts": self.model.counts} if self.is_foreign else {}),
             },
             "totals": {**counts(self.totals), "pixels": pixels, "pixel_basis": self.totals.pixel_basis},
@@ -328,6 +336,8 @@ class Report:
                 notes=tuple(model.get("notes", ())),
                 convention=model.get("convention", CONVSTAT),
                 counts=model.get("counts", ""),
+                rests_on=model.get("rests_on"),
+                values=model.get("values"),
             ),
             totals=Totals(
                 **_counts_from(totals),

@@ -72,6 +72,8 @@ class Traced:
         self.shown_inputs.add(
             show_inputs({i.name: i.shape if i.shape[:1] == (asked.batch,) else (1, *i.shape) for i in model.inputs})
         )
+        if model.rests_on:
+            self.notes[f"the MACs of {self.target.argument} are {model.rests_on}"] = None
         for item in report.uncounted:
             self.notes[f"the count of {self.target.argument} is incomplete: {item.op} has no rule"] = None
         return report

@@ -22,7 +22,7 @@ from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
 from convstat.patches.room import alone
 from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
-from convstat.report import CounterRow, Report
+from convstat.report import CounterRow, LayerRow, Report
 
 if TYPE_CHECKING:
     import torch
@@ -234,7 +234,11 @@ class _Row:
         reported = guarded(ask, model, self.asking.seconds)
         # Where the kernels are the same, so are the traces, and that of meta is there already.
         place = self.device
-        if not stages.why_not_meta() and _why_not_foreseen(counter, stages, stages.trace("meta")) is None:
+        layers = self.report.layers
+        if place != "meta" and stages.rests_on_data():
+            # The run is another one than was counted: what it costs is counted beside it.
+            layers = self._layers_of(place)
+        elif not stages.why_not_meta() and _why_not_foreseen(counter, stages, stages.trace("meta")) is None:
             place = "meta"
         fault = None
         try:
@@ -243,8 +247,20 @@ class _Row:
             prediction = Prediction(None, None, failure=str(failure))
         except InternalError as error:
             prediction, fault = Prediction(None, None, failure=str(error)), str(error)
-        row = reconcile.reconcile(self.report.layers, reported, prediction, **self._named(self.device))
+        row = reconcile.reconcile(layers, reported, prediction, **self._named(self.device))
+        if layers is not self.report.layers:
+            row = reconcile.on_other_data(row, self.report.layers, layers)
         return replace(row, note=fault) if fault else row
+
+    def _layers_of(self, device: str) -> tuple[LayerRow, ...]:
+        """What the run on a device costs, layer by layer; what was counted where it cannot be traced."""
+        from convstat import tally
+
+        try:
+            trace = self.stages.trace(device)
+        except CounterFailure:
+            return self.report.layers
+        return tally.count(trace, name="", source="", inputs=()).layers
 
     def _model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         try:

@@ -40,6 +40,9 @@ class Stages(Protocol):
     def why_not_meta(self) -> str | None:
         """Why the model itself cannot run on the meta device, None where it can."""
 
+    def rests_on_data(self) -> bool:
+        """Whether something was assumed in the trace of meta that a run on real values may find otherwise."""
+
     def running(self, device: str) -> AbstractContextManager[object]:
         """What must be entered while a counter runs the model."""
 
@@ -107,6 +110,10 @@ class GraphStages:
         """Every layer of the vocabulary runs there."""
         return None
 
+    def rests_on_data(self) -> bool:
+        """No layer of the vocabulary does."""
+        return False
+
     def running(self, device: str) -> AbstractContextManager[object]:
         """Nothing is needed; on meta, what was answered for one counter need not be found out for the next."""
         if device != "meta":
@@ -155,7 +162,7 @@ class ModuleStages:
             try:
                 if device == "cpu" and not self.recipe.is_made:
                     self._check_room()
-                self._models[device] = make(self.recipe, self.example_of, device)
+                self._models[device] = make(self.recipe, self.example_of, device, self.traced.seed)
             except Exception as error:
                 # What cannot be made for one counter is not tried again for the next.
                 self._failures[device] = _unmade(device, error)
@@ -193,6 +200,10 @@ class ModuleStages:
         """Whether the trace came from the meta device tells whether the model runs there."""
         return None if self.traced.device == "meta" else "the model itself does not run on the meta device"
 
+    def rests_on_data(self) -> bool:
+        """Whether masks, indices or values were assumed."""
+        return self.traced.is_open
+
     @patch
     def running(self, device: str) -> Iterator[None]:
         """On meta, the model's tensors are put there, and what depends on values is answered as in the trace."""
@@ -200,14 +211,16 @@ class ModuleStages:
 
         from convstat.patches.compiler import compiler_off
         from convstat.patches.operators import declared_operators
+        from convstat.patches.preserve import drawn
         from convstat.trace.answers import Answers
-        from convstat.trace.assumed import KNOWN
         from convstat.trace.bounds import limited_memory, room
         from convstat.trace.placing import Redirected, placed
 
         with ExitStack() as stack:
             stack.enter_context(self.recipe.around())
             stack.enter_context(compiler_off())
+            # All runs of the model draw the same.
+            stack.enter_context(drawn(self.traced.seed))
             if device == FAKE:
                 yield
                 return
@@ -219,7 +232,7 @@ class ModuleStages:
             stack.enter_context(placed(module, device, self.recipe.dtype, copied=self.recipe.is_made))
             if device == "meta":
                 stack.enter_context(declared_operators())
-                stack.enter_context(Answers(self.traced.values or (KNOWN if self.recipe.assume_values else None)))
+                stack.enter_context(Answers(self.traced.choice))
             yield
 
 

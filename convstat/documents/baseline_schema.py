@@ -39,7 +39,8 @@ def baseline_schema() -> Schema:
             "target": _TEXT,
             "totals": _object({**counts, "other": _OTHER}),
             "uncounted": _list(_object({"calls": _COUNT, "layers": _list(_TEXT), "op": _TEXT})),
-        }
+        },
+        {"rests_on": _TEXT},
     )
 
 

@@ -31,7 +31,9 @@ def diff_schema() -> Schema:
             "layers": _COUNT,
             "totals": {"$ref": "#/$defs/totals"},
             "uncounted": _list({"$ref": "#/$defs/uncounted"}),
-        }
+            "rests_on": _TEXT_OR_NULL,
+        },
+        optional=("rests_on",),
     )
     layer = _object(
         {
@@ -74,8 +76,9 @@ def diff_schema() -> Schema:
     )
 
 
-def _object(properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _object(properties: Schema, *, optional: tuple[str, ...] = ()) -> Schema:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _list(items: Schema) -> Schema:

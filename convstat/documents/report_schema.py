@@ -118,6 +118,11 @@ def _report() -> Schema:
         "notes": _TEXTS,
         "convention": {"type": "string", "description": "the counter in whose convention the figures are, by --as"},
         "counts": _TEXT,
+        "rests_on": {
+            "type": ["string", "null"],
+            "description": "what the MACs are where they depend on data, and why: an upper bound, or those of a run",
+        },
+        "values": {"type": ["string", "null"], "description": "where the values of the inputs are from, if read"},
     }
     layer = {
         "name": _TEXT,
@@ -168,7 +173,7 @@ def _report() -> Schema:
     return _object(
         {
             "schema": {"const": "convstat.report/1"},
-            "model": _object(model, optional=("notes", "convention", "counts")),
+            "model": _object(model, optional=("notes", "convention", "counts", "rests_on", "values")),
             "totals": _ref("totals"),
             "layers": _list(_object(layer)),
             "counters": _list(_object(counter, optional=("foreseen", "native", "note"))),
@@ -179,7 +184,10 @@ def _report() -> Schema:
                 "description": "how the blocks of a spec were called, by their paths",
                 "additionalProperties": _object({"arguments": {"type": "object"}, "source": _or_null(_ref("place"))}),
             },
-            "status": {"enum": ["complete", "incomplete"]},
+            "status": {
+                "enum": ["complete", "upper_bound", "incomplete"],
+                "description": "upper_bound: the count rests on an assumption about data; see model.rests_on",
+            },
         },
         optional=("calls",),
     )
@@ -283,12 +291,13 @@ def _check() -> Schema:
         "overrides": {"type": "object"},
         "totals": _ref("totals"),
         "uncounted": _list(_ref("uncounted")),
+        "rests_on": {"type": ["string", "null"]},
         "base": _or_null(_object(base)),
     }
     return _object(
         {
             "schema": {"const": "convstat.check/1"},
-            "models": _list(_object(model)),
+            "models": _list(_object(model, optional=("rests_on",))),
             "budgets": _list(_object(budget)),
             "status": {"enum": ["ok", "exceeded", "incomplete"]},
             "notes": _TEXTS,

@@ -6,6 +6,7 @@ Peers put hooks, attributes and modes on the model and patch torch; some leave t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from operator import is_
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils import _device, _python_dispatch
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from convstat.patches.functions import unpatched_afterwards
-from convstat.patches.room import patch, undone
+from convstat.patches.room import patch, replaced, undone
 
 
 @patch
@@ -104,6 +105,32 @@ def seeded(seed: int, device: str) -> Iterator[None]:
         torch.default_generator.manual_seed(seed)
         if device == "cuda":
             torch.cuda.manual_seed_all(seed)
+        yield
+
+
+@patch
+def drawn(seed: int) -> Iterator[None]:
+    """Let all that is drawn at random follow from ``seed``, by Python, numpy and torch; their states are put back.
+
+    Generators of numpy's that are made without a seed get one too.
+    """
+    import random
+    import sys
+
+    numpy: Any = sys.modules.get("numpy")
+    with process_preserved(), ExitStack() as stack:
+        random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(seed)
+        if numpy is not None:
+            numpy.random.seed(seed)
+            make = numpy.random.default_rng
+
+            def default_rng(seed: Any = seed) -> Any:
+                return make(0 if seed is None else seed)
+
+            stack.enter_context(replaced(numpy.random, "default_rng", default_rng))
         yield
 
 

@@ -102,9 +102,10 @@ def statement(result: BudgetResult) -> str:
     """Say in one line what is wrong with a budget."""
     from convstat.render.views.check import WORDS, figure, headroom, name, requirement
 
-    if result.reason:
+    if result.reason and result.status != "fail":
         return f"{name(result)} {WORDS[result.status][0]}: {printable(result.reason)}"
-    return f"{name(result)} is {figure(result, result.actual)}, not {requirement(result)} ({headroom(result)})"
+    said = f"{name(result)} is {figure(result, result.actual)}, not {requirement(result)} ({headroom(result)})"
+    return f"{said}: {printable(result.reason)}" if result.reason else said
 
 
 def reasons(result: BudgetResult) -> Iterator[str]:
@@ -223,6 +224,12 @@ def _in_report(report: Report) -> Iterator[Finding]:
 
     sources = {row.name: row.source for row in report.layers if row.source}
     model = printable(report.model.name)
+    if report.model.rests_on:
+        yield Finding(
+            "warning", "report/upper-bound", "convstat count",
+            f"the MACs of {model} are {printable(report.model.rests_on)}", (),
+            _file_of(report.model.source), 1, f"{report.model.source}|upper_bound",
+        )  # fmt: skip
     for item in report.uncounted:
         layer = next((name for name in item.layers if name in sources), None)
         place = sources[layer] if layer else None

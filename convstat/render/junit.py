@@ -68,12 +68,12 @@ def _case(result: BudgetResult) -> Iterator[str]:
     )
     outcome = _outcome(result)
     said = _text("\n".join([statement(result), *reasons(result)]))
-    if outcome == "passed" and result.status == "pass":
+    if outcome == "passed" and result.status == "pass" and not result.reason:
         yield f"{head}/>"
         return
     yield f"{head}>"
     if outcome == "passed":
-        yield f"      <system-out>warning: {said}</system-out>"
+        yield f"      <system-out>{'' if result.status == 'pass' else 'warning: '}{said}</system-out>"
     elif outcome == "skipped":
         yield f"      <skipped>{_text(result.reason or '')}</skipped>"
     else:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from convstat.render.base import Options, Renderer, kind_of
-from convstat.render.page import Heading, Items, Line, Row, Table
+from convstat.render.page import Heading, Items, Line, Pairs, Row, Table
 
 if TYPE_CHECKING:
     from convstat.formula import Formula
@@ -63,6 +63,8 @@ class LatexRenderer(Renderer):
 
 
 def _write_page(page: Page) -> Iterator[str]:
+    from convstat.render.views.report import RESTS_ON
+
     title = ""
     for block in page.blocks:
         match block:
@@ -76,6 +78,9 @@ def _write_page(page: Page) -> Iterator[str]:
                 title = ""
             case Line() if block.tone == "bad":
                 yield f"% {block.text}"
+            case Pairs():
+                # What the figures rest on goes with them.
+                yield from (f"% {lead} {text}" for lead, text in block.items if lead == RESTS_ON)
             case Items():
                 # What is missing from the figures goes with them, and so do the notes that they refer to.
                 missing = f"{title}: " if title.startswith("not counted") else ""

@@ -51,6 +51,8 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     check_options(options)
     yield Heading(f"{title(report.model.name, report.model.source)}  {input_fact(report.model)}", 1)
     yield _table(report, options)
+    if report.model.rests_on:
+        yield Line(f"the MACs are {printable(report.model.rests_on)}", "warn")
     for item in report.uncounted:
         calls = f"{item.calls:,} call{'s' if item.calls != 1 else ''}"
         yield Line(f"not counted: {printable(item.op)}, {calls}: the figures are incomplete", "bad")

@@ -139,7 +139,11 @@ def _check_keywords(argument: str, target: Any, keywords: Mapping[str, object]) 
 
 def _example(inputs: Any) -> Example:
     if isinstance(inputs, Mapping):
-        return Example(kwargs=dict(inputs))
+        return Example(kwargs=dict(inputs), values=OWN)
     if isinstance(inputs, (tuple, list)):
-        return Example(args=tuple(inputs))
-    return Example(args=(inputs,))
+        return Example(args=tuple(inputs), values=OWN)
+    return Example(args=(inputs,), values=OWN)
+
+
+OWN = "those that come with the model"
+"""Where the values of the inputs are from that an entry point gives."""

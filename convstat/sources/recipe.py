@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """The arguments of one forward pass: tensors, or anything that nests them."""
+    """The arguments of one forward pass: tensors, or anything that nests them.
+
+    ``values`` says where their values are from, in words; None where only their shapes were asked for.
+    """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    values: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,26 @@
-"""What is read from tensors that have no values, and whether it matters.
+"""What is assumed of tensors that have no values, and whether it matters.
 
 A forward pass that reads a value may only scale by it, log it or check it; or it may decide by it what runs next.
-So the pass is run once for each of several sets of values that answer every comparison and size differently.
-Where all cost the same, the values do not matter; where they do not, the largest cost is given, and what it rests on.
+A mask may keep all or nothing, and an index choose one thing or another.
+So the pass is run once for each of several choices that answer every comparison, size, mask and index differently.
+Where all cost the same, the data do not matter, and the count is exact; where they do not, the largest cost is given,
+as an upper bound, with what it rests on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import Enum
+from typing import Generic, Literal, TypeVar
+
+from convstat.trace.routing import FIRST
 
 Kind = Literal["truth", "size", "number"]
 """What is read: from a tensor of bools, of integers, and of all others."""
+
+Found = TypeVar("Found")
+Costs = TypeVar("Costs", bound="Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,41 @@ SETS = (
 )
 """Values on both sides of whatever a model may compare them with."""
 
+
+class Kept(Enum):
+    """How much of what it could keep a mask keeps; its complement keeps the rest."""
+
+    ALL = "all"
+    HALF = "half"
+    NONE = "none"
+
+    def of(self, count: int) -> int:
+        """How many of so many are kept.
+
+        >>> Kept.ALL.of(5), Kept.HALF.of(5), Kept.NONE.of(5)
+        (5, 2, 0)
+        """
+        return {"all": count, "half": count // 2, "none": 0}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is assumed in one forward pass.
+
+    ``values`` are what is read, None where nothing can be; ``kept`` says how much masks keep, and ``paired`` which
+    of the masks that are complements, by their number, keep the rest of another one that is used beside them.
+    ``routing`` says which indices are chosen (:mod:`convstat.trace.routing`); None leaves them without values.
+    """
+
+    values: Values | None = None
+    kept: Kept = Kept.ALL
+    routing: int | None = FIRST
+    paired: frozenset[int] = frozenset()
+
+
+LARGEST = Choice()
+"""Every mask keeps all that it can, and no value is read."""
+
 MOST_TURNED = 8
 """Answers that are turned for the sake of one pass: a check that fails is passed the other way."""
 
@@ -62,7 +105,14 @@ class Outcome:
     other: dict[str, int]
 
 
-def largest(outcomes: Sequence[Outcome]) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Tried(Outcome, Generic[Found]):
+    """What came of a choice, and what it costs."""
+
+    found: Found
+
+
+def largest(outcomes: Sequence[Costs]) -> Costs:
     """The one that costs most; of several, the first."""
     return max(outcomes, key=lambda outcome: (outcome.macs, sum(outcome.other.values())))
 

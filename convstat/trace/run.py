@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from time import monotonic
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -30,15 +31,27 @@ from convstat.patches.collection import without_collection
 from convstat.patches.compiler import compiler_not_loaded
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.operators import declared_operators
-from convstat.patches.preserve import process_preserved
+from convstat.patches.preserve import drawn, process_preserved
 from convstat.patches.quiet import unlogged
 from convstat.patches.room import alone
 from convstat.patches.threads import followed
 from convstat.patches.values import values_asked_for
 from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
-from convstat.trace.answers import Answers
-from convstat.trace.assumed import KNOWN, MOST_TURNED, SETS, Kind, Outcome, Values, largest, same_macs, verdict
+from convstat.trace.answers import Answers, Reading
+from convstat.trace.assumed import (
+    KNOWN,
+    LARGEST,
+    MOST_TURNED,
+    SETS,
+    Choice,
+    Kind,
+    Outcome,
+    Tried,
+    largest,
+    same_macs,
+    verdict,
+)
 from convstat.trace.bounds import available_memory, limited_memory, room
 from convstat.trace.calls import Trace
 from convstat.trace.failures import (
@@ -54,6 +67,7 @@ from convstat.trace.failures import (
 )
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.record import record, run_again
+from convstat.trace.trial import Trial
 
 ExampleOf = Callable[[nn.Module, Example | None], Example]
 """Makes the arguments of a forward pass, from the module and from what the entry point gave along with it."""
@@ -79,7 +93,9 @@ class Traced:
     """A model that ran: its trace, the way it ran, and what it ran on.
 
     ``redirected`` says that it asked for a GPU that is not there, and was kept from it.
-    ``values`` are what it read, where that was assumed.
+    ``choice`` is what was assumed of values that were not there; ``rests_on`` says on what of it the count rests, if it
+    does. ``is_open`` says that something was assumed, whether it matters or not; ``seed`` is what was drawn from, and
+    ``values`` says, in words, what the inputs were where some were read.
     """
 
     trace: Trace
@@ -89,8 +105,18 @@ class Traced:
     device: str
     notes: tuple[str, ...] = ()
     redirected: bool = False
-    values: Values | None = None
+    choice: Choice = LARGEST
+    rests_on: str | None = None
+    is_open: bool = False
+    seed: int = 0
+    values: str | None = None
 
+
+SEEDS = (0, 1, 2)
+"""What is drawn from: the weights and inputs of a real run, and of the runs that see whether these matter."""
+
+REPEATED_SECONDS = 20.0
+"""The longest that a real run may take to be repeated."""
 
 Weigh = Callable[[Trace], tuple[int, dict[str, int]]]
 """What a forward pass costs: MACs, and the rest by its entries."""
@@ -101,7 +127,10 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
     failures: list[Failure] = []
     uncertain: Traced | None = None
+    wants_data = False
     for way in _ways(recipe, device):
+        if wants_data and way != "cpu":
+            continue
         if way == "cpu" and failures and all(failure.is_memory for failure in failures):
             break
         for redirected in (False, True):
@@ -112,7 +141,11 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
             except (ConvstatError, EndlessError, Exception, SystemExit) as error:
                 failures.append(attempt.failed(error))
             else:
-                return _noted(traced, recipe, way, redirected, failures)
+                noted = _noted(traced, recipe, way, redirected, failures, wants_data=wants_data)
+                if not attempt.wants_data or len(_ways(recipe, device)) == 1:
+                    return noted
+                uncertain, wants_data = noted, True
+                break
             if attempt.uncertain is not None:
                 uncertain = uncertain or _noted(attempt.uncertain, recipe, way, redirected, failures[:-1])
             if redirected or not wants_gpu(failures[-1].cause):
@@ -120,23 +153,23 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
             del failures[-1]
         if failures and failures[-1].is_final:
             break
-    if uncertain is not None and (failures[-1].is_artefact or failures[-1].is_unfit):
+    if uncertain is not None and (not failures or failures[-1].is_artefact or failures[-1].is_unfit):
         return uncertain
     raise give_up(recipe.source, device, failures)
 
 
 @alone
-def make(recipe: Recipe, example_of: ExampleOf, device: str) -> tuple[nn.Module, Example]:
+def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> tuple[nn.Module, Example]:
     """Make a model and its inputs on a device, for who else wants to run it, and knows that there is room."""
     stripped = device == "meta" and not recipe.is_made
-    with process_preserved(), quiet(), recipe.around(), ExitStack() as stack:
+    with process_preserved(), quiet(), recipe.around(), drawn(seed), ExitStack() as stack:
         if not stripped:
             stack.enter_context(torch.device(device))
         stack.enter_context(limited_memory(None if stripped else room()))
         stack.enter_context(building("meta" if stripped else None, watched=stripped))
         module, given = recipe.make()
         with torch.device(device):
-            example = example_of(module, given)
+            example = redrawn(example_of(module, given), seed)
     return module, _placed(example, device)
 
 
@@ -158,12 +191,23 @@ def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     return (META, "cpu") if recipe.is_made else (META, STRIPPED, FAKE, "cpu")
 
 
-def _noted(traced: Traced, recipe: Recipe, way: str, redirected: bool, failures: Sequence[Failure]) -> Traced:
-    return replace(traced, notes=(*recipe.notes, *_said(way, redirected, failures), *traced.notes))
+def _noted(
+    traced: Traced,
+    recipe: Recipe,
+    way: str,
+    redirected: bool,
+    failures: Sequence[Failure],
+    *,
+    wants_data: bool = False,
+) -> Traced:
+    said = _said(way, redirected, failures, wants_data=wants_data)
+    return replace(traced, notes=(*recipe.notes, *said, *traced.notes))
 
 
-def _said(way: str, redirected: bool, failures: Sequence[Failure]) -> Iterator[str]:
-    if failures:
+def _said(way: str, redirected: bool, failures: Sequence[Failure], *, wants_data: bool) -> Iterator[str]:
+    if wants_data:
+        yield NOTES[way].format("the count depends on the data, and these are given")
+    elif failures:
         yield NOTES[way].format(failures[0].why())
     if redirected:
         yield "it asks for a GPU, and there is none: it was kept where it is"
@@ -195,6 +239,8 @@ class _Attempt:
         self.example: Example | None = None
         self.assumed = False
         self.uncertain: Traced | None = None
+        self.wants_data = False
+        self.seed = 0
 
     def run(self) -> Traced:
         """Make the model, run it and record it."""
@@ -210,6 +256,7 @@ class _Attempt:
             if self.way != FAKE and not stripped:
                 stack.enter_context(torch.device(self.device))
             stack.enter_context(building("meta" if stripped else None, watched=self.way not in DEVICES))
+            stack.enter_context(drawn(self.seed))
             self.module, given = self.recipe.make()
         return self.module, given
 
@@ -217,13 +264,14 @@ class _Attempt:
         assert self.module is not None
         self.example = example
         try:
-            with running():
+            with running(), drawn(self.seed):
                 trace = record(self.module, example.args, example.kwargs, train=self.train)
         finally:
             self.assumed = answers is not None and bool(answers.assumed)
-        notes = answers.notes if answers is not None else ()
-        values = answers.values if answers is not None else None
-        return Traced(trace, self.way, self.module, example, self.device, notes, self.redirected, values)
+        traced = Traced(trace, self.way, self.module, example, self.device, redirected=self.redirected, seed=self.seed)
+        if answers is None:
+            return traced
+        return replace(traced, notes=answers.notes, choice=answers.choice, is_open=bool(answers.assumed))
 
     def _meta(self) -> Traced:
         with limited_memory():
@@ -232,10 +280,33 @@ class _Attempt:
                 example = self.example_of(module, given)
             example = _placed(example, "meta")
             if not self.recipe.assume_values and is_large(stored_bytes(module)):
-                traced = self._whatever_it_reads(module, example)
-                if traced is not None:
-                    return traced
-            return self._run_on_meta(module, example, Answers(KNOWN if self.recipe.assume_values else None))
+                passed = self._whatever_it_reads(module, example)
+                if passed is not None:
+                    return self._settled(*passed, module, example)
+            answers = Answers(Choice(KNOWN if self.recipe.assume_values else None))
+            return self._settled(self._run_on_meta(module, example, answers), answers, module, example)
+
+    def _settled(self, traced: Traced, answers: Answers, module: nn.Module, example: Example) -> Traced:
+        """Run it with other choices where some were made, to see whether they matter; if so, given data decide."""
+        if not answers.masks and not answers.routed:
+            return traced
+        trial = Trial(Tried(*self.weigh(traced.trace), traced), answers)
+        while (choice := trial.next()) is not None:
+            most = 1000 + 4 * max(sum(1 for _ in tried.found.trace.kernels()) for tried in trial.outcomes)
+            passing = _Passing(self, module, example, choice, None, most=most)
+            try:
+                found = passing.run()
+            except (Exception, EndlessError):
+                trial.fail(choice)
+            else:
+                assert found is not None
+                trial.add(choice, Tried(*self.weigh(found.trace), found))
+        found = trial.best.found
+        said = () if trial.rests_on else (trial.verdict,)
+        # What was said of values that were read holds for all.
+        notes = dict.fromkeys((*found.notes, *traced.notes, *said))
+        self.wants_data = trial.rests_on is not None and example.values is not None
+        return replace(found, way=traced.way, notes=tuple(notes), rests_on=trial.rests_on, is_open=True)
 
     def _run_on_meta(self, module: nn.Module, example: Example, answers: Answers) -> Traced:
         with self._on_meta(module, example, answers):
@@ -250,7 +321,7 @@ class _Attempt:
         with placed(module, "meta", self.recipe.dtype), declared_operators(), asking, answers, without_collection():
             yield
 
-    def _whatever_it_reads(self, module: nn.Module, example: Example) -> Traced | None:
+    def _whatever_it_reads(self, module: nn.Module, example: Example) -> tuple[Traced, Answers] | None:
         """Run it with several sets of values, if it reads any; gives nothing if they matter."""
         outcomes: list[Outcome] = []
         tried: list[Values] = []
@@ -262,7 +333,7 @@ class _Attempt:
             if any(values.only(asked) == before.only(asked) for before in tried):
                 continue
             tried.append(values)
-            passing = _Passing(self, module, example, values, first)
+            passing = _Passing(self, module, example, Choice(values), first)
             try:
                 traced = passing.run()
             except (Exception, EndlessError) as error:
@@ -274,7 +345,7 @@ class _Attempt:
                     first = first or passing.answers
             asked |= passing.answers.asked.keys()
             if not asked and not errors:
-                return found
+                return None if found is None else (found, passing.answers)
         # A check that no answer passes ends the pass, and says nothing of its cost.
         unclear = sum(isinstance(error, EndlessError) or not is_raised_by_the_model(error) for error in errors)
         if found is None:
@@ -282,11 +353,13 @@ class _Attempt:
                 raise errors[0]
             return None
         place = next((f" ({mark.file}:{mark.line})" for mark in passing.answers.asked.values() if mark), "")
-        notes = (NOTES[ASSUMED].format(VALUES + place), verdict(outcomes, unclear))
-        found = replace(found, way=ASSUMED, notes=(*found.notes, *notes))
+        said = verdict(outcomes, unclear)
+        notes = (NOTES[ASSUMED].format(VALUES + place), said)
+        found = replace(found, way=ASSUMED, notes=(*found.notes, *notes), is_open=True)
         if same_macs(outcomes) and not unclear:
-            return found
-        self.uncertain = found
+            assert first is not None
+            return found, first
+        self.uncertain = replace(found, rests_on=f"an upper bound: values were assumed, and {said}")
         return None
 
     def _fake(self) -> Traced:
@@ -302,15 +375,44 @@ class _Attempt:
                 return self._record(self.example_of(module, given))
 
     def _real(self) -> Traced:
+        """Run it for real; where it reads values that were drawn, again with others, to see whether they matter."""
         if not (self.recipe.needs_cpu or self.recipe.is_made):
             _check_room(self.recipe, next((f.weights for f in self.before if f.weights is not None), None))
+        began = monotonic()
         with limited_memory(room()):
-            module, given = self._make()
-            with (
-                placed(module, self.device, self.recipe.dtype, copied=self.recipe.is_made),
-                Counting("the forward pass", room()),
-            ):
-                return self._record(_placed(self.example_of(module, given), self.device))
+            first, reads = self._really()
+            if not reads and not any(failure.reads_values for failure in self.before):
+                return first
+            first = replace(first, values=_values_of(first.example, 0))
+            if self.recipe.is_made and first.example.values is not None:
+                # Nothing is drawn by us.
+                return first
+            outcomes = [Tried(*self.weigh(first.trace), first)]
+            unclear = 0
+            if self._may_repeat(first, monotonic() - began):
+                for self.seed in SEEDS[1:]:
+                    try:
+                        traced, _ = self._really()
+                    except (Exception, EndlessError):
+                        unclear += 1
+                    else:
+                        traced = replace(traced, values=_values_of(traced.example, self.seed))
+                        outcomes.append(Tried(*self.weigh(traced.trace), traced))
+        return drawn_verdict(outcomes, unclear)
+
+    def _really(self) -> tuple[Traced, bool]:
+        module, given = self._make()
+        with drawn(self.seed):
+            example = self.example_of(module, given)
+        watching = Reading("the forward pass", room())
+        with placed(module, self.device, self.recipe.dtype, copied=self.recipe.is_made), watching:
+            traced = self._record(_placed(redrawn(example, self.seed), self.device))
+        return traced, watching.reads
+
+    def _may_repeat(self, traced: Traced, seconds: float) -> bool:
+        """Whether it can be run again in a time and a memory that nobody minds."""
+        most = room()
+        return seconds < REPEATED_SECONDS and (most is None or 3 * stored_bytes(traced.module) < most)
 
     def failed(self, error: BaseException) -> Failure:
         """Say what went wrong; raises at once where no other way can be better."""
@@ -347,16 +449,25 @@ class _Attempt:
 
 
 class _Passing:
-    """A forward pass on meta with a set of values; where the model refuses an answer, that one is turned."""
+    """A forward pass on meta with a choice; where the model refuses an answer, that one is turned."""
 
     def __init__(
-        self, attempt: _Attempt, module: nn.Module, example: Example, values: Values, first: Answers | None
+        self,
+        attempt: _Attempt,
+        module: nn.Module,
+        example: Example,
+        choice: Choice,
+        first: Answers | None,
+        *,
+        most: int | None = None,
     ) -> None:
         self.attempt, self.module, self.example = attempt, module, example
-        self.values = values
+        self.choice = choice
         self.first = first
+        # A loop that goes on for as long as a value says so need not be followed to its end.
+        self.most = most if first is None else 1000 + 4 * len(first.ran)
         self.turned: set[int] = set()
-        self.answers = Answers(values)
+        self.answers = Answers(choice)
 
     def run(self) -> Traced | None:
         """Record it; nothing is recorded of what does the same as the first."""
@@ -368,9 +479,7 @@ class _Passing:
 
     def _turning(self, run: Callable[[], Found]) -> Found:
         while True:
-            # A loop that goes on for as long as a value says so need not be followed to its end.
-            most = None if self.first is None else 1000 + 4 * len(self.first.ran)
-            self.answers = answers = Answers(self.values, turned=self.turned, most=most)
+            self.answers = answers = Answers(self.choice, turned=self.turned, most=self.most)
             try:
                 return run()
             except Exception as error:
@@ -399,7 +508,43 @@ def _initialise(module: nn.Module, example: Example) -> None:
 
 
 def _placed(example: Example, device: str) -> Example:
-    return Example(place(example.args, device), place(dict(example.kwargs), device))
+    return Example(place(example.args, device), place(dict(example.kwargs), device), example.values)
+
+
+def redrawn(example: Example, seed: int) -> Example:
+    """Inputs of which only the shapes were asked for: zeros, or drawn; indices stay zero, which is always one."""
+    from torch.utils._pytree import tree_map
+
+    if example.values is not None or not seed:
+        return example
+
+    def draw(value: object) -> object:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            return torch.randn_like(value)
+        return value
+
+    with drawn(seed):
+        return Example(tree_map(draw, example.args), tree_map(draw, dict(example.kwargs)))
+
+
+def _values_of(example: Example, seed: int) -> str:
+    return example.values or (f"drawn (seed {seed})" if seed else "zeros")
+
+
+def drawn_verdict(outcomes: Sequence[Tried[Traced]], unclear: int) -> Traced:
+    """Say what runs on several draws came to: the largest is given."""
+    found = outcomes[0].found if same_macs(outcomes) else largest(outcomes).found
+    least, most = min(outcome.macs for outcome in outcomes), max(outcome.macs for outcome in outcomes)
+    if least != most:
+        rests_on = (
+            f"the largest of {len(outcomes)} runs on drawn values, which decide what runs: {least:,} to {most:,} MACs"
+        )
+    elif len(outcomes) == 1 or unclear:
+        rests_on = "that of one run on drawn values, which may decide what runs"
+    else:
+        note = f"it reads values; in {len(outcomes)} runs on different ones the MACs are the same"
+        return replace(found, notes=(*found.notes, note))
+    return replace(found, rests_on=rests_on)
 
 
 def _check_room(recipe: Recipe, needed: int | None) -> None:

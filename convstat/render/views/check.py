@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import apart, change, exact, printable, share, signed
-from convstat.render.views.report import input_fact, show_value, title
+from convstat.render.views.report import RESTS_ON, input_fact, show_value, title
 
 if TYPE_CHECKING:
     from convstat.checked import BaseModel, Check
@@ -36,6 +36,10 @@ def _blocks(check: Check) -> Iterator[Block]:
         model = checked.model
         yield Heading(title(model.name, model.source), 1)
         facts = [("input", input_fact(model))]
+        if model.values:
+            facts.append(("values", printable(model.values)))
+        if model.rests_on:
+            facts.append((RESTS_ON, printable(model.rests_on)))
         if model.overrides:
             written = (f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
             facts.append(("set", " ".join(written)))

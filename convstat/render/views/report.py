@@ -29,6 +29,9 @@ TRACED: Mapping[str, str] = {
     "cuda": "on the GPU",
 }
 
+RESTS_ON = "MACs are"
+"""What leads the fact that the MACs depend on data, and how."""
+
 PYTHON = ("module", "zoo")
 """The kinds of models that are traced."""
 
@@ -116,6 +119,10 @@ def title(name: str, source: str) -> str:
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     model, totals = report.model, report.totals
     yield "input", input_fact(model)
+    if model.values:
+        yield "values", printable(model.values)
+    if model.rests_on:
+        yield RESTS_ON, printable(model.rests_on)
     if model.overrides:
         yield "set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
     yield "counts", printable(model.counts) if report.is_foreign else CONVENTION
@@ -162,6 +169,8 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         yield "peers", "none was run: their figures are predicted, from a trace of the model"
     for device, counters in ran.items():
         where = DEVICES.get(device, f"on {printable(device)}")
+        if device == "meta" and model.rests_on:
+            where = "on meta tensors, with the same assumption about data: nothing is allocated or computed"
         # On one device there is nothing to tell apart.
         who = f"{', '.join(counters)} ran" if len(ran) > 1 else "ran"
         yield "peers", f"{who} {where}; {printable(model.mode)} mode"
@@ -273,7 +282,10 @@ def counter_table(report: Report) -> Table:
 
     rows = [
         Row(
-            (report.model.convention, exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs), ""),
+            (
+                *(report.model.convention, exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs)),
+                report.status.replace("_", " ") if report.status != "complete" else "",
+            ),
             "strong",
         )
     ]
