@@ -29,6 +29,11 @@ def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, 
         if key not in names:
             known = ", ".join(names)
             raise UsageError(f"{argument} has no input '{written.name or position + 1}'", help=f"its inputs: {known}")
+        if written.data is not None:
+            raise UsageError(
+                f"{argument} is counted from the shapes of its inputs: it takes no data",
+                help="leave --data out: no count of a spec depends on values",
+            )
         if key in shapes:
             raise UsageError(f"input '{key}' is given twice")
         if written.is_exact or not written.shape:

@@ -7,6 +7,7 @@
           | "N"                              the batch alone, as time steps have it
           | "[" size { "," size } "]"        the whole shape, exactly
           | "scalar"                         a tensor without dimensions
+    data  = [name "="] "@" path              the values in a file (convstat.sources.data), as --data names it
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _INPUT = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 
+_DATA = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?@(?P<path>.+)", re.ASCII)
+
 _SEPARATORS = str.maketrans({",": "x", "\u00d7": "x"})
 
 HELP = "write the sizes: 3x224x224, x=3x224x224, ids=Nx128:int64, t=N, or [2,3,4] for a whole shape"
@@ -37,6 +40,7 @@ class InputSpec:
 
     ``says_batch`` is True where the sizes begin with ``N``: ``shape`` is then one sample, whatever its rank.
     ``is_exact`` is True where ``shape`` is the whole one, batch or not.
+    ``data`` is the file that it is from, where it has values; it says no shape then.
     """
 
     text: str
@@ -45,6 +49,7 @@ class InputSpec:
     dtype: str | None
     says_batch: bool = False
     is_exact: bool = False
+    data: str | None = None
 
     def with_batch(self, batch: int, usual: Shape | None = None) -> Shape:
         """The whole shape for a model that states none of its own.
@@ -81,9 +86,15 @@ class InputSpec:
 def parse(text: str) -> InputSpec:
     """Read one ``--input``: an optional name, the sizes, an optional dtype.
 
-    >>> parse("ids=128:int64")
-    InputSpec(text='ids=128:int64', name='ids', shape=(128,), dtype='int64', says_batch=False, is_exact=False)
+    >>> spec = parse("ids=128:int64")
+    >>> spec.name, spec.shape, spec.dtype
+    ('ids', (128,), 'int64')
+    >>> parse("ids=@ids.npy").data
+    'ids.npy'
     """
+    data = _DATA.fullmatch(text.strip())
+    if data is not None:
+        return InputSpec(text, data["name"], (), None, is_exact=True, data=data["path"])
     # Blanks may stand around a separator; between two sizes they are no separator themselves.
     match = _INPUT.fullmatch(re.sub(r"\s*([=:x,\u00d7\[\]])\s*", r"\1", text.strip()).translate(_SEPARATORS))
     if match is None:

@@ -13,6 +13,7 @@ from convstat.inputs import InputSpec, parse_all
 from convstat.patches.collection import without_collection
 from convstat.patches.room import alone
 from convstat.report import InputInfo, Report
+from convstat.sources.data import Value
 from convstat.sources.recipe import Example, Recipe
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def prepare(
     from convstat.trace.run import run
 
     _check(device, mode, batch)
-    specs = parse_all(inputs)
+    specs = _loaded(parse_all(inputs))
     recipe = replace(recipe, dtype=_dtype(dtype))
 
     def example_of(module: torch.nn.Module, given: Example | None) -> Example:
@@ -99,7 +100,10 @@ def prepare(
     report = _with_notes(report, *assumed, *traced.notes)
     if traced.rests_on is not None:
         report = _with_notes(report, f"the count is {traced.rests_on}")
-    model = replace(report.model, rests_on=traced.rests_on, values=traced.values)
+    values = traced.values
+    if values is None and any(isinstance(spec, Value) for spec in specs):
+        values = f"{traced.example.values}: none of them decides what runs"
+    model = replace(report.model, rests_on=traced.rests_on, values=values)
     return Subject(replace(report, model=model), ModuleStages(recipe, example_of, traced))
 
 
@@ -183,8 +187,15 @@ def _dtype(name: str | None) -> torch.dtype | None:
     return dtype
 
 
+def _loaded(specs: Sequence[InputSpec]) -> tuple[InputSpec | Value, ...]:
+    """Read the files of those that are from one."""
+    from convstat.sources.data import load
+
+    return tuple(item for spec in specs for item in ((spec,) if spec.data is None else load(spec)))
+
+
 def _example(
-    recipe: Recipe, specs: Sequence[InputSpec], batch: int, module: torch.nn.Module, given: Example | None
+    recipe: Recipe, specs: Sequence[InputSpec | Value], batch: int, module: torch.nn.Module, given: Example | None
 ) -> Example:
     """The arguments of the forward pass: those asked for, else the entry point's own, else the zoo's."""
     from convstat.trace import forward
@@ -210,15 +221,37 @@ def _example(
                 f"the forward of {recipe.source} has no argument '{name}'",
                 help=(*did_you_mean(name, known), f"it takes ({forward.signature_text(module)})"),
             )
+        if isinstance(spec, Value):
+            tensor = _given(spec, recipe.dtype)
+            _put(args, kwargs, place, name, tensor)
+            continue
         pattern = patterns.args[place] if place is not None and place < len(patterns.args) else None
         if pattern is None and name is not None:
             pattern = patterns.kwargs.get(name)
-        tensor = _tensor(spec, batch, pattern, module, recipe.dtype)
-        if place is not None and (name is None or place < len(args)):
-            args[place : place + 1] = [tensor]
-        elif name is not None:
-            kwargs[name] = tensor
-    return Example(tuple(args), kwargs)
+        _put(args, kwargs, place, name, _tensor(spec, batch, pattern, module, recipe.dtype))
+    files = dict.fromkeys(spec.path for spec in specs if isinstance(spec, Value))
+    example = Example(tuple(args), kwargs, f"those in {', '.join(files)}" if files else None)
+    if files:
+        _check_batch(example, batch, module, f"of the data in {', '.join(files)}", "leave --batch out")
+    return example
+
+
+def _put(args: list[Any], kwargs: dict[str, Any], place: int | None, name: str | None, value: Any) -> None:
+    if place is not None and (name is None or place < len(args)):
+        args[place : place + 1] = [value]
+    elif name is not None:
+        kwargs[name] = value
+
+
+def _given(item: Value, floating: torch.dtype | None) -> Any:
+    """A value from a file; where the model is cast, what is floating is cast with it."""
+    import torch
+    from torch.utils._pytree import tree_map
+
+    def cast(value: Any) -> Any:
+        return value.to(floating) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    return item.value if floating is None else tree_map(cast, item.value)
 
 
 def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Example | None, *, own: bool) -> Example:
@@ -235,14 +268,18 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
                 f"for example: {forward.example_options(module)}",
             ),
         )
-    if own and batch != 1:
-        tensors = forward.named_tensors(module, example.args, example.kwargs).values()
-        if not any(tensor.dim() and tensor.size(0) == batch for tensor in tensors):
-            raise UsageError(
-                f"{recipe.source} brings its own inputs, and none has a batch of {batch}",
-                help="leave --batch out, or name the inputs with --input",
-            )
+    if own:
+        help = "leave --batch out, or name the inputs with --input"
+        _check_batch(example, batch, module, f"of the inputs that {recipe.source} brings", help)
     return example
+
+
+def _check_batch(example: Example, batch: int, module: torch.nn.Module, which: str, help: str) -> None:
+    from convstat.trace import forward
+
+    tensors = forward.named_tensors(module, example.args, example.kwargs).values()
+    if batch != 1 and not any(tensor.dim() and tensor.size(0) == batch for tensor in tensors):
+        raise UsageError(f"{which}, none has a batch of {batch}", help=help)
 
 
 def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module, floating: torch.dtype | None) -> Any:

@@ -306,7 +306,8 @@ def _spec(value: Any) -> InputSpec | None:
     """A shape, written as text or as sizes; other words are arguments as they are."""
     if isinstance(value, str):
         try:
-            return parse(value)
+            spec = parse(value)
+            return None if spec.data is not None else spec
         except UsageError:
             return None
     text = _text(value)

@@ -50,7 +50,7 @@ def test_an_odd_model_takes_its_way_and_costs_what_it_costs(name: str) -> None:
 def test_the_note_gives_the_reason_and_the_line() -> None:
     """Not a line of torch's: the user's own."""
     report = modules.analyze(entry.recipe(f"{ODD_FILE}:Branches", {}), inputs=["3x8x8"], counters="none")
-    (note,) = report.model.notes
+    note, *_ = report.model.notes
     line = next(i for i, text in enumerate(ODD_FILE.read_text().splitlines(), 1) if "y.mean().item()" in text)
     assert note.startswith("run for real on the CPU: it reads values of tensors (")
     assert note.endswith(f"odd_models.py:{line})")

@@ -9,6 +9,7 @@ from convstat.errors import ExitCode
 def analyze(
     arguments: o.Arguments = None,
     input: o.Input = None,
+    data: o.Data = None,
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
@@ -46,7 +47,9 @@ def analyze(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "analyze")
     targets = session.targets(named)
-    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
+    asking = session.asking(
+        named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, config=config
+    )
     o.check_timeout(counter_timeout)
     session.refuse_saved(
         targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,

@@ -69,6 +69,7 @@ def check(
         bool, typer.Option("--exit-zero", help="Exit with 0 where a budget is exceeded; other codes stay.")
     ] = False,
     input: o.Input = None,
+    data: o.Data = None,
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
@@ -105,7 +106,7 @@ def check(
             base=base,
             missing_baseline=missing_baseline,
             existing=existing,
-            inputs=input or (),
+            inputs=o.with_data(input, data),
             batch=batch,
             dtype=dtype,
             per=per,

@@ -16,6 +16,7 @@ def compare(
         bool, typer.Option("--zip", help="Pair the values of several sweeps instead of combining them.")
     ] = False,
     input: o.Input = None,
+    data: o.Data = None,
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
@@ -45,7 +46,7 @@ def compare(
             targets,
             assignments,
             zip=zip,
-            inputs=input or (),
+            inputs=o.with_data(input, data),
             config_file=config,
             batch=batch,
             per=per,

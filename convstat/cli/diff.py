@@ -24,6 +24,7 @@ def diff(
     base: o.Base = None,
     all: Annotated[bool, typer.Option("--all", help="Show layers and models that did not change too.")] = False,
     input: o.Input = None,
+    data: o.Data = None,
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
@@ -57,10 +58,14 @@ def diff(
     settings = session.config
     named, assignments = axes.split(arguments or ())
     shared, of_base, of_head = axes.sides(arguments or (), "diff")
-    asking = session.asking(named, shared, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
+    asking = session.asking(
+        named, shared, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, config=config
+    )
     if named and all_saved(named):
-        if assignments or input:
-            raise UsageError("saved reports take no overrides and no --input", help="compare the models themselves")
+        if assignments or input or data:
+            raise UsageError(
+                "saved reports take no overrides and no --input or --data", help="compare the models themselves"
+            )
         session.refuse_saved(named, batch=batch, dtype=dtype, per=per)
     with session.writing(named, "diff") as (outputs, progress):
         request = Request(

@@ -35,6 +35,7 @@ def explain(
     ] = None,
     set: Settings = None,
     input: o.Input = None,
+    data: o.Data = None,
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
@@ -70,7 +71,9 @@ def explain(
     o.check_timeout(counter_timeout)
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
-    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config)
+    asking = session.asking(
+        named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, device=device, config=config
+    )
     asked = asking.of(resolve(target))
     with session.writing([target], "explanation") as (outputs, progress):
         explanation = explain.explain(

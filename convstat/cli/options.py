@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -29,6 +30,16 @@ def check_timeout(seconds: int | None) -> None:
 
     if seconds is not None and seconds < 0:
         raise UsageError(f"--counter-timeout must not be negative: {seconds}", help="0 sets no limit")
+
+
+def with_data(input: Sequence[str] | None, data: Sequence[str] | None) -> tuple[str, ...]:
+    """What ``--input`` and ``--data`` name together, as ``--input`` writes it: ``mask=@m.npy``.
+
+    >>> with_data(["3x8x8"], ["mask=m.npy", "x.pt"])
+    ('3x8x8', 'mask=@m.npy', '@x.pt')
+    """
+    named = (re.fullmatch(r"(?a:([A-Za-z_]\w*)=)?(.*)", text, re.DOTALL) for text in data or ())
+    return (*(input or ()), *(f"{match[1]}=@{match[2]}" if match[1] else f"@{match[2]}" for match in named if match))
 
 
 def complete_target(incomplete: str) -> list[str]:
@@ -131,6 +142,15 @@ Input = Annotated[
         "--input",
         metavar="SHAPE",
         help="Sizes without the batch: 3x224x224, mask=1x64x64, ids=128:int64. Repeatable.",
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]PATH",
+        help="Inputs with values, for models that decide by them: a .pt, .npz or .npy file. Repeatable.",
         rich_help_panel=WHAT,
         show_default=False,
     ),

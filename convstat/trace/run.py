@@ -48,6 +48,7 @@ from convstat.trace.assumed import (
     Kind,
     Outcome,
     Tried,
+    Values,
     largest,
     same_macs,
     verdict,
