@@ -23,13 +23,12 @@ from convstat.render.base import Options
 from convstat.render.formats import RENDERERS
 from convstat.report import Report
 from convstat.sources import entry
-from convstat.sources.recipe import Recipe
 from convstat.trace import routing
 
 
 def analyze(make: Callable[[], Any], *inputs: str, **options: Any) -> Report:
     """Count what a function gives: a module, or one with its inputs."""
-    recipe = Recipe("net", "net.py:net", "module", entry._maker("net.py:net", make, {}))
+    recipe = entry.recipe_of(make, "net", "net.py:net", {})
     return modules.analyze(recipe, inputs=inputs, **{"counters": "none", **options})
 
 
