@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from convstat.kernels import Rule
+    from convstat.layers.base import Cost
     from convstat.sources.recipe import Example, Recipe
+    from convstat.trace.calls import FunctionCall
 
-__all__ = ["Report", "analyze", "load", "register_kernel"]
+__all__ = ["Report", "analyze", "load", "register_function", "register_kernel"]
 
 
 class Report(report.Report):
@@ -212,14 +214,37 @@ def register_kernel(name: str, rule: Rule | Callable[..., int] | int, *, replace
     meant. Returns a function that takes the rule back.
     """
     from convstat import kernels
-    from convstat.layers.base import Cost
-    from convstat.trace.calls import KernelCall
 
-    def price(call: KernelCall) -> Cost:
+    return kernels.register(name, _priced(rule), replace=replace)
+
+
+def register_function(
+    name: str,
+    rule: Callable[[FunctionCall], Cost | int] | int,
+    *,
+    output: Callable[..., Any] | None = None,
+    replace: bool = False,
+) -> Callable[[], None]:
+    """Say what a function of Python costs whose work torch does not see, by its dotted name: ``"mylib.ops.attend"``.
+
+    ``rule`` takes the :class:`convstat.trace.calls.FunctionCall` (arguments and results with their shapes and dtypes)
+    and gives its MACs, as :func:`register_kernel` takes them. ``output`` takes the arguments of the function and makes
+    what it returns, such as ``lambda q, k, v: torch.empty_like(q)``: the function itself is then not run, which a
+    kernel for GPUs could not be without one. Returns a function that takes the rule back.
+    """
+    from convstat import kernels
+
+    return kernels.register_function(name, _priced(rule), output=output, replace=replace)
+
+
+def _priced(rule: Callable[[Any], Cost | int] | int) -> Callable[[Any], Cost]:
+    from convstat.layers.base import Cost
+
+    def price(call: Any) -> Cost:
         cost = rule(call) if callable(rule) else rule
         return Cost(cost) if type(cost) is int else cost  # type: ignore[return-value]
 
-    return kernels.register(name, price, replace=replace)
+    return price
 
 
 def _recipe(model: Any, overrides: Mapping[str, Any], inputs: Any, batch: int) -> Recipe:

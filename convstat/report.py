@@ -210,9 +210,16 @@ class CounterRow:
         return self.is_reconciled and all(cause.verdict != "unexplained" for cause in self.causes)
 
 
+GIVE_A_RULE = "To give an operator or a function a rule: convstat docs rules"
+"""Said wherever something is not counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Uncounted:
-    """An operator without a rule: never a silent zero."""
+    """An operator without a rule, or work that torch's dispatcher did not see: never a silent zero.
+
+    ``op`` is the operator's name, or says in words what showed the work, and in which function.
+    """
 
     op: str
     calls: int
@@ -237,7 +244,7 @@ class Report:
     @property
     def status(self) -> str:
         """``complete``; ``upper_bound`` where the count rests on an assumption about data, which ``model.rests_on`` and
-        the notes state; ``incomplete`` where an operator has no rule.
+        the notes state; ``incomplete`` where there is work without a rule.
         """
         return "incomplete" if self.uncounted else "upper_bound" if self.model.rests_on else "complete"
 

@@ -17,7 +17,7 @@ So the convolution of a block is the row of its ``Conv2d``, and an addition in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
@@ -38,7 +38,7 @@ from convstat.report import (
     Report,
     Uncounted,
 )
-from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, Shape, Trace
+from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, Shape, Trace, Unseen
 
 _ITEM_BYTES: Mapping[str, int] = {
     "float64": 8,
@@ -73,6 +73,7 @@ def count(
     """Count a trace: one row for each call that worked or holds parameters, and totals that are their sums."""
     walk = _Walk(trace)
     walk.visit(trace.root)
+    walk.see(trace.unseen)
     rows = tuple(walk.rows())
     shapes_in = [tensor.shape for tensor in tensors((*trace.root.args, *trace.root.kwargs.values()))] or [()]
     shapes_out = [tensor.shape for tensor in tensors(trace.root.output)] or [()]
@@ -142,6 +143,7 @@ class _Inside:
     work: _Work
     function: str = ""
     macs_only: bool = False
+    has_rule: bool = False
 
 
 class _Walk:
@@ -170,11 +172,12 @@ class _Walk:
                 if not stack or stack[-1][1].work is not inside.work:
                     self.works.append(inside.work)
             elif isinstance(call, KernelCall):
-                self._price(call, inside)
+                if not inside.has_rule:
+                    self._price(call, inside)
             elif isinstance(call, FunctionCall):
                 stack.append((iter(call.children), self._into(call, inside)))
             else:
-                stack.append((iter(call.children), _Inside(self._enter(call, inside.work))))
+                stack.append((iter(call.children), _Inside(self._enter(call, inside.work), has_rule=inside.has_rule)))
         self.works += self.backward.values()
 
     def _enter(self, call: ModuleCall, parent: _Work | None) -> _Work:
@@ -194,6 +197,14 @@ class _Walk:
 
     def _into(self, call: FunctionCall, inside: _Inside) -> _Inside:
         """Go into a function. Attention runs other kernels on each device: what is no MAC is counted alike for all."""
+        if call.has_rule:
+            cost = self.pricing.price_function(call)
+            if cost is None:
+                self._uncount(call.name, inside.work.name)
+            else:
+                inside.work.add(cost.macs, cost.other)
+        if call.has_rule or inside.has_rule:
+            return _Inside(inside.work, call.name, inside.macs_only, has_rule=True)
         if inside.macs_only or not call.name.endswith("scaled_dot_product_attention"):
             return _Inside(inside.work, call.name, inside.macs_only)
         operands = tensors((*call.args, *call.kwargs.values()))[:3]
@@ -211,10 +222,7 @@ class _Walk:
             work = self._part(call, call.owner, work)
         cost = self.pricing.price(call)
         if cost is None:
-            calls, layers = self.uncounted.get(call.op, (0, []))
-            if work.name not in layers:
-                layers.append(work.name)
-            self.uncounted[call.op] = (calls + 1, layers)
+            self._uncount(call.op, work.name)
             return
         other = cost.other
         if inside.macs_only:
@@ -226,6 +234,18 @@ class _Walk:
             # Where its input does not lie in one piece, the bias is added by a kernel of its own.
             other = {"bias": other["elementwise"]}
         work.add(cost.macs, other)
+
+    def _uncount(self, name: str, layer: str, calls: int = 1) -> None:
+        before, layers = self.uncounted.get(name, (0, []))
+        if layer not in layers:
+            layers.append(layer)
+        self.uncounted[name] = (before + calls, layers)
+
+    def see(self, unseen: Iterable[Unseen]) -> None:
+        """Take what went past the dispatcher: nothing is known of it but where it was."""
+        for work in unseen:
+            module = self.trace.modules[work.module]
+            self._uncount(work.name, (module.path or ROOT) if module.registered else f"({_class(module)})", work.calls)
 
     def _backward_of(self, place: int) -> _Work:
         """The row of a module's backward pass, that of all its calls."""

@@ -57,6 +57,7 @@ LATE = {
         "layers.twins",
         "patches.depth",
         "patches.dispatch",
+        "patches.doors",
         "patches.functions",
         "patches.hooks",
         "patches.isolation",

@@ -24,9 +24,11 @@ from convstat.errors import UsageError
 from convstat.patches import (
     collection,
     compiler,
+    doors,
     functions,
     hooks,
     imports,
+    interception,
     isolation,
     limits,
     operators,
@@ -41,6 +43,7 @@ from convstat.patches import (
 )
 from convstat.trace.calls import Call, KernelCall, ModuleCall, Trace
 from convstat.trace.record import record
+from convstat.trace.unseen import Watch
 
 # Limits of the whole process.
 
@@ -596,6 +599,11 @@ USES: dict[str, Callable[[], Any]] = {
     "isolation._process": lambda: isolation._process(),
     "isolation._attributes": lambda: isolation._attributes(MODEL),
     "isolation._parameters": lambda: isolation._parameters(MODEL),
+    "doors.watching_doors": lambda: doors.watching_doors(Watch(int, bool, is_real=True)),
+    "doors._watching_compiled": lambda: doors._watching_compiled(Watch(int, bool, is_real=True)),
+    "interception.intercepted": lambda: interception.intercepted(
+        [f"{__name__}.Thing.method", "not_there.at_all"], lambda name, function: lambda _: 3
+    ),
     "tracing.told_to_trace": lambda: tracing.told_to_trace(object(), lambda: False),
     "tracing.without_overrides": lambda: tracing.without_overrides(),
     "tracing.calling": lambda: tracing.calling(nn.Module, lambda original: original),

@@ -8,20 +8,24 @@ group ``convstat.kernels``::
 
     [project.entry-points."convstat.kernels"]
     "mylib::my_op" = "mylib.costs:my_op"
+
+A function of Python that launches kernels of its own has none that torch knows; its rule goes by its dotted name, with
+:func:`register_function` or in the entry-point group ``convstat.functions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convstat.kernels import attention, other, products, quantized, recurrent
-from convstat.kernels.base import Rule, UnreadableError, inputs
+from convstat.kernels.base import Rule, UnreadableError, argument, inputs
 from convstat.kernels.free import FREE
 from convstat.layers.base import FREE as NO_COST
 from convstat.layers.base import OTHER_ENTRIES, Cost
-from convstat.trace.calls import KernelCall
+from convstat.trace.calls import FunctionCall, KernelCall
+from convstat.trace.functions import FunctionRule, register_function, rule_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -84,7 +88,12 @@ class Pricing:
                 return None
         return self._ask(call.op, rule, call)
 
-    def _ask(self, name: str, rule: Rule, call: KernelCall) -> Cost | None:
+    def price_function(self, call: FunctionCall) -> Cost | None:
+        """The cost of one call of a function that has a rule, or None where the rule does not say."""
+        rule = rule_of(call.name)
+        return None if rule is None else self._ask(call.name, rule.cost, call)
+
+    def _ask(self, name: str, rule: Callable[[Any], Cost], call: KernelCall | FunctionCall) -> Cost | None:
         """Ask a rule that is not ours: what it does wrong is a note, and its kernel uncounted."""
         try:
             cost = rule(call)
@@ -184,4 +193,17 @@ def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], No
     return unregister
 
 
-__all__ = ["FREE", "GROUP", "RULES", "Pricing", "Rule", "UnreadableError", "price", "register", "registered"]
+__all__ = [
+    "FREE",
+    "GROUP",
+    "RULES",
+    "FunctionRule",
+    "Pricing",
+    "Rule",
+    "UnreadableError",
+    "argument",
+    "price",
+    "register",
+    "register_function",
+    "registered",
+]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convstat.layers.base import Cost
-from convstat.trace.calls import KernelCall, ListInfo, ObjectInfo, Shape, TensorInfo, Value
+from convstat.trace.calls import FunctionCall, KernelCall, ListInfo, ObjectInfo, Shape, TensorInfo, Value
 
 Rule = Callable[[KernelCall], Cost]
 
@@ -20,7 +20,7 @@ class UnreadableError(Exception):
     """A call that its rule cannot price: an operand is no plain dense tensor. It is uncounted, not wrong."""
 
 
-def argument(call: KernelCall, position: int, name: str, default: Any = None) -> Any:
+def argument(call: KernelCall | FunctionCall, position: int, name: str, default: Any = None) -> Any:
     """An argument by its place in the schema, or by name where it was passed so; -1 where it can only be named."""
     if 0 <= position < len(call.args):
         return call.args[position]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from convstat.render.base import kind_of
 from convstat.render.text import exact, printable, signed
+from convstat.report import GIVE_A_RULE
 
 if TYPE_CHECKING:
     from convstat.checked import Check
@@ -236,7 +237,7 @@ def _in_report(report: Report) -> Iterator[Finding]:
         calls = f"{item.calls:,} call{'s' if item.calls != 1 else ''}"
         text = f"{printable(item.op)} is not counted in {model}: it has no rule ({calls})"
         yield Finding(
-            "warning", "report/uncounted", "convstat count", text, tuple(map(printable, item.layers[:5])),
+            "warning", "report/uncounted", "convstat count", text, (*map(printable, item.layers[:5]), GIVE_A_RULE),
             place.file if place else _file_of(report.model.source), place.line if place else 1,
             f"{report.model.source}|{item.op}", layer,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from convstat.render.page import Block, Column, Heading, Line, Page, Row, Table
 from convstat.render.terminal import StyledLine, TableRenderer, lay_out_page
 from convstat.render.text import bar, exact, printable, share
 from convstat.render.views import tree
-from convstat.report import Report
+from convstat.report import GIVE_A_RULE, Report
 
 if TYPE_CHECKING:
     from convstat.render.base import Result
@@ -56,6 +56,8 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     for item in report.uncounted:
         calls = f"{item.calls:,} call{'s' if item.calls != 1 else ''}"
         yield Line(f"not counted: {printable(item.op)}, {calls}: the figures are incomplete", "bad")
+    if report.uncounted:
+        yield Line(GIVE_A_RULE)
 
 
 def _table(report: Report, options: Options) -> Table:

@@ -136,6 +136,8 @@ class FunctionCall:
 
     ``name`` is where it was looked up: ``torch.nn.functional.relu``, ``torch.matmul``, ``torch.Tensor.add``.
     A function that was stored elsewhere before does not come through the attribute, and is not seen by peers either.
+    ``has_rule`` says that it is a function that somebody gave a rule, by its dotted name: the rule prices the whole
+    call, and its children are what the function ran, if it did.
     """
 
     name: str
@@ -143,6 +145,7 @@ class FunctionCall:
     kwargs: Mapping[str, Value] = field(default_factory=lambda: _NO_VALUES)
     output: Value = None
     children: tuple[Call, ...] = ()
+    has_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +230,21 @@ class ModuleInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Unseen:
+    """Work that is not in the tree: what shows it, in words; the place of the module around it; how often."""
+
+    name: str
+    module: int
+    calls: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One forward pass: the tree of its calls, and the table of the modules; index 0 is the root.
 
     ``uses`` says, by a parameter's key, in whose call (a place in ``modules``) a kernel first read it:
     attention reads the weight of its ``out_proj`` without calling that module.
+    ``unseen`` are the places where work went past the dispatcher.
     """
 
     root: ModuleCall
@@ -240,6 +253,7 @@ class Trace:
     grad: bool = True
     notes: tuple[str, ...] = ()
     uses: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    unseen: tuple[Unseen, ...] = field(default=(), kw_only=True)
 
     def module_of(self, call: ModuleCall) -> ModuleInfo:
         """The module that was called."""

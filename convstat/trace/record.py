@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
 from convstat.patches.dispatch import Watching
+from convstat.patches.doors import watching_doors
 from convstat.patches.functions import spying
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.preserve import preserved
@@ -38,6 +39,8 @@ from convstat.trace.bounds import MAX_CALLS, Count
 from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.complex_numbers import is_back, third
 from convstat.trace.describe import ModuleTable, describe
+from convstat.trace.functions import FunctionRule, intercepting
+from convstat.trace.unseen import Watch, is_fake, way_of
 
 
 @alone
@@ -62,14 +65,22 @@ def record(
     """
     model = _as_written(model)
     table = ModuleTable(model)
-    recorder = _Recorder(table)
+    kwargs = dict(kwargs or {})
+    given = tree_leaves((inputs, kwargs, *model.parameters()))
+    leaves = [leaf for leaf in given if isinstance(leaf, torch.Tensor)]
+    is_real = bool(leaves) and not any(leaf.device.type == "meta" or is_fake(leaf) for leaf in leaves)
+    recorder = _Recorder(table, is_real=is_real)
+    watch = recorder.watch
     with _ready(model, table.modules if hooked is None else hooked, train=train) as stack:
         recorder.prepare(model, train=train)
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
             stack.enter_context(scripts_as_written())
+        stack.callback(watch.end)
+        watch.begin(table.modules, (inputs, kwargs))
         stack.enter_context(recorder.watching())
-        output = model(*inputs, **(kwargs or {}))
+        output = model(*inputs, **kwargs)
+        watch.returns(output)
         (root,) = recorder.main.open[0]
         assert isinstance(root, ModuleCall)
         if train:
@@ -78,16 +89,18 @@ def record(
             root = replace(root, children=(*root.children, *recorder.main.open[0]))
         if recorder.late:
             root = replace(root, children=(*root.children, *recorder.late))
-        leaves = (*tree_leaves((inputs, dict(kwargs or {}))), *model.parameters())
-        device = next((leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)), "cpu")
-        return Trace(root, table.infos(), device, uses=recorder.uses())
+        watch.unread(table)
+        # Opening packed weights, to describe them, runs kernels too.
+        recorder.main.hidden += 1
+        device = leaves[0].device.type if leaves else "cpu"
+        return Trace(root, table.infos(), device, uses=recorder.uses(), unseen=watch.found)
 
 
 @alone
 def run_again(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Run the model once as :func:`record` does, and remember nothing."""
     model = _as_written(model)
-    with _ready(model, model.modules(), train=False):
+    with _ready(model, model.modules(), train=False), watching_doors(Watch(lambda: 0, ours, is_real=False)):
         model(*inputs, **kwargs)
 
 
@@ -178,9 +191,11 @@ class _Branch:
     """What one thread does: the modules that it is inside of, and the lists of calls that are not complete yet.
 
     The first list is the thread's own; ``started_in`` are those that were open where it was started.
+    ``hidden`` counts the kernels, and the functions that have a rule, that it is inside of.
     """
 
     def __init__(self, inside: list[int], started_in: list[list[Call]], *, is_torchs: bool = False) -> None:
+        self.hidden = 0
         self.inside = inside
         self.started_in = started_in
         self.is_torchs = is_torchs
@@ -205,9 +220,10 @@ class _Branch:
 class _Recorder(Watching):  # type: ignore[no-untyped-call]
     """Builds the tree, a branch for each thread."""
 
-    def __init__(self, table: ModuleTable) -> None:
+    def __init__(self, table: ModuleTable, *, is_real: bool) -> None:
         super().__init__()
         self.table = table
+        self.watch = Watch(self._place, self._is_open, is_real=is_real)
         self.main = _Branch([], [])
         self.holder = threading.get_ident()
         self.branches = threading.local()
@@ -246,6 +262,15 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         """Whether what this thread does is a part of the forward pass."""
         return not self.is_over and (ours() or self in _get_current_dispatch_mode_stack())
 
+    def _place(self) -> int:
+        """The module that this thread is inside of."""
+        inside = self.branch.inside
+        return inside[-1] if inside else 0
+
+    def _is_open(self) -> bool:
+        """Whether what this thread does is a part of the forward pass, and of no call that has a rule as a whole."""
+        return not self.branch.hidden and self.sees()
+
     def _nested(
         self, branch: _Branch, function: Any, args: Any, kwargs: Any, *, is_kernel: bool = False
     ) -> tuple[Any, tuple[Call, ...]]:
@@ -272,6 +297,8 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
                 followed(self._branch_off),
                 replaced(nn.Module, "__call__", self._call(nn.Module.__call__)),
                 spying(self.function, self.sees),
+                intercepting(self._ruled, self.table.modules),
+                watching_doors(self.watch),
                 self,
             ):
                 yield
@@ -332,6 +359,25 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         branch.open[-1].append(FunctionCall(name, *before, describe(result), children))
         return result
 
+    def _ruled(
+        self, name: str, function: Any, rule: FunctionRule, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Record a call of a function that has a rule; what it does inside is no work of its own."""
+        branch = self.branch
+        if branch.hidden or not self.sees():
+            return function(*args, **kwargs)
+        before = _describe_all(args), _describe_kwargs(kwargs)
+        branch.hidden += 1
+        try:
+            result, children = self._nested(branch, rule.output or function, args, kwargs)
+        finally:
+            branch.hidden -= 1
+        self.watch.gives((args, kwargs, result))
+        if rule.output is not None:
+            children = ()
+        branch.open[-1].append(FunctionCall(name, *before, describe(result), children, has_rule=True))
+        return result
+
     def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         op, overload, is_composite = operator(func)
         if is_composite and not any(isinstance(value, torch.Tensor) and value.is_nested for value in args):
@@ -360,7 +406,14 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         elif self.goes_back:
             owner = self._went_forward_in()
             part = self._third() if is_back(op) else 0
-        result, children = self._nested(branch, func, args, kwargs or {}, is_kernel=True)
+        watch, way = self.watch, way_of(func, op)
+        watch.reads(op, way, args, kwargs)
+        branch.hidden += 1
+        try:
+            result, children = self._nested(branch, func, args, kwargs, is_kernel=True)
+        finally:
+            branch.hidden -= 1
+        watch.writes(op, way, args, kwargs, result)
         goes_back = self.goes_back and not branch.inside
         branch.open[-1].append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back, part))
         return result

@@ -69,6 +69,7 @@ from convstat.trace.failures import (
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.record import record, run_again
 from convstat.trace.trial import Trial
+from convstat.trace.unseen import guarded
 
 ExampleOf = Callable[[nn.Module, Example | None], Example]
 """Makes the arguments of a forward pass, from the module and from what the entry point gave along with it."""
@@ -318,8 +319,10 @@ class _Attempt:
         if not self.recipe.is_made:
             with answers:
                 _initialise(module, example)
+        own = {id(tensor) for tensor in module_tensors(module)} if self.recipe.is_made else frozenset()
         asking = nullcontext() if answers.values is None else values_asked_for()
         with placed(module, "meta", self.recipe.dtype), declared_operators(), asking, answers, without_collection():
+            guarded(tensor for tensor in module_tensors(module) if id(tensor) not in own)
             yield
 
     def _whatever_it_reads(self, module: nn.Module, example: Example) -> tuple[Traced, Answers] | None:
@@ -499,6 +502,11 @@ class _Passing:
 
 
 Found = TypeVar("Found")
+
+
+def module_tensors(module: nn.Module) -> tuple[torch.Tensor, ...]:
+    """The parameters and buffers of a model."""
+    return (*module.parameters(), *module.buffers())
 
 
 def _initialise(module: nn.Module, example: Example) -> None:

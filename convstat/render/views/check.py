@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import apart, change, exact, printable, share, signed
 from convstat.render.views.report import RESTS_ON, input_fact, show_value, title
+from convstat.report import GIVE_A_RULE
 
 if TYPE_CHECKING:
     from convstat.checked import BaseModel, Check
@@ -53,6 +54,7 @@ def _blocks(check: Check) -> Iterator[Block]:
                     for u in checked.uncounted
                 )
             )
+            yield Line(GIVE_A_RULE)
     yield budget_table(check)
     for result in check.results:
         if result.reason:

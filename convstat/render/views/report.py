@@ -10,7 +10,7 @@ from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.text import change, exact, per_pixel_scale, printable, signed
 from convstat.render.views.layers import layer_table, show_shapes
-from convstat.report import BACKWARD_PASS, CounterRow, InputInfo, ModelInfo, Report
+from convstat.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Report
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -64,14 +64,15 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
         if counter.status == "ok" or counter.is_prediction:
             yield from _causes(counter)
     if report.uncounted:
-        yield Heading("not counted: operators without a rule")
+        yield Heading("not counted: work without a rule")
         yield Items(
             tuple(
                 Item(f"{u.calls:,} call{'s' if u.calls != 1 else ''}", _in_layers(printable(u.op), u.layers), "bad")
                 for u in report.uncounted
             )
         )
-        yield Line("The figures are incomplete: these operators may cost MACs that are not in them.", "bad")
+        yield Line("The figures are incomplete: this work may cost MACs that are not in them.", "bad")
+        yield Line(GIVE_A_RULE)
     if report.totals.other:
         yield Heading("work that is not MACs")
         yield Items(tuple(_other(report.totals.other)))
