@@ -57,6 +57,10 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "convention",
             "counts what a custom operator calls in Python; convstat counts such an operator by a rule for it, if any",
         ),
+        "inside_ruled": (
+            "convention",
+            "counts what is inside a function that convstat counts by its own rule",
+        ),
         # The same, a second time: by the hook of the module and by the patch of the function that it calls.
         "activation_twice": ("defect", "counts activations again: once as modules, once as the functions they call"),
         "softmax_twice": ("defect", "counts the softmax of attention again, as the function that the module calls"),

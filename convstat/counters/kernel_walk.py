@@ -7,7 +7,7 @@ from math import prod
 
 from convstat.counters.base import Ledger, PredictedFailure
 from convstat.counters.causes import UNATTRIBUTED
-from convstat.counters.products import products
+from convstat.counters.products import products, ruled
 from convstat.trace import KernelCall, TensorInfo, Trace
 
 Part = tuple[str | None, int]
@@ -37,8 +37,16 @@ def convolved(call: KernelCall) -> int:
 def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
     """Price every kernel that has a rule; what kernels without one multiply is not seen."""
     terms = Ledger()
+    functions, inside = ruled(trace)
+    for function, layer in functions:
+        terms.add(layer, None, macs=products(function))
+        terms.add(layer, "functional_unseen", macs=-products(function))
     for call, owner in trace.kernels():
         own, rule = products(call), rules.get(call.op)
+        if id(call) in inside:
+            # convstat counts the function around it, by its rule.
+            terms.add(owner.path, "inside_ruled", macs=sum(amount for _, amount in rule(call)) if rule else 0)
+            continue
         terms.add(owner.path, None, macs=own)
         if rule is None:
             is_fused = any(word in call.op for word in _FUSED)

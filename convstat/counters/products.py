@@ -22,6 +22,13 @@ from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, Objec
 Formula = Callable[[KernelCall], int]
 
 
+def _by_its_own_rule(call: KernelCall | FunctionCall) -> int:
+    from convstat.kernels import registered
+
+    cost = registered(call)
+    return cost.macs if cost is not None else 0
+
+
 class _NoProducts(Exception):  # noqa: N818
     """A call whose shapes do not say what it multiplies: an operand is sparse, or not there."""
 
@@ -271,26 +278,23 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType(_table())
 """Kernel -> its multiply-accumulates. A kernel that is not here multiplies and accumulates nothing."""
 
 
-def products(call: KernelCall) -> int:
+def products(call: KernelCall | FunctionCall) -> int:
     """The multiply-accumulates of one kernel, by its shapes; 0 where it has none.
 
-    What an operator of somebody else's multiplies, only the rule that was registered for it can say.
+    What an operator of somebody else's multiplies, or a function that somebody gave a rule, only that rule can say.
 
     >>> products(KernelCall("aten.mm", "default", (TensorInfo((5, 8)), TensorInfo((8, 3))), output=TensorInfo((5, 3))))
     120
     """
+    if isinstance(call, FunctionCall):
+        return _by_its_own_rule(call)
     if call.third > 1:
         return 0
     if samples := call.per_sample():
         return sum(products(sample) for sample in samples)
-    formula = FORMULAS.get(call.op)
-    if formula is None and call.op.endswith("_"):
-        formula = FORMULAS.get(call.op[:-1])
+    formula = FORMULAS.get(call.op) or FORMULAS.get(call.op.removesuffix("_"))
     if formula is None:
-        from convstat.kernels import registered
-
-        cost = registered(call)
-        return cost.macs if cost is not None else 0
+        return _by_its_own_rule(call)
     try:
         return formula(call)
     except (_NoProducts, IndexError, ValueError, TypeError):
@@ -308,6 +312,31 @@ def fused_modules(trace: Trace) -> tuple[str, ...]:
 
 FUSED_MODULES = ("aten._transformer_encoder_layer_fwd",)
 """Kernels that do the work of modules."""
+
+
+def as_kernel(call: FunctionCall) -> KernelCall:
+    """A function that has a rule, as the one kernel that it is to convstat."""
+    return KernelCall(call.name, "", call.args, call.kwargs, call.output)
+
+
+def ruled(trace: Trace) -> tuple[tuple[tuple[FunctionCall, str], ...], frozenset[int]]:
+    """The functions that a rule prices as a whole, each with its layer; and the ids of the kernels inside of them."""
+    functions: list[tuple[FunctionCall, str]] = []
+    inside: set[int] = set()
+    stack: list[tuple[Call, str, bool]] = [(trace.root, "", False)]
+    while stack:
+        call, layer, is_inside = stack.pop()
+        if isinstance(call, KernelCall):
+            if is_inside:
+                inside.add(id(call))
+            continue
+        if isinstance(call, FunctionCall) and call.has_rule and not is_inside:
+            functions.append((call, layer))
+            is_inside = True
+        elif not isinstance(call, FunctionCall) and trace.modules[call.module].registered:
+            layer = trace.modules[call.module].path
+        stack.extend((child, layer, is_inside) for child in reversed(call.children))
+    return tuple(functions), frozenset(inside)
 
 
 class Kernel(NamedTuple):
@@ -342,6 +371,7 @@ class _Open:
     functions: tuple[str, ...]
     children: Iterator[Call]
     start: int
+    is_ruled: bool = False
 
 
 class Work:
@@ -357,6 +387,7 @@ class Work:
         self.terms = terms
         self.kernels: list[Kernel] = []
         self._spans: dict[int, tuple[int, int]] = {}
+        self._ruled: set[int] = set()
         self._claimed: list[bool] = []
         self._gather()
 
@@ -371,18 +402,26 @@ class Work:
                 self._spans[id(top.call)] = top.start, len(self.kernels)
                 stack.pop()
             elif isinstance(call, KernelCall):
-                self._kernel(call, top)
+                if not top.is_ruled:
+                    self._enter(call, products(call), top)
             elif isinstance(call, FunctionCall):
-                functions = (*top.functions, call.name)
-                stack.append(_Open(call, top.layer, top.module, functions, iter(call.children), len(self.kernels)))
+                functions, start = (*top.functions, call.name), len(self.kernels)
+                if call.has_rule and not top.is_ruled:
+                    self._enter(as_kernel(call), products(call), top)
+                is_ruled = top.is_ruled or call.has_rule
+                if is_ruled:
+                    self._ruled.add(id(call))
+                stack.append(_Open(call, top.layer, top.module, functions, iter(call.children), start, is_ruled))
             else:
                 info = modules[call.module]
                 layer = info.path if info.registered else top.layer
-                stack.append(_Open(call, layer, call.module, (), iter(call.children), len(self.kernels)))
+                if top.is_ruled:
+                    self._ruled.add(id(call))
+                start = len(self.kernels)
+                stack.append(_Open(call, layer, call.module, (), iter(call.children), start, top.is_ruled))
         self._claimed = [False] * len(self.kernels)
 
-    def _kernel(self, call: KernelCall, around: _Open) -> None:
-        amount = products(call)
+    def _enter(self, call: KernelCall, amount: int, around: _Open) -> None:
         if not amount:
             return
         layer = around.layer if call.owner is None else self.trace.modules[call.owner].path
@@ -403,6 +442,10 @@ class Work:
 
     def price(self, call: Call, layer: str, amount: int, which: Wanted = _all) -> None:
         """Enter that the counter prices the products in a call, as its rule knows them, at ``amount``."""
+        if id(call) in self._ruled:
+            # Its kernels are not convstat's, which counts the function around them by its rule.
+            self.terms.add(layer, "inside_ruled", macs=amount)
+            return
         taken = self.claim(call, which)
         self.terms.add(layer, UNATTRIBUTED, macs=amount - taken.pop(layer, 0))
         for other, own in taken.items():
@@ -421,4 +464,4 @@ class Work:
                 yield self.kernels[place]
 
 
-__all__ = ["FORMULAS", "FUSED_MODULES", "Kernel", "Work", "fused_modules", "products"]
+__all__ = ["FORMULAS", "FUSED_MODULES", "Kernel", "Work", "as_kernel", "fused_modules", "products", "ruled"]
