@@ -22,7 +22,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         # Work that is not multiply-accumulates, counted into the same sum.
         "other_data": (
             "environment",
-            "ran on real values, by which other parts of the model run, or parts of another size, than were counted",
+            "runs on real values, by which other parts of the model run, or parts of another size, than were counted",
         ),
         "bias": ("convention", "counts one operation for each output element to which a bias is added"),
         "norm": ("convention", "counts normalisation: one operation an element, two with scale and shift"),
