@@ -18,7 +18,7 @@ from typing import Any
 
 from convstat.axes import plain
 from convstat.errors import OutputError, SourceError
-from convstat.paths import split_file
+from convstat.paths import as_target, split_file
 from convstat.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 SCHEMA = "convstat.baseline/1"
@@ -81,7 +81,7 @@ class Baselines:
         path, rest = split_file(argument)
         if path is None or os.path.isabs(path):
             return argument
-        return os.path.relpath(path, self.root).replace(os.sep, "/") + rest
+        return as_target(os.path.relpath(path, self.root).replace(os.sep, "/")) + rest
 
     def path(self, argument: str, asked: Asked) -> Path:
         """Give the file of a model; two models, or one counted in two ways, never share one."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from convstat import api
 from convstat.asking import Asking
-from convstat.baseline import Asked, Baselines
+from convstat.baseline import Asked, Baselines, file_name
 from convstat.config import Config
 from convstat.errors import ConvstatError, OutputError, UsageError
+from convstat.paths import as_target, split_file
 from convstat.report import Report
 from convstat.sources import resolve
 
@@ -82,9 +83,15 @@ def _plan_of(files: Baselines, path: Path) -> tuple[str, Asked, Path]:
     report = api.load_report(str(path))
     asked = json.loads(path.read_bytes())["asked"]
     target = report.model.source
-    if resolve(target).kind == "spec" or target.partition(":")[0].endswith(".py"):
-        target = os.path.relpath(files.root / target)
     how = Asked(asked["overrides"], tuple(asked["inputs"]), asked["batch"], asked["dtype"], asked["per"])
+    if file_name(target, how) != path.name:
+        raise UsageError(
+            f"{path} is not the file of {target}, which it says it is of",
+            help=f"remove it, and write it anew: convstat baseline save {target}",
+        )
+    place, rest = split_file(target)
+    if place is not None and not os.path.isabs(place):
+        target = as_target(os.path.relpath(files.root / place)) + rest
     return target, how, path
 
 

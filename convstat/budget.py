@@ -20,6 +20,7 @@ from convstat.config import EXISTING, MISSING, Config, Entry
 from convstat.errors import ConvstatError, Diagnostic, UsageError
 from convstat.judge import BudgetResult, Growth, Offender, judge, skipped
 from convstat.limits import Limit
+from convstat.paths import split_variant
 from convstat.patterns import pattern
 from convstat.report import Report
 from convstat.sources import Target, resolve
@@ -279,8 +280,8 @@ def _is_for(limit: Limit, argument: str) -> bool:
         return True
     path = os.path.normpath(argument)
     # A budget for a file is one for its variants too, unless it names one.
-    names = {path, argument} | ({path.partition("#")[0]} if "#" not in limit.model else set())
-    return any(pattern(limit.model, "/").fullmatch(name) for name in names)
+    names = {path, argument} | ({split_variant(path)[0]} if "#" not in limit.model else set())
+    return any(pattern(limit.model.removeprefix("./"), "/").fullmatch(name) for name in names)
 
 
 def _judge_all(

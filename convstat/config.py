@@ -20,7 +20,7 @@ from convstat import patterns
 from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
 from convstat.files import decoded, read_file
 from convstat.limit_tables import BUDGET_KEYS
-from convstat.paths import split_file
+from convstat.paths import as_target, split_file, split_variant
 
 KEYS: Mapping[str, str] = MappingProxyType(
     {
@@ -124,13 +124,13 @@ class Config:
         """Give what is set for one model, which may be a variant of one that is listed; nothing where it is not."""
         name = _normal(target)
         listed = {_normal(model): table for table in self.by_model for model in table.targets}
-        return listed.get(name) or listed.get(name.partition("#")[0]) or ModelSettings((target,))
+        return listed.get(name) or listed.get(split_variant(name)[0]) or ModelSettings((target,))
 
 
 def _normal(target: str) -> str:
     """One spelling for each target: ``./nets/../net.py:Net`` is ``net.py:Net``."""
     path, rest = split_file(target)
-    return target if path is None else os.path.normpath(path).replace(os.sep, "/") + rest
+    return target if path is None else as_target(os.path.normpath(path).replace(os.sep, "/")) + rest
 
 
 def find(start: Path | None = None) -> Path | None:
@@ -331,14 +331,28 @@ class _Reader:
         """Give the targets that a model of the settings stands for: a pattern of files stands for all of them."""
         mark = self.places.of("model")
         target = self.path(written, mark)
-        path, sharp, variant = target.partition("#")
+        path, variant = split_variant(target)
         if not path.endswith((".yaml", ".yml")) or not patterns.is_pattern(path):
             return [target]
-        found = patterns.files(path)
+        if not self.is_inside(path):
+            help = ("a pattern stays in the git repository of the settings, or else in their folder",)
+            self.problems.append(Diagnostic(f"model '{written}' is a pattern of files outside", mark, help=help))
+            return []
+        try:
+            found = patterns.files(path)
+        except UsageError as error:
+            self.problems += [replace(d, mark=mark) for d in error.diagnostics]
+            return []
         if not found:
             help = (patterns.HELP,)
             self.problems.append(Diagnostic(f"model '{written}' matches no file", mark, help=help))
-        return [name + sharp + variant for name in found]
+        return [as_target(name) + ("" if variant is None else f"#{variant}") for name in found]
+
+    def is_inside(self, path: str) -> bool:
+        """Whether a path that may have wildcards is in the project that the settings are of."""
+        home = Path(self.folder or ".").resolve()
+        root = next((folder for folder in (home, *home.parents) if (folder / ".git").exists()), home)
+        return Path(os.path.abspath(path)).is_relative_to(root)
 
     def path(self, target: str, mark: Mark) -> str:
         """Give a path of the file as one from the working directory; leave what is no path alone."""
@@ -350,7 +364,7 @@ class _Reader:
             self.problems += [Diagnostic(d.message, mark, help=d.help) for d in error.diagnostics]
             return target
         path, rest = split_file(target)
-        return target if path is None else os.path.normpath(os.path.join(self.folder, path)) + rest
+        return target if path is None else as_target(os.path.normpath(os.path.join(self.folder, path))) + rest
 
     def budgets(self) -> tuple[Entry, ...]:
         value = self.table.get("budget")

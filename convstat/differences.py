@@ -86,7 +86,7 @@ def differences(arguments: Sequence[str], request: Request, *, all: bool = False
 
 def all_saved(arguments: Sequence[str]) -> bool:
     """Whether all that is compared are saved reports, which are what they are."""
-    return all(argument.partition("#")[0].endswith(".json") for argument in arguments)
+    return all(argument.endswith(".json") for argument in arguments)
 
 
 def _target(argument: str) -> Target | None:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+from convstat.errors import UsageError
+
 HELP = "* and ? stay within a level, ** goes across levels"
 
 MOST_ENTRIES = 200_000
@@ -68,7 +70,13 @@ def files(text: str) -> list[str]:
     fixed = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts) - 1)
     folder = "/".join(parts[:fixed]) or ("/" if text.startswith("/") else "")
     budget = [MOST_ENTRIES]
-    return sorted(_walk(folder, parts[fixed:], budget))
+    found = sorted(_walk(folder, parts[fixed:], budget))
+    if budget[0] < 0:
+        raise UsageError(
+            f"the pattern '{text}' goes through more than {MOST_ENTRIES:,} files and folders",
+            help="begin it with a folder",
+        )
+    return found
 
 
 def _walk(folder: str, parts: Sequence[str], budget: list[int]) -> Iterator[str]:

@@ -16,14 +16,16 @@ import jsonschema
 import pytest
 from hand_made import CHECK, DIFF, FULL, HUGE, LAYERS, NASTY, OWN, SWEEP, report
 
-from convstat import api, diff
-from convstat.baseline import Asked, document_of
+from convstat import api, baselining, budget, diff
+from convstat.asking import Asking
+from convstat.baseline import Asked, Baselines, document_of
 from convstat.cli.run import run
+from convstat.config import Config
 from convstat.documents import reading
 from convstat.documents.baseline_schema import baseline_schema
 from convstat.documents.report_schema import report_schema
 from convstat.documents.validate import LARGEST, validator
-from convstat.errors import ConvstatError, SourceError
+from convstat.errors import ConvstatError, DeviceError, SourceError, SpecError, UsageError
 from convstat.render.base import Options
 from convstat.render.console import Terminal
 from convstat.render.csv import FORMULA_STARTS, NO_FORMULA
@@ -153,6 +155,59 @@ def attack(seeds: range) -> int:
 def test_mutated_documents_are_refused_or_shown() -> None:
     """A sample of what the long run takes; both happen, so neither is tested on nothing."""
     assert 20 < attack(range(200)) < 180
+
+
+def attack_baselines(folder: Path, seeds: range) -> tuple[int, int]:
+    """Mutate the baseline file of a spec, and do all that is done with one; give how often it was taken and refused."""
+    layers = "[{Conv2d: {out_channels: 8, kernel_size: 3}}]"
+    (folder / "net.yaml").write_text(f"convstat: 1\ninput: [4, 8, 8]\nlayers: {layers}\n")
+    files = Baselines(folder)
+    baselining.write(files, [str(folder / "net.yaml")], Asking(), update=False)
+    [path] = files.files()
+    original = path.read_bytes()
+    settings = Config(path=str(folder / "convstat.toml"))
+    verdicts = [0, 0]
+    for seed in seeds:
+        chance = random.Random(seed)
+        data = json.dumps(mutate(json.loads(original), chance)).encode()
+        path.write_bytes(spoil(data, chance) if chance.random() < 0.15 else data)
+        uses = (
+            lambda: budget.check([str(folder / "net.yaml")], max_growth=["macs=1%"], config=settings),
+            lambda: baselining.show(files, ()),
+            lambda: baselining.write(files, (), Asking(), update=True),
+        )
+        for use_it in uses:
+            try:
+                use_it()
+                verdicts[0] += 1
+            except (UsageError, SourceError, SpecError, DeviceError):
+                verdicts[1] += 1
+            except Exception as error:
+                raise AssertionError(f"seed {seed}: {type(error).__name__}: {error}") from error
+            path.write_bytes(data)
+    return verdicts[0], verdicts[1]
+
+
+def test_mutated_baseline_files_are_refused_or_used(tmp_path: Path) -> None:
+    """By the check that compares with one, by the list, and by the update that counts again what it names."""
+    assert all(attack_baselines(tmp_path, range(100)))
+
+
+@pytest.mark.verify
+def test_very_many_mutated_baseline_files_are_refused_or_used(tmp_path: Path) -> None:
+    """The long run."""
+    assert all(attack_baselines(tmp_path, range(1_000, 6_000)))
+
+
+def test_a_baseline_file_speaks_for_its_own_model_alone(tmp_path: Path) -> None:
+    """One that names another does not make an update count that: it may be somebody's code."""
+    (tmp_path / "net.yaml").write_text("convstat: 1\ninput: [4, 8, 8]\nlayers: [ReLU]\n")
+    files = Baselines(tmp_path)
+    baselining.write(files, [str(tmp_path / "net.yaml")], Asking(), update=False)
+    [path] = files.files()
+    path.write_text(path.read_text().replace(json.dumps(str(tmp_path / "net.yaml")), '"os:getcwd"'))
+    with pytest.raises(ConvstatError, match="is not the file of os:getcwd, which it says it is of"):
+        baselining.write(files, (), Asking(), update=True)
 
 
 def test_what_goes_out_is_looked_at_once_more(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
 from convstat.errors import ConfigError, Diagnostic, UsageError
+from convstat.paths import split_variant
 from convstat.render.base import DEFAULT_WIDTH, Options
 from convstat.render.formats import RENDERERS
 from convstat.sources import FORMS, resolve
@@ -161,7 +162,7 @@ class Session:
     @contextmanager
     def writing(self, targets: Sequence[str], kind: str | None = None) -> Iterator[tuple[Outputs, Progress]]:
         """See that all outputs can be written and can say this kind of result, then let the work be done."""
-        inputs = [target.partition("#")[0] for target in targets]
+        inputs = [split_variant(target)[0] for target in targets]
         if self.format is None and self.config.format:
             with self.setting("format"):
                 RENDERERS.named(self.config.format)

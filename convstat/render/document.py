@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from convstat.paths import split_variant
 from convstat.render import icicle
 from convstat.render.base import Options, Renderer, kind_of
 from convstat.render.layer_tree import Entry, entries
@@ -139,7 +140,7 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         kind = ' class="block"' if entry.is_block else ""
         where = f"{printable(entry.source.file)}:{entry.source.line}" if entry.source else ""
         short = where.rpartition("/")[2]
-        if entry.source and entry.source.file == report.model.source.partition("#")[0]:
+        if entry.source and entry.source.file == split_variant(report.model.source)[0]:
             short = f"line {entry.source.line}"
         link = f'<td title="{escape(where)}">{escape(short)}</td>'
         rows.append(

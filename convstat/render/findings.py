@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from convstat.paths import split_variant
 from convstat.render.base import kind_of
 from convstat.render.text import exact, printable, signed
 from convstat.report import GIVE_A_RULE
@@ -152,7 +153,7 @@ def _anchor(result: BudgetResult, source: str | None) -> tuple[str | None, int, 
 
 def _file_of(source: str) -> str | None:
     """The file that a target names, None where it names none."""
-    path = source.partition("#")[0]
+    path = split_variant(source)[0]
     python, colon, _ = path.rpartition(":")
     if colon and python.endswith(".py"):
         path = python

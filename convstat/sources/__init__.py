@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convstat.errors import UsageError, did_you_mean
+from convstat.paths import FILES, split_variant
 from convstat.revisions import split
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def resolve(argument: str) -> Target:
     """
     if _INLINE.fullmatch(argument):
         return Target(argument, "inline", argument)
-    path, _, variant = argument.partition("#")
-    if path == "-" or path.endswith((".yaml", ".yml", ".json")):
+    path, variant = split_variant(argument)
+    if path == "-" or path.endswith(FILES):
         kind = "report" if path.endswith(".json") else "spec"
         revision, place = split(path) or (None, path)
         return Target(argument, kind, place, variant or None if kind == "spec" else None, revision)

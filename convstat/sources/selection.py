@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from convstat import patterns
 from convstat.errors import UsageError
+from convstat.paths import as_target, split_variant
 from convstat.sources import Target, resolve
 
 
@@ -38,7 +39,7 @@ def _of(argument: str) -> list[str]:
 def _paths(target: Target) -> list[str]:
     """The files or the models of a zoo that a pattern names, as one would write each."""
     if not patterns.is_pattern(target.path) or (target.kind != "zoo" and os.path.exists(target.path)):
-        return [target.argument.partition("#")[0]]
+        return [split_variant(target.argument)[0]]
     if target.kind == "zoo":
         from convstat.sources import zoo
 
@@ -48,7 +49,7 @@ def _paths(target: Target) -> list[str]:
     elif target.revision is not None:
         raise UsageError(f"'{target.argument}': a pattern stands for files of the working tree, not of a revision")
     else:
-        found, what = patterns.files(target.path), "file"
+        found, what = [as_target(path) for path in patterns.files(target.path)], "file"
     if not found:
         raise UsageError(f"'{target.path}' matches no {what}", help=patterns.HELP)
     return found
