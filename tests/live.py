@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from convstat.counters import COUNTERS, CounterFailure, Prediction, Reported
+from convstat.counters.inputs import Inputs
 from convstat.counters.measure import predict
 from convstat.patches.operators import torchvision_compat
 from convstat.trace.record import record
@@ -89,10 +91,11 @@ class Answer:
         assert (self.reported.macs or 0) == sum(term.macs for term in terms), about
 
 
-def ask(model: nn.Module, *inputs: torch.Tensor, only: tuple[str, ...] = NAMES) -> dict[str, Answer]:
+def ask(model: nn.Module, *args: torch.Tensor, only: tuple[str, ...] = NAMES, **kwargs: Any) -> dict[str, Answer]:
     """Run the peers on a model, and predict them from one trace."""
     torchvision_compat()
-    trace = record(model, inputs)
+    inputs = Inputs.of(args, kwargs)
+    trace = record(model, args, kwargs)
     answers = {}
     for name in only:
         counter = COUNTERS[name]

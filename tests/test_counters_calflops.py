@@ -18,8 +18,8 @@ from convstat.counters import COUNTERS, CounterFailure, Prediction
 from convstat.counters.deepspeed import load as deepspeed_load
 from convstat.counters.deepspeed import walk as deepspeed_walk
 from convstat.counters.deepspeed.adapter import convention
+from convstat.counters.inputs import Inputs
 from convstat.counters.measure import predict
-from convstat.counters.stages import Inputs
 from convstat.patches.imports import given
 from convstat.trace import Trace
 from convstat.trace.record import record

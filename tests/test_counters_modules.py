@@ -12,7 +12,8 @@ from odd_models import ODD, Branches, Conv
 from torch import nn
 
 from convstat import api, modules
-from convstat.counters.stages import positional
+from convstat.counters.base import CounterFailure
+from convstat.counters.inputs import Inputs, by_name, by_position, keywords_of
 from convstat.report import CounterRow, Report
 from convstat.sources.recipe import Example, Recipe
 
@@ -134,7 +135,7 @@ def test_nested_inputs_reach_the_peers_that_take_them() -> None:
 
 
 def test_arguments_stand_where_forward_has_them() -> None:
-    """Names become places, with the defaults between them; what can only be named stays named."""
+    """Names become places, with the defaults between them, and places names, each where a tool wants it so."""
 
     class Net(nn.Module):
         """Has everything."""
@@ -142,10 +143,21 @@ def test_arguments_stand_where_forward_has_them() -> None:
         def forward(self, a: Any, b: Any = 2, c: Any = 3, *, d: Any = 4) -> None:
             pass
 
-    inputs = positional(Net(), Example((1,), {"c": 30, "d": 40}))
-    assert ((1, 2, 30), {"d": 40}) == (tuple(inputs), dict(inputs.keywords))
-    inputs = positional(Net(), Example((), {"c": 30}))
-    assert ((), {"c": 30}) == (tuple(inputs), dict(inputs.keywords))
+    class Unnamed(nn.Module):
+        """Has no names for what it takes."""
+
+        def forward(self, a: Any, /, *rest: Any) -> None:
+            pass
+
+    assert (1, 2, 30) == by_position(Net(), Inputs.of((1,), {"c": 30}))
+    assert (1, 20) == by_position(Net(), (1, 20))
+    assert {"a": 1, "b": 20, "d": 40} == dict(keywords_of(by_name(Net(), Inputs.of((1, 20), {"d": 40}))))
+    for inputs, name in ((Inputs.of((1,), {"c": 30, "d": 40}), "d"), (Inputs.of((), {"c": 30}), "c")):
+        with pytest.raises(CounterFailure, match=f"takes '{name}' by name only"):
+            by_position(Net(), inputs)
+    for values in ((1,), (1, 2)):
+        with pytest.raises(CounterFailure, match="by position only"):
+            by_name(Unnamed(), values)
 
 
 def test_peers_run_for_real_where_the_model_does() -> None:

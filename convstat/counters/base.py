@@ -134,7 +134,8 @@ class Counter(Protocol):
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask the real tool; raises CounterFailure with its reason. Leaves model and process as found.
 
-        On meta tensors it allocates and computes nothing.
+        ``inputs`` are the positional arguments of the call that was traced; where others were passed by name, it is an
+        :class:`convstat.counters.inputs.Inputs`, which has them too. On meta tensors it allocates and computes nothing.
         """
 
     def predict(self, trace: Trace) -> Prediction:

@@ -44,16 +44,6 @@ def running(model: torch.nn.Module) -> Iterator[io.StringIO]:
             yield printed
 
 
-def input_names(model: torch.nn.Module, count: int) -> tuple[str, ...]:
-    """The names of the first inputs of a model's forward."""
-    names = getattr(model, "input_names", None)
-    if names is None:
-        from convstat.trace.forward import argument_names
-
-        names = argument_names(model)
-    return tuple(names[:count])
-
-
 def device_of(inputs: tuple[Any, ...]) -> str:
     """The type of the device that the first tensor among some inputs is on, however nested; the CPU without any."""
     import torch

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.inputs import keywords_of
 from convstat.counters.kernel_walk import ATTENTION, Part, Rule, convolved, shape_of, walk, why_other_kernels
 from convstat.counters.products import fused_modules
 from convstat.trace import KernelCall
@@ -45,7 +46,7 @@ class FlopCounter:
         with running(model):
             try:
                 with FlopCounterMode(display=False) as counting:
-                    model(*inputs)
+                    model(*inputs, **keywords_of(inputs))
             except Exception as error:
                 raise CounterFailure(first_line(error)) from error
         flops = int(counting.get_total_flops())
@@ -71,7 +72,7 @@ class FlopCounter:
             return trace
         from convstat.trace.record import record
 
-        return record(model, inputs, hooked=())
+        return record(model, inputs, keywords_of(inputs), hooked=())
 
 
 def _mm(call: KernelCall) -> list[Part]:

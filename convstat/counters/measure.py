@@ -48,6 +48,10 @@ class Asking(NamedTuple):
     seconds: float | None = None
 
 
+class Late(CounterFailure):
+    """The tool gave no answer in the time that it has."""
+
+
 USUAL = Asking()
 
 
@@ -176,7 +180,7 @@ def guarded(ask: Callable[[], T], model: torch.nn.Module | None, seconds: float 
     except (CounterFailure, ConvstatError, InternalError, KeyboardInterrupt):
         raise
     except Overtime:
-        raise CounterFailure(
+        raise Late(
             f"it gave no answer in {seconds:g} seconds", "with --counter-timeout SECONDS it may take longer"
         ) from None
     except BaseException as error:
@@ -224,14 +228,7 @@ class _Row:
         self.device = wanted if wanted != "auto" else "cpu" if why_not else "meta"
         if self.device == "meta" and why_not:
             return self._foreseen("skipped", f"{why_not}; use --device auto or cpu")
-        model, inputs = self._model(self.device)
-
-        def ask() -> Reported:
-            assert self.device is not None
-            with stages.running(self.device):
-                return _checked(counter.run(model, inputs))
-
-        reported = guarded(ask, model, self.asking.seconds)
+        reported = self._reported()
         # Where the kernels are the same, so are the traces, and that of meta is there already.
         place = self.device
         layers = self.report.layers
@@ -261,6 +258,35 @@ class _Row:
         except CounterFailure:
             return self.report.layers
         return tally.count(trace, name="", source="", inputs=()).layers
+
+    def _reported(self) -> Reported:
+        """The answer; where meta alone is what a counter fails on, that of the CPU."""
+        assert self.device is not None
+        try:
+            return self._asked(self.device)
+        except Late:
+            raise
+        except CounterFailure as failure:
+            if self.asking.device != "auto" or self.device != "meta" or self._foresees_failure():
+                raise
+            try:
+                reported = self._asked("cpu")
+            except Unfit:
+                raise failure from None
+            except CounterFailure:
+                self.device = "cpu"
+                raise
+            self.device = "cpu"
+            return reported
+
+    def _asked(self, device: str) -> Reported:
+        model, inputs = self._model(device)
+
+        def ask() -> Reported:
+            with self.stages.running(device):
+                return _checked(self.counter.run(model, inputs))
+
+        return guarded(ask, model, self.asking.seconds)
 
     def _model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from convstat.counters.base import CounterFailure, Unfit
 from convstat.counters.capture import first_line
+from convstat.counters.inputs import Inputs
 from convstat.errors import DeviceError, InternalError
 from convstat.graph import Graph
 from convstat.patches.room import patch
@@ -29,7 +29,7 @@ class Stages(Protocol):
     """Makes the model, its inputs and its trace on a device, when they are first needed."""
 
     def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
-        """The model and its positional inputs."""
+        """The model and its positional inputs; an :class:`Inputs` where some are passed by name."""
 
     def trace(self, device: str) -> Trace:
         """The call tree of the model."""
@@ -149,9 +149,9 @@ class ModuleStages:
             self._traces = {FAKE: traced.trace}
 
     def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
-        """The model, and its inputs in the order of its forward's parameters."""
+        """The model, and the arguments that it was traced with."""
         module, example = self._made(device)
-        return module, positional(module, example)
+        return module, Inputs.of(example.args, example.kwargs)
 
     def _made(self, device: str) -> tuple[torch.nn.Module, Example]:
         if device in self._failures:
@@ -209,6 +209,8 @@ class ModuleStages:
         """On meta, the model's tensors are put there, and what depends on values is answered as in the trace."""
         from contextlib import ExitStack
 
+        from torch._guards import detect_fake_mode
+
         from convstat.patches.compiler import compiler_off
         from convstat.patches.operators import declared_operators
         from convstat.patches.preserve import drawn
@@ -222,6 +224,9 @@ class ModuleStages:
             # All runs of the model draw the same.
             stack.enter_context(drawn(self.traced.seed))
             if device == FAKE:
+                # A counter may be foreseen by another run, which is to be as the one that was traced.
+                mode = detect_fake_mode([*self.traced.module.parameters(), *self.traced.module.buffers()])
+                stack.enter_context(mode or nullcontext())
                 yield
                 return
             if self.traced.redirected:
@@ -246,34 +251,3 @@ def _unmade(device: str, error: Exception) -> CounterFailure:
     if is_out_of_memory(error):
         return Unfit(f"it would have to run on the {device}, where there is no room for the model")
     return CounterFailure(f"the model cannot be made on the {device}: {first_line(error)}")
-
-
-class Inputs(tuple[Any, ...]):
-    """The positional inputs of a forward pass; ``keywords`` are those that can only be passed by name."""
-
-    keywords: Mapping[str, Any] = MappingProxyType({})
-
-
-def positional(module: torch.nn.Module, example: Example) -> Inputs:
-    """The arguments of a forward pass by position, as most counters want them.
-
-    Keyword arguments are put at their place, and defaults before them.
-    """
-    from convstat.trace.forward import positional_parameters
-
-    values = list(example.args)
-    rest = dict(example.kwargs)
-    gap: list[Any] = []
-    for parameter in positional_parameters(module)[len(values) :]:
-        if not rest:
-            break
-        if parameter.name in rest:
-            values += [*gap, rest.pop(parameter.name)]
-            gap = []
-        elif parameter.default is not parameter.empty:
-            gap.append(parameter.default)
-        else:
-            break
-    inputs = Inputs(values)
-    inputs.keywords = rest
-    return inputs

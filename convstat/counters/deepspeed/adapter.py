@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.inputs import keywords_of, values_of
 
 if TYPE_CHECKING:
     import torch
@@ -55,8 +56,8 @@ class DeepSpeed:
         from convstat.counters.deepspeed.walk import uninitialised
 
         profiler = deepspeed()
-        keywords = dict(getattr(inputs, "keywords", {}))
-        device = device_of((*inputs, *keywords.values()))
+        keywords = dict(keywords_of(inputs))
+        device = device_of(values_of(inputs))
         with running(model), counting(profiler, profiler, device):
             try:
                 flops, macs, params = profiler.get_model_profile(
@@ -89,7 +90,7 @@ class DeepSpeed:
         """It hooks every module, as the trace does."""
         from convstat.counters.deepspeed.walk import check_hooks
 
-        if not inputs and not getattr(inputs, "keywords", {}):
+        if not inputs and not keywords_of(inputs):
             raise PredictedFailure("AssertionError: args and/or kwargs must be specified")
         check_hooks(model)
         return trace

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.inputs import keywords_of, values_of
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +48,8 @@ class Calflops:
         from convstat.counters.deepspeed.load import calflops, counting
 
         counter, pipeline, operators = calflops()
-        keywords = dict(getattr(inputs, "keywords", {}))
-        device = device_of((*inputs, *keywords.values()))
+        keywords = dict(keywords_of(inputs))
+        device = device_of(values_of(inputs))
         with running(model), counting(operators, pipeline, device):
             try:
                 flops, macs, params = counter.calculate_flops(
@@ -83,7 +84,7 @@ class Calflops:
         check_hooks(model)
         if uninitialised(model):
             raise PredictedFailure("ValueError: it counts the elements of parameters that have no shape yet")
-        keywords = getattr(inputs, "keywords", {})
+        keywords = keywords_of(inputs)
         if not inputs and not keywords:
             raise PredictedFailure("AssertionError: it wants an input")
         for value in keywords.values() or inputs:

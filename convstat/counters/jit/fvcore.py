@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.inputs import by_position
 
 if TYPE_CHECKING:
     import torch
@@ -39,15 +40,14 @@ class Fvcore:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Analyse the model; raises where ``torch.jit.trace`` does."""
-        if getattr(inputs, "keywords", None):
-            raise CounterFailure("it passes inputs by position, and this model takes some by name only")
+        passed = by_position(model, inputs)
         try:
             from fvcore.nn import FlopCountAnalysis, parameter_count
         except Exception as error:
             raise CounterFailure(f"import fvcore: {first_line(error)}") from error
         with running(model):
             try:
-                analysis = FlopCountAnalysis(model, tuple(inputs))
+                analysis = FlopCountAnalysis(model, tuple(passed))
                 # What it does not know it writes to the log.
                 analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
                 total = analysis.total()

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
+from convstat.counters.inputs import by_position
 from convstat.counters.jit.graph import OperatorCall, Recorded
 from convstat.counters.jit.kernels import Gathered, Kernels
 from convstat.counters.jit.sizes import TracedInt, as_tensor, is_instance, traced
@@ -51,10 +52,9 @@ _OUTSIDE = 0
 @alone
 def record(model: nn.Module, inputs: tuple[Any, ...], *, hooked: bool, tensors_only: bool) -> Recorded:
     """The operators of one forward pass; raises PredictedFailure where it cannot be traced."""
-    if getattr(inputs, "keywords", None):
-        raise PredictedFailure("it passes inputs by position, and this model takes some by name only")
     try:
-        return _record(model, as_tensors(tuple(inputs)), hooked=hooked, tensors_only=tensors_only)
+        passed = by_position(model, inputs)
+        return _record(model, as_tensors(tuple(passed)), hooked=hooked, tensors_only=tensors_only)
     except PredictedFailure:
         raise
     except Exception as error:

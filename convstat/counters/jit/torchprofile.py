@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.inputs import by_position
 
 if TYPE_CHECKING:
     import torch
@@ -63,15 +64,14 @@ class Torchprofile:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Profile the model; raises where ``torch.jit.trace`` does."""
-        if getattr(inputs, "keywords", None):
-            raise CounterFailure("it passes inputs by position, and this model takes some by name only")
+        passed = by_position(model, inputs)
         try:
             from torchprofile import profile_macs
         except Exception as error:
             raise CounterFailure(f"import torchprofile: {first_line(error)}") from error
         with running(model):
             try:
-                macs = profile_macs(model, tuple(inputs))
+                macs = profile_macs(model, tuple(passed))
             except Exception as error:
                 raise _failure(error) from error
         return Reported(macs=int(macs))

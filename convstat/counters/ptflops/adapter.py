@@ -8,7 +8,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, input_names, installed_version, running
+from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.inputs import by_name, keywords_of, retraced, values_of
 from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
 from convstat.patches.room import ours, patch, replaced
 from convstat.trace.calls import TensorInfo, Value
@@ -49,22 +50,15 @@ class Ptflops:
         except Exception as error:
             raise CounterFailure(f"import ptflops: {first_line(error)}") from error
 
-        def give(_: tuple[int, ...]) -> Any:
-            # A single tensor goes in by position, several by name: ptflops has no other way.
-            if len(inputs) == 1 and not keywords:
-                return inputs[0]
-            return {**dict(zip(names, inputs, strict=True)), **keywords}
-
-        names = input_names(model, len(inputs))
-        keywords = getattr(inputs, "keywords", {})
-        with running(model) as printed, _blind((*inputs, *keywords.values())):
+        passed = _given(model, inputs)
+        with running(model) as printed, _blind(values_of(passed)):
             try:
                 macs, params = get_model_complexity_info(
                     model,
                     (1,),
                     print_per_layer_stat=False,
                     as_strings=False,
-                    input_constructor=give,
+                    input_constructor=lambda _: passed[0] if passed else dict(keywords_of(passed)),
                     ost=printed,
                     verbose=False,
                     backend=self.variant,
@@ -99,13 +93,19 @@ class Ptflops:
         return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """The aten backend hooks only the model's direct children, which matters to transformer layers."""
+        """It passes several inputs by name; its aten backend hooks only the model's direct children, which matters to
+        transformer layers.
+        """
         hookless = any(info.type.endswith(".TransformerEncoderLayer") for info in trace.modules)
         if self.variant != "aten" or trace.device == "meta" or not hookless:
-            return trace
-        from convstat.trace.record import record
+            return retraced(model, inputs, trace, _given)
+        return retraced(model, inputs, trace, _given, hooked=tuple(dict(model.named_children()).values()))
 
-        return record(model, inputs, hooked=tuple(dict(model.named_children()).values()))
+
+def _given(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What its input constructor gives: one argument, or a dict of all; so a dict that is one goes by its name too."""
+    alone = len(inputs) == 1 and not keywords_of(inputs) and not isinstance(inputs[0], dict)
+    return inputs if alone or not inputs else by_name(model, inputs)
 
 
 def _linear_by_strides(trace: Trace) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, running
+from convstat.counters.inputs import by_position, retraced
 from convstat.counters.thop.shared_import import version_if_whole, why_unavailable
 from convstat.patches.room import replaced_globals
 
@@ -59,11 +60,12 @@ class Thop:
             from thop.vision import basic_hooks
         except Exception as error:
             raise CounterFailure(f"import thop: {first_line(error)}") from error
+        passed = tuple(by_position(model, inputs))
         # Their warnings go through logging, where a function of thop's sets up the root logger for good.
         silent: Any = SimpleNamespace(warning=lambda *_: None, getLogger=lambda *_: silent)
         with running(model), replaced_globals(basic_hooks, logging=silent):
             try:
-                macs, params = profile(model, inputs=inputs, verbose=False)
+                macs, params = profile(model, inputs=passed, verbose=False)
             except Exception as error:
                 raise CounterFailure(first_line(error)) from error
         return Reported(params=int(params), macs=int(macs))
@@ -80,7 +82,7 @@ class Thop:
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It hooks the layers inside of transformer layers, as the trace does."""
-        return trace
+        return retraced(model, inputs, trace, by_position)
 
 
 THOP = Thop()

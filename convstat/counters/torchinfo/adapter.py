@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from numbers import Number
+from typing import TYPE_CHECKING, Any
 
-from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.inputs import by_name, keywords_of, retraced
 from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
     import torch
 
     from convstat.trace import Trace
+
+
+_OPTIONS = frozenset(
+    {
+        "model",
+        "input_size",
+        "input_data",
+        "batch_dim",
+        "cache_forward_pass",
+        "col_names",
+        "col_width",
+        "depth",
+        "device",
+        "dtypes",
+        "mode",
+        "row_settings",
+        "verbose",
+    }
+)
+"""The parameters of ``torchinfo.summary`` itself: what has one of these names cannot be handed on by it."""
 
 
 class Torchinfo:
@@ -45,9 +68,10 @@ class Torchinfo:
         except Exception as error:
             raise CounterFailure(f"import torchinfo: {first_line(error)}") from error
         # It keeps the modules of every model that it has seen, by the name of the model's class.
+        data, keywords = _passed(_given(model, inputs))
         with running(model), replaced_globals(torchinfo, _cached_forward_pass={}):
             try:
-                statistics = torchinfo.summary(model, input_data=list(inputs), mode="eval", verbose=0)
+                statistics = torchinfo.summary(model, input_data=data, mode="eval", verbose=0, **keywords)
             except Exception as error:
                 raise CounterFailure(first_line(error.__cause__ or error)) from error
         return Reported(params=int(statistics.total_params), macs=int(statistics.total_mult_adds))
@@ -71,6 +95,8 @@ class Torchinfo:
 
         from convstat.counters.torchinfo.rows import kept_of
 
+        trace = retraced(model, inputs, trace, _given)
+        _check_sizes(_passed(_given(model, inputs))[0])
         modules = list(trace.modules)
         for place, info in enumerate(modules):
             masks = {buffer.name for buffer in info.buffers if buffer.name.endswith("_mask")}
@@ -83,6 +109,39 @@ class Torchinfo:
     def reads_values(self, trace: Trace) -> str | None:
         """Why its answer does not follow from shapes alone; None where it does."""
         return self.why_not_meta(trace)
+
+
+def _given(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What it is called with: as the model is, but for a keyword that it would take for an option of its own."""
+    return by_name(model, inputs) if inputs and keywords_of(inputs).keys() & _OPTIONS else inputs
+
+
+def _passed(inputs: tuple[Any, ...]) -> tuple[list[Any] | dict[str, Any], dict[str, Any]]:
+    """Its ``input_data``, and the further arguments of forward.
+
+    The data are the positional arguments, or without any the tensors by their names: it adds up the sizes of these.
+    """
+    import torch
+
+    keywords = dict(keywords_of(inputs))
+    if inputs:
+        return list(inputs), keywords
+    data = {n: value for n, value in keywords.items() if isinstance(value, torch.Tensor) or n in _OPTIONS}
+    return data, {name: value for name, value in keywords.items() if name not in data}
+
+
+def _check_sizes(value: Any) -> None:
+    """Foresee that the sizes of the data cannot be added up: beside tensors and what holds them, numbers can."""
+    import torch
+
+    if value is None or isinstance(value, str):
+        raise PredictedFailure(
+            f"TypeError: it adds up the sizes of the inputs, and here one is {'None' if value is None else 'a str'}"
+        )
+    if isinstance(value, (torch.Tensor, Number)):
+        return
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, Iterable) else ():
+        _check_sizes(item)
 
 
 def _sum(mask: torch.Tensor | None) -> int | None:

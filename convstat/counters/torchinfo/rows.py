@@ -36,8 +36,6 @@ def predict(trace: Trace) -> Prediction:
     terms, tree = Ledger(), _Tree(trace)
     work = Work(trace, terms)
     try:
-        if any(value is None for value in trace.root.args):
-            raise PredictedFailure("TypeError: it adds up the sizes of the inputs, and here one is None")
         for module_call in trace.module_calls():
             _multiply(module_call, tree, work)
     except PredictedFailure as failure:

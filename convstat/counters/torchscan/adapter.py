@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.inputs import keywords_of
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,7 @@ class Torchscan:
             raise CounterFailure(f"import torchscan: {first_line(error)}") from error
         with running(model):
             try:
-                report = crawl_module(model, args=tuple(inputs), kwargs=dict(getattr(inputs, "keywords", {})))
+                report = crawl_module(model, args=tuple(inputs), kwargs=dict(keywords_of(inputs)))
             except Exception as error:
                 raise CounterFailure(first_line(error)) from error
         totals: Any = report["totals"]

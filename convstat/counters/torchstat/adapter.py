@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.inputs import by_position, retraced
 from convstat.patches.imports import forgotten, given
 from convstat.patches.room import own, patch, put, rerouted, routed, undone
 
@@ -65,8 +66,7 @@ class Torchstat:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask for torchstat's rows, and add up the figures in them; what it leaves on classes is taken away."""
-        for name in getattr(inputs, "keywords", {}):
-            raise CounterFailure(f"it passes one input by position, and this model takes '{name}' by name only")
+        inputs = by_position(model, inputs)
         if len(inputs) != 1 or len(getattr(inputs[0], "shape", ())) != 4:
             raise CounterFailure("it makes one input, an image of three sizes, and this model takes others")
         if device_of(inputs) != "cpu":
@@ -97,6 +97,7 @@ class Torchstat:
         from convstat.counters.torchstat import walk
         from convstat.trace.record import record
 
+        trace, inputs = retraced(model, inputs, trace, by_position), by_position(model, inputs)
         batched = walk.depends_on_batch(trace)
         if not batched and not walk.depends_on_hooks(trace):
             return trace

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.inputs import by_position, retraced, values_of
 from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
@@ -77,18 +78,14 @@ class Torchsummary:
             from torchsummary import torchsummary  # type: ignore[import-untyped]
         except Exception as error:
             raise CounterFailure(f"import torchsummary: {first_line(error)}") from error
-        odd = next((type(value).__name__ for value in inputs if not hasattr(value, "shape")), None)
-        if odd is not None:
-            raise CounterFailure(f"it makes its inputs from shapes, and this model takes a {odd}")
-        for name in getattr(inputs, "keywords", {}):
-            raise CounterFailure(f"it passes inputs by position, and this model takes '{name}' by name only")
-        device = device_of(inputs)
+        shapes = [value.shape for value in _given(model, inputs)]
+        device = device_of(values_of(inputs))
         stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
         with running(model) as printed, replaced_globals(torchsummary, **stand_in):
             try:
                 torchsummary.summary(
                     model,
-                    [tuple(tensor.shape[1:]) for tensor in inputs],
+                    [tuple(shape[1:]) for shape in shapes],
                     device="cuda" if device == "cuda" else "cpu",
                 )
             except Exception as error:
@@ -116,6 +113,7 @@ class Torchsummary:
         """
         from convstat.counters.torchsummary.rows import BATCH, depends_on_batch, is_of_other_type
 
+        trace = retraced(model, inputs, trace, _given)
         if not (depends_on_batch(trace) or is_of_other_type(trace)):
             return trace
         import torch
@@ -123,12 +121,21 @@ class Torchsummary:
         from convstat.trace.record import record
 
         other = torch.float32 if is_of_other_type(trace) else None
-        made = tuple(tensor.new_zeros((BATCH, *tensor.shape[1:]), dtype=other) for tensor in inputs)
+        made = tuple(value.new_zeros((BATCH, *value.shape[1:]), dtype=other) for value in _given(model, inputs))
         try:
             return record(model, made)
         except Exception as error:
             how = "float32 inputs" if other else "a batch of two"
             raise PredictedFailure(f"it runs the model with {how}: {first_line(error)}") from error
+
+
+def _given(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[torch.Tensor, ...]:
+    """The tensors that it makes others for."""
+    passed = by_position(model, inputs)
+    for value in passed:
+        if not hasattr(value, "shape"):
+            raise CounterFailure(f"it makes its inputs from shapes, and this model takes a {type(value).__name__}")
+    return passed
 
 
 def _is_transposed(kernel: KernelCall) -> bool:
