@@ -232,7 +232,7 @@ def _example(
     files = dict.fromkeys(spec.path for spec in specs if isinstance(spec, Value))
     example = Example(tuple(args), kwargs, f"those in {', '.join(files)}" if files else None)
     if files:
-        _check_batch(example, batch, module, f"of the data in {', '.join(files)}", "leave --batch out")
+        _check_batch(example, batch, module, f"the inputs are in {', '.join(files)}", "leave --batch out")
     return example
 
 
@@ -270,7 +270,7 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
         )
     if own:
         help = "leave --batch out, or name the inputs with --input"
-        _check_batch(example, batch, module, f"of the inputs that {recipe.source} brings", help)
+        _check_batch(example, batch, module, f"{recipe.source} brings its own inputs", help)
     return example
 
 
@@ -279,7 +279,7 @@ def _check_batch(example: Example, batch: int, module: torch.nn.Module, which: s
 
     tensors = forward.named_tensors(module, example.args, example.kwargs).values()
     if batch != 1 and not any(tensor.dim() and tensor.size(0) == batch for tensor in tensors):
-        raise UsageError(f"{which}, none has a batch of {batch}", help=help)
+        raise UsageError(f"{which}, and none has a batch of {batch}", help=help)
 
 
 def _tensor(spec: InputSpec, batch: int, pattern: Any, module: torch.nn.Module, floating: torch.dtype | None) -> Any:

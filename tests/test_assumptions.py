@@ -347,6 +347,14 @@ def test_numpy_and_python_are_seeded_too() -> None:
     assert analyze(drawn, "2").totals == analyze(drawn, "2").totals
 
 
+def test_what_is_drawn_on_import_is_the_same_in_each_run(tmp_path: Path) -> None:
+    """A model that is made when its file is imported."""
+    file = tmp_path / "made.py"
+    file.write_text("import random\nfrom torch import nn\nnet = nn.Linear(2, random.randrange(10**6), bias=False)\n")
+    counts = {api.analyze(f"{file}:net", inputs=("2",), counters="none").totals.params for _ in range(3)}
+    assert 1 == len(counts)
+
+
 def bounded() -> Report:
     """A report whose 1,280 MACs are an upper bound."""
     return analyze(lambda: Masked(kept), "[10,16]")

@@ -117,8 +117,16 @@ def drawn(seed: int) -> Iterator[None]:
     import random
     import sys
 
+    state = random.getstate()
     numpy: Any = sys.modules.get("numpy")
-    with process_preserved(), ExitStack() as stack:
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+
+    def put_back() -> None:
+        random.setstate(state)
+        if numpy_state is not None:
+            numpy.random.set_state(numpy_state)
+
+    with undone(put_back), random_preserved(), ExitStack() as stack:
         random.seed(seed)
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

@@ -24,12 +24,13 @@ def recipe(argument: str, overrides: Mapping[str, Any]) -> Recipe:
     """Import what the argument names and say how to make its model; raises SourceError with the user's own line."""
     from torch import nn
 
+    from convstat.patches.preserve import drawn
     from convstat.sources.importing import import_place
     from convstat.trace.bounds import limited_memory, room
 
     place, _, name = argument.rpartition(":")
     try:
-        with limited_memory(room()):
+        with limited_memory(room()), drawn(0):
             # What is made on import is made for real: no way is chosen yet.
             module, neighbours = import_place(place)
             target = _attribute(module, place, name)
