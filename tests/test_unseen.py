@@ -109,6 +109,31 @@ def test_a_parameter_that_nothing_read_is_named_by_its_path() -> None:
     assert "meta" == report.model.device
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("name", ["item", "tolist"])
+def test_values_that_are_answered_for_do_not_come_back_unseen(name: str, on_device: bool) -> None:
+    """Of a model that is too large for a real run: each number read, and a tensor made of them."""
+
+    class Large(nn.Module):
+        """Has 4.8 GB of weights, and reads 32 numbers."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.large = nn.Parameter(torch.empty(60_000, 20_000))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """Read them."""
+            y = self.linear(x)
+            numbers = y.tolist() if name == "tolist" else [2 * value.item() for value in y.flatten()]
+            return torch.tensor(numbers, device=x.device if on_device else None) + 1
+
+    report = convstat.analyze(Large, inputs=torch.zeros(4, 8), counters="none")
+    assert ["meta", "incomplete"] == [report.model.device, report.status]
+    (item,) = report.uncounted
+    assert item.op.startswith(f"torch.Tensor.{name} in ")
+
+
 NET = """
 import numpy, torch
 from torch import nn

@@ -246,6 +246,9 @@ class Watch:
         """A tensor is used that nothing wrote, or whose memory was handed out."""
         if not self.is_watching():
             return
+        if reason is None and self.outside is not None:
+            self._find(self.outside, again=False)
+            return
         if not self.is_real and tensor.device.type != "meta" and not is_fake(tensor):
             # A constant.
             return
@@ -254,17 +257,11 @@ class Watch:
             if 1 < tensor.numel() <= self.numbers:
                 self._find(f"torch.Tensor.item{_where()}")
             return
-        if reason is None:
-            if self.outside is not None:
-                self._find(self.outside, again=False)
-                return
-        elif reason is not _EMPTY:
+        if reason is not None and reason is not _EMPTY:
             self._find(reason, again=False)
-            return
-        elif tensor.dtype is torch.int64:
-            # Operators of torch that are made of others write lengths and places into memory by hand.
-            return
-        self._find(f"unseen write {use}")
+        elif reason is None or tensor.dtype is not torch.int64:
+            # Operators of torch that are made of others write lengths and places, whole numbers, by hand.
+            self._find(f"unseen write {use}")
 
     def writes(self, op: str, way: Way, args: Any, kwargs: Any, result: Any) -> None:
         """Take what a kernel wrote."""
@@ -332,7 +329,7 @@ class Watch:
 
     def tells(self, name: str, tensor: torch.Tensor) -> None:
         """The values of a tensor become numbers of Python's; whole ones are sizes and places."""
-        if self.is_real and tensor.is_floating_point() and key_of(tensor) in self.data:
+        if tensor.is_floating_point() and (key_of(tensor) in self.data if self.is_real else tensor.is_meta):
             self.outside = f"{name}{_where()}"
 
     def calls(self, name: str) -> None:
