@@ -26,6 +26,7 @@ from convstat import kernels
 from convstat.analysis import total
 from convstat.kernels.attention import products_of
 from convstat.kernels.base import tensors
+from convstat.kernels.unpriced import UNPRICED
 from convstat.pixels import pixels
 from convstat.report import (
     BACKWARD,
@@ -90,7 +91,7 @@ def count(
             mode=mode,
             dtype="+".join(sorted(dtypes)) or "none",
             overrides=dict(overrides or {}),
-            notes=walk.pricing.notes,
+            notes=(*walk.pricing.notes, *walk.reasons()),
         ),
         totals=total(rows, denominator, basis),
         layers=rows,
@@ -323,6 +324,13 @@ class _Walk:
             shares=None if work.first else work.module.path or ROOT,
             note=work.note or tied,
         )
+
+    def reasons(self) -> Iterator[str]:
+        """Why nobody knows what an operator of torch's costs."""
+        for op in sorted(self.uncounted):
+            reason = UNPRICED.get(op) or UNPRICED.get(op.removesuffix("_"))
+            if reason is not None:
+                yield f"{op} is not counted: {reason}"
 
     def groups(self) -> dict[str, str]:
         """The class of every module that contains others, by path."""

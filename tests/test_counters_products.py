@@ -97,6 +97,62 @@ CALLS: dict[str, tuple[KernelCall, int]] = {
     ),
     "aten.linear": (call("aten.linear", t(2, 5, 8), t(3, 8), t(3), output=t(2, 5, 3)), 2 * 5 * 8 * 3),
     "aten.mkldnn_linear": (call("aten.mkldnn_linear", t(2, 5, 8), t(3, 8), t(3), output=t(2, 5, 3)), 2 * 5 * 8 * 3),
+    "aten._weight_int4pack_mm_with_scales_and_zeros": (
+        call("aten._weight_int4pack_mm_with_scales_and_zeros", t(5, 8), t(16, 4), 32, t(1), t(1), output=t(5, 16)),
+        5 * 8 * 16,
+    ),
+    "aten._dyn_quant_matmul_4bit": (
+        call("aten._dyn_quant_matmul_4bit", t(5, 8), t(99), 32, 8, 16, output=t(5, 16)),
+        5 * 8 * 16,
+    ),
+    "aten._mixed_dtypes_linear": (
+        call("aten._mixed_dtypes_linear", t(2, 5, 8), t(8, 3), t(3), output=t(2, 5, 3)),
+        2 * 5 * 8 * 3,
+    ),
+    "aten._foreach_mm": (
+        call(
+            "aten._foreach_mm", ListInfo((t(5, 8), t(2, 3))), ListInfo((t(8, 3), t(3, 4))),
+            output=ListInfo((t(5, 3), t(2, 4))),
+        ),
+        5 * 8 * 3 + 2 * 3 * 4,
+    ),
+    **{
+        f"aten.{name}": (
+            call(f"aten.{name}", t(2, 5, 8), t(2, 5, 3), t(3, 8), (True, True, True)),
+            2 * (2 * 5 * 8 * 3),
+        )
+        for name in ("linear_backward", "mkldnn_linear_backward")
+    },
+    "aten.mkldnn_linear_backward_input": (
+        call("aten.mkldnn_linear_backward_input", ListInfo((2, 5, 8)), t(2, 5, 3), t(3, 8), output=t(2, 5, 8)),
+        2 * 5 * 8 * 3,
+    ),
+    "aten.mkldnn_linear_backward_weights": (
+        call("aten.mkldnn_linear_backward_weights", t(2, 5, 3), t(2, 5, 8), t(3, 8), True, output=(t(3, 8), t(3))),
+        2 * 5 * 8 * 3,
+    ),
+    "aten.matmul_backward": (
+        call("aten.matmul_backward", t(2, 5, 3), t(2, 5, 8), t(2, 8, 3), (True, False)),
+        2 * 5 * 8 * 3,
+    ),
+    # A place of an image has two coordinates and a one, and its sample a matrix of 2 x 3.
+    "aten.affine_grid_generator": (
+        call("aten.affine_grid_generator", t(2, 2, 3), ListInfo((2, 4, 5, 7)), False, output=t(2, 5, 7, 2)),
+        2 * 5 * 7 * 2 * 3,
+    ),
+    "aten.cudnn_affine_grid_generator": (
+        call("aten.cudnn_affine_grid_generator", t(2, 2, 3), 2, 4, 5, 7, output=t(2, 5, 7, 2)),
+        2 * 5 * 7 * 2 * 3,
+    ),
+    "aten.cudnn_affine_grid_generator_backward": (
+        call("aten.cudnn_affine_grid_generator_backward", t(2, 5, 7, 2), 2, 4, 5, 7, output=t(2, 2, 3)),
+        2 * 5 * 7 * 2 * 3,
+    ),
+    # 9 steps, 3 taps and a padding of 1.
+    "aten.conv_tbc": (
+        call("aten.conv_tbc", t(9, 2, 4), t(3, 4, 5), t(5), 1, output=t(9, 2, 5)),
+        9 * 2 * 3 * 4 * 5,
+    ),
     # bilinear: (5, 1, 4, 6) = x1 * x2, with the weight (3, 4, 6): 5*3 outputs that sum over 4 and 6.
     "aten._trilinear": (
         call(
@@ -117,6 +173,19 @@ CALLS: dict[str, tuple[KernelCall, int]] = {
     "aten.miopen_depthwise_convolution": _library_conv("aten.miopen_depthwise_convolution", 2),
     "aten.cudnn_convolution": _library_conv("aten.cudnn_convolution", 2),
     "aten.cudnn_convolution_relu": _library_conv("aten.cudnn_convolution_relu", 2),
+    "aten.miopen_convolution_relu": _library_conv("aten.miopen_convolution_relu", 2),
+    "aten._nnpack_spatial_convolution": _library_conv("aten._nnpack_spatial_convolution", 2),
+    **{
+        f"aten.{name}": (
+            call(f"aten.{name}", *_CONV[:2], t(2, 4, 7, 7), 1.0, t(4), *_PLAIN, 2, output=t(2, 4, 7, 7)),
+            _CONV_MACS,
+        )
+        for name in ("cudnn_convolution_add_relu", "miopen_convolution_add_relu")
+    },
+    "aten._slow_conv2d_backward": (
+        call("aten._slow_conv2d_backward", t(2, 4, 7, 7), *_CONV[:2], *NONE[:3], (True, True, False)),
+        2 * _CONV_MACS,
+    ),
     **{
         f"aten.{name}": _library_conv(f"aten.{name}", 3)
         for name in (

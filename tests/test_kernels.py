@@ -19,6 +19,7 @@ from versions import has_torch, since
 
 from convstat import kernels
 from convstat.kernels import FREE, RULES, attention, base, other, products, quantized, recurrent
+from convstat.kernels.unpriced import UNPRICED
 from convstat.layers import KINDS
 from convstat.layers.base import OTHER_ENTRIES, Cost
 from convstat.patches.operators import torchvision_compat
@@ -82,6 +83,30 @@ def test_every_rule_is_for_an_operator_that_exists() -> None:
     assert not exists("aten.no_such_operator")
 
 
+@since("2.13", "the operators that the tables are for")
+def test_every_operator_of_torch_costs_something_or_nothing_or_says_why_nobody_knows() -> None:
+    """All of ATen but views, what writes into its arguments' place, and what only stands for other operators."""
+    unknown, seen = set(), set()
+    for full in torch._C._dispatch_get_all_op_names():
+        namespace, _, rest = full.partition("::")
+        name, _, overload = rest.partition(".")
+        found = getattr(getattr(torch.ops.aten, name, None), overload or "default", None)
+        if namespace != "aten" or found is None:
+            continue
+        seen.add(f"aten.{name}")
+        stands_for_others = torch._C._dispatch_has_kernel_for_dispatch_key(full, "CompositeImplicitAutograd")
+        if stands_for_others or found.is_view or any(argument.is_out for argument in found._schema.arguments):
+            continue
+        plain = name[:-1] if name.endswith("_") and not name.endswith("__") else name
+        if not {f"aten.{name}", f"aten.{plain}"} & {*RULES, *FREE, *UNPRICED}:
+            unknown.add(name)
+    assert set() == unknown
+    assert len(seen) > 1000
+    assert set() == {name for name in UNPRICED if name not in seen and f"{name}_" not in seen}
+    assert set() == set(UNPRICED) & {*RULES, *FREE}
+    assert all(len(reason.split()) >= 3 for reason in UNPRICED.values())
+
+
 def test_a_kernel_costs_something_or_is_free_with_a_reason_and_never_both() -> None:
     """The two tables do not overlap, and each reason is a sentence."""
     assert set() == set(RULES) & set(FREE)
@@ -90,6 +115,25 @@ def test_a_kernel_costs_something_or_is_free_with_a_reason_and_never_both() -> N
 
 T = torch.rand
 CALLS: dict[str, Callable[[], object]] = {
+    "solve_triangular": lambda: torch.linalg.solve_triangular(T(2, 4, 4), T(2, 4, 3), upper=True),
+    "triangular_solve": lambda: torch.triangular_solve(T(4, 3), T(4, 4)),
+    "solve": lambda: torch.linalg.solve(torch.eye(4), T(4, 3)),
+    "inv": lambda: torch.linalg.inv(torch.eye(4)),
+    "det": lambda: torch.linalg.det(T(4, 4)),
+    "slogdet": lambda: torch.linalg.slogdet(T(4, 4)),
+    "cholesky_solve": lambda: torch.cholesky_solve(T(4, 3), torch.linalg.cholesky(torch.eye(4))),
+    "cholesky_inverse": lambda: torch.cholesky_inverse(torch.cholesky(torch.eye(4))),
+    "lu_solve": lambda: torch.linalg.lu_solve(*torch.linalg.lu_factor(torch.eye(4)), T(4, 3)),
+    "lu": lambda: torch.linalg.lu(torch.eye(4)),
+    "ldl_solve": lambda: torch.linalg.ldl_solve(*torch.linalg.ldl_factor(torch.eye(4)), T(4, 3)),
+    "qr": lambda: torch.linalg.qr(T(5, 3), mode="complete"),
+    "geqrf": lambda: torch.geqrf(T(5, 3)),
+    "householder_product": lambda: torch.linalg.householder_product(T(5, 3), T(3)),
+    "ormqr": lambda: torch.ormqr(T(5, 5), T(5), T(5, 3)),
+    "affine_grid": lambda: torch.nn.functional.affine_grid(T(2, 2, 3), [2, 3, 4, 5], align_corners=False),
+    "conv_tbc": lambda: torch.conv_tbc(T(9, 2, 4), T(3, 4, 5), T(5), 1),
+    "foreach": lambda: torch._foreach_add(torch._foreach_mul([T(2), T(3)], [T(2), T(3)]), 1.0),
+    "foreach_norm": lambda: torch._foreach_norm([T(2), T(3)]),
     "mm": lambda: T(2, 3) @ T(3, 4),
     "bmm": lambda: T(5, 2, 3) @ T(5, 3, 4),
     "addmm": lambda: torch.addmm(T(4), T(2, 3), T(3, 4), beta=0.5),
@@ -500,9 +544,9 @@ def test_a_sparse_operand_is_uncounted() -> None:
     assert [None] * len(calls) == [kernels.price(call) for call in calls]
 
 
-def test_factorisations_are_uncounted() -> None:
+def test_decompositions_that_iterate_are_uncounted() -> None:
     """How often they iterate depends on values: they are no part of the count, and said to be none."""
-    for function in (torch.linalg.svd, torch.linalg.eigh, torch.linalg.inv, torch.linalg.qr):
+    for function in (torch.linalg.svd, torch.linalg.eigh, torch.linalg.eig, torch.linalg.pinv):
         assert None in [kernels.price(call) for call in kernels_of(lambda function=function: function(T(3, 3)))]
 
 

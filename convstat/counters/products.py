@@ -127,8 +127,55 @@ def _convolved(places: TensorInfo, weight: TensorInfo) -> int:
 def _convolution(call: KernelCall) -> int:
     """Each element of the output sums the taps of its channel; transposed, each element of the input is spread."""
     transposed = "transpose" in call.op or bool(_value(call, 6, "transposed", False) is True)
-    weight = _operand(call, 2 if "_add" in call.op else 1, "weight")
+    weight = _operand(call, 2 if "_add" in call.op and call.op.startswith("quantized.") else 1, "weight")
     return _convolved(_operand(call, 0, "input") if transposed else _result(call), weight)
+
+
+def _pairwise(call: KernelCall) -> int:
+    """``_foreach_mm``: each matrix that comes out sums over the columns of its left operand."""
+    return sum(
+        made.numel * left.shape[-1]
+        for made, left in zip(_tensors(call.output), _tensors(_value(call, 0, "self")), strict=True)
+    )
+
+
+def _affine_grid(call: KernelCall) -> int:
+    """A coordinate of a place is a row of its sample's matrix, times the place."""
+    rank = _result(call).shape[-1]
+    return _result(call).numel * (rank + 1)
+
+
+def _affine_grid_backward(call: KernelCall) -> int:
+    """A matrix of 2 x 3 for each sample, each element of it summed up over all places."""
+    batch, height, width, _ = _operand(call, 0, "grad").shape
+    return batch * 2 * 3 * height * width
+
+
+def _over_time(call: KernelCall) -> int:
+    """``conv_tbc``: each step of each sample meets all that is in the weight."""
+    steps, batch, _ = _result(call).shape
+    return steps * batch * _operand(call, 1, "weight").numel
+
+
+def _linear_backward(call: KernelCall) -> int:
+    """The weight meets each position of the input, once for each of the two gradients that is wanted."""
+    mask = _value(call, 3, "output_mask", (True, True, True))
+    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    return sum(bool(each) for each in wanted[:2]) * _positions(_operand(call, 0)) * _operand(call, 2).numel
+
+
+def _matmul_backward(call: KernelCall) -> int:
+    """Of (..., n, k) @ (..., k, m), n x k x m for each gradient."""
+    mask = _value(call, 3, "mask", (True, True))
+    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    gradient, left = _operand(call, 0), _operand(call, 1)
+    return sum(bool(each) for each in wanted) * gradient.numel * left.shape[-1]
+
+
+def _slow_convolution_backward(call: KernelCall) -> int:
+    mask = _value(call, 6, "output_mask", (True, True, True))
+    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    return sum(bool(each) for each in wanted[:2]) * _convolved(_operand(call, 0), _operand(call, 2))
 
 
 def _convolution_backward(call: KernelCall) -> int:
@@ -233,6 +280,22 @@ def _table() -> dict[str, Formula]:
         ("aten", "addr", _outer),
         ("aten", "_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2", _grouped),
         ("aten", "linear mkldnn_linear", _linear(1)),
+        ("aten", "_weight_int4pack_mm_with_scales_and_zeros _dyn_quant_matmul_4bit _mixed_dtypes_linear", _summed(0)),
+        ("aten", "_foreach_mm", _pairwise),
+        ("aten", "linear_backward mkldnn_linear_backward", _linear_backward),
+        ("aten", "mkldnn_linear_backward_input", lambda call: _positions(_operand(call, 1)) * _operand(call, 2).numel),
+        (
+            "aten",
+            "mkldnn_linear_backward_weights",
+            lambda call: _positions(_operand(call, 0)) * _operand(call, 2).numel,
+        ),
+        ("aten", "matmul_backward", _matmul_backward),
+        ("aten", "affine_grid_generator cudnn_affine_grid_generator", _affine_grid),
+        ("aten", "cudnn_affine_grid_generator_backward", _affine_grid_backward),
+        ("aten", "conv_tbc", _over_time),
+        ("aten", "cudnn_convolution_add_relu miopen_convolution_add_relu miopen_convolution_relu", _convolution),
+        ("aten", "_nnpack_spatial_convolution", _convolution),
+        ("aten", "_slow_conv2d_backward", _slow_convolution_backward),
         ("aten", "_trilinear", _trilinear),
         ("aten", "convolution _convolution convolution_overrideable mkldnn_convolution", _convolution),
         ("aten", "miopen_convolution miopen_depthwise_convolution miopen_convolution_transpose", _convolution),

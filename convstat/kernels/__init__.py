@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from convstat.kernels import attention, other, products, quantized, recurrent
+from convstat.kernels import attention, linalg, other, products, quantized, recurrent
 from convstat.kernels.base import Rule, UnreadableError, argument, inputs
 from convstat.kernels.free import FREE
 from convstat.layers.base import FREE as NO_COST
@@ -36,7 +36,7 @@ GROUP = "convstat.kernels"
 
 def _table() -> dict[str, Rule]:
     table: dict[str, Rule] = {}
-    for family in (products, attention, recurrent, quantized, other):
+    for family in (products, attention, recurrent, quantized, linalg, other):
         for name, rule in family.RULES.items():
             if name in table or name in FREE:
                 raise RuntimeError(f"two rules for the kernel {name}")

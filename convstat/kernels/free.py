@@ -40,26 +40,37 @@ _BY_REASON = {
         _nested_tensor_from_tensor_list _nested_view_from_buffer_copy _nested_view_from_jagged_copy
         _nested_get_values_copy _nested_from_padded _nested_from_padded_and_nested_example to_padded_tensor
         _nested_from_padded_tensor _nested_select_backward _jagged_to_padded_dense_forward
-        _padded_dense_to_jagged_forward
+        _padded_dense_to_jagged_forward _stack _conj_copy _neg_view_copy _fw_primal_copy _make_dual_copy
+        _reshape_alias_copy _reshape_copy view_as_complex_copy view_as_real_copy masked_scatter_backward
+        _foreach_clone _foreach_copy _foreach_zero _resize_output
     """,
     MAKE: """
         empty empty_like empty_strided empty_permuted new_empty new_empty_strided zeros zeros_like new_zeros ones
         ones_like new_ones full full_like new_full arange linspace logspace eye scalar_tensor rand randn rand_like
         randn_like randint randint_like randperm normal uniform random exponential tril_indices triu_indices
         _efficientzerotensor _empty_affine_quantized bernoulli bernoulli_ cauchy geometric log_normal multinomial
-        hann_window hamming_window blackman_window bartlett_window kaiser_window
+        range fft_fftfreq fft_rfftfreq from_file normal_functional binomial poisson _standard_gamma _sample_dirichlet
+        _philox_key_fold_in _philox_key_split _philox_normal _philox_uniform _new_zeros_with_same_feature_meta
+        _empty_per_channel_affine_quantized empty_quantized hann_window hamming_window
+        blackman_window bartlett_window kaiser_window
     """,
     LOOK_UP: "embedding one_hot bucketize searchsorted",
     SELECT: """
         topk sort argsort msort kthvalue nonzero nonzero_static nonzero_numpy _unique _unique2 unique_consecutive
-        unique_dim bincount histc histogram isin
+        unique_dim unique_dim_consecutive _histogramdd_bin_edges _histogramdd_from_bin_cts
+        _histogramdd_from_bin_tensors bincount histc histogram isin
     """,
     CONVERT: """
         _to_copy to type_as dequantize quantize_per_tensor quantize_per_tensor_dynamic quantize_per_channel int_repr
         q_scale q_zero_point q_per_channel_scales q_per_channel_zero_points _to_dense to_dense _to_sparse to_mkldnn
         _nested_tensor_from_mask _make_per_tensor_quantized_tensor _make_per_channel_quantized_tensor
         fake_quantize_per_tensor_affine fake_quantize_per_tensor_affine_cachemask
-        fake_quantize_per_channel_affine_cachemask
+        fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
+        _fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine
+        _fake_quantize_learnable_per_tensor_affine_backward _fake_quantize_learnable_per_channel_affine_backward
+        _fused_moving_avg_obs_fq_helper _fused_moving_avg_obs_fq_helper_functional _convert_weight_to_int4pack
+        _convert_weight_to_int4pack_for_cpu _dyn_quant_pack_4bit_weight mkldnn_reorder_conv2d_weight
+        mkldnn_reorder_conv3d_weight
     """,
     CHECK: """
         _local_scalar_dense item equal is_same_size size stride numel dim sym_size sym_stride sym_numel
@@ -67,7 +78,9 @@ _BY_REASON = {
         _nested_tensor_size _nested_tensor_strides _nested_tensor_storage_offsets _nested_get_offsets
         _nested_get_lengths _nested_get_ragged_idx _nested_get_jagged_dummy _nested_get_min_seqlen
         _nested_get_max_seqlen _nested_compute_contiguous_strides_offsets
-        is_nonzero _is_zerotensor _version allclose _linalg_check_errors _fused_sdp_choice
+        _assert_scalar _functional_assert_async _functional_assert_scalar _functional_sym_constrain_range
+        _functional_sym_constrain_range_for_size _has_same_storage_numel is_set_to q_per_channel_axis qscheme
+        sym_constrain_range is_nonzero _is_zerotensor _version allclose _linalg_check_errors _fused_sdp_choice
         sym_constrain_range_for_size _nested_tensor_from_mask_left_aligned _is_all_true _is_any_true
     """,
 }

@@ -19,6 +19,7 @@ from convstat.kernels.base import (
     shape_of,
     sizes,
     table,
+    tensors,
 )
 from convstat.layers.base import Cost
 from convstat.trace.calls import KernelCall, TensorInfo
@@ -51,7 +52,7 @@ def resize(mode: str) -> Rule:
 def antialiased(reach: int) -> Rule:
     """An interpolation that filters what it shrinks; one dimension after the other, the last first.
 
-    ``reach`` is how far the filter spans without shrinking: 2 elements for bilinear, 4 for bicubic.
+    ``reach`` is how far the filter spans without shrinking: 2 elements for bilinear, 4 for bicubic, 6 for Lanczos.
     Where it shrinks, the filter grows with the scale; windows are cut at the borders.
     A dimension that keeps its size is left alone; where both do, the result is a copy.
     """
@@ -117,6 +118,30 @@ def grid_sample_backward(call: KernelCall) -> Cost:
     return Cost(0, {"resize": prod(gradient) * along ** (len(gradient) - 2)})
 
 
+def bilinear_sample_backward(call: KernelCall) -> Cost:
+    """``cudnn_grid_sampler_backward``: the same, always bilinear."""
+    return Cost(0, {"resize": 4 * prod(shape_of(call, 2, "grad_output"))})
+
+
+def rescaled_heads(call: KernelCall) -> Cost:
+    """``_transform_bias_rescale_qkv``: a bias for queries, keys and values, and the scaling of the queries."""
+    return Cost(0, {"bias": prod(shape_of(call, 0, "qkv")), "elementwise": prod(shape_of(call, 0, "qkv")) // 3})
+
+
+def bag_weights(call: KernelCall) -> Cost:
+    """The gradient of the weights of a bag: a gradient's row times the row that was looked up, summed up."""
+    return Cost(0, {"reduction": prod(shape_of(call, 2, "indices")) * shape_of(call, 0, "grad")[-1]})
+
+
+def each_of(entry: str) -> Rule:
+    """The rule of what is done to each tensor of a list, element by element."""
+
+    def rule(call: KernelCall) -> Cost:
+        return Cost(0, {entry: sum(tensor.numel for tensor in tensors(argument(call, 0, "self")))})
+
+    return rule
+
+
 def roi_align(call: KernelCall) -> Cost:
     """``roi_align``: each output averages a grid of samples, each of four neighbours; 2 x 2 where it adapts."""
     samples = int(argument(call, 5, "sampling_ratio", -1))
@@ -165,9 +190,11 @@ _ACTIVATION_BACKWARDS = """
 threshold_backward gelu_backward silu_backward sigmoid_backward tanh_backward hardswish_backward hardsigmoid_backward
 hardtanh_backward elu_backward leaky_relu_backward _prelu_kernel_backward softplus_backward mish_backward
 log_sigmoid_backward hardshrink_backward softshrink_backward glu_backward rrelu_with_noise_backward
+glu_jvp glu_backward_jvp logit_backward
 """
 _NORMS = """
-native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _native_batch_norm_legit_functional
+_batch_norm_with_update_functional quantized_batch_norm native_batch_norm _native_batch_norm_legit
+_native_batch_norm_legit_no_training _native_batch_norm_legit_functional
 _batch_norm_with_update _batch_norm_no_update cudnn_batch_norm batch_norm_stats _weight_norm_interface
 miopen_batch_norm native_layer_norm native_group_norm _fused_rms_norm rms_norm instance_norm batch_norm_elemt
 """
@@ -192,11 +219,13 @@ special_laguerre_polynomial_l special_legendre_polynomial_p special_log_ndtr spe
 special_modified_bessel_i1 special_modified_bessel_k0 special_modified_bessel_k1 special_ndtri
 special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1 special_shifted_chebyshev_polynomial_t
 special_shifted_chebyshev_polynomial_u special_shifted_chebyshev_polynomial_v special_shifted_chebyshev_polynomial_w
-special_spherical_bessel_j0 special_xlog1py special_zeta
+special_spherical_bessel_j0 special_xlog1py special_zeta __ilshift__ __irshift__ _add_relu _cummax_helper _cummin_helper
+_logcumsumexp _masked_scale _dirichlet_grad _standard_gamma_grad
 """
 _REDUCTIONS = """
 mean sum amax amin max min prod norm linalg_vector_norm var std var_mean std_mean logsumexp argmax argmin all any
-nansum count_nonzero median nanmedian mode trace aminmax segment_reduce hash_tensor
+nansum count_nonzero median nanmedian mode trace aminmax segment_reduce hash_tensor _aminmax native_norm
+linalg__powsum _segment_reduce_backward
 """
 _LOSSES = """
 mse_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits soft_margin_loss
@@ -218,14 +247,24 @@ mkldnn_adaptive_avg_pool2d
 _POOL_BACKWARDS = """
 max_pool2d_with_indices_backward max_pool3d_with_indices_backward avg_pool2d_backward avg_pool3d_backward
 _adaptive_avg_pool2d_backward _adaptive_avg_pool3d_backward adaptive_max_pool2d_backward adaptive_max_pool3d_backward
-fractional_max_pool2d_backward fractional_max_pool3d_backward
+fractional_max_pool2d_backward fractional_max_pool3d_backward max_pool2d_backward mkldnn_max_pool2d_backward
+mkldnn_max_pool3d_backward mkldnn_adaptive_avg_pool2d_backward
 """
 _RESIZE_BACKWARDS = """
 upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward _upsample_nearest_exact1d_backward
 _upsample_nearest_exact2d_backward _upsample_nearest_exact3d_backward upsample_linear1d_backward
 upsample_bilinear2d_backward upsample_bicubic2d_backward upsample_trilinear3d_backward
-_upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward
+_upsample_bilinear2d_aa_backward _upsample_bicubic2d_aa_backward _upsample_lanczos2d_aa_backward
 """
+_FOREACH = " ".join(
+    f"_foreach_{name}"
+    for name in """
+    abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min cos cosh div erf erfc exp expm1 floor frac lerp
+    lgamma log log10 log1p log2 maximum minimum mul neg pow reciprocal round rsqrt sigmoid sign sin sinh sqrt sub tan
+    tanh trunc
+    """.split()  # noqa: SIM905
+)
+_FOREACH_REDUCTIONS = "_foreach_max _foreach_norm _foreach_powsum"
 _FFTS = "_fft_r2c _fft_c2r _fft_c2c"
 
 
@@ -234,6 +273,9 @@ RULES: dict[str, Rule] = table(
     ("aten", _ACTIVATION_BACKWARDS, per_output("activation")),
     ("aten", _NORMS, per_output("norm")),
     ("aten", _NORM_BACKWARDS, per_input("norm")),
+    # Statistics of batches that are spread over devices.
+    ("aten", "batch_norm_update_stats batch_norm_gather_stats batch_norm_gather_stats_with_counts", per_input("norm")),
+    ("aten", "batch_norm_backward_reduce", per_input("norm")),
     ("aten", "_softmax _log_softmax _safe_softmax _masked_softmax softmax log_softmax", per_output("softmax")),
     ("aten", "_softmax_backward_data _log_softmax_backward_data _masked_softmax_backward", per_output("softmax")),
     ("aten", _ELEMENTWISE, per_output("elementwise")),
@@ -254,9 +296,16 @@ RULES: dict[str, Rule] = table(
     ("aten", "upsample_trilinear3d", resize("trilinear")),
     ("aten", "_upsample_bilinear2d_aa", antialiased(2)),
     ("aten", "_upsample_bicubic2d_aa", antialiased(4)),
+    ("aten", "_upsample_lanczos2d_aa", antialiased(6)),
     ("aten", _RESIZE_BACKWARDS, per_input("resize")),
     ("aten", "grid_sampler_2d grid_sampler_3d cudnn_grid_sampler _grid_sampler_2d_cpu_fallback", grid_sample),
     ("aten", "grid_sampler_2d_backward grid_sampler_3d_backward", grid_sample_backward),
+    ("aten", "_grid_sampler_2d_cpu_fallback_backward", grid_sample_backward),
+    ("aten", "cudnn_grid_sampler_backward", bilinear_sample_backward),
+    ("aten", "_transform_bias_rescale_qkv", rescaled_heads),
+    ("aten", "_embedding_bag_per_sample_weights_backward", bag_weights),
+    ("aten", _FOREACH, each_of("elementwise")),
+    ("aten", _FOREACH_REDUCTIONS, each_of("reduction")),
     ("aten", "_cdist_forward _euclidean_dist", distances),
     ("aten", "_cdist_backward", per_output("elementwise")),
     ("aten", "_pdist_forward", distances_within),

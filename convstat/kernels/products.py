@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from convstat.formulas.linear import linear_macs
-from convstat.kernels.base import Rule, argument, output, shape, shape_of, sizes, table
+from convstat.kernels.base import Rule, argument, output, shape, shape_of, sizes, table, tensors
 from convstat.layers.base import Cost
 from convstat.trace.calls import KernelCall, ListInfo, Shape, TensorInfo
 
@@ -27,6 +27,78 @@ def biased(macs: int, bias: object, call: KernelCall) -> Cost:
 def mm(call: KernelCall) -> Cost:
     """``mm``, ``bmm``: (..., n, k) @ (..., k, m)."""
     return Cost(_product(shape_of(call, 0, "self"), shape_of(call, 1, "mat2")))
+
+
+def pairwise_mm(call: KernelCall) -> Cost:
+    """``_foreach_mm``: a list of matrices, each times one of another list."""
+    pairs = zip(tensors(argument(call, 0, "self")), tensors(argument(call, 1, "mat2")), strict=True)
+    return Cost(sum(_product(shape(left), shape(right)) for left, right in pairs))
+
+
+def affine_grid(call: KernelCall) -> Cost:
+    """``affine_grid_generator``: every place, with a one for the shift, times the matrix of its sample."""
+    return Cost(output(call).numel * shape_of(call, 0, "theta")[-1])
+
+
+def affine_grid_backward(call: KernelCall) -> Cost:
+    """``cudnn_affine_grid_generator_backward``: each gradient meets the two coordinates of its place, and the one."""
+    return Cost(prod(shape_of(call, 0, "grad")) * 3)
+
+
+def conv_tbc(call: KernelCall) -> Cost:
+    """``conv_tbc``: (time, batch, channels), with a weight of (taps, in, out); its bias is always there."""
+    taps, inner, _ = shape_of(call, 1, "weight")
+    return biased(output(call).numel * taps * inner, argument(call, 2, "bias"), call)
+
+
+def mixed_linear(call: KernelCall) -> Cost:
+    """``_mixed_dtypes_linear``: 8-bit weights, with a bias and an activation perhaps."""
+    cost = biased(output(call).numel * shape_of(call, 0, "input")[-1], argument(call, -1, "bias"), call)
+    active = argument(call, -1, "activation") not in (None, "none")
+    return cost + Cost(0, {"activation": output(call).numel} if active else {})
+
+
+def linear_backward(source: int, gradient: int, mask: int) -> Rule:
+    """The rule of a linear layer's gradients; the numbers are where input, output's gradient and mask stand."""
+
+    def rule(call: KernelCall) -> Cost:
+        wanted = argument(call, mask, "output_mask", (True, True, True)) if mask >= 0 else (True, False, False)
+        wanted = wanted.items if isinstance(wanted, ListInfo) else wanted
+        back = shape_of(call, gradient, "grad_output")
+        inner = shape_of(call, source, "input")[-1]
+        return Cost(sum(map(bool, wanted[:2])) * prod(back) * inner, {"bias": prod(back)} if wanted[2] else {})
+
+    return rule
+
+
+def linear_backward_weights(call: KernelCall) -> Cost:
+    """``mkldnn_linear_backward_weights``: the gradient of the weight, and of the bias where there is one."""
+    back = prod(shape_of(call, 0, "grad_output"))
+    has_bias = bool(argument(call, 3, "bias_defined"))
+    return Cost(back * shape_of(call, 1, "input")[-1], {"bias": back} if has_bias else {})
+
+
+def matmul_backward(call: KernelCall) -> Cost:
+    """``matmul_backward``: each product of the forward pass comes back once for each gradient that is wanted."""
+    mask = argument(call, 3, "mask", (True, True))
+    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    return Cost(sum(map(bool, wanted)) * prod(shape_of(call, 0, "grad")) * shape_of(call, 1, "self")[-1])
+
+
+def conv_add_relu(call: KernelCall) -> Cost:
+    """``cudnn_convolution_add_relu``: a convolution, a sum and a ReLU in one kernel."""
+    out = output(call)
+    macs = conv_macs_of(shape(call.args[0]), shape_of(call, 1, "weight"), out.shape)
+    return biased(macs, argument(call, 4, "bias"), call) + Cost(0, {"elementwise": out.numel, "activation": out.numel})
+
+
+def slow_conv_backward(call: KernelCall) -> Cost:
+    """``_slow_conv2d_backward``: a product of the same size for each gradient that is wanted."""
+    gradient = shape_of(call, 0, "grad_output")
+    mask = argument(call, 6, "output_mask", (True, True, True))
+    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    macs = conv_macs_of(shape_of(call, 1, "self"), shape_of(call, 2, "weight"), gradient)
+    return Cost(macs * sum(map(bool, wanted[:2])), {"bias": prod(gradient)} if wanted[2] else {})
 
 
 def scaled_mm(call: KernelCall) -> Cost:
@@ -91,8 +163,7 @@ def linear(call: KernelCall) -> Cost:
 
 def packed_columns(call: KernelCall) -> Cost:
     """Weights of 8 or 4 bits, packed in a layout of their own: the output tells how many there are."""
-    rows, inner = shape_of(call, 0, "self")
-    return Cost(rows * inner * output(call).shape[-1])
+    return Cost(prod(shape_of(call, 0, "self")) * output(call).shape[-1])
 
 
 def trilinear(call: KernelCall) -> Cost:
@@ -200,6 +271,20 @@ RULES: dict[str, Rule] = table(
     ("aten", "_grouped_mm _scaled_grouped_mm _scaled_grouped_mm_v2", grouped_mm),
     ("aten", "linear mkldnn_linear", linear),
     ("aten", "_weight_int8pack_mm _weight_int4pack_mm _weight_int4pack_mm_for_cpu", packed_columns),
+    ("aten", "_weight_int4pack_mm_with_scales_and_zeros _dyn_quant_matmul_4bit", packed_columns),
+    ("aten", "_foreach_mm", pairwise_mm),
+    ("aten", "_mixed_dtypes_linear", mixed_linear),
+    ("aten", "linear_backward mkldnn_linear_backward", linear_backward(0, 1, 3)),
+    ("aten", "mkldnn_linear_backward_input", linear_backward(2, 1, -1)),
+    ("aten", "mkldnn_linear_backward_weights", linear_backward_weights),
+    ("aten", "matmul_backward", matmul_backward),
+    ("aten", "affine_grid_generator cudnn_affine_grid_generator", affine_grid),
+    ("aten", "cudnn_affine_grid_generator_backward", affine_grid_backward),
+    ("aten", "conv_tbc", conv_tbc),
+    ("aten", "cudnn_convolution_add_relu miopen_convolution_add_relu", conv_add_relu),
+    ("aten", "miopen_convolution_relu", vendor_convolution(2, activation=True)),
+    ("aten", "_nnpack_spatial_convolution", vendor_convolution(2)),
+    ("aten", "_slow_conv2d_backward", slow_conv_backward),
     ("aten", "_trilinear", trilinear),
     ("aten", "convolution _convolution convolution_overrideable", convolution),
     ("aten", "mkldnn_convolution miopen_convolution miopen_depthwise_convolution", vendor_convolution(2)),

@@ -93,6 +93,7 @@ OTHER_ENTRIES: Mapping[str, str] = MappingProxyType(
         "elementwise": "element-wise additions, multiplications and the like, one per output element",
         "reduction": "elements read by sums, means, maxima and the like over a dimension",
         "fft": "elements that a Fourier transform delivers",
+        "linalg": "multiply-accumulates that solve systems and factorise matrices, by the direct algorithms",
         "complex": "multiplications of real numbers in products of complex ones, four for each MAC",
     }
 )
