@@ -49,7 +49,7 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if is_question(func):
             # The tensor itself answers, with the modes in force.
             return NotImplemented if types else func(*args, **(kwargs or {}))
-        if types and _are_jagged(types):
+        if types and any(is_jagged(kind) for kind in types):
             return NotImplemented
         return self.kernel(func, args, kwargs or {})
 
@@ -58,9 +58,10 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
-def _are_jagged(types: Any) -> bool:
+def is_jagged(kind: type) -> bool:
+    """Whether a class is that of jagged tensors: wrappers around the values of all samples."""
     module = sys.modules.get("torch.nested._internal.nested_tensor")
-    if module is None or not any(issubclass(kind, module.NestedTensor) for kind in types):
+    if module is None or not issubclass(kind, module.NestedTensor):
         return False
     # Their attention looks this module up, and does not import it.
     import_module("torch.utils.flop_counter")

@@ -27,6 +27,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from convstat.patches.dispatch import is_jagged
 from convstat.patches.doors import key_of
 from convstat.trace.calls import Unseen
 from convstat.trace.describe import ModuleTable
@@ -412,6 +413,9 @@ def guarded(tensors: Iterable[torch.Tensor]) -> None:
 def _leaves(value: Any) -> Iterator[torch.Tensor]:
     """All tensors in arguments or a result."""
     if isinstance(value, torch.Tensor):
+        if type(value) not in _TENSORS and is_jagged(type(value)):
+            # A wrapper has no memory of its own.
+            value = value._values
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
