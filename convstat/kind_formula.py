@@ -112,11 +112,38 @@ def refuse_unknown(argument: str) -> None:
     raise UsageError(
         f"there is no layer '{name}'",
         help=(
-            *did_you_mean(name, (*NAMES, *shipped.NAMES)),
+            *_meant(name),
             "see: convstat list layers, convstat list blocks",
             "a network is a target as for analyze: convstat formula net.yaml",
         ),
     )
+
+
+_MEANT = {
+    "depthwise": ("DepthwiseSeparableConv", "Conv2d"),
+    "separable": ("DepthwiseSeparableConv", "SpatiallySeparableConv"),
+    "pointwise": ("Conv2d",),
+    "mbconv": ("InvertedResidual",),
+    "bottleneck": ("InvertedResidual",),
+    "se": ("SqueezeExcitation",),
+    "deconv": ("ConvTranspose2d",),
+    "attention": ("MultiheadAttention",),
+    "transformer": ("MultiheadAttention",),
+    "fc": ("Linear",),
+    "dense": ("Linear",),
+}
+"""What the field calls layers that have other names here."""
+
+
+def _meant(name: str) -> tuple[str, ...]:
+    """What a word most likely means: a known one, one that is a part of a name, one that is spelled like it."""
+    word = re.sub(r"[\W_]|conv(?=.)|(?<=.)conv$|\dd$", "", name.lower()) or name.lower()
+    known = list(dict.fromkeys([*NAMES, *shipped.NAMES]))
+    inside = [kind for kind in known if len(word) > 2 and word in kind.lower()]
+    found = [
+        kind for kind in dict.fromkeys([*_MEANT.get(name.lower(), ()), *_MEANT.get(word, ()), *inside]) if kind in known
+    ][:3]
+    return (f"did you mean {' or '.join(repr(kind) for kind in found)}?",) if found else did_you_mean(name, known)
 
 
 def kind_formula(name: str) -> KindFormula:

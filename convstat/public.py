@@ -128,6 +128,7 @@ def analyze(
     counters: str = "none",
     per: str = "input",
     mode: str = "eval",
+    predict: bool = False,
     **overrides: Any,
 ) -> Report:
     """Count a model: its parameters, its multiply-accumulates, and the rest of its work by name.
@@ -152,7 +153,8 @@ def analyze(
     is done where that is not possible are as for ``--device``. It is left exactly as found: parameters, buffers,
     gradients, hooks, train and eval flags, and the random state.
     ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
-    commas) also runs others and explains how they differ. ``per`` is the basis of MACs/pixel, ``dtype`` the
+    commas) also runs others and explains how they differ; with ``predict`` none is run, and what each would say is
+    told instead, of the default ones unless others are named. ``per`` is the basis of MACs/pixel, ``dtype`` the
     floating-point type of the weights where it is not to be the model's own.
 
     Raises :class:`convstat.errors.UsageError` for arguments that make no sense,
@@ -167,6 +169,8 @@ def analyze(
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
     texts = _texts(inputs)
+    if predict and counters == "none":
+        counters = api.DEFAULT_COUNTERS
     if isinstance(model, str) and (texts is not None or not resolve(model).needs_torch):
         if texts is None:
             raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
@@ -181,6 +185,7 @@ def analyze(
                 counters=counters,
                 per=per,
                 mode=mode,
+                predict=predict,
             )
         )
     from convstat import modules
@@ -195,6 +200,7 @@ def analyze(
             counters=counters,
             per=per,
             mode=mode,
+            predict=predict,
             overrides=overrides,
         )
     )

@@ -68,6 +68,7 @@ def init(
     if example is None:
         text = text.replace("name: net\n", f"name: {scalar(Path(path).stem)}\n").replace("net.yaml", Path(path).name)
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
@@ -142,6 +143,19 @@ def topics() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.md"))}
 
 
+ABOUT = {
+    "budgets": "limits on what a model costs: their grammar, bases and settings",
+    "ci": "the gate in GitHub, GitLab, pre-commit and pytest",
+    "cli": "the commands, targets, sweeps, streams and exit codes",
+    "counters": "the other counters, what each counts, and why they differ",
+    "formats": "what -f and -o write, from JSON to pictures",
+    "how-it-counts": "what is a MAC and what is not",
+    "python": "Python models, model zoos, and the Python API",
+    "spec": "the grammar of a spec",
+}
+"""What each page is about."""
+
+
 def complete_topic(incomplete: str) -> list[str]:
     """Offer the topics."""
     return [topic for topic in topics() if topic.startswith(incomplete)]
@@ -150,7 +164,7 @@ def complete_topic(incomplete: str) -> list[str]:
 def docs(
     topic: Annotated[
         str | None,
-        typer.Argument(metavar="[TOPIC]", help="A topic; without one, their names.", autocompletion=complete_topic),
+        typer.Argument(metavar="[TOPIC]", help="A topic; without one, what there is.", autocompletion=complete_topic),
     ] = None,
     width: o.Width = None,
 ) -> int:
@@ -164,7 +178,8 @@ def docs(
     pages = topics()
     terminal = standard_output(width=width)
     if topic is None:
-        terminal.write("".join(f"{name}\n" for name in pages))
+        widest = max(map(len, pages))
+        terminal.write("".join(f"{name:<{widest}}  {ABOUT[name]}\n" for name in pages))
         return ExitCode.OK
     if topic not in pages:
         raise UsageError(

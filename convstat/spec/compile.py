@@ -114,6 +114,8 @@ class Compiler:
         if not isinstance(tree, Map):
             self.problems.add("a spec is a mapping: 'input:', 'layers:' and so on", tree.mark)
             return None
+        if self.is_other(tree):
+            return None
         entries = self.keys(tree, KEYS, "a spec")
         self.version(entries.get("convstat"))
         self.own_blocks(entries.get("blocks"))
@@ -156,6 +158,21 @@ class Compiler:
             single=items[0] if len(items) == 1 and isinstance(items[0].action, (LayerCall, BlockCall)) else None,
             later_names=MappingProxyType({item.name: item.mark for item in items}),
         )
+
+    def is_other(self, tree: Map) -> bool:
+        """Whether a file is a YAML of another kind, such as the settings of a training: then that is all to be said."""
+        names = [key.text for key, _ in tree]
+        if {"convstat", "input", "layers", "blocks"} & set(names) or set(names) <= set(KEYS):
+            return False
+        self.problems.add(
+            f"{self.source.name} is no spec: it has neither 'input' nor 'layers'",
+            tree.mark,
+            help=(
+                f"settings of a Python model go with it: convstat analyze MODULE:NAME --config {self.source.name}",
+                "a spec to start from: convstat init net.yaml",
+            ),
+        )
+        return True
 
     def keys(self, tree: Map, allowed: tuple[str, ...], what: str) -> dict[str, Tree]:
         """The entries of a mapping, unknown keys reported."""

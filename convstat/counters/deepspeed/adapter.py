@@ -27,7 +27,7 @@ class DeepSpeed:
     name = "deepspeed"
     variant = "default"
     unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"
-    help = "DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed, and numpy: the rest is not used here"
+    help = "pip install setuptools wheel && DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed"
     counts = (
         "MACs of convolutions, linear layers, matrix products and scaled_dot_product_attention, and all parameters; its"
         " FLOPs are twice these, plus biases of convolutions, norms, activations, softmax, pooling, additions and"
