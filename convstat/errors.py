@@ -8,6 +8,7 @@ The tree, with the exit code of each::
     ├── ConfigError       2   [tool.convstat]
     ├── OutputError       2   a file that cannot be written
     ├── SourceError       2   a target that cannot be loaded or run
+    │   └── InputError    2   a model that does not run on its inputs
     └── DeviceError       2   a device that this machine does not have
     LayerError                a layer and its input do not fit; the reader of the spec adds the place
 
@@ -209,6 +210,10 @@ class OutputError(ConvstatError):
 
 class SourceError(ConvstatError):
     """A target that cannot be loaded or run."""
+
+
+class InputError(SourceError):
+    """A model that can be made, and does not run on the inputs that it was given."""
 
 
 def torch_is_missing(what: str) -> SourceError:

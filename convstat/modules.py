@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat import tally
 from convstat.analysis import Subject
-from convstat.errors import SourceError, UsageError, did_you_mean, torch_is_missing
+from convstat.errors import InputError, UsageError, did_you_mean, torch_is_missing
 from convstat.inputs import InputSpec, parse_all
 from convstat.patches.collection import without_collection
 from convstat.patches.room import alone
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from convstat.trace.calls import Trace
 
 MODES = ("eval", "train")
+
+_NEVER_OF_INPUTS = (NameError, ImportError, ZeroDivisionError, RecursionError)
+"""What a model raises whatever it is given."""
 
 
 @alone
@@ -73,6 +76,7 @@ def prepare(
     """Trace a model and count what ran."""
     from convstat.counters.stages import ModuleStages
     from convstat.trace.run import run
+    from convstat.trace.trying import suggest
 
     _check(device, mode, batch)
     specs = _loaded(parse_all(inputs))
@@ -83,7 +87,17 @@ def prepare(
 
     if progress is not None:
         progress(f"tracing {recipe.name}")
-    traced = run(recipe, example_of, _weigh, device=device, train=mode == "train")
+    try:
+        traced = run(recipe, example_of, _weigh, device=device, train=mode == "train")
+    except InputError as error:
+        if isinstance(error.__cause__, _NEVER_OF_INPUTS):
+            raise
+        if progress is not None:
+            progress(f"looking for inputs that {recipe.name} runs on")
+        [problem] = error.diagnostics
+        asked = [spec for spec in specs if isinstance(spec, InputSpec)]
+        found = suggest(recipe, asked, batch, overrides or {})
+        raise InputError(replace(problem, help=(*problem.help, *found))) from error.__cause__
     with without_collection():
         report = tally.count(
             traced.trace,
@@ -261,12 +275,9 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
     if example is None and not forward.needs_inputs(module):
         return Example()
     if example is None:
-        raise SourceError(
+        raise InputError(
             f"{recipe.source} gives no inputs, and none were named",
-            help=(
-                f"its forward takes ({forward.signature_text(module)})",
-                f"for example: {forward.example_options(module)}",
-            ),
+            help=f"its forward takes ({forward.signature_text(module)})",
         )
     if own:
         help = "leave --batch out, or name the inputs with --input"

@@ -503,8 +503,9 @@ def test_every_page_of_the_documentation_is_shown(folder: Path, capsys: pytest.C
 
     _, out, _ = call(capsys, "docs")
     pages = Path(convstat.__file__).parent / "docs"
-    assert sorted(path.stem for path in pages.glob("*.md")) == out.split()
-    for topic in out.split():
+    topics = [line.split()[0] for line in out.splitlines()]
+    assert sorted(path.stem for path in pages.glob("*.md")) == topics
+    for topic in topics:
         code, page, _ = call(capsys, "docs", topic)
         assert 0 == code
         assert (pages / f"{topic}.md").read_text(encoding="utf-8") == page

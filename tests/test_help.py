@@ -48,7 +48,6 @@ def test_a_spec_with_mistakes_is_still_a_spec(tmp_path: Path, capsys: pytest.Cap
         ("squeeze", "SqueezeExcitation"),
         ("attention", "MultiheadAttention"),
         ("transposed", "ConvTranspose2d"),
-        ("batch_norm", "BatchNorm2d"),
         ("Cnov2d", "Conv2d"),
         ("lstmm", "LSTM"),
     ],

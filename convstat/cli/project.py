@@ -151,6 +151,7 @@ ABOUT = {
     "formats": "what -f and -o write, from JSON to pictures",
     "how-it-counts": "what is a MAC and what is not",
     "python": "Python models, model zoos, and the Python API",
+    "rules": "operators that convstat has no rule for, and how to give them one",
     "spec": "the grammar of a spec",
 }
 """What each page is about."""
@@ -179,7 +180,7 @@ def docs(
     terminal = standard_output(width=width)
     if topic is None:
         widest = max(map(len, pages))
-        terminal.write("".join(f"{name:<{widest}}  {ABOUT[name]}\n" for name in pages))
+        terminal.write("".join(f"{name:<{widest}}  {ABOUT.get(name, '')}\n" for name in pages))
         return ExitCode.OK
     if topic not in pages:
         raise UsageError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convstat.errors import ConvstatError, Mark, SourceError
+from convstat.errors import ConvstatError, InputError, Mark, SourceError
 from convstat.sources.recipe import (
     NO_GPU,
     TooLargeError,
@@ -46,7 +46,7 @@ _NO_OPERATORS = re.compile(r"Couldn't load custom C\+\+ ops|torchvision::\w+")
 class Failure:
     """One way that did not work.
 
-    ``signature``, ``options`` and ``inputs`` say what the forward takes, how to give it, and what it was given;
+    ``signature`` and ``inputs`` say what the forward takes and what it was given;
     the signature is None where the model could not even be made.
     ``weights`` are their bytes, where it was made; ``assumed`` says that its values had been assumed before it failed.
     """
@@ -54,7 +54,6 @@ class Failure:
     way: str
     error: BaseException
     signature: str | None = None
-    options: str = ""
     inputs: str = ""
     forward: Mark | None = None
     weights: int | None = None
@@ -209,6 +208,8 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be made"
     help = tuple(_help(chosen, device, failures))
     error = failed(what, chosen.cause, mark=chosen.mark, notes=tuple(notes), help=help)
+    if help == (_signature(chosen),):
+        error = InputError(error.diagnostics)
     error.__cause__ = chosen.cause
     return error
 
@@ -232,4 +233,8 @@ def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
         return ["its forward calls itself without end, or nests deeper than Python can"]
     if "memory" in text:
         return ["give a smaller input or batch"]
-    return [f"its forward takes ({chosen.signature})", f"for example: {chosen.options}"]
+    return [_signature(chosen)]
+
+
+def _signature(chosen: Failure) -> str:
+    return f"its forward takes ({chosen.signature})"

@@ -11,13 +11,7 @@ import torch
 from torch import nn
 
 from convstat.trace.calls import ObjectInfo, TensorInfo
-from convstat.trace.describe import describe, dtype_name
-
-_SIZES: Mapping[str, tuple[str, ...]] = {
-    "Conv1d": ("1000",),
-    "Conv2d": ("224", "224"),
-    "Conv3d": ("16", "112", "112"),
-}
+from convstat.trace.describe import describe
 
 
 def parameters_of(module: nn.Module) -> tuple[Parameter, ...] | None:
@@ -88,40 +82,6 @@ def needs_inputs(module: nn.Module) -> bool:
     return any(
         parameter.default is Parameter.empty and parameter.kind is not Parameter.VAR_KEYWORD for parameter in parameters
     )
-
-
-def example_options(module: nn.Module) -> str:
-    """Options that give what forward cannot do without: ``--input 3x224x224``, ``--input x=... --input y=...``."""
-    shape = _first_shape(module)
-    needed = [
-        parameter.name
-        for parameter in parameters_of(module) or ()
-        if parameter.default is Parameter.empty
-        and parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD, Parameter.POSITIONAL_ONLY)
-    ]
-    if len(needed) < 2:
-        return f"--input {shape}"
-    return " ".join(f"--input {name}={shape}" for name in needed)
-
-
-def _first_shape(module: nn.Module) -> str:
-    """A shape to begin with, from the first layer that tells the size of its input."""
-    for part in module.modules():
-        kind = type(part).__name__
-        weight: Any = getattr(part, "weight", None)
-        dtype = f":{dtype_name(weight.dtype)}" if isinstance(weight, torch.Tensor) and weight.is_complex() else ""
-        if kind in _SIZES:
-            return "x".join((f"{part.in_channels}", *_SIZES[kind])) + dtype
-        if kind in ("Embedding", "EmbeddingBag"):
-            return "1x128:int64"
-        if kind == "Linear":
-            return f"{part.in_features}{dtype}"
-        if kind in ("LSTM", "GRU", "RNN"):
-            return f"1x100x{part.input_size}" if part.batch_first else f"100x1x{part.input_size}"
-        if kind in ("TransformerEncoderLayer", "MultiheadAttention"):
-            attention: Any = getattr(part, "self_attn", part)
-            return f"Nx100x{attention.embed_dim}"
-    return "3x224x224"
 
 
 def named_tensors(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, torch.Tensor]:

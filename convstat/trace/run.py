@@ -172,7 +172,7 @@ def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> t
         module, given = recipe.make()
         with torch.device(device):
             example = redrawn(example_of(module, given), seed)
-    return module, _placed(example, device)
+    return module, on_device(example, device)
 
 
 def _with_modes() -> AbstractContextManager[None]:
@@ -280,7 +280,7 @@ class _Attempt:
             module, given = self._make(stripped=self.way == STRIPPED)
             with torch.device("meta"):
                 example = self.example_of(module, given)
-            example = _placed(example, "meta")
+            example = on_device(example, "meta")
             if not self.recipe.assume_values and is_large(stored_bytes(module)):
                 passed = self._whatever_it_reads(module, example)
                 if passed is not None:
@@ -318,7 +318,7 @@ class _Attempt:
     def _on_meta(self, module: nn.Module, example: Example, answers: Answers) -> Iterator[None]:
         if not self.recipe.is_made:
             with answers:
-                _initialise(module, example)
+                initialise(module, example)
         own = {id(tensor) for tensor in module_tensors(module)} if self.recipe.is_made else frozenset()
         asking = nullcontext() if answers.values is None else values_asked_for()
         with placed(module, "meta", self.recipe.dtype), declared_operators(), asking, answers, without_collection():
@@ -410,7 +410,7 @@ class _Attempt:
             example = self.example_of(module, given)
         watching = Reading("the forward pass", room())
         with placed(module, self.device, self.recipe.dtype, copied=self.recipe.is_made), watching:
-            traced = self._record(_placed(redrawn(example, self.seed), self.device))
+            traced = self._record(on_device(redrawn(example, self.seed), self.device))
         return traced, watching.reads
 
     def _may_repeat(self, traced: Traced, seconds: float) -> bool:
@@ -444,7 +444,6 @@ class _Attempt:
             self.way,
             error,
             signature=forward.signature_text(self.module),
-            options=forward.example_options(self.module),
             inputs=_in_words(self.module, self.example),
             forward=definition(getattr(self.module.forward, "__func__", None)),
             weights=weights,
@@ -509,14 +508,15 @@ def module_tensors(module: nn.Module) -> tuple[torch.Tensor, ...]:
     return (*module.parameters(), *module.buffers())
 
 
-def _initialise(module: nn.Module, example: Example) -> None:
+def initialise(module: nn.Module, example: Example) -> None:
     """Run a model that has lazy modules, so that it is what it becomes, for us and for who else runs it."""
     if any(nn.parameter.is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
         with torch.no_grad():
             module(*example.args, **example.kwargs)
 
 
-def _placed(example: Example, device: str) -> Example:
+def on_device(example: Example, device: str) -> Example:
+    """The same inputs on a device."""
     return Example(place(example.args, device), place(dict(example.kwargs), device), example.values)
 
 
