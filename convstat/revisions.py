@@ -29,7 +29,7 @@ _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
-    # Versions of git before 2.44 know only the second of these: then an object that is missing cannot be fetched.
+    # Older versions of git know only the second of these: then fetching a missing object is refused.
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",
 }

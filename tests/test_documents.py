@@ -24,7 +24,7 @@ from convstat.config import Config
 from convstat.documents import reading
 from convstat.documents.baseline_schema import baseline_schema
 from convstat.documents.report_schema import report_schema
-from convstat.documents.validate import LARGEST, validator
+from convstat.documents.validate import LARGEST, validator, written
 from convstat.errors import ConvstatError, DeviceError, SourceError, SpecError, UsageError
 from convstat.render.base import Options
 from convstat.render.console import Terminal
@@ -256,9 +256,9 @@ def compare_validators(seeds: range) -> tuple[int, int]:
         problems = [p for p in ours[name].check(mutated) if p.message not in STRICTER]
         assert (not problems) == theirs[name].is_valid(mutated), (seed, problems)
         verdicts[not problems] += 1
-        paths = {"".join(map(str, error.absolute_path)) for error in theirs[name].iter_errors(mutated)}
+        paths = {written(tuple(error.absolute_path)) for error in theirs[name].iter_errors(mutated)}
         if len(paths) == 1 and not any("anyOf" in e.schema_path for e in theirs[name].iter_errors(mutated)):
-            assert paths == {re.sub(r'[].\["]', "", problem.path) for problem in problems}, seed
+            assert paths == {problem.path for problem in problems}, seed
     return verdicts[1], verdicts[0]
 
 
