@@ -91,7 +91,7 @@ def count(
             mode=mode,
             dtype="+".join(sorted(dtypes)) or "none",
             overrides=dict(overrides or {}),
-            notes=(*walk.pricing.notes, *walk.reasons()),
+            notes=(*trace.notes, *walk.pricing.notes, *walk.reasons()),
         ),
         totals=total(rows, denominator, basis),
         layers=rows,

@@ -52,6 +52,11 @@ def odd(way: str, macs: int, *inputs: str) -> Callable[[Any], Any]:
     return enter
 
 
+def scriptable(x: torch.Tensor) -> torch.Tensor:
+    """A function that can be scripted: a product of 8 x 8."""
+    return torch.mul(torch.mm(x, torch.ones(8, 8)), 2.0)
+
+
 class Conv(nn.Module):
     """A convolution."""
 

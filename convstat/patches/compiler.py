@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
 from convstat.patches.imports import DYNAMO, algebra_on_demand
-from convstat.patches.room import once, patch, replaced_globals, undone
+from convstat.patches.room import once, patch, replaced, replaced_globals, undone
 
 _CACHE = "__dynamo_disable"
 """The attribute in which ``torch._disable_dynamo`` keeps the function to call; it imports when there is none."""
@@ -65,9 +66,28 @@ def compiler_off() -> Iterator[None]:
 
     A compiler fuses kernels until none is left that a rule knows; what is to be counted is what was compiled.
     """
-    if DYNAMO not in sys.modules:
+    import torch
+
+    with ExitStack() as stack:
+        if DYNAMO in sys.modules:
+            stack.enter_context(_eager())
+        else:
+            # Its operators that take functions compile these on their way, and load the compiler for it.
+            compiling = torch.compile
+
+            def compiled(*args: Any, **kwargs: Any) -> Any:
+                result = compiling(*args, **kwargs)
+                if not loaded and DYNAMO in sys.modules:
+                    loaded.append(stack.enter_context(_eager()))
+                return result
+
+            loaded: list[None] = []
+            stack.enter_context(replaced(torch, "compile", compiled))
         yield
-        return
+
+
+@patch
+def _eager() -> Iterator[None]:
     import torch
 
     frames: Any = sys.modules[f"{DYNAMO}.eval_frame"]

@@ -34,8 +34,11 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A mode that sees the kernels; a class says with :meth:`kernel` what it does at each.
 
     Questions about a tensor are no kernels, and pass. Jagged tensors are wrappers: what they are asked to do, they do
-    with kernels on the values of all samples at once, and these are seen instead.
+    with kernels on the values of all samples at once, and these are seen instead. Operators that take functions run
+    these as they are written, and what happens in them is seen.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -46,6 +49,8 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            return self._higher_order(func, args, kwargs or {})
         if is_question(func):
             # The tensor itself answers, with the modes in force.
             return NotImplemented if types else func(*args, **(kwargs or {}))
@@ -53,9 +58,31 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return NotImplemented
         return self.kernel(func, args, kwargs or {})
 
+    def _higher_order(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run ``map``, ``scan``, ``cond``, ``while_loop``, ``flex_attention`` and their like in Python, by steps."""
+        eager = torch._C.DispatchKey.CompositeExplicitAutograd
+        stepwise: Any = _STEPWISE.get(func.name()) or func.py_kernels.get(eager)
+        if stepwise is None:
+            raise NotImplementedError(f"torch cannot run the operator {func.name()} step by step")
+        with self:
+            return stepwise(*args, **kwargs)
+
     def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run a kernel."""
         return func(*args, **kwargs)
+
+
+def _cond(pred: Any, true_fn: Any, false_fn: Any, operands: Any = ()) -> Any:
+    return (true_fn if pred else false_fn)(*operands)
+
+
+def _scan(combine_fn: Any, init: Any, xs: Any, additional_inputs: Any = (), **options: Any) -> Any:
+    module: Any = import_module("torch._higher_order_ops.scan")
+    return module.generic_scan(combine_fn, init, xs, additional_inputs=additional_inputs, **options)
+
+
+_STEPWISE = {"cond": _cond, "scan": _scan}
+"""What torch's own way of running these step by step does, which refuses to while there is any mode."""
 
 
 def is_jagged(kind: type) -> bool:

@@ -7,14 +7,15 @@ operators (``a @ b``), and functions that were stored elsewhere before (``from t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from convstat.patches.room import ours, own, patch, put, routed, undone
+from convstat.patches.room import ours, own, patch, put, rerouted, routed, undone
 
 _FUNCTIONAL = """
 relu prelu elu relu6 gelu silu leaky_relu softmax
@@ -62,13 +63,32 @@ def unpatched_afterwards() -> Iterator[None]:
 def spying(spy: Spy, sees: Callable[[], bool] = ours) -> Iterator[None]:
     """Send every call through a patched attribute to ``spy(name, function, args, kwargs)``; those of threads that it
     does not see, and those of who has picked one up and calls it later, go straight to the function.
+
+    What is scripted meanwhile, as torch does when it first goes forward in derivatives, is made of the functions.
     """
-    with unpatched_afterwards():
+    with unpatched_afterwards(), rerouted(torch.jit, "script", _of_functions):
         for owner_name, (owner, names) in PATCHED.items():
             for name in names:
                 function = getattr(owner, name)
                 setattr(owner, name, routed(function, _watched(spy, f"{owner_name}.{name}", function), sees))
         yield
+
+
+def _put_all(entries: Iterable[tuple[Any, str, Any]]) -> None:
+    for entry in entries:
+        put(*entry)
+
+
+def _of_functions(script: Callable[..., Any]) -> Callable[..., Any]:
+    before = [(owner, name, own(owner, name)) for owner, names in PATCHED.values() for name in names]
+
+    def scripted(*args: Any, **kwargs: Any) -> Any:
+        now = [(owner, name, own(owner, name)) for owner, name, _ in before]
+        with undone(partial(_put_all, now)):
+            _put_all(before)
+            return script(*args, **kwargs)
+
+    return scripted
 
 
 def _watched(spy: Spy, name: str, function: Callable[..., Any]) -> Callable[..., Any]:

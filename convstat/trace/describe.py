@@ -116,25 +116,33 @@ class ModuleTable:
         self.modules: list[nn.Module] = []
         self.paths: list[list[str]] = []
         self.places: dict[int, int] = {}
-        # Depth first, as nn.Module.modules(); a module that hangs in two places gets two paths and one visit.
-        stack = [("", model)]
-        while stack:
-            path, module = stack.pop()
-            place = self.places.get(id(module))
-            if place is not None:
-                self.paths[place].append(path)
-                continue
-            self._add(module, [path])
-            stack.extend(
-                (f"{path}.{name}" if path else name, child)
-                for name, child in reversed(module._modules.items())
-                if child is not None
-            )
+        self.model = model
+        self._walk()
         self.registered = len(self.modules)
         # A scripted module makes the Python objects of its tensors when asked: kept, so that each keeps its id.
         self._alive = [*model.parameters(), *model.buffers()]
         self.keys: dict[int, int] = {}
         self._bases: dict[type, tuple[str, ...]] = {}
+
+    def _walk(self) -> None:
+        """Name what hangs in the model; what has names already keeps them."""
+        named = {place for place, paths in enumerate(self.paths) if paths}
+        visited: set[int] = set()
+        # Depth first, as nn.Module.modules(); a module that hangs in two places gets two paths and one visit.
+        stack = [("", self.model)]
+        while stack:
+            path, module = stack.pop()
+            place = self.index(module)
+            if place not in named:
+                self.paths[place].append(path)
+            if place in visited:
+                continue
+            visited.add(place)
+            stack.extend(
+                (f"{path}.{name}" if path else name, child)
+                for name, child in reversed(module._modules.items())
+                if child is not None
+            )
 
     def _add(self, module: nn.Module, paths: list[str]) -> int:
         place = self.places[id(module)] = len(self.modules)
@@ -148,7 +156,8 @@ class ModuleTable:
         return self._add(module, []) if place is None else place
 
     def infos(self) -> tuple[ModuleInfo, ...]:
-        """Describe all modules; done after the run, when lazy ones know their sizes."""
+        """Describe all modules; done after the run, when lazy ones know their sizes, and some may have been made."""
+        self._walk()
         return tuple(self._info(place) for place in range(len(self.modules)))
 
     def _info(self, place: int) -> ModuleInfo:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from types import GeneratorType
 from typing import Any
 
 import torch
@@ -83,9 +84,11 @@ def record(
         watch.returns(output)
         (root,) = recorder.main.open[0]
         assert isinstance(root, ModuleCall)
+        notes: tuple[str, ...] = ()
         if train:
             recorder.main.open[:], recorder.goes_back = [[]], True
-            _backward(output, model)
+            if not _backward(output, model):
+                notes = (NO_BACKWARD,)
             root = replace(root, children=(*root.children, *recorder.main.open[0]))
         if recorder.late:
             root = replace(root, children=(*root.children, *recorder.late))
@@ -93,7 +96,7 @@ def record(
         # Opening packed weights, to describe them, runs kernels too.
         recorder.main.hidden += 1
         device = leaves[0].device.type if leaves else "cpu"
-        return Trace(root, table.infos(), device, uses=recorder.uses(), unseen=watch.found)
+        return Trace(root, table.infos(), device, notes=notes, uses=recorder.uses(), unseen=watch.found)
 
 
 @alone
@@ -139,16 +142,21 @@ def _set_mode(model: nn.Module, *, train: bool) -> None:
             vars(module)["training"] = train
 
 
-def _backward(output: Any, model: nn.Module) -> None:
-    """Run the backward pass to the trainable parameters; their ``.grad`` stays as it was."""
+NO_BACKWARD = "nothing that it returns has a gradient, or no parameter takes one: there is no backward pass to count"
+"""What is said of a run in train mode that is a forward pass alone, as under ``inference_mode``."""
+
+
+def _backward(output: Any, model: nn.Module) -> bool:
+    """Run the backward pass to the trainable parameters; False where there is none. Their ``.grad`` stays as it was."""
     ends = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
-    starts = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # A lazy layer that was not called has no parameters as yet.
+    starts = [value for value in model.parameters() if value.requires_grad and not nn.parameter.is_lazy(value)]
     if not ends or not starts:
-        return
+        return False
     ones = [torch.ones_like(end) for end in ends]
     if not _reenters(ends):
         torch.autograd.grad(ends, starts, ones, allow_unused=True)
-        return
+        return True
     # A checkpoint of the older kind refuses to be asked for some gradients only.
     before = [(parameter, parameter.grad) for parameter in starts]
     try:
@@ -156,6 +164,7 @@ def _backward(output: Any, model: nn.Module) -> None:
     finally:
         for parameter, gradient in before:
             parameter.grad = gradient
+    return True
 
 
 def _reenters(ends: Iterable[torch.Tensor]) -> bool:
@@ -177,6 +186,16 @@ def _reenters(ends: Iterable[torch.Tensor]) -> bool:
 def _is_compiled(module: nn.Module) -> bool:
     dynamo = sys.modules.get("torch._dynamo")
     return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+
+
+def _to_its_end(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call of the model; where its forward is a generator, nothing runs before somebody takes what it yields."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        result = call(*args, **kwargs)
+        return tuple(result) if isinstance(result, GeneratorType) else result
+
+    return run
 
 
 def _no_hook(module: nn.Module, args: object, output: object) -> None:
@@ -316,7 +335,8 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
             before = _describe_all(args), _describe_kwargs(kwargs)
             branch.inside.append(index)
             try:
-                result, children = self._nested(branch, original, (module, *args), kwargs)
+                run = original if branch.inside[:-1] else _to_its_end(original)
+                result, children = self._nested(branch, run, (module, *args), kwargs)
             except BaseException:
                 if self.goes_back:
                     # A checkpoint stops running the forward pass again as soon as it has what it needs.
