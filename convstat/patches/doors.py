@@ -6,6 +6,7 @@ extension are no such attributes: while a model runs for real, Python tells whic
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -213,4 +214,6 @@ def _module(function: Any) -> str | None:
 
 
 def _name(function: Any) -> str:
-    return f"{_module(function)}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    # pybind11 puts a class of its own before it.
+    return f"{_module(function)}.{re.sub(r'^pybind11_.*[.]', '', name)}"
