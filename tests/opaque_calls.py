@@ -167,6 +167,14 @@ def _dlpack_of_torch(x: torch.Tensor, w: torch.Tensor) -> Any:
     return dlpack.from_dlpack(left @ right)
 
 
+@style
+def _dlpack_written_in_place(x: torch.Tensor, w: torch.Tensor) -> Any:
+    y = x.detach() * 1
+    array = numpy.from_dlpack(y)
+    array *= 2
+    return y
+
+
 class _Capsule(_Foreign):
     def __dlpack__(self, **_: Any) -> Any:
         return self.array
@@ -263,7 +271,11 @@ def extension() -> Any:
             for (int i = 0; i < 32; i++) target[i] = 2 * source[i];
             Py_RETURN_NONE;
         }
-        static PyMethodDef methods[] = {{"twice", twice, METH_VARARGS, "twice(Tensor x, Tensor y)"}, {NULL}};
+        static PyObject *take(PyObject *self, PyObject *args) { Py_RETURN_NONE; }
+        static PyMethodDef methods[] = {
+            {"twice", twice, METH_VARARGS, "twice(Tensor x, Tensor y)"},
+            {"take", take, METH_VARARGS, "take(Tensor x, Tensor y)"},
+            {NULL}};
         static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "opaque_ext", NULL, -1, methods};
         PyMODINIT_FUNC PyInit_opaque_ext(void) { return PyModule_Create(&module); }
         """

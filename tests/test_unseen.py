@@ -19,8 +19,10 @@ from zoo_classifiers import classifiers
 import convstat
 from convstat import api, errors
 from convstat.cli.run import run as run_command
+from convstat.patches.doors import key_of
 from convstat.report import Report
 from convstat.sources import zoo
+from convstat.trace.unseen import Watch, way_of
 
 SEEN_BY_ITS_PARAMETER = {"meta_branch_of_zeros"}
 """What returns constants, without a look at any memory, can be told by a parameter that nothing read, and not else."""
@@ -64,6 +66,36 @@ def test_a_model_without_such_a_call_is_complete() -> None:
     """The same model, with a product that is seen: what the test above finds is what it is meant to find."""
     report = analyze(Opaque(lambda x, w: x @ w, bare=True))
     assert ("complete", 2 * 4 * 8 * 8) == (report.status, report.totals.macs)
+
+
+@needs_compiler
+def test_a_compiled_function_that_is_given_tensors_is_seen() -> None:
+    """Whatever it does with them: in C++ it needs no function of Python's to come to their memory."""
+
+    def product(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        y = torch.zeros(4, 8)
+        opaque_calls.extension().take(x, y)
+        return y
+
+    assert {"opaque_ext.take": ("inner",)} == unseen(analyze(Opaque(product), device="cpu"))
+
+
+def test_memory_that_is_freed_is_not_taken_for_what_gets_its_address() -> None:
+    """The address of a storage is given to no other one while a pass is watched; else it soon is."""
+
+    def addresses(*, watched: bool) -> set[int | None]:
+        watch = Watch(int, bool, is_real=True)
+        found = set()
+        for _ in range(100):
+            tensor = torch.ones(3)
+            found.add(key_of(tensor))
+            if watched:
+                watch.writes("aten.ones", way_of(torch.ops.aten.ones.default, "aten.ones"), (), {}, tensor)
+            del tensor
+        watch.end()
+        return found
+
+    assert 100 == len(addresses(watched=True)) > len(addresses(watched=False))
 
 
 @pytest.mark.verify
@@ -378,7 +410,7 @@ def test_no_example_raises_a_false_alarm(path: Path) -> None:
 
 def test_nothing_stays_replaced() -> None:
     """Not what the doors are, and neither a profiler nor a finder."""
-    names = ("numpy", "data_ptr", "tolist", "__dlpack__", "share_memory_", "__reduce_ex__", "__cuda_array_interface__")
+    names = ("numpy", "data_ptr", "tolist", "__dlpack__", "__reduce_ex__", "__cuda_array_interface__")
     before = [vars(torch.Tensor).get(name) for name in names], nn.Module.__getattr__, [*sys.meta_path], sys.getprofile()
     with pytest.raises(errors.SourceError):
         analyze(Opaque(lambda x, w: x @ w @ x))

@@ -21,7 +21,7 @@ from torch.utils import dlpack
 from convstat.patches.room import patch, replaced, rerouted, routed, undone
 
 _HANDED_OUT = (
-    "numpy data_ptr __dlpack__ share_memory_ __reduce_ex__",
+    "numpy data_ptr __dlpack__ __reduce_ex__",
     "data_ptr _share_fd_cpu_ _share_filename_cpu_ share_memory_ tolist",
 )
 _OF_TORCH = ((torch, "to_dlpack"), (dlpack, "to_dlpack"))
