@@ -188,10 +188,12 @@ class _Gate:
             raise limits.collect(problems)
         if not results:
             raise UsageError(_no_budget(checked, [model.target.argument for model in self.models]))
-        used = {id(limit) for model in self.models for limit in model.applying}
-        results += [
-            skipped(limit, limit.model or "", f"for {limit.model} only") for limit in shared if id(limit) not in used
-        ]
+        if settings is not None:
+            # Of the models of the settings, a budget that is for none of them is for nothing; who names one model
+            # asks for no other's.
+            used = {id(limit) for model in self.models for limit in model.applying}
+            idle = [limit for limit in shared if id(limit) not in used]
+            results += [skipped(limit, limit.model or "", f"for {limit.model} only") for limit in idle]
         return Check(tuple(checked), tuple(results), tuple(self.notes), tuple(self.removed(bases, settings)))
 
     def find_bases(self, bases: Bases) -> None:

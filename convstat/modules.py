@@ -75,7 +75,7 @@ def prepare(
 ) -> Subject:
     """Trace a model and count what ran."""
     from convstat.counters.stages import ModuleStages
-    from convstat.trace.run import run
+    from convstat.trace.run import FAKE, run
     from convstat.trace.trying import suggest
 
     _check(device, mode, batch)
@@ -110,6 +110,8 @@ def prepare(
             mode=mode,
             overrides=overrides,
         )
+    if traced.way == FAKE:
+        report = replace(report, model=replace(report.model, device="fake"))
     assumed = recipe.explain(report) if recipe.explain is not None else ()
     report = _with_notes(report, *assumed, *traced.notes)
     if traced.rests_on is not None:

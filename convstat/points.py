@@ -83,9 +83,16 @@ def show_inputs(inputs: Mapping[str, Shape]) -> str:
 
     >>> show_inputs({"x": (1, 3, 224, 224)}), show_inputs({"x": (1, 3, 8, 8), "mask": (1, 8, 8)})
     ('3x224x224', 'x=3x8x8, mask=8x8')
+
+    What is inside of another input is none of its own there.
+
+    >>> show_inputs({"cond.noise": (1, 3, 8, 8), "cond.text": (1, 8)})
+    'cond.noise 3x8x8, cond.text 8'
     """
     shown = {name: "x".join(map(str, shape[1:])) for name, shape in inputs.items()}
-    return ", ".join(shown.values() if len(shown) == 1 else (f"{name}={shape}" for name, shape in shown.items()))
+    if len(shown) == 1:
+        return next(iter(shown.values()))
+    return ", ".join(f"{name}{'=' if name.isidentifier() else ' '}{shape}" for name, shape in shown.items())
 
 
 def is_special(name: str) -> bool:

@@ -122,7 +122,7 @@ def test_inputs_can_nest() -> None:
     ):
         report = convstat.analyze(Wide(), inputs)
         assert 4 * 6 * 5 == report.totals.macs
-        assert ["batch['a']", "batch['b']", "more[0]"] == [item.name for item in report.model.inputs][:3]
+        assert ["batch.a", "batch.b", "more[0]"] == [item.name for item in report.model.inputs][:3]
 
 
 def test_dtypes_of_inputs_are_written_behind_their_shape() -> None:

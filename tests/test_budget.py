@@ -456,15 +456,17 @@ def test_budgets_add_up(saved: Path) -> None:
 
 
 def test_a_budget_for_one_model_is_not_for_another(saved: Path) -> None:
-    """A pattern of paths chooses; a budget for no checked model is listed as skipped."""
+    """A pattern of paths chooses; a budget of the settings for none of their models is listed as skipped."""
     text = '[[budget]]\nmodel = "b*.json"\nmetric = "params"\nmax = 1\n[[budget]]\nmetric = "params"\nmax = "1G"\n'
     both = budget.check(["a.json", "b.json"], config=settings_of(text))
     assert [("a.json", "pass"), ("b.json", "fail"), ("b.json", "pass")] == [(r.model, r.status) for r in both.results]
     one = budget.check(["a.json"], config=settings_of(text))
+    assert [("a.json", "pass")] == [(r.model, r.status) for r in one.results]
+    own = budget.check([], config=settings_of(f'model = "a.json"\n{text}'))
     assert [("a.json", "pass", None), ("b*.json", "skip", "for b*.json only")] == [
-        (r.model, r.status, r.reason) for r in one.results
+        (r.model, r.status, r.reason) for r in own.results
     ]
-    assert ExitCode.OK == one.exit_code
+    assert ExitCode.OK == own.exit_code
 
 
 def test_a_pattern_of_models_stays_within_a_folder() -> None:

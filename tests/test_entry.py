@@ -271,7 +271,7 @@ def test_nested_inputs_are_named_by_their_place(here: Path) -> None:
     write(here, "net.py", INPUTS)
     report = analyze("net.py:nested", [])
     assert 5 * 4 * 2 == report.totals.macs
-    assert ["batch.ids", "batch.more['a'][0]", "pair[1]['b']"] == [info.name for info in report.model.inputs]
+    assert ["batch.ids", "batch.more.a[0]", "pair[1].b"] == [info.name for info in report.model.inputs]
 
 
 def test_a_forward_that_takes_anything_is_given_it(here: Path) -> None:

@@ -89,3 +89,158 @@ def test_python_predicts_as_the_command_does() -> None:
     [row] = convstat.analyze("Conv2d(3, 8, 3)", (3, 10, 10), predict=True, counters="fvcore").counters
     # fvcore counts the products alone: 8 x 8 positions, 8 x 3 x 3 x 3 each
     assert (8 * 8 * 8 * 3 * 3 * 3, None) == (row.predicted and row.predicted.macs, row.reported.macs)
+
+
+GPU_ONLY = """\
+import torch
+from torch import nn
+
+lib = torch.library.Library("convstat_gpu_only", "DEF")
+lib.define("act(Tensor x) -> Tensor")
+lib.impl("act", lambda x: x, "CUDA")
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return torch.ops.convstat_gpu_only.act(self.fc(x))
+"""
+ODD = """\
+import torch
+from torch import nn
+
+
+def on_gpu():
+    torch.set_default_device("cuda")
+    return nn.Sequential(nn.Linear(4, 4))
+
+
+class Odd(nn.Module):
+    def forward(self, x):
+        raise ValueError(f"cannot do with {object()}")
+"""
+
+
+@pytest.fixture
+def gpu_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Models that would rather run elsewhere."""
+    (tmp_path / "gpu_only.py").write_text(GPU_ONLY)
+    (tmp_path / "odd.py").write_text(ODD)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_operator_that_runs_elsewhere_only_is_named_with_what_to_write(
+    gpu_only: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A fake kernel, or one for the CPU; with the first, as help writes it, the model is counted."""
+    assert 2 == run(["analyze", "gpu_only.py:Net", "-i", "4", "--counters", "none"])
+    err = capsys.readouterr().err
+    assert "convstat_gpu_only::act has no kernel that runs here" in err
+    assert "@torch.library.register_kernel('convstat_gpu_only::act', 'cpu')" in err
+    assert "Unsupported" not in err
+    fake = "@torch.library.register_fake('convstat_gpu_only::act')"
+    assert fake in err
+    text = GPU_ONLY.replace("convstat_gpu_only", "convstat_with_fake").replace(
+        "\n\nclass Net", f"\n\n{fake.replace('gpu_only', 'with_fake')}\ndef fake(x):\n    return x\n\n\nclass Net", 1
+    )
+    (gpu_only / "with_fake.py").write_text(text)
+    assert 0 == run(["analyze", "with_fake.py:Net", "-i", "4", "--counters", "none"])
+
+
+def test_a_default_device_is_not_the_models_to_set(gpu_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is counted where it can be, and no class of torch's stack of modes is shown."""
+    import torch
+
+    before = torch.get_default_device()
+    assert 0 == run(["analyze", "odd.py:on_gpu", "-i", "4", "--counters", "none"])
+    assert "DeviceContext" not in "".join(capsys.readouterr())
+    assert before == torch.get_default_device()
+
+
+def test_no_address_reaches_the_user(gpu_only: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is another in each run."""
+    assert 2 == run(["analyze", "odd.py:Odd", "-i", "4", "--counters", "none"])
+    err = capsys.readouterr().err
+    assert "cannot do with <object object>" in err
+    assert "0x" not in err
+
+
+# --- views --------------------------------------------------------------------------------------------------------
+
+
+def test_inputs_are_named_and_those_inside_of_others_stand_together() -> None:
+    """A decoder's token, its cache of keys and values, and its conditions."""
+    import torch
+    from torch import nn
+
+    class Cache:
+        def __init__(self) -> None:
+            self.keys = [torch.zeros(1, 2, 4, 8) for _ in range(3)]
+            self.values = [torch.zeros(1, 2, 4, 8) for _ in range(3)]
+
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(10, 4)
+
+        def forward(self, ids: torch.Tensor, cache: Cache | None = None, cond: object = None) -> torch.Tensor:
+            return self.embedding(ids)
+
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    alone = convstat.analyze(Decoder(), (ids,))
+    assert "input    ids 1 int64, batch 1" in alone.to_text()
+    report = convstat.analyze(Decoder(), {"ids": ids, "cache": Cache(), "cond": {"noise": torch.zeros(1, 5)}})
+    names = [item.name for item in report.model.inputs]
+    assert ["ids", *(f"cache.{kind}[{i}]" for kind in ("keys", "values") for i in range(3)), "cond.noise"] == names
+    text = " ".join(report.to_text().split())
+    assert "ids 1 int64, cache.keys[*] 3 x 1x2x4x8, cache.values[*] 3 x 1x2x4x8, cond.noise 1x5, batch 1" in text
+
+
+def test_a_figure_that_is_a_product_of_inputs_says_so() -> None:
+    """torchsummary multiplies the sizes of two inputs of 3 x 64 x 64; that stands beside its memory."""
+    import torch
+    from torch import nn
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.conv(x + y)
+
+    remark = "which multiplies the sizes of several inputs"
+    both = convstat.analyze(Two(), [(3, 64, 64), (3, 64, 64)], counters="torchsummary")
+    assert remark in " ".join(both.to_text().split())
+    one = convstat.analyze(nn.Sequential(nn.Conv2d(3, 4, 3)), (3, 64, 64), counters="torchsummary")
+    assert remark not in " ".join(one.to_text().split())
+
+
+def test_what_a_block_does_itself_is_called_so_in_html_too() -> None:
+    """No two rows of one name at one level."""
+    import re
+
+    import torch
+    from torch import nn
+
+    from convstat.render.base import Options
+    from convstat.render.formats import RENDERERS
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(4, 4))
+            self.fc = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x @ self.weight)
+
+    report = convstat.analyze(nn.Sequential(Inner(), nn.Linear(4, 2)), (4,))
+    page = RENDERERS.named("html").render([report], Options())
+    names = re.findall(r'<tr id="\w*r\d+" data-l="(\d)".*?<td[^>]*>([^<]*)</td>', page)
+    assert ("1", "(itself)") in names
+    assert len(names) == len(set(names))

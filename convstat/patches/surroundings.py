@@ -6,7 +6,7 @@ import functools
 import sys
 from collections.abc import Iterator
 
-from convstat.patches.room import patch, undone
+from convstat.patches.room import patch, replaced, undone
 
 
 @patch
@@ -31,4 +31,13 @@ def own_arguments(program: str) -> Iterator[None]:
     """Let code that reads the command line find that of a program without arguments, and not that of convstat."""
     with undone(functools.partial(setattr, sys, "argv", sys.argv)):
         sys.argv = [program]
+        yield
+
+
+@patch
+def default_device_kept() -> Iterator[None]:
+    """Let torch's default device be ours alone: where a model is made and run is decided by who counts it."""
+    import torch
+
+    with replaced(torch, "set_default_device", lambda device: None):
         yield

@@ -159,7 +159,8 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         f"{'<td></td>' if has_places else ''}</tr>"
     )
     left_out = sum(entry.layers for entry in listed if not entry.is_block) - sum(not e.is_block for e in listed)
-    note = f'<p class="quiet">{left_out:,} layers are shown as part of their blocks.</p>' if left_out > 0 else ""
+    are = "s are" if left_out != 1 else " is"
+    note = f'<p class="quiet">{left_out:,} layer{are} shown as part of a block.</p>' if left_out > 0 else ""
     head = "".join(f'<th scope="col"{f" class={kind}" if kind else ""}>{escape(text)}</th>' for text, kind in heads)
     return (
         f'{note}<div class="wide"><table class="layers"><thead><tr>{head}</tr></thead>'

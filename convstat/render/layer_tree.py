@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from convstat.render.text import printable
 from convstat.render.views.layers import show_shapes
-from convstat.render.views.tree import path_of
+from convstat.render.views.tree import ITSELF, path_of
 from convstat.report import NEVER_CALLED, LayerRow, Place, Report
 
 
@@ -61,22 +61,25 @@ def entries(report: Report, most: int) -> list[Entry]:
         rest.params += entry.params
         rest.macs += entry.macs
         rest.layers += entry.layers
-    rest.name = f"[other {rest.layers:,} layers]"
+    rest.name = f"[other {rest.layers:,} layer{'s' if rest.layers != 1 else ''}]"
     return [*(entry for entry in kept if id(entry) in chosen), rest]
 
 
 def _all(report: Report) -> list[Entry]:
     found: list[Entry] = []
     opened: list[Entry] = []
-    for row in report.layers:
-        *blocks, last = path_of(row)
+    paths = [tuple(path_of(row)) for row in report.layers]
+    holds = {path[:end] for path in paths for end in range(1, len(path))}
+    for row, path in zip(report.layers, paths, strict=True):
+        # What a block does itself is in it, as everything else that is.
+        *blocks, last = (*path, ITSELF) if path in holds else path
         common = 0
         while common < min(len(opened), len(blocks)) and opened[common].name == blocks[common]:
             common += 1
         del opened[common:]
         for name in blocks[common:]:
-            path = f"{opened[-1].path}.{name}" if opened else name
-            block = Entry(name, path, len(opened), type=report.groups.get(path, ""), is_block=True)
+            where = f"{opened[-1].path}.{name}" if opened else name
+            block = Entry(name, where, len(opened), type=report.groups.get(where, ""), is_block=True)
             opened.append(block)
             found.append(block)
         about = f" (= {row.shares})" if row.shares else f" ({row.note})" if row.note == NEVER_CALLED else ""

@@ -19,7 +19,7 @@ from types import ModuleType
 from convstat.errors import SourceError, did_you_mean
 from convstat.patches.imports import forget, found_first, register
 from convstat.patches.room import alone
-from convstat.patches.surroundings import own_arguments
+from convstat.patches.surroundings import default_device_kept, own_arguments
 from convstat.sources.recipe import users_code
 
 OURS = frozenset({"convstat", "torch", "torchvision", "timm", "numpy", "ptflops", "torchsummary"})
@@ -43,7 +43,7 @@ class Neighbours:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Search the folders for as long as the user's code runs, which has a command line of its own."""
-        with found_first(self), own_arguments(self.place):
+        with found_first(self), own_arguments(self.place), default_device_kept():
             yield
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:

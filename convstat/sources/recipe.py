@@ -137,6 +137,7 @@ def reason(error: BaseException) -> str:
     line = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
     if isinstance(error, EndlessError):
         return line
+    line = re.sub(r" at 0x[0-9a-fA-F]+", "", line)
     line = line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON].rstrip()}..."
     return f"{kind}: {line}" if line else kind
 

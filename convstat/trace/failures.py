@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from convstat.errors import ConvstatError, InputError, Mark, SourceError
+from convstat.errors import ConvstatError, Diagnostic, InputError, Mark, SourceError
 from convstat.sources.recipe import (
     NO_GPU,
     TooLargeError,
@@ -33,6 +33,9 @@ VALUES_ARE_READ = re.compile(
 """What torch says where a tensor without values is read."""
 
 _NO_KERNEL = re.compile(r"(\w+::\w+).*(?:[Mm]eta|fake)|'(\w+::\w+)' with arguments from the '\w*Meta\w*' backend")
+
+_NOT_HERE = re.compile(r"'(\w+::\w+)' with arguments from the '\w+' backend")
+"""What torch says of an operator that runs on other devices only."""
 
 _OF_THE_WAY = re.compile(
     r"[Ff]ake ?[Tt]ensor|[Mm]eta tensor|on device meta|and meta!|Couldn't swap|incompatible tensor type"
@@ -102,8 +105,14 @@ class Failure:
     @property
     def lacks(self) -> str | None:
         """The operator that has no kernel there."""
-        match = _NO_KERNEL.search(text_of(self.cause)) if isinstance(self.cause, NotImplementedError) else None
-        return match and (match[1] or match[2])
+        text = text_of(self.cause)
+        if type(self.cause).__name__ == "UnsupportedOperatorException":
+            # Of fake tensors: mylib.my_op.default.
+            return "::".join(text.split(".")[:2])
+        if not isinstance(self.cause, NotImplementedError):
+            return None
+        match = _NO_KERNEL.search(text) or (_NOT_HERE.search(text) if self.way in DEVICES else None)
+        return match and next(group for group in match.groups() if group)
 
     @property
     def mark(self) -> Mark | None:
@@ -208,6 +217,9 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be made"
     help = tuple(_help(chosen, device, failures))
     error = failed(what, chosen.cause, mark=chosen.mark, notes=tuple(notes), help=help)
+    if chosen.lacks is not None and all(failure.lacks == chosen.lacks for failure in tried):
+        message = f"{what}: {chosen.lacks} has no kernel that runs here, nor one that says what it returns"
+        error = SourceError(Diagnostic(message, chosen.mark, notes=tuple(notes), help=help))
     if help == (_signature(chosen),):
         error = InputError(error.diagnostics)
     error.__cause__ = chosen.cause
@@ -219,9 +231,15 @@ def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
     if wants_gpu(chosen.cause):
         return [NO_GPU]
     if chosen.is_artefact:
+        help = []
+        if chosen.lacks is not None and not chosen.lacks.startswith(("aten::", "torchvision::")):
+            name = chosen.lacks
+            help.append(f"say what it returns, by shape: @torch.library.register_fake('{name}')")
+            if chosen.way in DEVICES or device == "auto":
+                help.append(f"or how it runs on the CPU: @torch.library.register_kernel('{name}', 'cpu')")
+            return help
         if device == "meta":
             return ["leave --device out, or run it for real with --device cpu"]
-        help = []
         if any(_NO_OPERATORS.search(text_of(failure.cause)) for failure in failures):
             help.append("torchvision's operators do not load beside this torch: install the build that fits it")
         if any(failure.is_unfit for failure in failures):

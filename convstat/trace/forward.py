@@ -13,6 +13,9 @@ from torch import nn
 from convstat.trace.calls import ObjectInfo, TensorInfo
 from convstat.trace.describe import describe
 
+DEEPEST = 6
+"""How deep tensors are looked for inside of objects."""
+
 
 def parameters_of(module: nn.Module) -> tuple[Parameter, ...] | None:
     """The parameters of a module's forward, as Python or its script knows them; None where nobody does."""
@@ -112,7 +115,8 @@ def _gather(name: str, value: Any, found: dict[str, torch.Tensor]) -> None:
         found[name] = value
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            _gather(f"{name}[{key!r}]", item, found)
+            plain = isinstance(key, str) and key.isidentifier()
+            _gather(f"{name}.{key}" if plain else f"{name}[{key}]", item, found)
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         for field, item in zip(value._fields, value, strict=True):
             _gather(f"{name}.{field}", item, found)
@@ -122,3 +126,14 @@ def _gather(name: str, value: Any, found: dict[str, torch.Tensor]) -> None:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             _gather(f"{name}.{field.name}", getattr(value, field.name, None), found)
+    elif _is_object(value) and name.count(".") + name.count("[") < DEEPEST:
+        # A cache of keys and values, say.
+        for field, item in vars(value).items():
+            if isinstance(item, (torch.Tensor, list, tuple, Mapping)) or _is_object(item):
+                _gather(f"{name}.{field}", item, found)
+
+
+def _is_object(value: Any) -> bool:
+    """Whether something is an object of somebody's own, which may hold tensors."""
+    kind = type(value)
+    return hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)) and kind.__module__ != "builtins"

@@ -16,6 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from convstat.patches.dispatch import Watching
 from convstat.patches.hooks import hooked
 from convstat.patches.room import patch, undone
+from convstat.patches.surroundings import default_device_kept
 from convstat.trace.bounds import (
     MAX_MADE_IN_FORWARD,
     MAX_MODULES,
@@ -52,6 +53,7 @@ def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
     ``torch.jit.trace`` does not work while they are.
     """
     with ExitStack() as stack:
+        stack.enter_context(default_device_kept())
         stack.enter_context(_registering("its constructor", device, MAX_PARAMETERS, MAX_MODULES))
         if watched:
             stack.enter_context(_Building(device))
@@ -61,7 +63,7 @@ def building(device: str | None, *, watched: bool = True) -> Iterator[None]:
 @patch
 def running() -> Iterator[None]:
     """Run a forward pass within limits on what it makes."""
-    with _registering("the forward pass", None, MAX_MADE_IN_FORWARD, MAX_MADE_IN_FORWARD):
+    with default_device_kept(), _registering("the forward pass", None, MAX_MADE_IN_FORWARD, MAX_MADE_IN_FORWARD):
         yield
 
 

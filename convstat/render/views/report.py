@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -25,6 +26,7 @@ DEVICES: Mapping[str, str] = {
 
 TRACED: Mapping[str, str] = {
     "meta": "on the meta device: nothing is allocated or computed",
+    "fake": "with fake tensors: nothing is computed",
     "cpu": "on the CPU",
     "cuda": "on the GPU",
 }
@@ -41,6 +43,15 @@ MEMORY: Mapping[str, str] = {
     "params": "params",
     "total": "total",
 }
+
+USUAL_NAMES = ("x", "input", "inputs")
+"""Names that say nothing where there is one input alone."""
+
+MOST_NAMES = 4
+"""The most names of layers that one note lists."""
+
+PRODUCTS = ("input_product", "tuple_product")
+"""Causes that make a memory figure too large by many orders of magnitude."""
 
 NATIVE: Mapping[str, str] = {"flops": "FLOPs"}
 """A counter's own unit -> how it is written."""
@@ -109,7 +120,9 @@ def _notes(report: Report) -> Iterator[tuple[str, str]]:
         if len(names) == 1:
             yield names[0], printable(note)
         else:
-            yield f"{len(names):,} layers", f"{printable(note)}: {', '.join(names)}"
+            listed = ", ".join(names[:MOST_NAMES])
+            more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+            yield f"{len(names):,} layers", f"{printable(note)}: {listed}{more}"
 
 
 def title(name: str, source: str) -> str:
@@ -145,7 +158,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         if memory := counter.shown.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
             who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
-            yield "memory", f"{figures} MiB, {who}"
+            odd = [printable(cause.text) for cause in counter.causes if cause.code.endswith(PRODUCTS)]
+            remark = f", which {' and '.join(odd)}" if odd else ""
+            yield "memory", f"{figures} MiB, {who}{remark}"
         if counter.native:
             figures = ", ".join(
                 f"{amount:,} {printable(NATIVE.get(name, name))}" for name, amount in counter.native.items()
@@ -185,7 +200,11 @@ def input_fact(model: ModelInfo) -> str:
     >>> input_fact(ModelInfo("net", "net.py:Net", "module", (InputInfo("x", (2, 3, 8, 8)),)))
     '2x3x8x8'
     """
-    whole = [model.kind in PYTHON and (item.shape[:1] != (model.batch,) or "[" in item.name) for item in model.inputs]
+    is_nested = [any(sign in item.name for sign in "[.") for item in model.inputs]
+    whole = [
+        model.kind in PYTHON and (item.shape[:1] != (model.batch,) or nested)
+        for item, nested in zip(model.inputs, is_nested, strict=True)
+    ]
     # One more size in front is what gets left out again.
     shown = [
         InputInfo(item.name, (1, *item.shape), item.dtype) if is_whole else item
@@ -195,18 +214,27 @@ def input_fact(model: ModelInfo) -> str:
 
 
 def show_inputs(inputs: Sequence[InputInfo]) -> str:
-    """Write inputs without the batch; a name only where there are several, a dtype where it is not the usual one.
+    """Write inputs without the batch, each with its name unless it is the only one and called as inputs are.
+
+    A dtype is written where it is not the usual one. Inputs inside of others that look the same stand together.
 
     >>> show_inputs([InputInfo("x", (1, 3, 8, 8))])
     '3x8x8'
     >>> show_inputs([InputInfo("x", (1, 3, 8, 8)), InputInfo("ids", (1, 128), "int64")])
     'x 3x8x8, ids 128 int64'
+    >>> show_inputs([InputInfo("ids", (1, 1), "int64"), *(InputInfo(f"past[{i}]", (1, 2, 4, 8)) for i in range(3))])
+    'ids 1 int64, past[*] 3 x 2x4x8'
     """
-    texts = []
+    groups: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
     for item in inputs:
-        name = [printable(item.name)] if len(inputs) > 1 else []
-        dtype = [printable(item.dtype)] if item.dtype != "float32" else []
-        texts.append(" ".join([*name, show_shapes([item.shape]), *dtype]))
+        nested = any(sign in item.name for sign in "[.")
+        alike = re.sub(r"\d+", "*", item.name) if nested else item.name
+        groups.setdefault((alike, item.shape, item.dtype), []).append(item.name)
+    texts = []
+    for (alike, shape, dtype), names in groups.items():
+        name = names[0] if len(names) == 1 else f"{alike} {len(names):,} x"
+        known = [] if len(inputs) == 1 and name in USUAL_NAMES else [printable(name)]
+        texts.append(" ".join([*known, show_shapes([shape]), *([printable(dtype)] if dtype != "float32" else [])]))
     return ", ".join(texts)
 
 
