@@ -264,9 +264,9 @@ def test_what_is_special_about_an_installation_is_said_once_and_only_when_asked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That torchvision's operators were declared changes no count: it is in JSON, and with -v on standard error."""
-    from convstat.trace import environment
+    from convstat.patches import operators
 
-    monkeypatch.setattr(environment, "_done", [NOTE])
+    monkeypatch.setattr(operators, "_done", [NOTE])
     targets = ("torchvision/alexnet", "torchvision/vgg11")
     _, out, error = call(capsys, "analyze", *targets, "--counters", "none")
     assert ("", False) == (error, NOTE in out)
