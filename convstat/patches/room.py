@@ -132,10 +132,11 @@ def alone(function: Callable[P, T]) -> Callable[P, T]:
     """Let a function run while no other thread is in the room, and put back all that was changed in it, come what may.
 
     >>> from types import SimpleNamespace
-    >>> thing = SimpleNamespace(value=1)
+    >>> thing, never_left = SimpleNamespace(value=1), []
     >>> @alone
     ... def change():
-    ...     replaced(thing, "value", 2).__enter__()  # and nobody leaves it
+    ...     never_left.append(replaced(thing, "value", 2))
+    ...     never_left[0].__enter__()
     ...     return thing.value
     >>> change(), thing.value
     (2, 1)

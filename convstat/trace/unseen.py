@@ -80,6 +80,7 @@ _WRITES_OVER = _aten(
     """
     copy_ fill_ zero_ uniform_ normal_ random_ bernoulli_ exponential_ cauchy_ geometric_ log_normal_ index_put_
     _index_put_impl_ index_copy_ index_fill_ scatter_ masked_scatter_ _foreach_copy_ _foreach_zero_ eye_
+    rrelu_with_noise
     """
 )
 _SCALED = _aten(

@@ -10,7 +10,16 @@ from convstat.counters import parameters
 from convstat.counters.base import PredictedFailure, Prediction
 from convstat.counters.einsum import contracted, printed_flops
 from convstat.counters.jit.graph import OperatorCall
-from convstat.counters.jit.walk import Priced, Rule, cell_products, convolved, einsum_of, in_words, walk
+from convstat.counters.jit.walk import (
+    Priced,
+    Rule,
+    cell_products,
+    convolved,
+    einsum_of,
+    in_words,
+    is_complex,
+    walk,
+)
 from convstat.counters.products import fused_modules
 from convstat.trace import TensorInfo, Trace
 
@@ -28,11 +37,16 @@ def predict(trace: Trace) -> Prediction:
 
 def _convolution(call: OperatorCall) -> Priced:
     true = convolved(call, transposed=False)
-    return [(None, true), ("padding_word", -true)] if in_words(call) else [(None, true)]
+    return [(None, true), ("padding_word", -true)] if in_words(call) else _real(call, true)
+
+
+def _real(call: OperatorCall, true: int) -> Priced:
+    """Of a convolution of complex numbers, the graph has the three of real numbers that torch makes of it."""
+    return [(None, true), ("complex_products", 2 * true if is_complex(call) else 0)]
 
 
 def _transposed(call: OperatorCall) -> Priced:
-    return [(None, convolved(call, transposed=True))]
+    return _real(call, convolved(call, transposed=True))
 
 
 def _linear(call: OperatorCall) -> Priced:

@@ -89,7 +89,8 @@ def _matplotlib(ground: str) -> Iterator[None]:
         except Exception as error:
             raise UsageError(f"a plot needs matplotlib, and importing it fails: {error}") from error
         settings: Any = matplotlib.rcParams
-        before = dict.copy(settings)
+        # Past its own look-up, which imports pyplot to find a backend.
+        before = {name: dict.__getitem__(settings, name) for name in dict.__iter__(settings)}
         with undone(lambda: dict.update(settings, before)), matplotlib.rc_context():
             matplotlib.rcdefaults()
             settings.update(_STYLE)
