@@ -244,3 +244,15 @@ def test_what_a_block_does_itself_is_called_so_in_html_too() -> None:
     names = re.findall(r'<tr id="\w*r\d+" data-l="(\d)".*?<td[^>]*>([^<]*)</td>', page)
     assert ("1", "(itself)") in names
     assert len(names) == len(set(names))
+
+
+def test_a_reason_is_cut_at_its_end_and_names_in_their_middle() -> None:
+    """What changed is read from its beginning; no word of it is cut."""
+    from convstat.render.text import cut_off
+
+    text = "kernel_size: 3 -> 5, padding: 1 -> 2, out_channels: 16 -> 32"
+    for width in range(12, len(text) + 2):
+        short = cut_off(text, width)
+        assert len(short) <= width
+        assert text.startswith(short.removesuffix("…"))
+    assert text == cut_off(text, len(text))

@@ -8,10 +8,11 @@ Numbers are never wrapped, shortened or left out without saying so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from convstat.render.page import Row, Table
-from convstat.render.text import UNICODE_ELLIPSIS, cells, shorten, without_aside
+from convstat.render.page import Column, Row, Table
+from convstat.render.text import UNICODE_ELLIPSIS, cells, cut_off, shorten, without_aside
 
 GAP = 2
 """Blanks between two columns."""
@@ -124,7 +125,7 @@ def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> l
                 if position == 0 and row.indent:
                     # A deep tree keeps room for a name: the indent gives way, the name is shortened after that.
                     indent = min(INDENT * row.indent, max(0, room - min(cells(text), NARROWEST_NAME)))
-                text = " " * indent + shorten(name(position, text, room - indent), room - indent, ellipsis)
+                text = " " * indent + _cut(column)(name(position, text, room - indent), room - indent, ellipsis)
             texts.append(text)
         return write(texts)
 
@@ -134,6 +135,10 @@ def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> l
         lines.append(("-" * (sum(chosen.widths) + GAP * (len(columns) - 1)), None))
         lines += [(write_row(row), row) for row in table.totals]
     return lines
+
+
+def _cut(column: Column) -> Callable[[str, int, str], str]:
+    return cut_off if column.prose else shorten
 
 
 def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:
@@ -158,7 +163,7 @@ def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLI
             if not value:
                 continue
             if column.shortens:
-                value = shorten(value, max(NARROWEST_NAME, width - 2 * GAP - label_room), ellipsis)
+                value = _cut(column)(value, max(NARROWEST_NAME, width - 2 * GAP - label_room), ellipsis)
             if column.breaks and 2 * GAP + indent + cells(column.label) + cells(value) > width:
                 edges = " " * min(GAP + indent, 2 * GAP)
                 lines.append((edges + column.label, row))

@@ -20,7 +20,8 @@ class Column(NamedTuple):
 
     ``priority`` 0 is never dropped; of the others, the largest goes first when the room is short.
     ``name`` is what the column is called where its heading alone would not say it.
-    A ``shortens`` column holds names: down to ``comfort`` cells they are shortened rather than lose a column.
+    A ``shortens`` column holds names: down to ``comfort`` cells they are shortened rather than lose a column;
+    one that is ``prose`` holds sentences, which lose their end and not their middle.
     The cells of one that ``assigns`` are values: where its heading is not above them, it is before them, ``groups=1``.
     The cells of one that ``breaks`` are formulas: where a line is too short, they go on below, after an operator.
     ``graphic`` marks a column that only makes sense side by side with its neighbours: a bar.
@@ -35,6 +36,7 @@ class Column(NamedTuple):
     graphic: bool = False
     assigns: bool = False
     breaks: bool = False
+    prose: bool = False
 
     @property
     def label(self) -> str:

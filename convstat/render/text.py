@@ -50,6 +50,21 @@ def cells(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
+def cut_off(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:
+    """Cut a sentence at its end, between two words where there are any.
+
+    >>> cut_off("kernel_size: 3 -> 5, padding: 1 -> 2", 26, "...")
+    'kernel_size: 3 -> 5...'
+    """
+    if cells(text) <= width:
+        return text
+    kept = text
+    while kept and cells(kept) + len(ellipsis) > width:
+        kept = kept[:-1]
+    words = kept.rpartition(", ")[0] or kept.rpartition(" ")[0]
+    return (words.rstrip(" ,:") or kept) + ellipsis if width > len(ellipsis) else ellipsis[:width]
+
+
 def shorten(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:
     """Shorten a name in its middle: both the outermost block and the layer itself stay readable.
 

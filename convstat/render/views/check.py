@@ -213,7 +213,7 @@ def growth_table(result: BudgetResult) -> Table:
     columns = (
         Column("layer", "left", shortens=True),
         Column(f"growth in {printable(result.metric)}"),
-        Column("what changed", "left", 1, shortens=True, comfort=30),
+        Column("what changed", "left", 1, shortens=True, comfort=30, prose=True),
         Column("where", "left", 3, shortens=True),
     )
     rows = []

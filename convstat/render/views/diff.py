@@ -99,7 +99,7 @@ def layer_table(diff: Diff, shown: Shown, *, has_reasons: bool = True) -> Table:
         Column("change", name="params change"),
         Column("MACs"),
         Column("change", name="MACs change"),
-        Column("what", "left", 1, shortens=True, comfort=40),
+        Column("what", "left", 1, shortens=True, comfort=40, prose=True),
         Column("where", "left", 2, shortens=True, comfort=20),
     )
     rows = [_row(layer) for layer in shown.rows]
