@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
@@ -86,8 +86,9 @@ def compiler_off() -> Iterator[None]:
         yield
 
 
-@patch
+@contextmanager
 def _eager() -> Iterator[None]:
+    """Have what is compiled run as it is written; a part of the patch that enters it, and undone with that."""
     import torch
 
     frames: Any = sys.modules[f"{DYNAMO}.eval_frame"]
