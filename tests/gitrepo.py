@@ -28,6 +28,8 @@ WIDE = 3 * 32 * 9 + 32 * 10
 GROWN = 3 * 16 * 25 + 16 * 10
 """With a kernel of 5."""
 
+BIGGER = NET.replace("kernel: 3", "kernel: 5")
+
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
     "GIT_AUTHOR_NAME": "tester",
@@ -73,3 +75,11 @@ def make(path: Path) -> Repo:
     repo = Repo(path)
     repo.git("init", "--quiet", "--initial-branch=main")
     return repo
+
+
+def with_a_branch(path: Path) -> Repo:
+    """Make a repository with one model on main, left by the branch feature."""
+    made = make(path)
+    made.commit(net_yaml=NET)
+    made.git("checkout", "--quiet", "-b", "feature")
+    return made

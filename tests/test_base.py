@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gitrepo
 import pytest
-from gitrepo import GROWN, NET, PARAMS, WIDE, Repo
+from gitrepo import BIGGER, GROWN, NET, PARAMS, WIDE, Repo
 
 from convstat import analysis, budget, config, revisions
 from convstat.asking import Asking
@@ -17,15 +17,11 @@ from convstat.errors import ConvstatError, ExitCode, UsageError
 from convstat.layers.conv import Conv2d
 from convstat.report import Place
 
-BIGGER = NET.replace("kernel: 3", "kernel: 5")
-
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
     """A repository with one model on main, left by the branch feature; the command runs in it."""
-    made = gitrepo.make(tmp_path / "repo")
-    made.commit(net_yaml=NET)
-    made.git("checkout", "--quiet", "-b", "feature")
+    made = gitrepo.with_a_branch(tmp_path / "repo")
     monkeypatch.chdir(made.path)
     return made
 

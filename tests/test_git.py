@@ -9,21 +9,17 @@ from typing import Any
 
 import gitrepo
 import pytest
-from gitrepo import NET, Repo
+from gitrepo import BIGGER, NET, Repo
 
 from convstat import budget, revisions
 from convstat.cli.run import run
 from convstat.revisions import Repository
 
-BIGGER = NET.replace("kernel: 3", "kernel: 5")
-
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
     """A repository with one model on main, left by the branch feature; the command runs in it."""
-    made = gitrepo.make(tmp_path / "repo")
-    made.commit(net_yaml=NET)
-    made.git("checkout", "--quiet", "-b", "feature")
+    made = gitrepo.with_a_branch(tmp_path / "repo")
     monkeypatch.chdir(made.path)
     return made
 

@@ -5,7 +5,7 @@ Peers put hooks, attributes and modes on the model and patch torch; some leave t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from operator import is_
 from typing import Any
@@ -28,11 +28,8 @@ def preserved(model: nn.Module) -> Iterator[None]:
         yield
 
 
-@patch
-def process_preserved() -> Iterator[None]:
-    """Put back, whatever happens, what making and running a model may change in the process: random states, modes,
-    the default dtype, and the functions that peers patch.
-    """
+def _random_states() -> Callable[[], None]:
+    """Note the random states of Python, and of numpy where it is loaded; returns what puts them back."""
     import random
     import sys
 
@@ -45,7 +42,15 @@ def process_preserved() -> Iterator[None]:
         if numpy_state is not None:
             numpy.random.set_state(numpy_state)
 
-    with undone(put_back), unpatched_afterwards(), torch_state():
+    return put_back
+
+
+@patch
+def process_preserved() -> Iterator[None]:
+    """Put back, whatever happens, what making and running a model may change in the process: random states, modes,
+    the default dtype, and the functions that peers patch.
+    """
+    with undone(_random_states()), unpatched_afterwards(), torch_state():
         yield
 
 
@@ -117,16 +122,8 @@ def drawn(seed: int) -> Iterator[None]:
     import random
     import sys
 
-    state = random.getstate()
     numpy: Any = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy is not None else None
-
-    def put_back() -> None:
-        random.setstate(state)
-        if numpy_state is not None:
-            numpy.random.set_state(numpy_state)
-
-    with undone(put_back), random_preserved(), ExitStack() as stack:
+    with undone(_random_states()), random_preserved(), ExitStack() as stack:
         random.seed(seed)
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
