@@ -407,6 +407,19 @@ def test_the_formulas_are_written_down_a_second_time() -> None:
     }
 
 
+def test_an_in_place_form_goes_by_the_rule_that_was_registered() -> None:
+    """As it does in convstat's own count; so the counters' products and that count are of the same rule."""
+    kernel = call("mylib.mix_", t(5, 8), output=t(5, 8))
+    assert 0 == products(kernel)
+    unregister = kernels.register("mylib::mix", lambda call: Cost(7 * 5 * 8))
+    try:
+        cost = kernels.price(kernel)
+        assert cost is not None
+        assert 7 * 5 * 8 == cost.macs == products(kernel)
+    finally:
+        unregister()
+
+
 PROBE_NAMES = sorted({*PROBES, *MORE, *MEASURED})
 
 

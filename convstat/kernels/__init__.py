@@ -169,9 +169,13 @@ def registered(call: KernelCall | FunctionCall) -> Cost | None:
     pricing = Pricing()
     if isinstance(call, FunctionCall):
         return pricing.price_function(call) if call.has_rule else None
+    # An in-place form goes by the rule of the other, as in ``price``.
+    names = (call.op, call.op.removesuffix("_"))
+    if any(name in _REGISTERED for name in names):
+        return pricing.price(call)
     # What ships comes before what a distribution names, which takes a while to look up.
-    is_ours = call.op not in _REGISTERED and (call.op in _RULES or call.op in FREE)
-    return None if is_ours or not (call.op in _REGISTERED or call.op in _plugins()) else pricing.price(call)
+    is_ours = any(name in _RULES or name in FREE for name in names)
+    return pricing.price(call) if not is_ours and call.op in _plugins() else None
 
 
 def register(name: str, rule: Rule, *, replace: bool = False) -> Callable[[], None]:
