@@ -175,7 +175,9 @@ def test_flopcountermode_misses_the_attention_that_a_cpu_fuses() -> None:
     on_cpu = ask(make(), query, only=("flopcountermode",))["flopcountermode"]
     on_meta = ask(make(), query.to("meta"), only=("flopcountermode",))["flopcountermode"]
     assert (0, 2 * 4 * 7 * 7 * (8 + 8)) == (on_cpu.prediction.macs, on_meta.prediction.macs)
-    assert {"": "fused_kernel"} == dict(on_cpu.prediction.because)
+    fused = [(term.code, term.macs) for term in on_cpu.prediction.terms if term.code]
+    assert fused == [("fused_kernel", -2 * 4 * 7 * 7 * (8 + 8))]
+    assert () == tuple(term.code for term in on_meta.prediction.terms if term.code)
     assert None is not on_meta.why_not_meta
 
 

@@ -121,7 +121,7 @@ def test_a_page_of_very_many_layers_adds_up_and_stays_small(monkeypatch: pytest.
     rows, total, _ = html_rows(page)
     assert 50 == len(rows)
     assert_conserved(rows, total)
-    assert "4,950 layers are shown as part of their blocks" in page
+    assert "4,950 layers are shown as part of a block" in page
     assert len(page.encode()) < 2_000_000
     assert len(html(flat).encode()) < 2_000_000
 
