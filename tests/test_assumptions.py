@@ -109,7 +109,16 @@ def by_split(net: Mixture, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor
     return torch.cat([expert(piece) for expert, piece in zip(net.experts, rows.split(sizes), strict=True)])
 
 
-SENDERS = (by_where, by_mask, by_one_hot, by_hit, by_sorting, by_split)
+def by_histogram(net: Mixture, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+    """In pieces of the sizes that ``histc`` gives, which a GPU has for integers, and a CPU for floats alone."""
+    flat = chosen.flatten()
+    numbers = flat.float() if x.device.type == "cpu" else flat.int()
+    sizes = torch.histc(numbers, bins=len(net.experts), min=0, max=len(net.experts) - 1).long().tolist()
+    rows = x.repeat_interleave(net.top, dim=0)[flat.argsort()]
+    return torch.cat([expert(piece) for expert, piece in zip(net.experts, rows.split(sizes), strict=True)])
+
+
+SENDERS = (by_where, by_mask, by_one_hot, by_hit, by_sorting, by_split, by_histogram)
 
 
 @pytest.mark.parametrize("send", SENDERS)

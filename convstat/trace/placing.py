@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack
 from typing import Any
@@ -169,10 +170,34 @@ def without_storage(func: Any, args: Any, kwargs: Any, large: int = LARGE) -> An
     except (RuntimeError, NotImplementedError, MemoryError) as error:
         if is_out_of_memory(error):
             raise too_large(error) from error
-        if not is_mixed((args, kwargs)):
-            raise
-        return func(*place(args, "meta"), **place(kwargs, "meta"))
+        if is_mixed((args, kwargs)):
+            return func(*place(args, "meta"), **place(kwargs, "meta"))
+        if _NO_DTYPE.search(str(error)) and not func._schema.is_mutable:
+            return _in_floats(func, args, kwargs)
+        raise
 
+
+def _in_floats(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run a kernel that the CPU has for ``float`` and ``double`` alone, where a GPU has it for others.
+
+    The model believes that it is on another device, and takes a dtype for which there are kernels there, as
+    ``torch.histc`` of integers.
+    """
+    from torch.utils._pytree import tree_map
+
+    def widened(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.is_complex():
+            return value
+        return value.float() if value.is_floating_point() else value.double()
+
+    def narrowed(like: Any, value: Any) -> Any:
+        return value.to(like.dtype) if isinstance(value, torch.Tensor) else value
+
+    likes = func(*place(args, "meta"), **place(kwargs, "meta"))
+    return tree_map(narrowed, likes, func(*tree_map(widened, args), **tree_map(widened, kwargs)))
+
+
+_NO_DTYPE = re.compile(r"not implemented for '\w+'")
 
 _META = torch.device("meta")
 
