@@ -46,7 +46,7 @@ golden: $(STAMP) ## rewrite the golden outputs; review them with git diff
 	@CONVSTAT_GOLDEN=1 $(PYTEST) -k golden
 
 zoo-names: $(STAMP) ## rewrite the list of names in model zoos, from the zoos that are installed
-	@$(BIN)/python -m convstat.sources.zoo_names
+	@$(BIN)/python -m convstat.targets.zoo_names
 
 # Where PYTHONDONTWRITEBYTECODE is set, every start would compile the package anew.
 compiled: $(STAMP)

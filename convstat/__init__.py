@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convstat.public import Report, analyze, load, register_function, register_kernel
+    from convstat.api import Report, analyze, load, register_function, register_kernel
     from convstat.testing import assert_budget
 
 __version__ = "0.1.0"
@@ -25,9 +25,9 @@ def __getattr__(name: str) -> Any:
 
         return assert_budget
     if name in __all__:
-        from convstat import public
+        from convstat import api
 
-        return getattr(public, name)
+        return getattr(api, name)
     raise AttributeError(f"module 'convstat' has no attribute '{name}'")
 
 

@@ -1,234 +1,350 @@
-"""One call from a target to its report; the command line does nothing else."""
+"""The Python API: ``convstat.analyze`` and the report that it gives.
+
+Everything here is also what the command line does; the names are exported lazily by the package itself,
+so that ``import convstat`` stays quick and free of torch.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from convstat import analysis
-from convstat.analysis import Subject
-from convstat.errors import Diagnostic, SourceError, UsageError
-from convstat.graph import Graph, Shape
-from convstat.inputs import parse_all
-from convstat.report import Report
-from convstat.sources import Target, resolve
+from convstat.errors import UsageError
+from convstat.results import report
+from convstat.targets import analysis, resolve
+from convstat.targets.inputs import InputSpec, parse
 
 if TYPE_CHECKING:
-    from convstat.spec import Spec
+    import torch
+    from rich.console import Console, ConsoleOptions, RenderResult
 
-DEFAULT_COUNTERS = "default"
+    from convstat.count.ops import Rule
+    from convstat.formulas.cost import Cost
+    from convstat.trace.calls import FunctionCall
+    from convstat.trace.recipe import Example, Recipe
 
-
-def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, Shape]:
-    """Give the shapes, without the batch, of the inputs that ``inputs`` names or lists in order."""
-    names = list(spec.input_names)
-    shapes: dict[str, Shape] = {}
-    for position, written in enumerate(parse_all(inputs)):
-        key = written.name or (names[position] if position < len(names) else "")
-        if key not in names:
-            known = ", ".join(names)
-            raise UsageError(f"{argument} has no input '{written.name or position + 1}'", help=f"its inputs: {known}")
-        if written.data is not None:
-            raise UsageError(
-                f"{argument} is counted from the shapes of its inputs: it takes no data",
-                help="leave --data out: no count of a spec depends on values",
-            )
-        if key in shapes:
-            raise UsageError(f"input '{key}' is given twice")
-        if written.is_exact or not written.shape:
-            raise UsageError(
-                f"--input {written.text} is not one sample of an input of a spec",
-                help="write the sizes without the batch: 3x224x224",
-            )
-        shapes[key] = written.shape
-    return shapes
+__all__ = ["Report", "analyze", "load", "register_function", "register_kernel"]
 
 
-def _unnamed(spec: Spec, inputs: Sequence[str]) -> list[Diagnostic]:
-    """Say which inputs the shapes without a name went to, where there are several."""
-    names = list(spec.input_names)
-    if len(names) < 2:
-        return []
-    return [
-        Diagnostic(
-            f"--input {item.text} is for '{names[position]}', as it stands at place {position + 1}",
-            severity="note",
-            help=(f"the inputs are {', '.join(names)}; to name one: --input {names[position]}={item.text}",),
-        )
-        for position, item in enumerate(parse_all(inputs))
-        if item.name is None
-    ]
+class Report(report.Report):
+    """What a model costs: totals, one row for each call of a layer, and what other counters said.
+
+    ``totals`` and ``layers`` hold exact integers: parameters, multiply-accumulates (``macs``; ``flops`` are twice
+    that), and under ``other``, by name, what is not MACs.
+    A report shows itself as a table in a console with rich and in a notebook; ``print`` gives the same as text.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, plain: report.Report) -> Report:
+        """Take any report over."""
+        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+
+    def to_json(self) -> str:
+        """The document ``convstat.report/1``, as ``-f json`` writes it; ``convstat.load`` reads it back from a file."""
+        from convstat.render.formats.json import to_json
+
+        return to_json(self.to_dict())
+
+    def to_dataframe(self) -> Any:
+        """The layers as a ``pandas.DataFrame``: a row for each call of a layer, in the order in which they ended.
+
+        The columns are ``name``, ``type``, ``input_shapes``, ``output_shapes`` (tuples, batch included), ``params``,
+        ``trainable_params``, ``buffers``, ``weight_bytes``, ``macs``, ``flops``, one for each entry of ``other``
+        (``other.bias``, ...), ``shares`` and ``note``. Every column of counts adds up to the totals.
+        Raises ImportError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_dataframe needs pandas, which is not installed: pip install pandas") from None
+        return pandas.DataFrame([_record(row, self.totals.other) for row in self.layers])
+
+    def to_text(self, *, width: int = 120, depth: int | None = None, flat: bool = False) -> str:
+        """The table that the command line prints, without colours.
+
+        ``width`` is in columns, ``depth`` folds blocks below that many levels, ``flat`` shows every call by itself.
+        """
+        from convstat.render.base import Options
+        from convstat.render.formats.terminal import TableRenderer
+
+        return TableRenderer().render([self], Options(width=width, depth=depth, flat=flat))
+
+    def __str__(self) -> str:
+        return self.to_text().rstrip("\n")
+
+    def __repr__(self) -> str:
+        totals = self.totals
+        state = "" if self.status == "complete" else f", {self.status}"
+        return f"<Report of {self.model.name}: {totals.params:,} params, {totals.macs:,} MACs{state}>"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        from convstat.render.base import Options
+        from convstat.render.console import STYLES
+        from convstat.render.formats.terminal import TableRenderer
+
+        shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
+        for line in TableRenderer().lines([self], shown):
+            yield Text.assemble(*((part, STYLES[tone]) for part, tone in line), no_wrap=True, overflow="ignore")
+
+    def _repr_html_(self) -> str:
+        from convstat.render.base import Options
+        from convstat.render.html.page import to_html
+        from convstat.render.views.report import report_page
+
+        return to_html(report_page(self, Options()))
 
 
-def graph_of(
-    target: Target,
-    overrides: Mapping[str, Any],
-    *,
-    inputs: Sequence[str] = (),
-    batch: int = 1,
-    spec: Spec | None = None,
-) -> Graph:
-    """Expand a spec or an inline layer with its overrides, inputs and batch."""
-    spec = spec or target.load()
-    if batch < 1:
-        raise UsageError(f"the batch must be at least 1, not {batch}")
-    shapes = input_shapes(spec, inputs, target.argument)
-    graph = spec.expand(overrides, variant=target.variant, inputs=shapes, batch=batch)
-    declared = {item.name: item.dtype for item in graph.inputs}
-    names = list(spec.input_names)
-    for position, item in enumerate(parse_all(inputs)):
-        key = item.name or names[position]
-        if item.dtype is not None and item.dtype != declared[key]:
-            raise UsageError(f"input '{key}' is {declared[key]} in {target.argument}, not {item.dtype}")
-    return graph
-
-
-def prepare(
-    argument: str,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    inputs: Sequence[str] = (),
-    batch: int = 1,
-    device: str = "auto",
-    dtype: str = "float32",
-    per: str = "input",
-    mode: str = "eval",
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-) -> Subject:
-    """Count a target that is no saved report, and get it ready for counters; a spec without torch."""
-    target = resolve(argument)
-    if target.needs_torch:
-        from convstat import modules
-
-        return modules.prepare(
-            modules.recipe_of(target, overrides or {}),
-            inputs=inputs,
-            batch=batch,
-            device=device,
-            dtype=None if dtype == "float32" else dtype,
-            per=per,
-            mode=mode,
-            overrides=overrides,
-            progress=progress,
-        )
-    spec = target.load()
-    if warn is not None and spec.warnings:
-        warn(spec.warnings)
-    graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch, spec=spec)
-    if warn is not None and (notes := _unnamed(spec, inputs)):
-        warn(notes)
-    if mode != "eval":
-        from convstat import modules
-
-        return modules.prepare(
-            modules.recipe_of_graph(graph, target, dtype=dtype),
-            batch=batch,
-            device=device,
-            per=per,
-            mode=mode,
-            overrides=overrides,
-            progress=progress,
-        )
-    report = analysis.count(
-        graph, source=target.argument, kind=target.kind, batch=batch, dtype=dtype, per=per, overrides=overrides
-    )
-    return Subject(report, _GraphStages(graph, dtype), graph)
-
-
-class _GraphStages:
-    """The stages of a spec, made when they are first asked for: counters are not even imported before."""
-
-    def __init__(self, graph: Graph, dtype: str) -> None:
-        self._made: Any = None
-        self._of = graph, dtype
-
-    def __getattr__(self, name: str) -> Any:
-        if self._made is None:
-            from convstat.counters.stages import GraphStages
-
-            self._made = GraphStages(*self._of)
-        return getattr(self._made, name)
+def _record(row: report.LayerRow, entries: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "type": row.type,
+        "input_shapes": row.input_shapes,
+        "output_shapes": row.output_shapes,
+        "params": row.params,
+        "trainable_params": row.trainable_params,
+        "buffers": row.buffers,
+        "weight_bytes": row.weight_bytes,
+        "macs": row.macs,
+        "flops": row.flops,
+        **{f"other.{entry}": row.other.get(entry, 0) for entry in entries},
+        "shares": row.shares,
+        "note": row.note,
+    }
 
 
 def analyze(
-    argument: str,
-    overrides: Mapping[str, Any] | None = None,
+    model: Any,
+    inputs: Any = None,
     *,
+    batch: int = 1,
     device: str = "auto",
-    dtype: str = "float32",
-    counters: str = DEFAULT_COUNTERS,
+    dtype: str | None = None,
+    counters: str = "none",
+    per: str = "input",
     mode: str = "eval",
     predict: bool = False,
-    seconds: float | None = None,
-    progress: Callable[[str], None] | None = None,
-    **options: Any,
+    **overrides: Any,
 ) -> Report:
-    """Count a target, ask the peers, and explain where they differ.
+    """Count a model: its parameters, its multiply-accumulates, and the rest of its work by name.
 
-    The other options are those of :func:`prepare`: ``inputs`` are shapes without the batch, as ``--input`` takes them.
-    ``counters`` is ``default``, ``all``, ``none`` or names with commas; with ``predict`` none is run, and what each
-    would say is told instead. Each may take so many ``seconds`` (None: five minutes, 0: any).
-    In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
-    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
+    ``model`` is a ``torch.nn.Module``, something that returns one when it is called (a class, a function), or what
+    the command line takes: a spec's path, an inline layer, ``package.module:build``, ``file.py:Net``,
+    ``torchvision/resnet50``, ``timm/NAME``, a saved report. ``overrides`` are the parameters of a spec and the
+    keyword arguments of a callable; a module that is made already takes none.
+
+    ``inputs`` are the arguments of one forward pass:
+
+    - a tensor, or a list or tuple of arguments, each a tensor or anything else that ``forward`` takes;
+    - a dict of keyword arguments;
+    - in the place of a tensor, its shape: ``(3, 224, 224)``, or as text with a dtype, ``"1x128:int64"``. A shape of
+      one size (features) or three (C, H, W) gets ``batch`` in front, another is taken as it is; a shape inside of
+      another list or dict always is. For a spec, shapes are without the batch.
+
+    Without them, the model's own are used: those of the spec, of the zoo, of a callable that returns
+    ``(module, inputs)``.
+
+    The model is run once on the meta device, where nothing is computed and no weights are needed; ``device`` and what
+    is done where that is not possible are as for ``--device``. It is left exactly as found: parameters, buffers,
+    gradients, hooks, train and eval flags, and the random state.
+    ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
+    commas) also runs others and explains how they differ; with ``predict`` none is run, and what each would say is
+    told instead, of the default ones unless others are named. ``per`` is the basis of MACs/pixel, ``dtype`` the
+    floating-point type of the weights where it is not to be the model's own.
+
+    Raises :class:`convstat.errors.UsageError` for arguments that make no sense,
+    :class:`convstat.errors.SpecError` for a spec that cannot be built, and
+    :class:`convstat.errors.SourceError` for a model that cannot be made or does not run on these inputs, with the
+    model's own exception as its cause.
+
+    >>> report = analyze("Conv2d(3, 8, kernel_size=3, bias=False)", (3, 10, 10))
+    >>> report.totals.params, report.totals.macs == 8 * 8 * 8 * 3 * 3 * 3
+    (216, True)
     """
-    target = resolve(argument)
-    if target.kind == "report":
-        if overrides or options.get("inputs"):
-            raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
-        return load_report(target.path, target.revision)
-    subject = prepare(argument, overrides, device=device, dtype=dtype, mode=mode, progress=progress, **options)
-    report = subject.report
-    if counters == "none":
-        return report
-    if subject.graph is None:
-        from convstat import modules
-
-        return modules.ask(
-            subject, counters, device=device, mode=mode, predict=predict, seconds=seconds, progress=progress
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    texts = _texts(inputs)
+    if predict and counters == "none":
+        counters = analysis.DEFAULT_COUNTERS
+    if isinstance(model, str) and (texts is not None or not resolve(model).needs_torch):
+        if texts is None:
+            raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
+        return Report.of(
+            analysis.analyze(
+                model,
+                overrides,
+                inputs=texts,
+                batch=batch,
+                device=device,
+                dtype=dtype or "float32",
+                counters=counters,
+                per=per,
+                mode=mode,
+                predict=predict,
+            )
         )
-    from convstat.counters import check, measure_on, select
-    from convstat.counters.measure import Asking
+    from convstat.targets import modules
 
-    chosen = select(counters)
-    if not chosen:
-        return report
-    check(device, dtype)
-    if progress is not None:
-        progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
-    rows = measure_on(subject.stages, report, chosen, Asking(device, predict, seconds))
-    ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")
-    return replace(report, counters=rows, model=replace(report.model, device="+".join(ran_on) or "none"))
-
-
-def load_report(path: str, revision: str | None = None) -> Report:
-    """Read a saved report or a baseline file; of a git repository at a revision, where one is given."""
-    if revision is not None:
-        from convstat import revisions
-
-        return read_report(revisions.read(revision, path), f"{revision}:{path}")
-    from convstat.documents.reading import MAX_BYTES
-    from convstat.files import read_file
-
-    try:
-        return read_report(read_file(path, MAX_BYTES), path)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    return Report.of(
+        modules.analyze(
+            _recipe(model, overrides, inputs if texts is None else None, batch),
+            inputs=texts or (),
+            batch=batch,
+            device=device,
+            dtype=dtype,
+            counters=counters,
+            per=per,
+            mode=mode,
+            predict=predict,
+            overrides=overrides,
+        )
+    )
 
 
-def read_report(data: bytes, name: str) -> Report:
-    """Read a saved report or a baseline file from its bytes; ``name`` is what messages call it."""
-    from convstat import baseline, report
-    from convstat.documents import reading
+def load(path: str | os.PathLike[str]) -> Report:
+    """Read a report that was saved as JSON; raises :class:`convstat.errors.SourceError` where the file is none."""
+    return Report.of(analysis.load_report(os.fspath(path)))
 
-    schemas = {report.SCHEMA: reading.report_validator, baseline.SCHEMA: reading.baseline_validator}
-    document = reading.read(data, name, schemas, "a saved report")
-    try:
-        is_report = document["schema"] == report.SCHEMA
-        found = Report.from_dict(document) if is_report else baseline.report_of(document)
-        analysis.check_sums(found)
-    except SourceError as error:
-        problems = [replace(problem, message=f"{name}: {problem.message}") for problem in error.diagnostics]
-        raise SourceError(problems) from None
-    return found
+
+def register_kernel(name: str, rule: Rule | Callable[..., int] | int, *, replace: bool = False) -> Callable[[], None]:
+    """Say what a custom operator costs, by its name in torch: ``"mylib::my_op"``.
+
+    ``rule`` takes the :class:`convstat.trace.calls.KernelCall` (arguments and results with their shapes and dtypes)
+    and gives its MACs as an int, or a :class:`convstat.layers.base.Cost` with what else it does; a number is the cost
+    of every call. An operator that has a rule already is refused with ValueError, unless ``replace`` says that this is
+    meant. Returns a function that takes the rule back.
+    """
+    from convstat.count import ops
+
+    return ops.register(name, _priced(rule), replace=replace)
+
+
+def register_function(
+    name: str,
+    rule: Callable[[FunctionCall], Cost | int] | int,
+    *,
+    output: Callable[..., Any] | None = None,
+    replace: bool = False,
+) -> Callable[[], None]:
+    """Say what a function of Python costs whose work torch does not see, by its dotted name: ``"mylib.ops.attend"``.
+
+    ``rule`` takes the :class:`convstat.trace.calls.FunctionCall` (arguments and results with their shapes and dtypes)
+    and gives its MACs, as :func:`register_kernel` takes them. ``output`` takes the arguments of the function and makes
+    what it returns, such as ``lambda q, k, v: torch.empty_like(q)``: the function itself is then not run, which a
+    kernel for GPUs could not be without one. Returns a function that takes the rule back.
+    """
+    from convstat.count import ops
+
+    return ops.register_function(name, _priced(rule), output=output, replace=replace)
+
+
+def _priced(rule: Callable[[Any], Cost | int] | int) -> Callable[[Any], Cost]:
+    from convstat.formulas.cost import Cost
+
+    def price(call: Any) -> Cost:
+        cost = rule(call) if callable(rule) else rule
+        return Cost(cost) if type(cost) is int else cost  # type: ignore[return-value]
+
+    return price
+
+
+def _recipe(model: Any, overrides: Mapping[str, Any], inputs: Any, batch: int) -> Recipe:
+    """Say how to make the model, along with the inputs that were handed in."""
+    from torch import nn
+
+    from convstat.targets import entry, modules
+
+    if isinstance(model, str):
+        recipe = modules.recipe_of(resolve(model), overrides)
+    elif isinstance(model, nn.Module):
+        kind = type(model)
+        recipe = entry.recipe_of(model, kind.__name__, f"{kind.__module__}.{kind.__qualname__}", overrides)
+    elif callable(model):
+        name = getattr(model, "__qualname__", type(model).__qualname__)
+        recipe = entry.recipe_of(model, name.rpartition(".")[2], f"{model.__module__}.{name}", overrides)
+    else:
+        raise UsageError(f"a {type(model).__name__} is neither a module nor the name of a model")
+    if inputs is None:
+        return recipe
+    make = recipe.make
+
+    def with_inputs() -> tuple[torch.nn.Module, Example | None]:
+        module, _ = make()
+        return module, _example(inputs, batch, module)
+
+    return replace(recipe, make=with_inputs)
+
+
+def _texts(inputs: Any) -> tuple[str, ...] | None:
+    """Inputs as ``--input`` takes them, None where there is more to them than shapes."""
+    if inputs is None:
+        return ()
+    if isinstance(inputs, Mapping):
+        items = {name: _text(value) for name, value in inputs.items()}
+        return None if None in items.values() else tuple(f"{name}={text}" for name, text in items.items())
+    if (text := _text(inputs)) is not None:
+        return (text,)
+    if isinstance(inputs, (list, tuple)):
+        texts = tuple(_text(value) for value in inputs)
+        return None if None in texts else tuple(text for text in texts if text is not None)
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    return "x".join(map(str, value)) if _is_shape(value) else None
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(type(size) is int for size in value)
+
+
+def _example(inputs: Any, batch: int, module: torch.nn.Module) -> Example:
+    """The arguments of the forward pass, tensors made where shapes were given."""
+    from convstat.trace.recipe import Example
+
+    if isinstance(inputs, Mapping):
+        return Example(kwargs={name: _argument(value, batch, module) for name, value in inputs.items()})
+    if type(inputs) in (list, tuple):
+        return Example(args=tuple(_argument(value, batch, module) for value in inputs))
+    return Example(args=(inputs,))
+
+
+def _argument(value: Any, batch: int, module: torch.nn.Module) -> Any:
+    if (spec := _spec(value)) is not None:
+        return _zeros(spec.with_batch(batch), spec, module)
+    return _nested(value, module)
+
+
+def _nested(value: Any, module: torch.nn.Module) -> Any:
+    if (spec := _spec(value)) is not None:
+        return _zeros(spec.shape, spec, module)
+    if type(value) in (list, tuple):
+        return type(value)(_nested(item, module) for item in value)
+    if type(value) is dict:
+        return {key: _nested(item, module) for key, item in value.items()}
+    return value
+
+
+def _spec(value: Any) -> InputSpec | None:
+    """A shape, written as text or as sizes; other words are arguments as they are."""
+    if isinstance(value, str):
+        try:
+            spec = parse(value)
+            return None if spec.data is not None else spec
+        except UsageError:
+            return None
+    text = _text(value)
+    return None if text is None else parse(text)
+
+
+def _zeros(shape: Sequence[int], spec: InputSpec, module: torch.nn.Module) -> torch.Tensor:
+    from convstat.targets import modules
+
+    return modules.zeros(shape, spec, module)

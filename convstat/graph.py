@@ -13,12 +13,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from convstat.errors import Mark
+from convstat.formulas.cost import Shape
 
 if TYPE_CHECKING:
-    from convstat.layers.base import Cost, Layer
-
-Shape = tuple[int, ...]
-"""Sizes of a tensor, the batch first: ``(1, 3, 224, 224)``."""
+    from convstat.formulas.cost import Cost
+    from convstat.layers.base import Layer
 
 
 @dataclass(frozen=True, slots=True)

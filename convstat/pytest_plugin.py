@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from convstat.public import Report
+    from convstat.api import Report
 
 
 class Counting:
@@ -18,13 +18,13 @@ class Counting:
 
     def analyze(self, model: Any, inputs: Any = None, **options: Any) -> Report:
         """Count a model, as :func:`convstat.analyze` does."""
-        from convstat.public import analyze
+        from convstat.api import analyze
 
         return analyze(model, inputs, **options)
 
     def load(self, path: str) -> Report:
         """Read a report that was saved, as :func:`convstat.load` does."""
-        from convstat.public import load
+        from convstat.api import load
 
         return load(path)
 

@@ -10,15 +10,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from convstat import limits, public, report
-from convstat.checked import BaseModel, Check, CheckedModel
+from convstat import api
+from convstat.budgets import limits
+from convstat.budgets.judge import judge, skipped
 from convstat.errors import ConvstatError, Mark, SourceText, UsageError, did_you_mean
-from convstat.judge import judge, skipped
+from convstat.results import report
+from convstat.results.check import BaseModel, Check, CheckedModel
 
 if TYPE_CHECKING:
-    from convstat.diff import Diff
-    from convstat.limits import Limit
-    from convstat.verdict import BudgetResult
+    from convstat.budgets.limits import Limit
+    from convstat.results.check import BudgetResult
+    from convstat.results.diff import Diff
 
 __all__ = ["BudgetWarning", "assert_budget"]
 
@@ -36,13 +38,13 @@ def assert_budget(
     model: Any,
     *budgets: str,
     inputs: Any = None,
-    base: public.Report | str | os.PathLike[str] | None = None,
+    base: api.Report | str | os.PathLike[str] | None = None,
     batch: int = 1,
     dtype: str | None = None,
     per: str = "input",
     overrides: Mapping[str, Any] | None = None,
     **amounts: Amounts,
-) -> public.Report:
+) -> api.Report:
     """Fail where a model costs more than it may; else give its report, for whatever else a test looks at.
 
     ``model`` and ``inputs`` are what :func:`convstat.analyze` takes, or a report that it gave.
@@ -59,7 +61,7 @@ def assert_budget(
     """
     __tracebackhide__ = True
     applying = _read(budgets, amounts)
-    before = public.load(base) if isinstance(base, (str, os.PathLike)) else base
+    before = api.load(base) if isinstance(base, (str, os.PathLike)) else base
     if before is None and (relative := next((limit for limit in applying if limit.relative is not None), None)):
         raise UsageError(
             f"{relative} is relative, and there is no base",
@@ -68,9 +70,9 @@ def assert_budget(
     if isinstance(model, report.Report):
         if inputs is not None or overrides:
             raise UsageError("a report is counted already: it takes no inputs and no overrides")
-        head = public.Report.of(model)
+        head = api.Report.of(model)
     else:
-        head = public.analyze(model, inputs, batch=batch, dtype=dtype, per=per, **(overrides or {}))
+        head = api.analyze(model, inputs, batch=batch, dtype=dtype, per=per, **(overrides or {}))
     check = _check(head, before, applying)
     if check.exit_code:
         raise AssertionError(_text(check))
@@ -123,14 +125,14 @@ def _problem(metric: str, value: str) -> UsageError | None:
     return None
 
 
-def _check(head: public.Report, before: report.Report | None, applying: Sequence[Limit]) -> Check:
+def _check(head: api.Report, before: report.Report | None, applying: Sequence[Limit]) -> Check:
     found: Diff | None = None
     base: BaseModel | None = None
     if before is not None:
-        from convstat import diff
+        from convstat.history import changes
 
         label = before.model.source
-        found = diff.compare(before, head, labels=(label, head.model.source))
+        found = changes.compare(before, head, labels=(label, head.model.source))
         base = BaseModel("found", "report", label, totals=before.totals)
     results: list[BudgetResult] = []
     problems: list[ConvstatError] = []
@@ -149,7 +151,7 @@ def _check(head: public.Report, before: report.Report | None, applying: Sequence
 def _text(check: Check) -> str:
     """The text of ``convstat check``, below a line that says it in short."""
     from convstat.render.base import Options
-    from convstat.render.terminal import TableRenderer
+    from convstat.render.formats.terminal import TableRenderer
 
     over = [result for result in check.results if result.status == "fail"]
     open_ = [result for result in check.results if result.incomplete and result.status != "fail"]

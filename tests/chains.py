@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from convstat import analysis
-from convstat.graph import Graph, Input, Node, Shape
+from convstat.count import graphs
+from convstat.formulas.cost import Shape
+from convstat.graph import Graph, Input, Node
 from convstat.layers import KINDS, Layer
-from convstat.report import Report
+from convstat.results.report import Report
 
 F4 = (2, 4, 6, 6)
 """Two samples with four channels of 6x6."""
@@ -115,4 +116,4 @@ class Chain:
 
 def count(graph: Graph, *, batch: int = 1) -> Report:
     """convstat's own count of a graph."""
-    return analysis.count(graph, source="test", kind="spec", batch=batch)
+    return graphs.count(graph, source="test", kind="spec", batch=batch)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from convstat.analysis import total
-from convstat.axes import Axis
-from convstat.budget import Check, CheckedModel
-from convstat.comparison import Comparison, ComparisonRow
-from convstat.diff import compare
-from convstat.judge import BudgetResult, Offender
-from convstat.report import (
+from convstat.budgets.judge import BudgetResult, Offender
+from convstat.commands.check import Check, CheckedModel
+from convstat.grammar.axes import Axis
+from convstat.history.changes import compare
+from convstat.results.comparison import Comparison, ComparisonRow
+from convstat.results.report import (
     Cause,
     CounterRow,
     Figures,
@@ -22,6 +21,7 @@ from convstat.report import (
     Totals,
     Uncounted,
 )
+from convstat.results.sums import total
 
 HOSTILE = "x[/b]:x:|=<script>"
 """A name that means something to rich, to Markdown, to HTML and, with an '=' in front, to a spreadsheet."""

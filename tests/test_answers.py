@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convstat.public import analyze
+from convstat.api import analyze
 from convstat.trace.answers import Answers
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)

@@ -65,7 +65,7 @@ def test_the_package_is_quick_to_import_and_free_of_torch(root: Path) -> None:
     """Neither importing convstat nor counting a spec with it loads torch, and its names are all there."""
     program = (
         "import convstat, sys\n"
-        "assert 'convstat.public' not in sys.modules\n"
+        "assert 'convstat.api' not in sys.modules\n"
         "print(convstat.analyze('configs/resnet50.yaml').totals.params)\n"
         "print('torch' in sys.modules, 'rich' in sys.modules)\n"
         "names = set(convstat.__all__)\n"

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convstat import modules
 from convstat.errors import SourceError
-from convstat.report import Report
-from convstat.sources.recipe import Recipe
+from convstat.results.report import Report
+from convstat.targets import modules
 from convstat.trace import bounds, failures, run
 from convstat.trace.assumed import SETS
+from convstat.trace.recipe import Recipe
 
 LAYER = 4 * 4
 

@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from convstat import api, baseline, diff, judge, limits, modules, testing
-from convstat.documents.report_schema import report_schema
+from convstat import testing
+from convstat.budgets import judge, limits
 from convstat.errors import SourceError, UsageError
+from convstat.history import baseline, changes
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
-from convstat.report import Report
-from convstat.sources import entry
+from convstat.render.formats.registry import RENDERERS
+from convstat.results.baseline import report_of
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.report import Report
+from convstat.targets import analysis, entry, modules, request
 from convstat.trace import routing
 
 
@@ -313,7 +316,7 @@ def test_data_that_are_none_are_refused(files: Path, text: str, said: str) -> No
 def test_data_go_with_neither_a_spec_nor_another_batch(files: Path) -> None:
     """A spec is counted from shapes; what is in a file has its batch."""
     with pytest.raises(UsageError, match="takes no data"):
-        api.analyze("Linear(16, 4)", inputs=("@x.npy",))
+        analysis.analyze("Linear(16, 4)", inputs=("@x.npy",))
     with pytest.raises(UsageError, match="none has a batch of 3"):
         analyze(lambda: Masked(kept), "@x.npy", batch=3)
 
@@ -360,7 +363,7 @@ def test_what_is_drawn_on_import_is_the_same_in_each_run(tmp_path: Path) -> None
     """A model that is made when its file is imported."""
     file = tmp_path / "made.py"
     file.write_text("import random\nfrom torch import nn\nnet = nn.Linear(2, random.randrange(10**6), bias=False)\n")
-    counts = {api.analyze(f"{file}:net", inputs=("2",), counters="none").totals.params for _ in range(3)}
+    counts = {analysis.analyze(f"{file}:net", inputs=("2",), counters="none").totals.params for _ in range(3)}
     assert 1 == len(counts)
 
 
@@ -398,7 +401,7 @@ def test_a_saved_report_is_read_back() -> None:
     assert report == Report.from_dict(document)
     del document["model"]["rests_on"], document["model"]["values"]
     jsonschema.validate(document, report_schema())
-    saved = baseline.report_of(baseline.document_of(report, "net.py:net", baseline.Asked()))
+    saved = report_of(baseline.document_of(report, "net.py:net", request.Asked()))
     assert ("upper_bound", report.model.rests_on) == (saved.status, saved.model.rests_on)
 
 
@@ -414,7 +417,7 @@ def test_each_format_says_that_it_is_an_upper_bound(name: str) -> None:
 def test_a_diff_says_what_its_sides_rest_on() -> None:
     """Each side by its name."""
     report = bounded()
-    found = diff.compare(report, report, labels=("before", "after"))
+    found = changes.compare(report, report, labels=("before", "after"))
     assert {f"the MACs of {name} are {report.model.rests_on}" for name in ("before", "after")} <= {*found.notes}
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat.axes import LIMIT, combine, overrides, parse, parse_all, plain, split
 from convstat.errors import ExitCode, UsageError
+from convstat.grammar.axes import LIMIT, combine, overrides, parse, parse_all, plain, split
 
 
 def refused(*assignments: str) -> str:

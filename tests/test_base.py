@@ -9,13 +9,16 @@ import gitrepo
 import pytest
 from gitrepo import BIGGER, GROWN, NET, PARAMS, WIDE, Repo
 
-from convstat import analysis, budget, config, revisions
-from convstat.asking import Asking
-from convstat.budget import Check
-from convstat.config import Config
+from convstat.commands import check as check_command
+from convstat.commands.check import Check
+from convstat.config import project
+from convstat.config.asking import Asking
+from convstat.config.project import Config
+from convstat.count import graphs
 from convstat.errors import ConvstatError, ExitCode, UsageError
 from convstat.layers.conv import Conv2d
-from convstat.report import Place
+from convstat.results.report import Place
+from convstat.targets import revisions
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
 
 def check(*targets: str, growth: str = "params=0", base: str | None = "main", **options: object) -> Check:
     """Check growth against a base."""
-    return budget.check(targets or ["net.yaml"], base=base, max_growth=[growth], **options)  # type: ignore[arg-type]
+    return check_command.check(targets or ["net.yaml"], base=base, max_growth=[growth], **options)  # type: ignore[arg-type]
 
 
 def statuses(found: Check) -> list[str]:
@@ -80,8 +83,8 @@ def test_the_base_is_counted_with_todays_code(repo: Repo, monkeypatch: pytest.Mo
 def test_a_text_that_did_not_change_is_counted_once(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most models of a repository are as they were, and cost nothing more."""
     calls = []
-    count = analysis.count
-    monkeypatch.setattr(analysis, "count", lambda *a, **k: calls.append(1) or count(*a, **k))  # type: ignore[func-returns-value]
+    count = graphs.count
+    monkeypatch.setattr(graphs, "count", lambda *a, **k: calls.append(1) or count(*a, **k))  # type: ignore[func-returns-value]
     assert (["pass"], 1) == (statuses(check()), len(calls))
     repo.write("net.yaml", BIGGER)
     assert (["fail"], 3) == (statuses(check()), len(calls))
@@ -113,7 +116,7 @@ def test_a_failing_check_names_the_layer_the_argument_and_the_line(repo: Repo) -
 def test_an_absolute_limit_says_what_grew_too(repo: Repo) -> None:
     """Where a base is named, every budget is set beside it."""
     repo.write("net.yaml", BIGGER)
-    found = budget.check(["net.yaml"], max=["params=600", "macs=1G"], base="main")
+    found = check_command.check(["net.yaml"], max=["params=600", "macs=1G"], base="main")
     over, kept = found.results
     assert ("fail", PARAMS, "stem") == (over.status, over.base, over.growth[0].layer)
     assert ("pass", PARAMS * 64, ()) == (kept.status, kept.base, kept.growth)
@@ -143,10 +146,10 @@ def test_it_works_from_a_folder_below_and_through_a_link(repo: Repo, monkeypatch
 
 def test_a_saved_report_has_a_past_too(repo: Repo) -> None:
     """A report that is committed is compared with what it said at the merge-base."""
-    from convstat import api
+    from convstat.targets import analysis as analysis_module
 
     def save() -> None:
-        document = api.analyze("net.yaml", counters="none").to_dict()
+        document = analysis_module.analyze("net.yaml", counters="none").to_dict()
         repo.write("report.json", json.dumps(document))
 
     save()
@@ -159,10 +162,10 @@ def test_a_saved_report_has_a_past_too(repo: Repo) -> None:
 
 def test_the_base_can_be_a_report_or_another_model(repo: Repo, tmp_path: Path) -> None:
     """Then no git is asked, and there is one model to compare."""
-    from convstat import api
+    from convstat.targets import analysis as analysis_module
 
     saved = tmp_path / "saved.json"
-    saved.write_text(json.dumps(api.analyze("net.yaml", counters="none").to_dict()))
+    saved.write_text(json.dumps(analysis_module.analyze("net.yaml", counters="none").to_dict()))
     for base in (str(saved), "main:net.yaml", "net.yaml"):
         assert [("fail", PARAMS)] == [(r.status, r.base) for r in check("net.yaml#wide", base=base).results]
     assert "one model, and 2 are checked" in refused("net.yaml", "net.yaml#wide", base=str(saved))
@@ -224,7 +227,7 @@ def test_a_model_that_the_settings_no_longer_name_is_told(repo: Repo) -> None:
     repo.commit(convstat_toml=settings)
     repo.git("branch", "--force", "main")
     repo.write("convstat.toml", settings.replace(', "torchvision/resnet18"', ""))
-    found = budget.check([], config=config.load())
+    found = check_command.check([], config=project.load())
     assert (("torchvision/resnet18",), ["pass"]) == (found.removed, statuses(found))
 
 
@@ -236,7 +239,7 @@ def test_new_layers_have_no_growth_of_their_own(repo: Repo) -> None:
     )
     [result] = check(growth="params@new=0").results
     assert ("skip", "the base has no such layers: they are new") == (result.status, result.reason)
-    [result] = budget.check(["net.yaml"], max=["params(each)=+0"], base="main").results
+    [result] = check_command.check(["net.yaml"], max=["params(each)=+0"], base="main").results
     # 16 x 10 weights of the head became 4 x 10; the stem is what it was.
     assert ("pass", 0, 3 * 16 * 9) == (result.status, result.headroom, result.base)
 
@@ -313,10 +316,10 @@ def test_outside_of_git_a_file_can_be_the_base(tmp_path: Path, monkeypatch: pyte
     text = refused()
     assert "net.yaml is not in a git repository" in text
     assert "convstat baseline save net.yaml" in text
-    from convstat import baselining
-    from convstat.baseline import Baselines
+    from convstat.commands import baseline
+    from convstat.history.baseline import Baselines
 
-    baselining.write(Baselines.of(None), ["net.yaml"], Asking(), update=False)
+    baseline.write(Baselines.of(None), ["net.yaml"], Asking(), update=False)
     (tmp_path / "net.yaml").write_text(BIGGER)
     for base in ("main", None):
         assert [("fail", PARAMS)] == [(r.status, r.base) for r in check(base=base).results]
@@ -326,7 +329,7 @@ def test_without_git_it_is_said_that_git_is_missing(repo: Repo, monkeypatch: pyt
     """A slim container has none; absolute budgets need none."""
     monkeypatch.setenv("PATH", "")
     assert "git is not installed" in refused()
-    assert ["pass"] == statuses(budget.check(["net.yaml"], max=["params=1k"]))
+    assert ["pass"] == statuses(check_command.check(["net.yaml"], max=["params=1k"]))
 
 
 def test_a_base_that_cannot_be_counted_is_missing(repo: Repo) -> None:
@@ -356,7 +359,7 @@ def test_a_missing_base_can_be_skipped_and_is_then_told(repo: Repo) -> None:
 
 def test_a_base_that_only_absolute_budgets_would_use_is_not_needed(repo: Repo) -> None:
     """It is told that nothing is compared, and the verdict stands."""
-    found = budget.check(["net.yaml"], max=["params=1k"], base="nowhere")
+    found = check_command.check(["net.yaml"], max=["params=1k"], base="nowhere")
     assert (["pass"], 1) == (statuses(found), len(found.notes))
 
 
@@ -391,9 +394,9 @@ def test_a_file_beside_the_working_tree_has_no_base(repo: Repo, tmp_path: Path) 
 def test_what_was_over_already_can_be_a_warning(repo: Repo, text: str, limit: str, status: str) -> None:
     """Only where the base was over too, and the head is no worse; growth is never forgiven."""
     repo.write("net.yaml", f"{text}# changed\n")
-    strict = budget.check(["net.yaml"], max=[limit], base="main")
+    strict = check_command.check(["net.yaml"], max=[limit], base="main")
     assert ["fail"] == statuses(strict)
-    [result] = budget.check(["net.yaml"], max=[limit], base="main", existing="warn").results
+    [result] = check_command.check(["net.yaml"], max=[limit], base="main", existing="warn").results
     assert status == result.status
     assert ("already over on base, and no worse" if status == "warn" else None) == result.reason
 
@@ -401,7 +404,7 @@ def test_what_was_over_already_can_be_a_warning(repo: Repo, text: str, limit: st
 def test_looking_at_what_was_over_needs_a_base(repo: Repo) -> None:
     """A setting that could do nothing is a mistake."""
     with pytest.raises(UsageError, match=r"existing = 'warn' looks at a base: no base is set"):
-        budget.check(["net.yaml"], max=["params=1"], existing="warn")
+        check_command.check(["net.yaml"], max=["params=1"], existing="warn")
 
 
 # --- git is only asked --------------------------------------------------------------------------------------------
@@ -465,15 +468,15 @@ def test_a_revision_is_told_from_a_path_by_its_form(argument: str, expected: tup
 
 def test_a_target_at_a_revision_is_counted_anywhere(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """analyze and check take it as diff does; its layers stand at their place in that revision."""
-    from convstat import api
+    from convstat.targets import analysis as analysis_module
 
     repo.write("net.yaml", BIGGER)
-    report = api.analyze("main:net.yaml", counters="none")
+    report = analysis_module.analyze("main:net.yaml", counters="none")
     assert (PARAMS, Place("main:net.yaml", 6)) == (report.totals.params, report.layers[0].source)
-    assert ["pass"] == statuses(budget.check(["main:net.yaml#wide"], exact=[f"params={WIDE}"]))
+    assert ["pass"] == statuses(check_command.check(["main:net.yaml#wide"], exact=[f"params={WIDE}"]))
     (repo.path / "below").mkdir()
     monkeypatch.chdir(repo.path / "below")
-    assert PARAMS == api.analyze("main:net.yaml", counters="none").totals.params
-    assert PARAMS == api.analyze("main:../net.yaml", counters="none").totals.params
+    assert PARAMS == analysis_module.analyze("main:net.yaml", counters="none").totals.params
+    assert PARAMS == analysis_module.analyze("main:../net.yaml", counters="none").totals.params
     with pytest.raises(UsageError, match=r"there is no file 'nets.yaml' at main"):
-        api.analyze("main:nets.yaml", counters="none")
+        analysis_module.analyze("main:nets.yaml", counters="none")

@@ -12,13 +12,19 @@ from gitrepo import GROWN, NET, PARAMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat import api, baseline, baselining, budget, diff, differences
-from convstat.asking import Asking
-from convstat.baseline import Asked, Baselines, file_name
 from convstat.cli.run import run
-from convstat.config import Config
-from convstat.differences import Request
+from convstat.commands import baseline as baseline_command
+from convstat.commands import check
+from convstat.commands import diff as diff_command
+from convstat.commands.diff import Request
+from convstat.config.asking import Asking
+from convstat.config.project import Config
 from convstat.errors import ConvstatError, ExitCode, SourceError, UsageError
+from convstat.history import baseline
+from convstat.history.baseline import Baselines, file_name
+from convstat.results import diff
+from convstat.targets import analysis
+from convstat.targets.request import Asked
 
 MODEL = """\
 import torch
@@ -69,20 +75,20 @@ def test_saving_twice_gives_the_same_bytes(project: Path, capsys: pytest.Capture
 
 def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
     """Read back, it is the same model, layer by layer, arguments included."""
-    report = api.analyze(TARGET, counters="none")
-    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
-    read = api.load_report(str(files(project)[0]))
+    report = analysis.analyze(TARGET, counters="none")
+    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
+    read = analysis.load_report(str(files(project)[0]))
     assert "unchanged" == diff.compare(read, report).state
     assert (report.totals, report.model.inputs) == (read.totals, read.model.inputs)
 
 
 def test_one_layer_is_one_line(project: Path) -> None:
     """A change of one layer is a change of a few lines in a review."""
-    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
     [path] = files(project)
     before = path.read_text().splitlines()
     (project / "nets" / "tiny.py").write_text(MODEL.replace("(width, 2, 1)", "(width, 2, 1, bias=False)"))
-    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=True)
+    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=True)
     after = path.read_text().splitlines()
     assert len(before) == len(after)
     # The layer and the totals.
@@ -91,15 +97,15 @@ def test_one_layer_is_one_line(project: Path) -> None:
 
 def test_a_python_model_is_compared_with_its_file(project: Path) -> None:
     """The layer that grew is named with the argument that changed."""
-    baselining.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
-    [same] = budget.check([TARGET], max_growth=["params=0"]).results
+    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
+    [same] = check.check([TARGET], max_growth=["params=0"]).results
     assert ("pass", 3 * 4 * 9 + 4 + 4 * 2 + 2) == (same.status, same.base)
     (project / "nets" / "tiny.py").write_text(MODEL.replace("kernel=3", "kernel=5"))
-    [result] = budget.check([TARGET], max_growth=["params=0"]).results
+    [result] = check.check([TARGET], max_growth=["params=0"]).results
     assert ("fail", 3 * 4 * (25 - 9)) == (result.status, -(result.headroom or 0))
     assert ("0", "changed", 3 * 4 * 16) == (result.growth[0].layer, result.growth[0].status, result.growth[0].delta)
     assert "kernel_size: " in result.growth[0].why
-    [found] = differences.differences([TARGET], Request(Asking()))
+    [found] = diff_command.differences([TARGET], Request(Asking()))
     assert 3 * 4 * 16 == found.delta("params")
 
 
@@ -153,12 +159,12 @@ def test_continuous_integration_writes_nothing(
 def test_renaming_a_model_is_one_file_less_and_one_more(project: Path) -> None:
     """Each model has a file of its own; that of one that is gone is pruned."""
     kept = Baselines(Path("."))
-    baselining.write(kept, [TARGET, "net.yaml"], Asking(), update=False)
+    baseline_command.write(kept, [TARGET, "net.yaml"], Asking(), update=False)
     old = set(files(project))
     (project / "nets" / "tiny.py").rename(project / "nets" / "better.py")
     settings = Config(models=("nets/better.py:build", "net.yaml"))
-    baselining.write(kept, settings.models, Asking(), update=False)
-    baselining.prune(kept, settings, ())
+    baseline_command.write(kept, settings.models, Asking(), update=False)
+    baseline_command.prune(kept, settings, ())
     new = set(files(project))
     assert (1, 1, 1) == (len(old - new), len(new - old), len(old & new))
     assert [str(next(iter(old - new)))] == [str(path) for path in old if "tiny" in path.name]
@@ -210,29 +216,29 @@ def test_nothing_is_written_where_one_model_cannot_be_counted(
 )
 def test_a_damaged_file_is_refused(project: Path, spoil: Callable[[dict[str, object]], object], message: str) -> None:
     """It is named, and never taken for another model's."""
-    baselining.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
     [path] = files(project)
     document = json.loads(path.read_text())
     spoil(document)
     path.write_text(json.dumps(document))
     with pytest.raises((SourceError, UsageError), match="baselines") as caught:
-        budget.check(["net.yaml"], max_growth=["params=0"])
+        check.check(["net.yaml"], max_growth=["params=0"])
     assert message in str(caught.value)
 
 
 def test_a_spec_uses_its_file_where_no_base_is_named(project: Path) -> None:
     """That is for projects outside of git; where a base is named in git, it goes before."""
-    baselining.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
     (project / "net.yaml").write_text(NET.replace("kernel: 3", "kernel: 5"))
-    [result] = budget.check(["net.yaml"], max_growth=[f"params={GROWN - PARAMS - 1}"]).results
+    [result] = check.check(["net.yaml"], max_growth=[f"params={GROWN - PARAMS - 1}"]).results
     assert ("fail", PARAMS) == (result.status, result.base)
 
 
 def test_a_saved_report_needs_no_file(project: Path) -> None:
     """It can be a base itself."""
-    (project / "saved.json").write_text(json.dumps(api.analyze("net.yaml", counters="none").to_dict()))
+    (project / "saved.json").write_text(json.dumps(analysis.analyze("net.yaml", counters="none").to_dict()))
     with pytest.raises(ConvstatError, match="it can be a base as it is"):
-        baselining.write(Baselines(Path(".")), ["saved.json"], Asking(), update=False)
+        baseline_command.write(Baselines(Path(".")), ["saved.json"], Asking(), update=False)
 
 
 texts = st.sampled_from(

@@ -12,15 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat import budget, config, limit_tables, limits
-from convstat.budget import Check, judge
+from convstat.budgets import limits, tables
+from convstat.budgets.judge import BudgetResult
+from convstat.budgets.limits import Limit
 from convstat.cli.run import run
-from convstat.config import Config
+from convstat.commands import check as check_command
+from convstat.commands.check import Check, judge
+from convstat.config import project
+from convstat.config.project import Config
 from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
-from convstat.judge import BudgetResult
-from convstat.limits import Limit
-from convstat.patterns import pattern
-from convstat.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
+from convstat.grammar.patterns import pattern
+from convstat.results.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
 
 PIXELS = 8 * 8
 LAYERS = (
@@ -198,7 +200,7 @@ def test_pixels_that_are_not_there_cannot_be_limited() -> None:
 def test_levels() -> None:
     """A warning does not fail, and what is off is not judged."""
     assert ("warn", "pass") == (verdict("params<=1", "warn").status, verdict("params<=1G", "warn").status)
-    off = budget._judge_all(report(), "net.yaml", [limit("params<=1", "off")])
+    off = check_command._judge_all(report(), "net.yaml", [limit("params<=1", "off")])
     assert [("skip", "its level is off", None)] == [(r.status, r.reason, r.actual) for r in off]
 
 
@@ -333,7 +335,7 @@ def test_the_options_and_the_table_and_the_short_form_are_one_grammar() -> None:
     """``--max macs=300M``, a table and ``macs<=300M`` give the same limit."""
     expected = limit("macs<=300M")
     source = SourceText("pyproject.toml", "[[tool.convstat.budget]]")
-    table = limit_tables.read_table({"metric": "macs", "max": "300M"}, Mark(source, 1, 1), {})
+    table = tables.read_table({"metric": "macs", "max": "300M"}, Mark(source, 1, 1), {})
     for read in (limits.read_option("max", "macs=300M"), *table):
         assert (str(expected), expected.limit) == (str(read), read.limit)
     assert limit("macs(each)@a.**>=2k").limit == limits.read_option("min", "macs(each)@a.**=2k").limit
@@ -369,9 +371,9 @@ def test_a_table_may_hold_several_bounds() -> None:
         'level = "warn"',
         'why = "x"',
     ]
-    entry = config.parse("\n".join(["[[budget]]", *keys]), "convstat.toml").budgets[0]
+    entry = project.parse("\n".join(["[[budget]]", *keys]), "convstat.toml").budgets[0]
     assert isinstance(entry.written, dict)
-    high, low = limit_tables.read_table(entry.written, entry.mark, entry.marks)
+    high, low = tables.read_table(entry.written, entry.mark, entry.marks)
     assert ("macs_per_pixel(each)@a.**<=0.1", Fraction(1, 10), "warn", "x") == (
         str(high),
         high.limit,
@@ -397,10 +399,10 @@ def test_a_table_may_hold_several_bounds() -> None:
 )
 def test_a_mistake_in_a_table_is_shown_at_its_line(lines: str, place: int, message: str) -> None:
     """Once, even where the table holds several bounds."""
-    entry = config.parse(f"[[budget]]\n{lines}\n", "convstat.toml").budgets[0]
+    entry = project.parse(f"[[budget]]\n{lines}\n", "convstat.toml").budgets[0]
     assert isinstance(entry.written, dict)
     with pytest.raises(ConfigError) as caught:
-        limit_tables.read_table(entry.written, entry.mark, entry.marks)
+        tables.read_table(entry.written, entry.mark, entry.marks)
     assert [(place, message)] == [(d.mark.line if d.mark else 0, d.message) for d in caught.value.diagnostics]
 
 
@@ -418,13 +420,13 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def settings_of(text: str) -> Config:
     """Read settings from a text."""
-    return config.parse(text, "convstat.toml")
+    return project.parse(text, "convstat.toml")
 
 
 def test_check_passes_at_the_limit_and_fails_one_below(saved: Path) -> None:
     """Exit codes 0 and 1, and both results show all digits."""
-    at = budget.check(["a.json"], max=[f"params={PARAMS}"])
-    below = budget.check(["a.json"], max=[f"params={PARAMS - 1}"])
+    at = check_command.check(["a.json"], max=[f"params={PARAMS}"])
+    below = check_command.check(["a.json"], max=[f"params={PARAMS - 1}"])
     assert (ExitCode.OK, ExitCode.VIOLATION) == (at.exit_code, below.exit_code)
     assert f"--max params={PARAMS}" == at.results[0].where
     assert (0, 1) == (at.to_dict()["exit_code"], below.to_dict()["exit_code"])
@@ -433,9 +435,11 @@ def test_check_passes_at_the_limit_and_fails_one_below(saved: Path) -> None:
 
 def test_the_table_and_the_option_give_the_same_verdict(saved: Path) -> None:
     """They differ in their place only."""
-    option = budget.check(["a.json"], max=["macs=300k"]).results[0].to_dict()
+    option = check_command.check(["a.json"], max=["macs=300k"]).results[0].to_dict()
     table = (
-        budget.check(["a.json"], config=settings_of('[[budget]]\nmetric = "macs"\nmax = "300k"\n')).results[0].to_dict()
+        check_command.check(["a.json"], config=settings_of('[[budget]]\nmetric = "macs"\nmax = "300k"\n'))
+        .results[0]
+        .to_dict()
     )
     assert "convstat.toml:3" == table.pop("where")
     assert "--max macs=300k" == option.pop("where")
@@ -444,7 +448,7 @@ def test_the_table_and_the_option_give_the_same_verdict(saved: Path) -> None:
 
 def test_budgets_add_up(saved: Path) -> None:
     """Options and settings all apply, twice the same metric too, on every target."""
-    check = budget.check(
+    check = check_command.check(
         ["a.json", "b.json"],
         max=["params=1G", "params=1k"],
         min=["macs=1"],
@@ -458,11 +462,11 @@ def test_budgets_add_up(saved: Path) -> None:
 def test_a_budget_for_one_model_is_not_for_another(saved: Path) -> None:
     """A pattern of paths chooses; a budget of the settings for none of their models is listed as skipped."""
     text = '[[budget]]\nmodel = "b*.json"\nmetric = "params"\nmax = 1\n[[budget]]\nmetric = "params"\nmax = "1G"\n'
-    both = budget.check(["a.json", "b.json"], config=settings_of(text))
+    both = check_command.check(["a.json", "b.json"], config=settings_of(text))
     assert [("a.json", "pass"), ("b.json", "fail"), ("b.json", "pass")] == [(r.model, r.status) for r in both.results]
-    one = budget.check(["a.json"], config=settings_of(text))
+    one = check_command.check(["a.json"], config=settings_of(text))
     assert [("a.json", "pass")] == [(r.model, r.status) for r in one.results]
-    own = budget.check([], config=settings_of(f'model = "a.json"\n{text}'))
+    own = check_command.check([], config=settings_of(f'model = "a.json"\n{text}'))
     assert [("a.json", "pass", None), ("b*.json", "skip", "for b*.json only")] == [
         (r.model, r.status, r.reason) for r in own.results
     ]
@@ -474,48 +478,50 @@ def test_a_pattern_of_models_stays_within_a_folder() -> None:
     assert pattern("configs/*.yaml", "/").fullmatch("configs/net.yaml")
     assert not pattern("configs/*.yaml", "/").fullmatch("configs/mobile/net.yaml")
     assert pattern("configs/**", "/").fullmatch("configs/mobile/net.yaml")
-    [for_all] = limit_tables.read_table(
+    [for_all] = tables.read_table(
         {"metric": "params", "max": 1, "model": "net.yaml"}, Mark(SourceText("c.toml", ""), 1, 1), {}
     )
-    [for_small] = limit_tables.read_table(
+    [for_small] = tables.read_table(
         {"metric": "params", "max": 1, "model": "net.yaml#small"}, Mark(SourceText("c.toml", ""), 1, 1), {}
     )
-    assert (True, True) == tuple(budget._is_for(for_all, name) for name in ("net.yaml", "./net.yaml#small"))
-    assert (False, True) == tuple(budget._is_for(for_small, name) for name in ("net.yaml", "net.yaml#small"))
+    assert (True, True) == tuple(check_command._is_for(for_all, name) for name in ("net.yaml", "./net.yaml#small"))
+    assert (False, True) == tuple(check_command._is_for(for_small, name) for name in ("net.yaml", "net.yaml#small"))
 
 
 def test_no_budget_is_an_error_that_can_be_pasted(saved: Path) -> None:
     """A check that cannot fail is a mistake; the block holds today's numbers and then passes."""
-    text = refused(lambda: budget.check(["a.json"]), UsageError)
+    text = refused(lambda: check_command.check(["a.json"]), UsageError)
     assert "error: a.json has no budget to check" in text
     start = text.index("[[tool.convstat.budget]]")
     block = text[start : text.index("help: or once")]
-    pasted = config.parse(block, "pyproject.toml")
-    check = budget.check(["a.json"], config=pasted)
+    pasted = project.parse(block, "pyproject.toml")
+    check = check_command.check(["a.json"], config=pasted)
     assert [("params", PARAMS, 0), ("macs", MACS, 0)] == [(r.metric, r.actual, r.headroom) for r in check.results]
 
 
 def test_one_target_without_a_budget_is_noted(saved: Path) -> None:
     """Among several, it does not stop the others."""
     text = '[[budget]]\nmodel = "a.json"\nmetric = "params"\nmax = "1G"\n'
-    assert ("b.json has no budget",) == budget.check(["a.json", "b.json"], config=settings_of(text)).notes
+    assert ("b.json has no budget",) == check_command.check(["a.json", "b.json"], config=settings_of(text)).notes
 
 
 def test_without_a_target_those_of_the_settings_are_checked(saved: Path) -> None:
     """A list is allowed; with none, the error says what to do."""
-    check = budget.check([], config=settings_of('model = ["a.json", "b.json"]\nbudget = ["params<=1G"]'))
+    check = check_command.check([], config=settings_of('model = ["a.json", "b.json"]\nbudget = ["params<=1G"]'))
     assert ["a.json", "b.json"] == [result.model for result in check.results]
-    assert "no target to check" in refused(lambda: budget.check([]), UsageError)
+    assert "no target to check" in refused(lambda: check_command.check([]), UsageError)
 
 
 def test_the_mistakes_of_all_budgets_are_reported_at_once(saved: Path) -> None:
     """Options, settings and patterns: nobody wants to learn of them one by one."""
     text = refused(
-        lambda: budget.check(["a.json"], max=["parms=1", "macs=1m"], config=settings_of('budget = ["layer<=1"]')),
+        lambda: check_command.check(
+            ["a.json"], max=["parms=1", "macs=1m"], config=settings_of('budget = ["layer<=1"]')
+        ),
         UsageError,
     )
     assert 3 == text.count(": error: ")
-    text = refused(lambda: budget.check(["a.json"], max=["params@x=1", "params@y=1"]), UsageError)
+    text = refused(lambda: check_command.check(["a.json"], max=["params@x=1", "params@y=1"]), UsageError)
     assert 2 == text.count("matches no layer of a")
 
 
@@ -549,7 +555,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_budgets_of_a_spec_are_checked_at_their_lines(spec: Path) -> None:
     """592 is 3 x 16 x 9 + 16 x 10: exactly at the limit; the head has 160 of 592."""
-    check = budget.check(["net.yaml"])
+    check = check_command.check(["net.yaml"])
     assert [("pass", 0, "net.yaml:13"), ("pass", Fraction(3, 10) - Fraction(160, 592), "net.yaml:14")] == [
         (result.status, result.headroom, result.where) for result in check.results
     ]
@@ -558,7 +564,7 @@ def test_the_budgets_of_a_spec_are_checked_at_their_lines(spec: Path) -> None:
 
 def test_overrides_and_variants_are_checked_too(spec: Path) -> None:
     """The offenders are named with the line of the spec that makes them."""
-    for check in (budget.check(["net.yaml"], {"width": 32}), budget.check(["net.yaml#wide"])):
+    for check in (check_command.check(["net.yaml"], {"width": 32}), check_command.check(["net.yaml#wide"])):
         first = check.results[0]
         assert ("fail", 3 * 32 * 9 + 32 * 10, ExitCode.VIOLATION) == (first.status, first.actual, check.exit_code)
         assert [("stem", 3 * 32 * 9, Place("net.yaml", 6)), ("head", 32 * 10, Place("net.yaml", 8))] == [
@@ -568,16 +574,18 @@ def test_overrides_and_variants_are_checked_too(spec: Path) -> None:
 
 def test_the_budgets_of_a_spec_and_of_the_options_add_up(spec: Path) -> None:
     """Neither replaces the other."""
-    check = budget.check(["net.yaml"], max=["params=1k"], config=settings_of('budget = ["layers==2"]'))
+    check = check_command.check(["net.yaml"], max=["params=1k"], config=settings_of('budget = ["layers==2"]'))
     assert ["--max params=1k", "convstat.toml:1", "net.yaml:13", "net.yaml:14"] == [r.where for r in check.results]
 
 
 def test_a_mistake_in_the_budget_of_a_spec_is_shown_in_the_spec(spec: Path) -> None:
     """File, line, column and caret, as for any other mistake in it."""
     (spec / "net.yaml").write_text(SPEC.replace("params<=592", "parms<=592").replace("@head", "@haed"))
-    assert "net.yaml:13:5: error: unknown metric 'parms'" in refused(lambda: budget.check(["net.yaml"]), ConvstatError)
+    assert "net.yaml:13:5: error: unknown metric 'parms'" in refused(
+        lambda: check_command.check(["net.yaml"]), ConvstatError
+    )
     (spec / "net.yaml").write_text(SPEC.replace("@head", "@haed"))
-    shown = refused(lambda: budget.check(["net.yaml"]), UsageError)
+    shown = refused(lambda: check_command.check(["net.yaml"]), UsageError)
     assert "net.yaml:14:5: error: macs(share)@haed<=30%: 'haed' matches no layer of small" in shown
     assert "help: the nearest names: head" in shown
 
@@ -586,10 +594,10 @@ def test_the_block_for_a_spec_can_be_pasted_into_it(spec: Path) -> None:
     """With it, the check passes with nothing left."""
     bare = SPEC[: SPEC.index("budget:")]
     (spec / "net.yaml").write_text(bare)
-    text = refused(lambda: budget.check(["net.yaml"]), UsageError)
+    text = refused(lambda: check_command.check(["net.yaml"]), UsageError)
     line = next(line for line in text.splitlines() if line.startswith("budget: ["))
     (spec / "net.yaml").write_text(f"{bare}{line}\n")
-    assert [("pass", 0), ("pass", 0)] == [(r.status, r.headroom) for r in budget.check(["net.yaml"]).results]
+    assert [("pass", 0), ("pass", 0)] == [(r.status, r.headroom) for r in check_command.check(["net.yaml"]).results]
     command = next(line for line in text.splitlines() if "convstat check net.yaml --max" in line)
     assert "--max params=592 --max macs=37888" in command
 
@@ -598,14 +606,14 @@ def test_the_block_for_a_spec_can_be_pasted_into_it(spec: Path) -> None:
 def test_bytes_are_those_of_the_dtype(spec: Path, dtype: str) -> None:
     """4 or 2 for each parameter; 592 of them are 2368 or 1184 bytes."""
     size = {"float32": 4, "float16": 2}[dtype]
-    check = budget.check(["net.yaml"], exact=[f"weight_bytes={592 * size}B"], dtype=dtype)
+    check = check_command.check(["net.yaml"], exact=[f"weight_bytes={592 * size}B"], dtype=dtype)
     assert "pass" == check.results[0].status
 
 
 def test_a_pattern_of_a_table_that_matches_no_layer_is_shown_where_it_stands() -> None:
     """At the key on, which is what is wrong, and not at the limit."""
-    entry = config.parse('[[budget]]\nmetric = "params"\non = "haed.**"\nmax = "1k"\n', "convstat.toml").budgets[0]
-    [limit] = limit_tables.read_table(entry.written, entry.mark, entry.marks)
+    entry = project.parse('[[budget]]\nmetric = "params"\non = "haed.**"\nmax = "1k"\n', "convstat.toml").budgets[0]
+    [limit] = tables.read_table(entry.written, entry.mark, entry.marks)
     with pytest.raises(UsageError) as caught:
         judge(report(), limit)
     assert ["convstat.toml:3:1"] == [str(d.mark) for d in caught.value.diagnostics]

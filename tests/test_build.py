@@ -9,9 +9,9 @@ import torch
 from chains import SAMPLES, Chain, sample
 from torch import nn
 
-from convstat.build import SpecModel, build, check_device, example_inputs, verify
 from convstat.errors import DeviceError
 from convstat.layers import KINDS
+from convstat.trace.build import SpecModel, build, check_device, example_inputs, verify
 
 
 def _one(kind: str) -> Chain:

@@ -10,15 +10,16 @@ import gitrepo
 import pytest
 from gitrepo import NET, PARAMS, WIDE
 
-from convstat import budget, config, differences, sweep
-from convstat.asking import Asking
-from convstat.baseline import Baselines
 from convstat.cli.run import run
-from convstat.differences import Request
+from convstat.commands import check, compare, diff
+from convstat.commands.diff import Request
+from convstat.config import project as project_module
+from convstat.config.asking import Asking
 from convstat.errors import ConfigError, UsageError
-from convstat.patterns import files, pattern
-from convstat.sources import resolve
-from convstat.sources.selection import select
+from convstat.grammar.patterns import files, pattern
+from convstat.history.baseline import Baselines
+from convstat.targets import resolve
+from convstat.targets.selection import select
 
 MODEL = """\
 from torch import nn
@@ -58,9 +59,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def read() -> config.Config:
+def read() -> project_module.Config:
     """The settings of the working directory."""
-    return config.load()
+    return project_module.load()
 
 
 @pytest.mark.parametrize("command", ["analyze", "check", "compare", "expand", "baseline save", "formula", "explain"])
@@ -83,11 +84,11 @@ def test_every_command_counts_a_model_as_its_settings_say(
 
 def test_the_gate_works_for_models_that_need_an_input(project: Path) -> None:
     """Without a target all models are checked, each in its own way."""
-    checked = budget.check([], max=["params=592"], config=read())
+    checked = check.check([], max=["params=592"], config=read())
     assert [PARAMS, 5 * 4 * 3 + 5] == [result.actual for result in checked.results]
     assert ["net.yaml", "audio.py:Net"] == [result.model for result in checked.results]
     # 16 positions of the output, 5 x 4 x 3 products at each
-    [audio] = budget.check(["audio.py:Net"], max=["macs_per_pixel=60"], config=read()).results
+    [audio] = check.check(["audio.py:Net"], max=["macs_per_pixel=60"], config=read()).results
     assert (60, "pass") == (audio.actual, audio.status)
 
 
@@ -112,7 +113,7 @@ def test_a_model_of_the_settings_is_found_from_a_folder_below(project: Path, mon
 def test_variants_have_the_settings_of_their_file_unless_they_have_their_own() -> None:
     """A table of a variant goes before that of its file."""
     text = '[[models]]\nmodel = "n.yaml"\nbatch = 2\n[[models]]\nmodel = "n.yaml#w"\nbatch = 3\n'
-    settings = config.parse(text, "convstat.toml")
+    settings = project_module.parse(text, "convstat.toml")
     assert [2, 2, 3, None] == [settings.of(name).batch for name in ("n.yaml", "n.yaml#x", "n.yaml#w", "m.yaml")]
 
 
@@ -130,7 +131,7 @@ def test_variants_have_the_settings_of_their_file_unless_they_have_their_own() -
 def test_a_mistake_in_a_table_is_shown_at_its_line(lines: str, place: int, message: str) -> None:
     """As of every other key."""
     with pytest.raises(ConfigError) as caught:
-        config.parse(f"[[models]]\n{lines}\n", "convstat.toml")
+        project_module.parse(f"[[models]]\n{lines}\n", "convstat.toml")
     [problem] = caught.value.diagnostics
     assert (message, place) == (problem.message, problem.mark and problem.mark.line)
 
@@ -221,18 +222,18 @@ def test_an_override_of_one_side_is_no_override_of_both(tree: Path, capsys: pyte
 
 def test_a_point_that_does_not_fit_the_basis_is_a_row(tree: Path) -> None:
     """The others are counted: 8 + 2 x 4 is the only input with a border of 4 around 8x8."""
-    found = sweep.compare(["a.yaml"], ["input=3x16x16,3x17x17"], per="block:8+4")
+    found = compare.compare(["a.yaml"], ["input=3x16x16,3x17x17"], per="block:8+4")
     assert ["ok", "invalid"] == [row.status for row in found.rows]
     assert "needs a first input of 16x16" in str(found.rows[1].reason)
-    none = sweep.compare(["a.yaml"], ["input=3x17x17,3x18x18"], per="block:8+4")
+    none = compare.compare(["a.yaml"], ["input=3x17x17,3x18x18"], per="block:8+4")
     assert ["invalid", "invalid"] == [row.status for row in none.rows]
     with pytest.raises(UsageError, match="needs a first input of 16x16"):
-        sweep.compare(["a.yaml"], per="block:8+4")
+        compare.compare(["a.yaml"], per="block:8+4")
 
 
 def test_the_size_of_a_block_is_swept_with_its_basis(tree: Path) -> None:
     """Of a block of B with a border of 4: 592 MACs at each of (B + 8)^2 positions, over B^2 pixels."""
-    found = sweep.compare(["a.yaml"], ["input=3x16x16,3x24x24", "per=block:8+4,block:16+4"], zip=True)
+    found = compare.compare(["a.yaml"], ["input=3x16x16,3x24x24", "per=block:8+4,block:16+4"], zip=True)
     assert [Fraction(592 * (b + 8) ** 2, b**2) for b in (8, 16)] == [
         row.totals.macs_per_pixel for row in found.rows if row.totals
     ]
@@ -242,7 +243,7 @@ def test_the_size_of_a_block_is_swept_with_its_basis(tree: Path) -> None:
 def test_a_comma_in_a_shape_is_not_guessed_at(text: str) -> None:
     """In a sweep it could part shapes; the two readings are offered."""
     with pytest.raises(UsageError, match="one shape or several") as caught:
-        sweep.compare(["a.yaml"], [], inputs=[text])
+        compare.compare(["a.yaml"], [], inputs=[text])
     one, several = caught.value.diagnostics[0].help
     assert "x" in one.partition("--input ")[2]
     assert several.partition(": ")[2].startswith("input")
@@ -251,7 +252,7 @@ def test_a_comma_in_a_shape_is_not_guessed_at(text: str) -> None:
 def test_the_dtype_behind_a_sweep_of_shapes_is_that_of_all() -> None:
     """ids=4,6:int64 are two inputs of integers; 4 and 6 rows of a table of 5 are read, and 2 outputs made of each."""
     spec = "Embedding(5, 2)"
-    found = sweep.compare([spec], ["input=4,6:int64"])
+    found = compare.compare([spec], ["input=4,6:int64"])
     assert ["ok", "ok"] == [row.status for row in found.rows]
     assert ["4:int64", "6:int64"] == [row.values["input"] for row in found.rows]
 
@@ -275,7 +276,7 @@ def test_a_diff_without_targets_has_the_python_models_of_the_settings(
     repo.write("pyproject.toml", SETTINGS.replace('model = "net.yaml"\n', ""))
     repo.write("audio.py", MODEL.replace("width, 3)", "width, 5)"))
     capsys.readouterr()
-    [found] = differences.differences([], Request(Asking(config=read()), files=Baselines.of(None)))
+    [found] = diff.differences([], Request(Asking(config=read()), files=Baselines.of(None)))
     # 5 filters of 4 channels, from 3 to 5 taps
     assert 5 * 4 * 2 == found.delta("params")
     assert 0 == run(["diff", "HEAD", "HEAD"])

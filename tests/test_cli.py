@@ -12,9 +12,9 @@ import pytest
 from hand_made import COUNTERS, OWN, report
 
 from convstat.cli.run import run
-from convstat.documents.report_schema import report_schema
-from convstat.render.json import to_json
-from convstat.report import Uncounted
+from convstat.render.formats.json import to_json
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.report import Uncounted
 
 SPEC = """\
 convstat: 1
@@ -213,7 +213,7 @@ def test_an_output_that_cannot_be_fails_before_the_work(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, output: str, words: str
 ) -> None:
     """Exit 2 with the reason, nothing counted, nothing left behind."""
-    monkeypatch.setattr("convstat.api.analyze", lambda *_, **__: pytest.fail("work was done"))
+    monkeypatch.setattr("convstat.targets.analysis.analyze", lambda *_, **__: pytest.fail("work was done"))
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     code, out, error = call(capsys, "analyze", "net.yaml", "-o", "good.json", "-o", output)
     assert (2, "") == (code, out)
@@ -329,7 +329,7 @@ def test_an_internal_error_is_3_with_a_log(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("convstat.api.analyze", fail)
+    monkeypatch.setattr("convstat.targets.analysis.analyze", fail)
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     code, out, error = call(capsys, "analyze", "net.yaml")
     assert (3, "") == (code, out)
@@ -352,7 +352,7 @@ def test_ctrl_c_is_130(folder: Path, capsys: pytest.CaptureFixture[str], monkeyp
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("convstat.api.analyze", interrupt)
+    monkeypatch.setattr("convstat.targets.analysis.analyze", interrupt)
     assert (130, "", "interrupted\n") == call(capsys, "analyze", "net.yaml")
 
 
@@ -368,7 +368,7 @@ def test_strict_fails_what_is_not_explained(
         (incomplete, 4),
         (report(counters=COUNTERS, uncounted=incomplete.uncounted), 1),
     ):
-        monkeypatch.setattr("convstat.api.analyze", lambda *_, subject=subject, **__: subject)
+        monkeypatch.setattr("convstat.targets.analysis.analyze", lambda *_, subject=subject, **__: subject)
         assert expected == call(capsys, "analyze", "net.yaml", "--strict")[0]
         assert 0 == call(capsys, "analyze", "net.yaml")[0]
 

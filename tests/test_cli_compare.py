@@ -9,7 +9,7 @@ import pytest
 from convstat.cli.run import run
 from convstat.render import layout
 from convstat.render.page import Column, Row, Table
-from convstat.render.text import shorten, without_aside
+from convstat.text.printable import shorten, without_aside
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

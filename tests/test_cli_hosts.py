@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from convstat.cli.run import run
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.registry import RENDERERS
 
 SPEC = """\
 convstat: 1

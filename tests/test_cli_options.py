@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from convstat.cli.run import run
-from convstat.config import ENVIRONMENT
-from convstat.report import CounterRow, Figures
+from convstat.config.project import ENVIRONMENT
+from convstat.results.report import CounterRow, Figures
 
 SPEC = """\
 convstat: 1

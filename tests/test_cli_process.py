@@ -227,7 +227,7 @@ def test_nothing_heavy_is_imported_for_a_count() -> None:
     for arguments, names in (
         ([*LAYER, "--counters", "none"], ["torch", "numpy", "rich", "pydantic", "ptflops", "torchsummary"]),
         (["compare", "groups=1,2"], ["torch", "numpy", "rich", "pydantic"]),
-        (["--version"], ["torch", "yaml", "convstat.report", "pydantic"]),
+        (["--version"], ["torch", "yaml", "convstat.results.report", "pydantic"]),
     ):
         answer = subprocess.run(
             [sys.executable, "-c", program.format(arguments=arguments, names=names)],

@@ -8,9 +8,11 @@ import tomllib
 import jsonschema
 import pytest
 
-from convstat import config, limit_tables, limits
+from convstat.budgets import limits
+from convstat.budgets import tables as tables_module
 from convstat.cli.run import run
-from convstat.config_schema import config_schema
+from convstat.config import project
+from convstat.config.schema import config_schema
 from convstat.errors import ConfigError
 
 SETTINGS = [
@@ -57,11 +59,11 @@ SETTINGS = [
 def is_read(text: str) -> bool:
     """Whether settings and their budgets are read without a problem."""
     try:
-        for entry in config.parse(text, "convstat.toml").budgets:
+        for entry in project.parse(text, "convstat.toml").budgets:
             if isinstance(entry.written, str):
                 limits.read_short(entry.written, entry.mark)
             else:
-                limit_tables.read_table(entry.written, entry.mark, entry.marks)
+                tables_module.read_table(entry.written, entry.mark, entry.marks)
     except ConfigError:
         return False
     return True
@@ -78,11 +80,11 @@ def test_both_verdicts_and_every_key_occur() -> None:
     """The cases above are worth something: some are read, some are not, and no key is left out."""
     assert {True, False} == {is_read(text) for text in SETTINGS}
     good = [tomllib.loads(text) for text in SETTINGS if is_read(text)]
-    assert set(config.KEYS) == {key for table in good for key in table}
+    assert set(project.KEYS) == {key for table in good for key in table}
     tables = [entry for table in good for entry in table.get("models", ())]
-    assert set(config.MODEL_KEYS) == {key for entry in tables for key in entry}
+    assert set(project.MODEL_KEYS) == {key for entry in tables for key in entry}
     budgets = [entry for table in good for entry in table.get("budget", ()) if isinstance(entry, dict)]
-    assert set(limit_tables.BUDGET_KEYS) == {key for entry in budgets for key in entry}
+    assert set(tables_module.BUDGET_KEYS) == {key for entry in budgets for key in entry}
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,4 +92,4 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == run(["schema", "config"])
     document = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator.check_schema(document)
-    assert list(config.KEYS) == list(document["properties"])
+    assert list(project.KEYS) == list(document["properties"])

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from convstat.api import analyze, graph_of
-from convstat.sources import resolve
+from convstat.targets import resolve
+from convstat.targets.analysis import analyze, graph_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -159,7 +159,7 @@ def schema() -> dict[str, Any]:
 @CASES
 def test_the_torch_model_of_a_spec_is_its_graph_layer_by_layer(figure: Figure) -> None:
     """Built and run on meta, every layer has the shapes, parameters and buffers that were counted."""
-    from convstat import build
+    from convstat.trace import build
 
     graph = graph_of(resolve(figure.target), figure.overrides)
     module = build.build(graph, device="meta")
@@ -199,7 +199,7 @@ def test_the_counters_answer_the_same_on_real_tensors(path: Path) -> None:
 @FILES
 def test_the_torch_model_of_a_spec_runs_on_real_tensors(path: Path) -> None:
     """Layer by layer, for one sample and for two, the shapes are those that were counted."""
-    from convstat import build
+    from convstat.trace import build
 
     for batch in (1, 2):
         graph = graph_of(resolve(str(path)), {}, batch=batch)

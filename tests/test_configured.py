@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from convstat import api, config
 from convstat.cli.run import run
+from convstat.config import project
 from convstat.errors import ConvstatError, UsageError
-from convstat.sources.configured import Settings, read
+from convstat.targets import analysis
+from convstat.targets.configured import Settings, read
 
 MODELS = """\
 from __future__ import annotations
@@ -115,7 +116,7 @@ class BertModel(nn.Module):
 
     def __init__(self, config, add_pooling_layer=True):
         super().__init__()
-        self.fc = nn.Linear(config.hidden_size, 3)
+        self.fc = nn.Linear(project.hidden_size, 3)
 
     def forward(self, x):
         return self.fc(x)
@@ -140,7 +141,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def params(name: str, overrides: dict[str, object], width: int = 8) -> int:
     """The parameters of a model."""
-    return api.analyze(f"nets.py:{name}", overrides, inputs=[str(width)], counters="none").totals.params
+    return analysis.analyze(f"nets.py:{name}", overrides, inputs=[str(width)], counters="none").totals.params
 
 
 FIELDS = {"args.width": 8, "args.head.size": 5, "args.scale": 2}
@@ -176,7 +177,7 @@ def test_a_file_of_keywords_is_that_of_the_arguments(folder: Path) -> None:
 def test_a_config_that_has_defaults_is_made_and_named(folder: Path) -> None:
     """As transformers' models have them: nothing has to be given, and what was assumed is said."""
     for name, width, out in (("BertModel", 6, 3), ("Defaulted", 4, 2)):
-        report = api.analyze(f"nets.py:{name}", inputs=[str(width)], counters="none")
+        report = analysis.analyze(f"nets.py:{name}", inputs=[str(width)], counters="none")
         assert width * out + out == report.totals.params
         assert "with its defaults" in " ".join(report.model.notes)
     assert 9 * 3 + 3 == params("BertModel", {"config.hidden_size": 9}, width=9)
@@ -209,7 +210,7 @@ def test_the_function_that_is_written_out_runs(folder: Path) -> None:
     code = "\n".join(line[4:] for line in problem.help[-1].split("\n\n", 1)[1].splitlines())
     code = "from nets import Head\n" + code.replace("width=...", "width=8").replace("head=...", "head=Head(5)")
     (folder / "build.py").write_text(code)
-    assert 8 * 5 + 5 == api.analyze("build.py:build", inputs=["8"], counters="none").totals.params
+    assert 8 * 5 + 5 == analysis.analyze("build.py:build", inputs=["8"], counters="none").totals.params
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def test_the_command_and_the_settings_take_a_file(folder: Path, capsys: pytest.C
     text = '[[models]]\nmodel = "nets.py:Net"\nconfig = "base.yaml"\noverrides = {args = {scale = 3}}\ninput = "8"\n'
     (folder / "convstat.toml").write_text(text)
     assert 0 == run(["check", "--max", "params=45"])
-    loaded = config.parse(text, "../convstat.toml")
+    loaded = project.parse(text, "../convstat.toml")
     assert {"--config": "../base.yaml", "args.scale": 3} == loaded.by_model[0].overrides
     assert 2 == run(["analyze", "Conv2d(3, 4, 3)", "-i", "3x8x8", "--config", "base.yaml"])
     assert "takes no --config" in capsys.readouterr().err

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from convstat import api
 from convstat.cli.run import run
-from convstat.convention import NO_LAYER, express
+from convstat.commands.convention import NO_LAYER, express
 from convstat.counters import COUNTERS
-from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
-from convstat.report import Report
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.report import Report
+from convstat.targets import analysis
 
 ROOT = Path(__file__).resolve().parent.parent
 RESNET = str(ROOT / "configs" / "resnet50.yaml")
@@ -34,13 +34,13 @@ def test_totals_are_those_of_the_prediction_and_layers_sum_up(target: str, name:
     argument, batch = TARGETS[target]
     if argument.startswith("torchvision"):
         pytest.importorskip("torchvision")
-    (row,) = api.analyze(argument, counters=name, predict=True, batch=batch).counters
+    (row,) = analysis.analyze(argument, counters=name, predict=True, batch=batch).counters
     if row.predicted is None:
         with pytest.raises(UsageError, match="it would give no answer"):
             express(argument, name, batch=batch)
         return
     report = express(argument, name, batch=batch)
-    own = api.analyze(argument, counters="none", batch=batch)
+    own = analysis.analyze(argument, counters="none", batch=batch)
     for figure in ("params", "macs"):
         expected = getattr(row.predicted, figure)
         expected = getattr(own.totals, figure) if expected is None else expected
@@ -78,7 +78,7 @@ def test_the_header_says_whose_figures_they_are(capsys: pytest.CaptureFixture[st
 
 def test_convstat_is_a_convention_too(capsys: pytest.CaptureFixture[str]) -> None:
     """Its own, which changes nothing."""
-    assert express(RESNET, "convstat") == api.analyze(RESNET, counters="none")
+    assert express(RESNET, "convstat") == analysis.analyze(RESNET, counters="none")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import torch
 from chains import Chain, count, sample
 from torch import nn
 
-from convstat.build import build, example_inputs
 from convstat.counters import COUNTERS, CounterFailure, Prediction, Registry, Reported, measure, select
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.ptflops import pytorch as ptflops_pytorch
@@ -21,7 +20,8 @@ from convstat.counters.torchsummary.adapter import Torchsummary
 from convstat.errors import DeviceError, UsageError
 from convstat.graph import Graph
 from convstat.layers import KINDS
-from convstat.report import CounterRow
+from convstat.results.report import CounterRow
+from convstat.trace.build import build, example_inputs
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -215,7 +215,7 @@ import convstat.counters
 from convstat.counters.ptflops import aten, pytorch
 from convstat.counters.torchsummary import rows
 assert 'torch' not in sys.modules
-own = [n for n in sys.modules if n.startswith(('convstat.formulas', 'convstat.kernels', 'convstat.analysis'))]
+own = [n for n in sys.modules if n.startswith(('convstat.formulas', 'convstat.kernels', 'convstat.count.graphs'))]
 import ast, pathlib
 for path in pathlib.Path(convstat.counters.__file__).parent.rglob('*.py'):
     for node in ast.walk(ast.parse(path.read_text())):
@@ -223,7 +223,7 @@ for path in pathlib.Path(convstat.counters.__file__).parent.rglob('*.py'):
         names += [f'{node.module}.{a.name}' for a in node.names] if isinstance(node, ast.ImportFrom) else []
         own += [n for n in names if n.startswith(('convstat.formulas', 'convstat.kernels', 'convstat.layers'))]
 # What somebody else's operator multiplies, only the rule that was registered for it can say.
-own.remove('convstat.kernels.registered')
+own.remove('convstat.count.ops.registered')
 print(own)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

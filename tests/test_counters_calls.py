@@ -22,15 +22,15 @@ from probe_pool import MORE, PROBES, Calls
 from test_counters_deepspeed import equations
 from torch import nn
 
-from convstat import tally
+from convstat.count import traces
 from convstat.counters import COUNTERS, Prediction, products
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.einsum import contracted
 from convstat.counters.jit import kernels as jit_kernels
 from convstat.counters.measure import predict
 from convstat.counters.products import FORMULAS
-from convstat.reconcile import foreseen
-from convstat.report import CounterRow, Report
+from convstat.counters.reconcile import foreseen
+from convstat.results.report import CounterRow, Report
 from convstat.trace import Trace
 from convstat.trace.record import record
 
@@ -53,7 +53,7 @@ def made(pool: str, name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
 
 def counted(trace: Trace) -> Report:
     """What convstat counts."""
-    return tally.count(trace, name="model", source="", inputs=())
+    return traces.count(trace, name="model", source="", inputs=())
 
 
 def row_of(name: str, report: Report, prediction: Prediction) -> CounterRow:

@@ -12,12 +12,12 @@ from probe_pool import MORE, PROBES, is_a
 from torch import nn
 from torch.nn.utils import prune
 
-from convstat import tally
+from convstat.count import traces
 from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.measure import predict
-from convstat.reconcile import foreseen
-from convstat.report import CounterRow
+from convstat.counters.reconcile import foreseen
+from convstat.results.report import CounterRow
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -29,7 +29,7 @@ POOL = {**PROBES, **MORE}
 def line_up(name: str, model: nn.Module, *inputs: torch.Tensor) -> tuple[Prediction, CounterRow]:
     """Predict a counter, and line it up with what convstat counts on the same trace."""
     trace = record(model, inputs)
-    report = tally.count(trace, name="model", source="model", inputs=())
+    report = traces.count(trace, name="model", source="model", inputs=())
     prediction = predict(COUNTERS[name], model, inputs, trace)
     return prediction, foreseen(report.layers, prediction, status="predicted", name=name)
 

@@ -20,7 +20,6 @@ from probe_pool import PROBES, Calls, is_a
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.deepspeed import load as deepspeed_load
@@ -29,7 +28,8 @@ from convstat.counters.deepspeed.adapter import convention
 from convstat.counters.einsum import printed_flops
 from convstat.counters.measure import predict
 from convstat.patches.functions import PATCHED
-from convstat.sources import zoo
+from convstat.targets import zoo
+from convstat.targets.analysis import analyze
 from convstat.trace import ListInfo, TensorInfo
 from convstat.trace.record import record
 

@@ -16,12 +16,12 @@ from random_nets import CHANNELS, nets
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
 from convstat.counters.jit import fvcore_walk as fvcore_walk
 from convstat.counters.jit.graph import recorded_of
 from convstat.counters.measure import predict
+from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

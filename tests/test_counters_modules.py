@@ -11,11 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from odd_models import ODD, Branches, Conv
 from torch import nn
 
-from convstat import api, modules
 from convstat.counters.base import CounterFailure
 from convstat.counters.inputs import Inputs, by_name, by_position, keywords_of
-from convstat.report import CounterRow, Report
-from convstat.sources.recipe import Example, Recipe
+from convstat.results.report import CounterRow, Report
+from convstat.targets import analysis, modules
+from convstat.trace.recipe import Example, Recipe
 
 PEERS = ("ptflops", "ptflops-aten", "torchsummary")
 
@@ -65,7 +65,7 @@ NETS = (
 @pytest.mark.parametrize("name", NETS)
 def test_causes_sum_to_the_difference_on_torchvision(name: str) -> None:
     """Functional forms, shared modules, containers with parameters of their own: nothing is unattributed."""
-    report = api.analyze(f"torchvision/{name}")
+    report = analysis.analyze(f"torchvision/{name}")
     rows = {row.name: row for row in report.counters}
     assert {"ptflops", "torchsummary"} == set(rows)
     assert "ok" == rows["ptflops"].status

@@ -17,7 +17,6 @@ from live import NAMES, PEERS, ask, installed
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from convstat import modules
 from convstat.counters import COUNTERS
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.deepspeed.load import calflops, deepspeed
@@ -26,9 +25,10 @@ from convstat.counters.measure import Asking, measure_on, predict
 from convstat.counters.stages import Stages
 from convstat.patches.isolation import isolated
 from convstat.patches.operators import torchvision_compat
-from convstat.report import CounterRow, Report
-from convstat.sources.recipe import Example, Recipe
+from convstat.results.report import CounterRow, Report
+from convstat.targets import modules
 from convstat.trace import Trace
+from convstat.trace.recipe import Example, Recipe
 from convstat.trace.record import record
 
 IDS, TARGETS = torch.zeros(1, 5, dtype=torch.long), torch.zeros(1, 3, dtype=torch.long)

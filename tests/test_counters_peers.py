@@ -17,8 +17,6 @@ from probe_pool import MORE, PROBES
 from random_nets import CHANNELS, nets
 from torch import nn
 
-from convstat.api import analyze
-from convstat.build import build, example_inputs
 from convstat.cli.options import COUNTER_NAMES
 from convstat.counters import COUNTERS, DEFAULT, flopcountermode, measure
 from convstat.counters.causes import UNATTRIBUTED
@@ -28,7 +26,9 @@ from convstat.counters.torchinfo import rows as torchinfo_rows
 from convstat.counters.uthop import modules as uthop_modules
 from convstat.counters.uthop import walk as uthop_walk
 from convstat.layers import KINDS
-from convstat.report import CounterRow
+from convstat.results.report import CounterRow
+from convstat.targets.analysis import analyze
+from convstat.trace.build import build, example_inputs
 from convstat.trace.record import record
 
 TABLE = (*NAMES, *PEERS)

@@ -15,11 +15,11 @@ from measured_probes import MEASURED
 from measured_probes import example as measured_example
 from probe_pool import MORE, PROBES
 
-from convstat import kernels
+from convstat.count import ops
 from convstat.counters.base import Ledger
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.products import FORMULAS, Work, products
-from convstat.layers.base import Cost
+from convstat.formulas.cost import Cost
 from convstat.trace import FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace
 from convstat.trace.calls import ObjectInfo
 from convstat.trace.record import record
@@ -356,7 +356,7 @@ NOT_REACHED = {"aten.matmul"}
 def test_the_calls_are_of_all_kernels_with_a_formula() -> None:
     """Nothing is left out of the tests below."""
     assert set(FORMULAS) == set(CALLS) | NOT_REACHED
-    assert set(CALLS) <= set(kernels.RULES)
+    assert set(CALLS) <= set(ops.RULES)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -364,7 +364,7 @@ def test_both_formulas_come_to_what_is_worked_out_by_hand(name: str) -> None:
     """The counters' formula and convstat's rule, on one call."""
     kernel, macs = CALLS[name]
     assert macs == products(kernel)
-    cost = kernels.price(kernel)
+    cost = ops.price(kernel)
     assert cost is not None
     assert macs == cost.macs
 
@@ -382,14 +382,14 @@ def _without_products(rule: Callable[..., Cost]) -> bool:
 
 def test_a_kernel_without_a_formula_multiplies_nothing() -> None:
     """Each rule of convstat's for another kernel gives 0 MACs, by its source: a new product needs both formulas."""
-    missing = [name for name, rule in kernels.RULES.items() if name not in FORMULAS and not _without_products(rule)]
+    missing = [name for name, rule in ops.RULES.items() if name not in FORMULAS and not _without_products(rule)]
     assert [] == missing
 
 
 def test_that_check_can_fail() -> None:
     """A rule that multiplies is told from one that does not."""
-    assert not _without_products(kernels.RULES["aten.mm"])
-    assert _without_products(kernels.RULES["aten.relu"])
+    assert not _without_products(ops.RULES["aten.mm"])
+    assert _without_products(ops.RULES["aten.relu"])
 
 
 def test_the_formulas_are_written_down_a_second_time() -> None:
@@ -402,7 +402,7 @@ def test_the_formulas_are_written_down_a_second_time() -> None:
         for alias in node.names
     ]
     # What an operator of somebody else's costs, only its own rule can say.
-    assert {"convstat.kernels.registered"} == {
+    assert {"convstat.count.ops.registered"} == {
         name for name in imported if name.startswith(("convstat.formulas", "convstat.kernels", "convstat.layers"))
     }
 
@@ -411,9 +411,9 @@ def test_an_in_place_form_goes_by_the_rule_that_was_registered() -> None:
     """As it does in convstat's own count; so the counters' products and that count are of the same rule."""
     kernel = call("mylib.mix_", t(5, 8), output=t(5, 8))
     assert 0 == products(kernel)
-    unregister = kernels.register("mylib::mix", lambda call: Cost(7 * 5 * 8))
+    unregister = ops.register("mylib::mix", lambda call: Cost(7 * 5 * 8))
     try:
-        cost = kernels.price(kernel)
+        cost = ops.price(kernel)
         assert cost is not None
         assert 7 * 5 * 8 == cost.macs == products(kernel)
     finally:
@@ -438,7 +438,7 @@ def test_every_kernel_of_the_probes_has_the_same_products_by_both() -> None:
     for name in PROBE_NAMES:
         trace = record(*probe(name))
         for kernel, _ in trace.kernels():
-            cost = kernels.price(kernel)
+            cost = ops.price(kernel)
             assert products(kernel) == (0 if cost is None else cost.macs), f"{name}: {kernel}"
             if cost is not None and cost.macs:
                 ran.add(kernel.op)
@@ -462,7 +462,7 @@ class _Three(torch.nn.Module):
 def test_products_of_any_shape_agree(batch: int, groups: int, channels: int, more: int) -> None:
     """Worked out from the shapes of the modules; and by both formulas, kernel by kernel."""
     trace = record(_Three(groups, channels), (torch.rand(batch, groups * channels, 3 + more, 4),))
-    found = [(products(kernel), kernels.price(kernel)) for kernel, _ in trace.kernels()]
+    found = [(products(kernel), ops.price(kernel)) for kernel, _ in trace.kernels()]
     assert all(cost is not None and own == cost.macs for own, cost in found)
     rows, columns = 1 + more, 3
     high, wide = 2 * (rows - 1) + 2, 2 * (columns - 1) + 3

@@ -23,7 +23,7 @@ from convstat.errors import UsageError
 from convstat.graph import Graph
 from convstat.patches.isolation import isolated
 from convstat.patches.time_limit import Overtime, time_limit
-from convstat.report import CounterRow
+from convstat.results.report import CounterRow
 from convstat.trace import Trace
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import convstat
+from convstat.count.ops import register_function
 from convstat.counters import COUNTERS
-from convstat.kernels import register_function
-from convstat.layers.base import Cost
+from convstat.formulas.cost import Cost
 from convstat.trace import FunctionCall, TensorInfo
 
 INSIDE = 5 * 8 * 8

@@ -16,12 +16,12 @@ from test_counters_fvcore import amounts, said, traced
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
 from convstat.counters.jit import torchprofile_walk as torchprofile_walk
 from convstat.counters.measure import predict
-from convstat.report import CounterRow
+from convstat.results.report import CounterRow
+from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

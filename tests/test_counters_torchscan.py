@@ -12,11 +12,11 @@ from measured_probes import MEASURED, example, measured
 from torch import nn
 from zoo_classifiers import SAMPLE, classifiers
 
-from convstat.api import analyze
 from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES
 from convstat.counters.torchscan import walk as torchscan_walk
 from convstat.counters.torchscan.macs import RULES
+from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

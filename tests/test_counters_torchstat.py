@@ -12,12 +12,12 @@ from measured_probes import MEASURED, example, measured
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convstat.api import analyze
 from convstat.counters import COUNTERS, CounterFailure, Prediction
 from convstat.counters.causes import CAUSES
 from convstat.counters.measure import predict as predict_from
 from convstat.counters.torchstat import walk as torchstat_walk
 from convstat.counters.torchstat.rules import FLOPS
+from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

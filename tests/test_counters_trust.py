@@ -21,20 +21,22 @@ import torch
 from chains import Chain, count, sample
 from test_counters_products import CALLS, PROBE_NAMES, probe
 
-from convstat import formulas, kernels, tally
-from convstat.build import build, example_inputs
+from convstat import formulas
+from convstat.count import ops, traces
 from convstat.counters import COUNTERS, Prediction, measure
 from convstat.counters.base import Ledger
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
 from convstat.counters.jit.graph import JitTrace
 from convstat.counters.measure import predict
+from convstat.counters.reconcile import reconcile
 from convstat.errors import InternalError
+from convstat.formulas.cost import Cost
 from convstat.graph import Graph
 from convstat.layers import KINDS
-from convstat.layers.base import Cost, Layer
-from convstat.reconcile import reconcile
-from convstat.report import CounterRow, LayerRow, Report
+from convstat.layers.base import Layer
+from convstat.results.report import CounterRow, LayerRow, Report
 from convstat.trace import KernelCall, ModuleCall, ModuleInfo, Trace
+from convstat.trace.build import build, example_inputs
 from convstat.trace.record import record
 
 NAMES = tuple(COUNTERS)
@@ -167,16 +169,16 @@ def test_no_counter_is_explained_where_the_rule_of_a_kernel_is_doubled(
     predictions = {name: COUNTERS[name].predict(trace) for name in WITH_MACS if name not in JIT}
 
     def report() -> Report:
-        return tally.count(trace, name="net", source="net", inputs=())
+        return traces.count(trace, name="net", source="net", inputs=())
 
-    rule = kernels.RULES[op]
+    rule = ops.RULES[op]
     assert [] != explained(report(), predictions, "macs"), "a check that cannot fail"
 
     def twice(call: KernelCall) -> Cost:
         cost = rule(call)
         return Cost(2 * cost.macs, cost.other)
 
-    monkeypatch.setitem(kernels._RULES, op, twice)
+    monkeypatch.setitem(ops._RULES, op, twice)
     assert [] == explained(report(), predictions, "macs")
 
 
@@ -221,7 +223,7 @@ def test_no_counter_is_explained_where_a_term_is_left_out(name: str) -> None:
         whole = predict(counter, model, inputs, trace)
         if whole.failure is not None:
             continue
-        layers = tally.count(trace, name=title, source=title, inputs=()).layers
+        layers = traces.count(trace, name=title, source=title, inputs=()).layers
         assert row(layers, whole).is_explained, f"{title}: {row(layers, whole).causes}"
         for code in dict.fromkeys(term.code for term in whole.terms if term.code and term.code not in left_out):
             left_out.add(code)

@@ -11,10 +11,10 @@ from layer_cases import CASES
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convstat.build import build, example_inputs
-from convstat.kernels import price
-from convstat.kernels.derive import derivation
+from convstat.count.ops import price
+from convstat.count.ops.derive import derivation
 from convstat.layers import KINDS
+from convstat.trace.build import build, example_inputs
 from convstat.trace.record import record
 
 

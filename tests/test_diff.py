@@ -15,15 +15,19 @@ from gitrepo import GROWN, NET, PARAMS, Repo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat import analysis, diff, differences, matching, spec
-from convstat.asking import Asking
-from convstat.diff import COUNTS, Change, Diff, LayerChange
-from convstat.differences import Request
-from convstat.documents.report_schema import report_schema
+from convstat import spec
+from convstat.commands import diff as diff_command
+from convstat.commands.diff import Request
+from convstat.config.asking import Asking
+from convstat.count import graphs
 from convstat.errors import ConvstatError, UsageError
+from convstat.history import matching
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
-from convstat.report import InputInfo, LayerRow, ModelInfo, Report
+from convstat.render.formats.registry import RENDERERS
+from convstat.results import diff, sums
+from convstat.results.diff import COUNTS, Change, Diff, LayerChange
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report
 
 HEAD = "convstat: 1\ninput: [3, 8, 8]\nlayers:\n"
 STEM = "  - Conv2d: {out_channels: 16, kernel_size: 3, padding: 1}\n    name: stem\n"
@@ -31,7 +35,7 @@ STEM = "  - Conv2d: {out_channels: 16, kernel_size: 3, padding: 1}\n    name: st
 
 def count(layers: str, head: str = HEAD) -> Report:
     """Count a spec that is written here."""
-    return analysis.count(spec.read(head + layers, "net.yaml").expand(), source="net.yaml", kind="spec")
+    return graphs.count(spec.read(head + layers, "net.yaml").expand(), source="net.yaml", kind="spec")
 
 
 def rows(old: str, new: str) -> list[tuple[str, str, str]]:
@@ -187,7 +191,7 @@ def reports(draw: st.DrawFn) -> Report:
         made.append(
             LayerRow(name, kind, ((1, 3, 8, 8),), ((1, 3, 8, 8),), params, macs, params, 0, 4 * params, {}, arguments)
         )
-    totals = analysis.total(made, 64, "input 8x8")
+    totals = sums.total(made, 64, "input 8x8")
     return Report(ModelInfo("m", "m.yaml", "spec", (InputInfo("x", (1, 3, 8, 8)),)), totals, tuple(made))
 
 
@@ -269,7 +273,7 @@ def test_rows_can_be_sorted(by: str, expected: list[str]) -> None:
 
     def made(*figures: tuple[str, str, int, int]) -> Report:
         rows = tuple(LayerRow(name, kind, (), (), params, macs) for name, kind, params, macs in figures)
-        return Report(ModelInfo("m", "m", "spec", ()), analysis.total(rows, 0, ""), rows)
+        return Report(ModelInfo("m", "m", "spec", ()), sums.total(rows, 0, ""), rows)
 
     old = made(("a", "Linear", 0, 0), ("b", "Linear", 9, 9), ("c", "Conv2d", 0, 0))
     new = made(("a", "Linear", 1, 1), ("b", "Linear", 0, 0), ("c", "Conv2d", 5, 50))
@@ -321,7 +325,7 @@ def asked(
     request = Request(Asking(**how), base)  # type: ignore[arg-type]
     return [
         (found.base.label, found.head.label, found.state, found.delta("params"))
-        for found in differences.differences(arguments, request, all=all)
+        for found in diff_command.differences(arguments, request, all=all)
     ]
 
 
@@ -331,10 +335,10 @@ DELTA = GROWN - PARAMS
 
 def test_two_targets_of_any_kind(repo: Repo, tmp_path: Path) -> None:
     """Specs, variants, saved reports, revisions, inline layers."""
-    from convstat import api
+    from convstat.targets import analysis as analysis_module
 
     saved = tmp_path / "saved.json"
-    saved.write_text(json.dumps(api.analyze("net.yaml", counters="none").to_dict()))
+    saved.write_text(json.dumps(analysis_module.analyze("net.yaml", counters="none").to_dict()))
     repo.write("net.yaml", BIGGER)
     for base in (str(saved), "main:net.yaml", "HEAD:./net.yaml"):
         assert [(base, "net.yaml", "changed", DELTA)] == asked(base, "net.yaml")

@@ -145,7 +145,7 @@ def test_every_fence_is_closed_and_of_a_known_language() -> None:
 
 def test_what_is_not_macs_is_documented_entry_by_entry() -> None:
     """The table of `other` in how-it-counts.md is the table that the layers use."""
-    from convstat.layers.base import OTHER_ENTRIES
+    from convstat.formulas.cost import OTHER_ENTRIES
 
     page = (ROOT / "convstat" / "docs" / "how-it-counts.md").read_text(encoding="utf-8")
     section = page.partition("## What is not MACs")[2].partition("\n## ")[0]
@@ -154,7 +154,7 @@ def test_what_is_not_macs_is_documented_entry_by_entry() -> None:
 
 def test_the_bases_of_macs_per_pixel_are_documented() -> None:
     """Every basis that --per takes is in the table, and no other."""
-    from convstat.pixels import BASES
+    from convstat.count.pixels import BASES
 
     page = (ROOT / "convstat" / "docs" / "how-it-counts.md").read_text(encoding="utf-8")
     section = page.partition("## Pixels")[2].partition("\n## ")[0]
@@ -163,7 +163,7 @@ def test_the_bases_of_macs_per_pixel_are_documented() -> None:
 
 def test_the_metrics_of_budgets_are_documented() -> None:
     """Every metric that a budget can limit is named in budgets.md."""
-    from convstat.limits import METRICS
+    from convstat.budgets.limits import METRICS
 
     page = (ROOT / "convstat" / "docs" / "budgets.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^\| metric \| (.*) \|$", page, re.MULTILINE)

@@ -16,22 +16,25 @@ import jsonschema
 import pytest
 from hand_made import CHECK, DIFF, FULL, HUGE, LAYERS, NASTY, OWN, SWEEP, report
 
-from convstat import api, baselining, budget, diff
-from convstat.asking import Asking
-from convstat.baseline import Asked, Baselines, document_of
 from convstat.cli.run import run
-from convstat.config import Config
-from convstat.documents import reading
-from convstat.documents.baseline_schema import baseline_schema
-from convstat.documents.report_schema import report_schema
-from convstat.documents.validate import LARGEST, validator, written
+from convstat.commands import baseline, check
+from convstat.config.asking import Asking
+from convstat.config.project import Config
 from convstat.errors import ConvstatError, DeviceError, SourceError, SpecError, UsageError
+from convstat.history import changes
+from convstat.history.baseline import Baselines, document_of
 from convstat.render.base import Options
 from convstat.render.console import Terminal
-from convstat.render.csv import FORMULA_STARTS, NO_FORMULA
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.csv import FORMULA_STARTS, NO_FORMULA
+from convstat.render.formats.registry import RENDERERS
+from convstat.results.documents import reading
+from convstat.results.documents.baseline_schema import baseline_schema
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.validate import LARGEST, validator, written
+from convstat.targets import analysis
+from convstat.targets.request import Asked
 
-REAL = api.analyze("Conv2d(4, 8, kernel_size=3, groups=2)", inputs=["4x8x8"], counters="all", predict=True)
+REAL = analysis.analyze("Conv2d(4, 8, kernel_size=3, groups=2)", inputs=["4x8x8"], counters="all", predict=True)
 SAVED = [subject.to_dict() for subject in (FULL, OWN, HUGE, NASTY, REAL)]
 BASELINES = [document_of(subject, "net.yaml", Asked()) for subject in (OWN, NASTY)]
 FORMATS = [name for name in RENDERERS.able("report") if name != "jsonl"] + ["jsonl"]
@@ -100,7 +103,7 @@ def spoil(data: bytes, chance: random.Random) -> bytes:
 def read_or_refused(data: bytes) -> Any:
     """Read a document; None where it is refused, which is said with its name."""
     try:
-        return api.read_report(data, "r.json")
+        return analysis.read_report(data, "r.json")
     except SourceError as error:
         for problem in error.diagnostics:
             assert re.match(r"r\.json(: | is| holds)", problem.message), problem.message
@@ -125,7 +128,7 @@ def use(found: Any, original: Any) -> None:
     for options in (Options(width=40, ascii=True, depth=1), Options(flat=True, sort="macs", top=2)):
         is_safe(RENDERERS.named("table").render([found], options), "table")
     for pair in ((found, original), (original, found)):
-        made = diff.compare(*pair, labels=("a", "b"))
+        made = changes.compare(*pair, labels=("a", "b"))
         for format in RENDERERS.able("diff"):
             is_safe(RENDERERS.named(format).render([made], Options()), format)
 
@@ -162,7 +165,7 @@ def attack_baselines(folder: Path, seeds: range) -> tuple[int, int]:
     layers = "[{Conv2d: {out_channels: 8, kernel_size: 3}}]"
     (folder / "net.yaml").write_text(f"convstat: 1\ninput: [4, 8, 8]\nlayers: {layers}\n")
     files = Baselines(folder)
-    baselining.write(files, [str(folder / "net.yaml")], Asking(), update=False)
+    baseline.write(files, [str(folder / "net.yaml")], Asking(), update=False)
     [path] = files.files()
     original = path.read_bytes()
     settings = Config(path=str(folder / "convstat.toml"))
@@ -172,9 +175,9 @@ def attack_baselines(folder: Path, seeds: range) -> tuple[int, int]:
         data = json.dumps(mutate(json.loads(original), chance)).encode()
         path.write_bytes(spoil(data, chance) if chance.random() < 0.15 else data)
         uses = (
-            lambda: budget.check([str(folder / "net.yaml")], max_growth=["macs=1%"], config=settings),
-            lambda: baselining.show(files, ()),
-            lambda: baselining.write(files, (), Asking(), update=True),
+            lambda: check.check([str(folder / "net.yaml")], max_growth=["macs=1%"], config=settings),
+            lambda: baseline.show(files, ()),
+            lambda: baseline.write(files, (), Asking(), update=True),
         )
         for use_it in uses:
             try:
@@ -203,11 +206,11 @@ def test_a_baseline_file_speaks_for_its_own_model_alone(tmp_path: Path) -> None:
     """One that names another does not make an update count that: it may be somebody's code."""
     (tmp_path / "net.yaml").write_text("convstat: 1\ninput: [4, 8, 8]\nlayers: [ReLU]\n")
     files = Baselines(tmp_path)
-    baselining.write(files, [str(tmp_path / "net.yaml")], Asking(), update=False)
+    baseline.write(files, [str(tmp_path / "net.yaml")], Asking(), update=False)
     [path] = files.files()
     path.write_text(path.read_text().replace(json.dumps(str(tmp_path / "net.yaml")), '"os:getcwd"'))
     with pytest.raises(ConvstatError, match="is not the file of os:getcwd, which it says it is of"):
-        baselining.write(files, (), Asking(), update=True)
+        baseline.write(files, (), Asking(), update=True)
 
 
 def test_what_goes_out_is_looked_at_once_more(tmp_path: Path) -> None:
@@ -331,7 +334,7 @@ def test_a_path_says_what_is_wrong(change: Callable[[Any], Any], message: str) -
     document = json.loads(json.dumps(FULL.to_dict()))
     change(document)
     with pytest.raises(SourceError) as caught:
-        api.read_report(json.dumps(document).encode(), "report.json")
+        analysis.read_report(json.dumps(document).encode(), "report.json")
     assert f"error: report.json: {message}" in str(caught.value)
 
 
@@ -368,7 +371,7 @@ def test_the_command_says_it_with_2(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_what_is_no_report_is_refused(data: bytes, message: str) -> None:
     """Each in one sentence."""
     with pytest.raises(SourceError, match=r"^error: r\.json") as caught:
-        api.read_report(data, "r.json")
+        analysis.read_report(data, "r.json")
     assert message in str(caught.value)
 
 
@@ -379,10 +382,10 @@ def test_there_is_a_limit_to_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with path.open("wb") as stream:
         stream.truncate(10**12)
     with pytest.raises(SourceError, match="larger than 1,000 bytes"):
-        api.load_report(str(path))
+        analysis.load_report(str(path))
     monkeypatch.setattr(reading, "MAX_VALUES", 10)
     with pytest.raises(SourceError, match="more than 10 values"):
-        api.read_report(b"[" + b"0," * 10 + b"0]", "r.json")
+        analysis.read_report(b"[" + b"0," * 10 + b"0]", "r.json")
 
 
 def test_the_largest_report_of_a_spec_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from convstat import api
 from convstat.errors import ConvstatError, Diagnostic
-from convstat.report import Report
+from convstat.results.report import Report
+from convstat.targets import analysis
 
 NET = """
 import torch
@@ -83,7 +83,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def analyze(target: str, inputs: list[str] | None = None, **overrides: object) -> Report:
     """Count a target without peers."""
-    return api.analyze(target, overrides, inputs=PICTURE if inputs is None else inputs, counters="none")
+    return analysis.analyze(target, overrides, inputs=PICTURE if inputs is None else inputs, counters="none")
 
 
 def problem(target: str, inputs: list[str] | None = None, **overrides: object) -> Diagnostic:
@@ -126,8 +126,8 @@ def test_inputs_come_with_the_model(here: Path, target: str) -> None:
 def test_a_batch_does_not_change_inputs_that_come_with_the_model(here: Path) -> None:
     """It would be silently left out; the batch that they have may be said."""
     with pytest.raises(ConvstatError, match="brings its own inputs, and none has a batch of 4"):
-        api.analyze("pkg.net:pair", batch=4, counters="none")
-    assert 2 * 4 * 3 * 9 * PIXELS == api.analyze("pkg.net:pair", batch=2, counters="none").totals.macs
+        analysis.analyze("pkg.net:pair", batch=4, counters="none")
+    assert 2 * 4 * 3 * 9 * PIXELS == analysis.analyze("pkg.net:pair", batch=2, counters="none").totals.macs
 
 
 def test_overrides_keep_their_types(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ def test_a_file_may_be_called_anything(here: Path, name: str) -> None:
     """It stands in for no module of that name, and its neighbours do not either."""
     write(here, f"{name}.py", "from torch import nn\nNet = lambda: nn.Sequential(nn.Conv2d(3, 7, 3))\n")
     known = {name: sys.modules.get(name) for name in ("random", "types", "torch", "torchsummary", "ptflops", "numpy")}
-    report = api.analyze(f"{name}.py:Net", inputs=PICTURE)
+    report = analysis.analyze(f"{name}.py:Net", inputs=PICTURE)
     assert 7 * 3 * 9 * PIXELS == report.totals.macs
     assert ["ok", "ok"] == [row.status for row in report.counters]
     for key, module in known.items():
@@ -196,7 +196,9 @@ def test_torchvision_can_be_imported_whatever_its_build(here: Path) -> None:
     """Its compiled part may not fit this torch; what is named is its Python."""
     pytest.importorskip("torch")
     write(here, "tv.py", "import torchvision\nNet = lambda: torchvision.ops.Conv2dNormActivation(3, 4, 3)\n")
-    code = "from convstat import api; print(api.analyze('tv.py:Net', inputs=['3x8x8'], counters='none').totals.macs)"
+    code = (
+        "from convstat import api; print(analysis.analyze('tv.py:Net', inputs=['3x8x8'], counters='none').totals.macs)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (f"{4 * 3 * 9 * 64}\n", 0) == (done.stdout, done.returncode), done.stderr
 

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 import convstat
-from convstat import kernels
-from convstat.layers.base import Cost
-from convstat.report import Report
+from convstat.count import ops
+from convstat.formulas.cost import Cost
+from convstat.results.report import Report
 from convstat.trace import functions
 from convstat.trace.calls import FunctionCall
 
@@ -403,7 +403,7 @@ def test_a_rule_is_taken_back_and_not_replaced_by_accident() -> None:
     assert "incomplete" == analyze(opaque).status
     for wrong in ("opaque", "mylib::my_op", "torch.matmul", ""):
         with pytest.raises(ValueError, match=r"mylib|torch"):
-            kernels.register_function(wrong, lambda call: Cost(1))
+            ops.register_function(wrong, lambda call: Cost(1))
 
 
 def test_an_installed_package_can_name_a_rule(no_rules: dict[str, EntryPoint]) -> None:
@@ -421,7 +421,7 @@ def plugin_cost(call: FunctionCall) -> Cost:
     return Cost(11)
 
 
-PLUGIN_RULE = kernels.FunctionRule(plugin_cost, torch.empty_like)
+PLUGIN_RULE = ops.FunctionRule(plugin_cost, torch.empty_like)
 
 
 def test_an_installed_rule_that_does_not_load_leaves_the_call_uncounted(no_rules: dict[str, EntryPoint]) -> None:

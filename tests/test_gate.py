@@ -10,11 +10,13 @@ import jsonschema
 import pytest
 from gitrepo import NET, PARAMS, Repo
 
-from convstat import budget, config, settings
 from convstat.cli.run import run
-from convstat.documents.report_schema import report_schema
+from convstat.commands import check
+from convstat.commands import config as config_command
+from convstat.config import project
 from convstat.errors import ConfigError, ExitCode
-from convstat.report import Report, Uncounted
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.report import Report, Uncounted
 
 BIGGER = NET.replace("kernel: 3", "kernel: 5")
 
@@ -33,14 +35,14 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
 @pytest.fixture
 def incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
     """No operator of a spec is unknown, so one is claimed to be."""
-    count = budget._Gate.count_one
+    count = check._Gate.count_one
 
-    def claim(self: budget._Gate, *args: object) -> Report:
+    def claim(self: check._Gate, *args: object) -> Report:
         from dataclasses import replace
 
         return replace(count(self, *args), uncounted=(Uncounted("aten::fancy", 1, ("stem",)),))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(budget._Gate, "count_one", claim)
+    monkeypatch.setattr(check._Gate, "count_one", claim)
 
 
 GROWN = ["--base", "main", "--max-growth", "params=0"]
@@ -96,7 +98,7 @@ def test_an_incomplete_count_comes_last(repo: Repo, incomplete: None, arguments:
 
 def test_a_fault_of_ours_beats_everything(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 3, whatever else there is."""
-    monkeypatch.setattr(budget, "judge", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(check, "judge", lambda *a, **k: 1 / 0)
     assert ExitCode.INTERNAL == run(["check", "net.yaml", "--max", "params=1"])
 
 
@@ -192,7 +194,7 @@ def test_config_show_says_where_each_value_is_from(
     repo.write("pyproject.toml", "".join(["[project]\nname = 'x'\n[tool.convstat]\n", SETTINGS]))
     monkeypatch.setenv("CONVSTAT_BASE", "HEAD~1")
     found = shown(capsys)
-    assert set(config.KEYS) == set(found)
+    assert set(project.KEYS) == set(found)
     assert ("net.yaml", "pyproject.toml:4") == found["model"]
     assert ("HEAD~1", "CONVSTAT_BASE") == found["base"]
     assert ("skip", "pyproject.toml:6") == found["missing-baseline"]
@@ -223,7 +225,7 @@ def test_a_file_can_be_named_by_the_environment(
     assert "3" == str(shown(capsys)["batch"][0])
     monkeypatch.setenv("CONVSTAT_CONFIG", "none.toml")
     with pytest.raises(ConfigError, match=r"CONVSTAT_CONFIG names none\.toml, and there is no such file"):
-        config.load()
+        project.load()
 
 
 @pytest.mark.parametrize("text", ['bsae = "main"\n', 'existing = "warm"\n', 'budget = ["prams<=1"]\n', "budget = []\n"])
@@ -237,8 +239,8 @@ def test_a_mistake_in_the_settings_stops_the_gate(repo: Repo, text: str, capsys:
 
 def test_the_defaults_that_are_shown_are_the_defaults(repo: Repo) -> None:
     """What config show calls a default is a key without a value."""
-    assert set(settings.DEFAULTS) <= set(config.KEYS)
-    assert ["default"] * len(config.KEYS) == [entry["from"] for entry in settings.entries(config.Config())]
+    assert set(config_command.DEFAULTS) <= set(project.KEYS)
+    assert ["default"] * len(project.KEYS) == [entry["from"] for entry in config_command.entries(project.Config())]
 
 
 def test_the_gate_works_where_nothing_can_be_written(repo: Repo) -> None:

@@ -11,9 +11,10 @@ import gitrepo
 import pytest
 from gitrepo import BIGGER, NET, Repo
 
-from convstat import budget, revisions
 from convstat.cli.run import run
-from convstat.revisions import Repository
+from convstat.commands import check as check_command
+from convstat.targets import revisions
+from convstat.targets.revisions import Repository
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_a_name_of_two_lines_is_a_name(repo: Repo, capsys: pytest.CaptureFixture
     assert NET.encode() == revisions.read("HEAD", name)
     assert 0 == run(["diff", "HEAD"])
     assert "two\\nlines.yaml" in capsys.readouterr().out
-    [result] = budget.check([name], base="HEAD", max_growth=["params=0"]).results
+    [result] = check_command.check([name], base="HEAD", max_growth=["params=0"]).results
     assert "fail" == result.status
 
 

@@ -228,7 +228,7 @@ def test_what_a_block_does_itself_is_called_so_in_html_too() -> None:
     from torch import nn
 
     from convstat.render.base import Options
-    from convstat.render.formats import RENDERERS
+    from convstat.render.formats.registry import RENDERERS
 
     class Inner(nn.Module):
         def __init__(self) -> None:
@@ -248,7 +248,7 @@ def test_what_a_block_does_itself_is_called_so_in_html_too() -> None:
 
 def test_a_reason_is_cut_at_its_end_and_names_in_their_middle() -> None:
     """What changed is read from its beginning; no word of it is cut."""
-    from convstat.render.text import cut_off
+    from convstat.text.printable import cut_off
 
     text = "kernel_size: 3 -> 5, padding: 1 -> 2, out_channels: 16 -> 32"
     for width in range(12, len(text) + 2):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from convstat.public import analyze
+from convstat.api import analyze
 
 
 class Net(nn.Module):

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convstat import api
 from convstat.errors import UsageError
-from convstat.inputs import InputSpec, parse, parse_all
 from convstat.spec import read
+from convstat.targets import analysis
+from convstat.targets.inputs import InputSpec, parse, parse_all
 
 
 @pytest.mark.parametrize("text", ["3x64x64", "3 x 64 x 64", "3,64,64", "3, 64, 64", "3\u00d764\u00d764", " 3X64X64 "])
@@ -112,5 +112,5 @@ def test_a_spec_takes_single_samples_only(text: str) -> None:
     """Its inputs are written without the batch, so a whole shape would be taken for a sample."""
     spec = """{convstat: 1, name: a, input: {x: [3, 8, 8]}, layers: [{Conv2d: {out_channels: 4, kernel_size: 3}}]}"""
     with pytest.raises(UsageError, match="not one sample"):
-        api.input_shapes(read(spec, "a.yaml"), [text], "a.yaml")
-    assert {"x": (3, 9, 9)} == api.input_shapes(read(spec, "a.yaml"), ["Nx3x9x9"], "a.yaml")
+        analysis.input_shapes(read(spec, "a.yaml"), [text], "a.yaml")
+    assert {"x": (3, 9, 9)} == analysis.input_shapes(read(spec, "a.yaml"), ["Nx3x9x9"], "a.yaml")

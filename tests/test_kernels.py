@@ -17,11 +17,11 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 from versions import has_torch, since
 
-from convstat import kernels
-from convstat.kernels import FREE, RULES, attention, base, other, products, quantized, recurrent
-from convstat.kernels.unpriced import UNPRICED
+from convstat.count import ops
+from convstat.count.ops import FREE, RULES, attention, base, other, products, quantized, recurrent
+from convstat.count.ops.unpriced import UNPRICED
+from convstat.formulas.cost import OTHER_ENTRIES, Cost
 from convstat.layers import KINDS
-from convstat.layers.base import OTHER_ENTRIES, Cost
 from convstat.patches.operators import torchvision_compat
 from convstat.trace.calls import KernelCall, ObjectInfo, TensorInfo
 from convstat.trace.describe import describe
@@ -55,7 +55,7 @@ def cost_of(function: Callable[[], object]) -> Cost:
     """What a function costs; every kernel must have a rule."""
     total = Cost()
     for call in kernels_of(function):
-        cost = kernels.price(call)
+        cost = ops.price(call)
         assert cost is not None, call.op
         total = total + cost
     return total
@@ -238,7 +238,7 @@ def test_rules_read_arguments_where_the_schema_has_them(name: str, reads: list[t
     wrong = []
     for call in kernels_of(CALLS[name]):
         reads.clear()
-        assert kernels.price(call) is not None, call.op
+        assert ops.price(call) is not None, call.op
         wrong += read_wrongly(call, reads)
     assert [] == wrong
 
@@ -374,7 +374,7 @@ def test_a_whole_stack_on_a_gpu_costs_what_it_does_layer_by_layer() -> None:
     }
     call = library_call("aten._cudnn_rnn", *[values.get(name) for name in names], output=(7, 4, 4))
     expected = cost_of(lambda: stack.to("meta")(torch.empty(7, 4, 3, device="meta")))
-    actual = kernels.price(call)
+    actual = ops.price(call)
     assert actual is not None
     assert naive.recurrent(4, 4, 7, 3, 5, 2, True, 2) == expected.macs == actual.macs
     assert dict(expected.other) == dict(actual.other)
@@ -385,14 +385,14 @@ def test_a_librarys_convolution_costs_what_torchs_does() -> None:
     source, weight = TensorInfo((2, 4, 5, 5)), TensorInfo((6, 2, 3, 3))
     expected = 2 * 3 * 3 * 6 * 2 * 3 * 3
     args = ([1, 1], [0, 0], [1, 1], 2, False, False, False)
-    assert Cost(expected) == kernels.price(
+    assert Cost(expected) == ops.price(
         library_call("aten.cudnn_convolution", source, weight, *args, output=(2, 6, 3, 3))
     )
     biased = library_call("aten.miopen_convolution", source, weight, TensorInfo((6,)), *args, output=(2, 6, 3, 3))
-    assert Cost(expected, {"bias": 2 * 6 * 3 * 3}) == kernels.price(biased)
+    assert Cost(expected, {"bias": 2 * 6 * 3 * 3}) == ops.price(biased)
     weight = TensorInfo((4, 3, 3, 3))
     call = library_call("aten.cudnn_convolution_transpose", source, weight, *args, output=(2, 6, 7, 7))
-    assert Cost(2 * 5 * 5 * 4 * 3 * 3 * 3) == kernels.price(call)
+    assert Cost(2 * 5 * 5 * 4 * 3 * 3 * 3) == ops.price(call)
 
 
 @GROUPED
@@ -407,7 +407,7 @@ def test_8_bit_products_are_products() -> None:
     left, right = TensorInfo((16, 32), "float8_e4m3fn"), TensorInfo((32, 64), "float8_e4m3fn")
     scale = TensorInfo(())
     call = library_call("aten._scaled_mm", left, right, scale, scale, TensorInfo((64,)), output=(16, 64))
-    assert Cost(16 * 32 * 64, {"bias": 16 * 64}) == kernels.price(call)
+    assert Cost(16 * 32 * 64, {"bias": 16 * 64}) == ops.price(call)
 
 
 def test_the_fast_paths_of_transformers_cost_what_the_slow_ones_do() -> None:
@@ -428,7 +428,7 @@ def test_the_fast_paths_of_transformers_cost_what_the_slow_ones_do() -> None:
         assert kernel in {call.op for call in fast}
         total = Cost()
         for call in fast:
-            cost = kernels.price(call)
+            cost = ops.price(call)
             assert cost is not None
             total = total + cost
         layer = KINDS[module.__name__].create({**written, "batch_first": True}, ((2, 3, 8),))
@@ -442,10 +442,10 @@ def test_deformable_convolutions_cost_their_product_and_their_sampling() -> None
     source, weight = TensorInfo((1, 4, 8, 8)), TensorInfo((6, 2, 3, 3))
     offset, mask, bias = TensorInfo((1, 18, 6, 6)), TensorInfo((1, 9, 6, 6)), TensorInfo((6,))
     args = (source, weight, offset, mask, bias, 1, 1, 0, 0, 1, 1, 2, 1)
-    cost = kernels.price(library_call("torchvision.deform_conv2d", *args, True, output=(1, 6, 6, 6)))
+    cost = ops.price(library_call("torchvision.deform_conv2d", *args, True, output=(1, 6, 6, 6)))
     sampled = 4 * 3 * 3 * 6 * 6
     assert Cost(6 * 6 * 6 * 2 * 3 * 3, {"resize": 4 * sampled, "bias": 6 * 6 * 6, "elementwise": sampled}) == cost
-    cost = kernels.price(library_call("torchvision.deform_conv2d", *args, False, output=(1, 6, 6, 6)))
+    cost = ops.price(library_call("torchvision.deform_conv2d", *args, False, output=(1, 6, 6, 6)))
     assert cost is not None
     assert "elementwise" not in cost.other
 
@@ -472,7 +472,7 @@ def windows_of_convstat(
     """The same from the rule, for a row of elements."""
     described = str(dtype).removeprefix("torch.")
     source, name = TensorInfo((1, 1, 1, length), described), f"aten._upsample_{mode}2d_aa"
-    cost = kernels.price(library_call(name, source, (1, out), aligned, 1.0, factor, output=(1, 1, 1, out)))
+    cost = ops.price(library_call(name, source, (1, out), aligned, 1.0, factor, output=(1, 1, 1, out)))
     assert cost is not None
     return cost.other["resize"]
 
@@ -541,19 +541,19 @@ def test_a_sparse_operand_is_uncounted() -> None:
     sparse = torch.eye(3).to_sparse()
     calls = [call for call in kernels_of(lambda: sparse @ T(3, 4)) if "mm" in call.op]
     assert calls
-    assert [None] * len(calls) == [kernels.price(call) for call in calls]
+    assert [None] * len(calls) == [ops.price(call) for call in calls]
 
 
 def test_decompositions_that_iterate_are_uncounted() -> None:
     """How often they iterate depends on values: they are no part of the count, and said to be none."""
     for function in (torch.linalg.svd, torch.linalg.eigh, torch.linalg.eig, torch.linalg.pinv):
-        assert None in [kernels.price(call) for call in kernels_of(lambda function=function: function(T(3, 3)))]
+        assert None in [ops.price(call) for call in kernels_of(lambda function=function: function(T(3, 3)))]
 
 
 def test_a_packed_weight_that_cannot_be_opened_is_uncounted() -> None:
     """Without its shape there is nothing to count with."""
     call = library_call("quantized.linear", TensorInfo((2, 3)), ObjectInfo("Packed"), 1.0, 0, output=(2, 4))
-    assert kernels.price(call) is None
+    assert ops.price(call) is None
 
 
 # Quantized operators.
@@ -616,21 +616,21 @@ def triple_cost(call: KernelCall) -> Cost:
 def test_a_custom_operator_is_uncounted_until_it_has_a_rule(operator: Callable[..., torch.Tensor]) -> None:
     """`register` gives one and returns what takes it back; torch's own spelling of the name works too."""
     (call,) = called(operator)
-    assert kernels.price(call) is None
-    unregister = kernels.register("convstat_tests::triple", triple_cost)
-    assert Cost(3 * 2 * 5, {"elementwise": 1}) == kernels.price(call)
+    assert ops.price(call) is None
+    unregister = ops.register("convstat_tests::triple", triple_cost)
+    assert Cost(3 * 2 * 5, {"elementwise": 1}) == ops.price(call)
     unregister()
-    assert kernels.price(call) is None
+    assert ops.price(call) is None
 
 
 def test_a_rule_is_not_replaced_by_accident() -> None:
     """A name with a rule, one that is free, and one without its library are refused; `replace` means it."""
     for name in ("aten::mm", "aten.view"):
         with pytest.raises(ValueError, match="has a rule already"):
-            kernels.register(name, triple_cost)
+            ops.register(name, triple_cost)
     with pytest.raises(ValueError, match="mylib::my_op"):
-        kernels.register("mm", triple_cost)
-    unregister = kernels.register("aten::mm", triple_cost, replace=True)
+        ops.register("mm", triple_cost)
+    unregister = ops.register("aten::mm", triple_cost, replace=True)
     assert 3 * 2 * 4 == macs_of(CALLS["mm"])
     unregister()
     assert 2 * 3 * 4 == macs_of(CALLS["mm"])
@@ -640,7 +640,7 @@ def test_a_rule_is_not_replaced_by_accident() -> None:
 def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, EntryPoint]:
     """Entry points as installed distributions would name them."""
     found: dict[str, EntryPoint] = {}
-    monkeypatch.setattr(kernels, "_PLUGINS", found)
+    monkeypatch.setattr(ops, "_PLUGINS", found)
     return found
 
 
@@ -648,10 +648,10 @@ def test_an_installed_distribution_can_name_a_rule(
     operator: Callable[..., torch.Tensor], plugins: dict[str, EntryPoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its entry point is loaded at the first unknown operator of that name, and used from then on."""
-    monkeypatch.setattr(kernels, "_REGISTERED", {})
-    plugins["convstat_tests.triple"] = EntryPoint("convstat_tests::triple", "test_kernels:triple_cost", kernels.GROUP)
+    monkeypatch.setattr(ops, "_REGISTERED", {})
+    plugins["convstat_tests.triple"] = EntryPoint("convstat_tests::triple", "test_kernels:triple_cost", ops.GROUP)
     (call,) = called(operator)
-    assert Cost(3 * 2 * 5, {"elementwise": 1}) == kernels.price(call)
+    assert Cost(3 * 2 * 5, {"elementwise": 1}) == ops.price(call)
 
 
 def wrong(call: KernelCall) -> Any:
@@ -682,10 +682,10 @@ def test_a_rule_that_fails_is_a_note_and_its_kernel_uncounted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever a plug-in does wrong, the count goes on, and says once what was wrong."""
-    monkeypatch.setattr(kernels, "_REGISTERED", {})
+    monkeypatch.setattr(ops, "_REGISTERED", {})
     assert "bias" in OTHER_ENTRIES
-    plugins["convstat_tests.triple"] = EntryPoint("convstat_tests::triple", f"test_kernels:{rule}", kernels.GROUP)
-    pricing = kernels.Pricing()
+    plugins["convstat_tests.triple"] = EntryPoint("convstat_tests::triple", f"test_kernels:{rule}", ops.GROUP)
+    pricing = ops.Pricing()
     for call in called(operator) + called(operator):
         assert pricing.price(call) is None
     (note,) = pricing.notes

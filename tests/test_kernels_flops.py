@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.flop_counter import FlopCounterMode
 
-from convstat import tally
-from convstat.report import Report
+from convstat.count import traces
+from convstat.results.report import Report
 from convstat.trace.record import record
 
 
 def traced(model: Any, *inputs: torch.Tensor, train: bool = False) -> Report:
     """The report of a model, from what ran."""
-    report = tally.count(record(model, inputs, train=train), name="model", source="model", inputs=())
+    report = traces.count(record(model, inputs, train=train), name="model", source="model", inputs=())
     assert "complete" == report.status, report.uncounted
     return report
 

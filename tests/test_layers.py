@@ -10,8 +10,9 @@ import torch
 from layer_cases import CASES
 
 from convstat import layers
+from convstat.formulas.cost import OTHER_ENTRIES
 from convstat.layers import FAMILIES, KINDS, NAMES
-from convstat.layers.base import OTHER_ENTRIES, REQUIRED, Layer
+from convstat.layers.base import REQUIRED, Layer
 
 every_case = pytest.mark.parametrize(
     ("kind", "written", "inputs"),

@@ -10,11 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat import analysis, budget, diff, limit_tables, limits, spec
+from convstat import spec
+from convstat.budgets import limits, tables
+from convstat.budgets.judge import BudgetResult, judge
+from convstat.budgets.limits import Limit
+from convstat.commands import check
 from convstat.errors import ConfigError, ConvstatError, Mark, SourceText, SpecError, UsageError
-from convstat.judge import BudgetResult, judge
-from convstat.limits import Limit
-from convstat.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
+from convstat.history import changes
+from convstat.results import sums
+from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 MARK = Mark(SourceText("net.yaml", ""), 1, 1)
 
@@ -30,13 +34,13 @@ def model(*layers: tuple[str, str, int], pixels: int = 64, uncounted: tuple[Unco
         LayerRow(name, kind, ((1, 3, 8, 8),), ((1, 3, 8, 8),), n, n, n, n, 4 * n, arguments={"n": n})
         for name, kind, n in layers
     )
-    totals = analysis.total(rows, pixels, "input 8x8")
+    totals = sums.total(rows, pixels, "input 8x8")
     return Report(ModelInfo("m", "m.yaml", "spec", (InputInfo("x", (1, 3, 8, 8)),)), totals, rows, (), uncounted)
 
 
 def verdict(text: str, base: Report, head: Report, **options: str) -> BudgetResult:
     """Judge a head beside its base."""
-    return judge(head, limit(text), None, diff.compare(base, head), **options)
+    return judge(head, limit(text), None, changes.compare(base, head), **options)
 
 
 def of(n: int) -> Report:
@@ -257,13 +261,13 @@ def test_a_table_in_a_spec_is_the_table_of_the_settings(tmp_path: Path, monkeypa
     table = "{metric: macs, min: 1, max: 1k, per: layer, on: '**%Conv2d', level: warn, why: slow phone}"
     rows = f"  - params<=1\n  - {table}\n"
     Path("net.yaml").write_text(SPEC + rows)
-    found = budget.check(["net.yaml"])
+    found = check.check(["net.yaml"])
     assert [
         ("params<=1", "error", None, "net.yaml:8", "fail"),
         ("macs(each)@**%Conv2d<=1k", "warn", "slow phone", "net.yaml:9", "warn"),
         ("macs(each)@**%Conv2d>=1", "warn", "slow phone", "net.yaml:9", "pass"),
     ] == [(r.text, r.level, r.why, r.where, r.status) for r in found.results]
-    [limit] = limit_tables.read_table({"metric": "macs", "max": "1k", "per": "layer"}, MARK, {})
+    [limit] = tables.read_table({"metric": "macs", "max": "1k", "per": "layer"}, MARK, {})
     assert "macs(each)<=1k" == str(limit)
 
 
@@ -361,9 +365,9 @@ def test_any_text_is_read_or_refused(text: str, option: str) -> None:
 
 def test_a_table_needs_a_sign_for_growth() -> None:
     """An unsigned percentage is of nothing: 5 meant +500 % to one tool, and never fired."""
-    assert "percent" == limit_tables.read_table({"metric": "macs", "max": "+2%"}, MARK, {})[0].relative
+    assert "percent" == tables.read_table({"metric": "macs", "max": "+2%"}, MARK, {})[0].relative
     with pytest.raises(ConfigError, match="'2%' is a percentage, but of what is not said"):
-        limit_tables.read_table({"metric": "macs", "max": "2%"}, MARK, {})
+        tables.read_table({"metric": "macs", "max": "2%"}, MARK, {})
 
 
 def test_metrics_are_what_a_report_has() -> None:

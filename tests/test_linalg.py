@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from convstat.public import analyze
+from convstat.api import analyze
 
 sizes = st.integers(1, 6)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from convstat import config, patterns
 from convstat.cli.run import run
+from convstat.config import project
 from convstat.errors import ConfigError, UsageError
-from convstat.paths import as_target, split_file, split_variant
-from convstat.sources import resolve
+from convstat.grammar import patterns
+from convstat.grammar.paths import as_target, split_file, split_variant
+from convstat.targets import resolve
 
 NET = """\
 convstat: 1
@@ -69,7 +70,7 @@ def test_settings_and_patterns_name_them_too(folder: Path, capsys: pytest.Captur
     """What a pattern stands for is written so that it can be named."""
     settings = 'model = "*"\nbudget = [{metric = "macs", max = "1", model = "./a=b.yaml"}]\n'
     (folder / "convstat.toml").write_text(settings.replace('"*"', '["*.yaml", "./a:b.yaml", "=.yml"]'))
-    assert set(config.load().models) == {as_target(name) for name in NAMES}
+    assert set(project.load().models) == {as_target(name) for name in NAMES}
     assert 1 == run(["check"])
     out = capsys.readouterr().out
     assert 1 == out.count("FAIL") == out.count("./a=b.yaml  macs")
@@ -87,7 +88,7 @@ def test_a_pattern_of_the_settings_stays_in_the_project(folder: Path, written: s
     """It is refused where it stands, before anything is searched."""
     (folder / "convstat.toml").write_text(f'base = "main"\nmodel = "{written}"\n')
     with pytest.raises(ConfigError, match=r"convstat\.toml:2:1: error: model '.*' is a pattern of files outside"):
-        config.load()
+        project.load()
 
 
 def test_settings_below_the_top_of_a_repository_may_look_beside_themselves(
@@ -98,7 +99,7 @@ def test_settings_below_the_top_of_a_repository_may_look_beside_themselves(
     (folder / "sub").mkdir()
     (folder / "sub" / "convstat.toml").write_text('model = "../a?b.yaml"\n')
     monkeypatch.chdir(folder / "sub")
-    assert {"../a=b.yaml", "../a#b.yaml", "../a:b.yaml", "../a b.yaml"} == set(config.load().models)
+    assert {"../a=b.yaml", "../a#b.yaml", "../a:b.yaml", "../a b.yaml"} == set(project.load().models)
 
 
 def test_a_pattern_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

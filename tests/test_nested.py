@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from convstat.api import analyze
 from convstat.patches.dispatch import is_question
-from convstat.public import analyze
-from convstat.sources.recipe import EndlessError
 from convstat.trace.placing import Counting
+from convstat.trace.recipe import EndlessError
 
 LENGTHS = (5, 9)
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from convstat import axes, config, limits
+from convstat.budgets import limits
+from convstat.config import project
 from convstat.errors import ConvstatError, Diagnostic, Mark, SourceText, SpecError
-from convstat.sources import inline, yaml
+from convstat.grammar import axes
+from convstat.targets import inline, yaml
 
 HERE = Path(__file__).parent
 TEXTS = [
@@ -95,7 +97,7 @@ def attack(seeds: range) -> int:
 
 def _settings(text: str) -> None:
     with suppress(ValueError):
-        for entry in config.parse(text, "pyproject.toml").budgets:
+        for entry in project.parse(text, "pyproject.toml").budgets:
             if isinstance(entry.written, str):
                 limits.read_short(entry.written, entry.mark)
 
@@ -168,10 +170,10 @@ def test_settings_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     """And what is no UTF-8 in them has its place."""
     path = tmp_path / "convstat.toml"
     path.write_bytes(b'\xef\xbb\xbfmodel = "net.yaml"\n')
-    assert config.load(path).models
+    assert project.load(path).models
     path.write_bytes(b'\xef\xbb\xbf# \xc3\xa9\nmodel = "\xff"\n')
     with pytest.raises(ConvstatError, match=r"convstat\.toml:2:10: error: not UTF-8: the byte 0xff"):
-        config.load(path)
+        project.load(path)
 
 
 def test_a_place_and_its_offset_are_one() -> None:

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convstat import sweep
-from convstat.comparison import Comparison
+from convstat.commands import compare
 from convstat.errors import UsageError
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.registry import RENDERERS
 from convstat.render.plots import draw
 from convstat.render.plots.chart import Chart, Family, Point, chart_of, front, is_geometric
+from convstat.results.comparison import Comparison
 
 LAYER = "Conv2d(8, 16, kernel_size=3, padding=1)"
 INPUT = ("8x32x32",)
@@ -30,7 +30,7 @@ INPUT = ("8x32x32",)
 
 def compared(*assignments: str, targets: tuple[str, ...] = (LAYER,), zip: bool = False) -> Comparison:
     """Compare layers."""
-    return sweep.compare(targets, assignments, inputs=INPUT, zip=zip)
+    return compare.compare(targets, assignments, inputs=INPUT, zip=zip)
 
 
 def svg(*comparisons: Comparison) -> str:
@@ -77,7 +77,7 @@ def test_axes_that_go_together_are_one_axis() -> None:
 def test_models_are_set_against_each_other_without_their_common_folder(root: Path) -> None:
     """Without an axis there are no lines but named points."""
     names = ("conv2d", "resnet50", "unet")
-    chart = chart_of(sweep.compare([str(root / "configs" / f"{name}.yaml") for name in names], []))
+    chart = chart_of(compare.compare([str(root / "configs" / f"{name}.yaml") for name in names], []))
     assert chart.axis is None
     assert [f"{name}.yaml" for name in names] == [point.name for point in chart.points]
     shown = words(draw.draw([chart], "svg").decode())

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from convstat.api import analyze
 from convstat.errors import SpecError
-from convstat.report import Report
+from convstat.results.report import Report
+from convstat.targets.analysis import analyze
 
 
 def count(target: str, *shapes: str, **overrides: object) -> tuple[int, int]:

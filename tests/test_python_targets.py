@@ -13,7 +13,7 @@ from golden_files import assert_golden
 from convstat.cli.options import complete_target
 from convstat.cli.run import run
 from convstat.patches.operators import NOTE
-from convstat.sources import zoo
+from convstat.targets import zoo
 
 NET = '''\
 """A module, a class and functions that make modules."""

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from convstat.counters import Prediction, Reported, Term
 from convstat.counters.causes import CAUSES, VERDICTS
-from convstat.reconcile import locate, reconcile
-from convstat.report import Cause, CounterRow, Figures, LayerRow
+from convstat.counters.reconcile import locate, reconcile
+from convstat.results.report import Cause, CounterRow, Figures, LayerRow
 
 
 def row(name: str, *, params: int = 0, macs: int = 0, shares: str | None = None) -> LayerRow:

@@ -13,10 +13,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from convstat.budget import Check, check
-from convstat.limits import read_option
+from convstat.budgets.limits import read_option
+from convstat.commands.check import Check, check
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.registry import RENDERERS
 
 LAYER = "Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)"
 INPUT = "3x224x224"

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.registry import RENDERERS
 from convstat.render.views.layers import SORT_KEYS, layer_lines
-from convstat.report import Report
+from convstat.results.report import Report
 
 Counts = tuple[int, int]
 """Params and MACs."""

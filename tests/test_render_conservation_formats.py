@@ -15,12 +15,13 @@ from hand_made import DIFF, FULL, HUGE, NASTY, OWN, layer, report
 from hypothesis import given
 from test_render_conservation import Counts, assert_conserved, options, reports, totals_of
 
-from convstat.diff import Diff, added, compare, removed
-from convstat.render import document
+from convstat.history.changes import added, compare, removed
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
-from convstat.render.layer_tree import entries
-from convstat.report import Report
+from convstat.render.formats.registry import RENDERERS
+from convstat.render.html import document
+from convstat.render.html.layer_tree import entries
+from convstat.results.diff import Diff
+from convstat.results.report import Report
 
 
 class Tables(HTMLParser):

@@ -12,8 +12,8 @@ from hand_made import CHECK, FULL, NASTY
 from convstat.errors import OutputError
 from convstat.render.base import Options
 from convstat.render.console import Terminal, width_for
-from convstat.render.formats import RENDERERS
-from convstat.render.terminal import TableRenderer
+from convstat.render.formats.registry import RENDERERS
+from convstat.render.formats.terminal import TableRenderer
 
 
 class Screen(io.StringIO):

@@ -10,7 +10,7 @@ import yaml
 
 from convstat import spec
 from convstat.graph import Graph, Node
-from convstat.render.expansion import scalar, write_spec
+from convstat.render.formats.expansion import scalar, write_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

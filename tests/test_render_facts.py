@@ -12,12 +12,12 @@ from hand_made import report
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convstat.budgets.judge import BudgetResult
 from convstat.cli.run import run
-from convstat.judge import BudgetResult
-from convstat.pixels import pixels
+from convstat.count.pixels import pixels
 from convstat.render.views.check import passing_value
 from convstat.render.views.report import _runs
-from convstat.report import CounterRow, Report
+from convstat.results.report import CounterRow, Report
 
 
 def facts(report: Report) -> list[tuple[str, str]]:

@@ -18,16 +18,16 @@ from hand_made import CHECK, COUNTERS, DIFF, FULL, HOSTILE, HUGE, LAYERS, NASTY,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convstat.diff import compare
-from convstat.documents.report_schema import report_schema
 from convstat.errors import UsageError
-from convstat.render import latex
+from convstat.history.changes import compare
 from convstat.render.base import Options, Renderer, Renderers
-from convstat.render.csv import cell
-from convstat.render.formats import RENDERERS
-from convstat.render.json import to_json
-from convstat.render.markdown import escape
-from convstat.report import Report
+from convstat.render.formats import latex
+from convstat.render.formats.csv import cell
+from convstat.render.formats.json import to_json
+from convstat.render.formats.markdown import escape
+from convstat.render.formats.registry import RENDERERS
+from convstat.results.documents.report_schema import report_schema
+from convstat.results.report import Report
 
 EVERY = {"full": FULL, "own": OWN, "huge": HUGE, "nasty": NASTY, "sweep": SWEEP, "check": CHECK, "diff": DIFF}
 VALIDATOR = jsonschema.Draft202012Validator(report_schema())
@@ -266,7 +266,9 @@ def test_the_longest_suffix_decides() -> None:
 
 def table_of_ours() -> Renderers:
     """A fresh table with our formats."""
-    return Renderers({"table": "convstat.render.terminal:TableRenderer", "csv": "convstat.render.csv:CsvRenderer"})
+    return Renderers(
+        {"table": "convstat.render.formats.terminal:TableRenderer", "csv": "convstat.render.formats.csv:CsvRenderer"}
+    )
 
 
 def test_a_plugin_adds_a_format(monkeypatch: pytest.MonkeyPatch) -> None:

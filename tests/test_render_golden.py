@@ -7,7 +7,7 @@ from golden_files import assert_golden
 from hand_made import CHECK, DIFF, FULL, HUGE, NASTY, OWN, SWEEP
 
 from convstat.render.base import Options, kind_of
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.registry import RENDERERS
 
 RESULTS = {"report": FULL, "own": OWN, "nasty": NASTY, "huge": HUGE, "comparison": SWEEP, "check": CHECK, "diff": DIFF}
 

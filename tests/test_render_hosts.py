@@ -15,15 +15,15 @@ import jsonschema
 import pytest
 from hand_made import CHECK, DIFF, FULL, HOSTILE, NASTY, OWN, SWEEP, layer, report
 
-from convstat.budget import Check
+from convstat.budgets.judge import Offender
+from convstat.commands.check import Check
 from convstat.errors import UsageError
-from convstat.judge import Offender
 from convstat.render.base import Options, kind_of
-from convstat.render.comment import LONGEST, body, marker
 from convstat.render.findings import findings, repository_path
-from convstat.render.formats import RENDERERS
-from convstat.render.github import workflow_commands
-from convstat.report import Place
+from convstat.render.formats.comment import LONGEST, body, marker
+from convstat.render.formats.github import workflow_commands
+from convstat.render.formats.registry import RENDERERS
+from convstat.results.report import Place
 
 EVERY = {"full": FULL, "nasty": NASTY, "sweep": SWEEP, "check": CHECK, "diff": DIFF}
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -180,7 +180,7 @@ def test_annotations_are_anchored_to_the_line_of_a_layer() -> None:
 
 def test_the_growth_of_a_layer_is_the_anchor_where_there_is_a_base() -> None:
     """Not the layer that costs most, but the one that grew most."""
-    from convstat.verdict import Growth
+    from convstat.results.check import Growth
 
     growth = (
         Growth("small", "Conv2d", "changed", 10, 20, "kernel_size: 3 -> 5", Place("net.yaml", 30)),
@@ -285,7 +285,7 @@ def big(layers: int) -> Any:
 
 def grown(layers: int) -> Any:
     """The diff of such a report and one whose every layer is larger."""
-    from convstat.diff import compare
+    from convstat.history.changes import compare
 
     old = big(layers)
     new = report(tuple(replace(row, params=row.params + 1, macs=row.macs + 10) for row in old.layers), groups={})

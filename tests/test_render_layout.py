@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from convstat.render import layout
 from convstat.render.base import Options
+from convstat.render.formats.terminal import lay_out_page, wrap
 from convstat.render.page import Column, Row, Table
-from convstat.render.terminal import lay_out_page, wrap
-from convstat.render.text import cells
 from convstat.render.views import view
-from convstat.report import Report
+from convstat.results.report import Report
+from convstat.text.printable import cells
 
 NAMES = st.text(alphabet="abcdefghij._[]:", min_size=1, max_size=60)
 COUNTS = st.integers(min_value=0, max_value=10**15).map(lambda n: f"{n:,}")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convstat.render.text import (
+from convstat.text.printable import (
     apart,
     bar,
     cells,

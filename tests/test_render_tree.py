@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from convstat.render.base import Options
 from convstat.render.views.layers import LayerLine, layer_lines
-from convstat.report import BACKWARD, BACKWARD_PASS, NEVER_CALLED, LayerRow
+from convstat.results.report import BACKWARD, BACKWARD_PASS, NEVER_CALLED, LayerRow
 
 SHAPE = (1, 4, 8, 8)
 

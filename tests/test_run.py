@@ -14,14 +14,13 @@ import torch
 from odd_models import ODD, Branches, ChangesTheWorld, Conv
 from torch import nn
 
-from convstat import modules
 from convstat.errors import ConvstatError, SourceError
 from convstat.patches import limits
-from convstat.report import Report
-from convstat.sources import entry
-from convstat.sources.recipe import Recipe
-from convstat.trace import bounds, failures, placing, run, trying
+from convstat.results.report import Report
+from convstat.targets import entry, modules, trying
+from convstat.trace import bounds, failures, placing, run
 from convstat.trace.answers import Answers
+from convstat.trace.recipe import Recipe
 
 HERE = Path(__file__).resolve().parent
 ODD_FILE = HERE / "odd_models.py"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from convstat.errors import SpecError
-from convstat.sources import inline
-from convstat.sources import yaml as files
 from convstat.spec import read
+from convstat.targets import inline
+from convstat.targets import yaml as files
 
 CATALOGUE = sorted((Path(__file__).parent / "errors").glob("*.yaml"))
 

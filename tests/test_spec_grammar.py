@@ -9,8 +9,8 @@ import pytest
 
 from convstat.errors import SpecError
 from convstat.graph import Graph
-from convstat.sources import inline
 from convstat.spec import read
+from convstat.targets import inline
 
 HEAD = "convstat: 1\ninput: [4, 16, 16]\n"
 

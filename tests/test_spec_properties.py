@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from convstat import layers
 from convstat.errors import SpecError
 from convstat.graph import Graph
-from convstat.render.expansion import write_spec
-from convstat.sources import yaml as files
+from convstat.render.formats.expansion import write_spec
 from convstat.spec import Measured, Spec, read
 from convstat.spec import shipped as shipped_blocks
 from convstat.spec.schema import spec_schema
+from convstat.targets import yaml as files
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convstat import api
 from convstat.errors import ConvstatError, SourceError, UsageError
-from convstat.sources import resolve
+from convstat.targets import analysis, resolve
 
 
 @pytest.mark.parametrize(
@@ -51,5 +50,5 @@ def test_a_wrong_report_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "saved.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SourceError) as caught:
-        api.load_report(str(path))
+        analysis.load_report(str(path))
     assert str(path) in str(caught.value)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from convstat import api, budget, sweep
+from convstat.commands import check, compare
 from convstat.errors import Diagnostic
+from convstat.targets import analysis
 
 SPEC = """
 convstat: 1
@@ -19,9 +20,9 @@ budget: params<=1k
 
 Warn = Callable[[Sequence[Diagnostic]], None]
 USES: dict[str, Callable[[str, Warn], object]] = {
-    "analyze": lambda path, warn: api.analyze(path, counters="none", warn=warn),
-    "check": lambda path, warn: budget.check([path], warn=warn),
-    "compare": lambda path, warn: sweep.compare([path], warn=warn),
+    "analyze": lambda path, warn: analysis.analyze(path, counters="none", warn=warn),
+    "check": lambda path, warn: check.check([path], warn=warn),
+    "compare": lambda path, warn: compare.compare([path], warn=warn),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from convstat.files import read_file
+from convstat.text.reading import read_file
 
 CONVSTAT = [sys.executable, "-m", "convstat"]
 NET = "convstat: 1\ninput: [4, 8, 8]\nlayers: [{Conv2d: {out_channels: 8, kernel_size: 3}}]\n"

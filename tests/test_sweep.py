@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat import analysis, api, config
-from convstat.comparison import METRICS, Comparison, ratio
-from convstat.config import Config
+from convstat.commands.compare import compare
+from convstat.config import project
+from convstat.config.project import Config
+from convstat.count import graphs
 from convstat.errors import ConvstatError, ExitCode, SpecError, UsageError
-from convstat.report import Totals
-from convstat.sources import resolve
-from convstat.sweep import compare
+from convstat.results.comparison import METRICS, Comparison, ratio
+from convstat.results.report import Totals
+from convstat.targets import analysis as analysis_module
+from convstat.targets import resolve
 
 NET = """\
 convstat: 1
@@ -207,8 +209,8 @@ def test_the_input_of_an_option_holds_for_all_points(folder: Path) -> None:
 def test_a_row_has_the_totals_of_an_analysis(folder: Path, point: dict[str, int]) -> None:
     """The fast way of a sweep and the whole way of analyze end in the same figures, every one of them."""
     [row] = compare(["net.yaml"], [f"{name}={value}" for name, value in point.items()], batch=2, dtype="float16").rows
-    graph = api.graph_of(resolve("net.yaml"), point, batch=2)
-    report = analysis.count(graph, source="net.yaml", kind="spec", batch=2, dtype="float16")
+    graph = analysis_module.graph_of(resolve("net.yaml"), point, batch=2)
+    report = graphs.count(graph, source="net.yaml", kind="spec", batch=2, dtype="float16")
     assert report.totals == row.totals
 
 
@@ -236,8 +238,8 @@ def test_a_star_stands_for_the_file_and_all_its_variants(folder: Path) -> None:
 
 def test_a_saved_report_can_stand_beside_a_spec(folder: Path) -> None:
     """With its own totals; it cannot be swept."""
-    graph = api.graph_of(resolve("net.yaml"), {"width": 32})
-    report = analysis.count(graph, source="net.yaml", kind="spec")
+    graph = analysis_module.graph_of(resolve("net.yaml"), {"width": 32})
+    report = graphs.count(graph, source="net.yaml", kind="spec")
     (folder / "old.json").write_text(json.dumps(report.to_dict()))
     comparison = compare(["old.json", "net.yaml"])
     assert [(net_params(32), net_macs(32)), (net_params(), net_macs())] == figures(comparison)
@@ -265,7 +267,7 @@ def test_what_is_the_same_for_all_rows_is_said_once(folder: Path) -> None:
 
 def test_the_model_of_the_settings_is_the_default(folder: Path) -> None:
     """With its input; the result says which model, and the line that names it."""
-    settings = config.parse('# ours\nmodel = "net.yaml"\ninput = "3x32x32"\n', "convstat.toml")
+    settings = project.parse('# ours\nmodel = "net.yaml"\ninput = "3x32x32"\n', "convstat.toml")
     comparison = compare([], ["width=8,16"], config=settings)
     assert "no target named: net.yaml, from convstat.toml:2" == comparison.default
     assert [(net_params(w), net_macs(w, size=32)) for w in (8, 16)] == figures(comparison)

@@ -14,17 +14,17 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
 
-from convstat import kernels, tally
+from convstat.count import ops, traces
 from convstat.render.base import Options
-from convstat.render.formats import RENDERERS
-from convstat.report import Report
+from convstat.render.formats.registry import RENDERERS
+from convstat.results.report import Report
 from convstat.trace.calls import KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
 from convstat.trace.record import record
 
 
 def traced(model: nn.Module, *inputs: Any, complete: bool = True, **options: Any) -> Report:
     """The report of a model; its params and buffers must be the model's own."""
-    report = tally.count(record(model, inputs, **options), name="model", source="model", inputs=())
+    report = traces.count(record(model, inputs, **options), name="model", source="model", inputs=())
     assert ("complete" if complete else "incomplete") == report.status, report.uncounted
     assert sum(parameter.numel() for parameter in model.parameters()) == report.totals.params
     assert sum(buffer.numel() for buffer in model.buffers()) == report.totals.buffers
@@ -294,7 +294,7 @@ def test_a_quantized_network_counts_as_its_float_one(torchvision: Any) -> None:
         warnings.simplefilter("ignore")
         quantized = torchvision.models.quantization.resnet18(weights=None, quantize=True).eval()
     source = torch.zeros(1, 3, 224, 224)
-    report = tally.count(record(quantized, (source,)), name="resnet18", source="", inputs=())
+    report = traces.count(record(quantized, (source,)), name="resnet18", source="", inputs=())
     plain = traced(torchvision.models.resnet18(weights=None).to("meta"), source.to("meta"))
     assert "complete" == report.status, report.uncounted
     assert plain.totals.macs == report.totals.macs
@@ -389,7 +389,7 @@ def test_a_rule_that_fails_is_noted_in_the_report() -> None:
     def fails(call: KernelCall) -> Any:
         raise KeyError("shape")
 
-    unregister = kernels.register("aten::mm", fails, replace=True)
+    unregister = ops.register("aten::mm", fails, replace=True)
     try:
         report = traced(Calls(lambda self, x: x @ x.t()), X, complete=False)
     finally:
@@ -420,7 +420,7 @@ def test_nothing_breaks_deeper_than_pythons_own_stack() -> None:
     depth = sys.getrecursionlimit() + 200
     trace = nested(depth)
     assert depth == len(list(trace.kernels())) == len(list(trace.module_calls()))
-    report = tally.count(trace, name="deep", source="deep", inputs=())
+    report = traces.count(trace, name="deep", source="deep", inputs=())
     assert (depth, {"activation": 6 * depth}) == (len(report.layers), dict(report.totals.other))
     for name in RENDERERS.able("report"):
         assert RENDERERS.named(name).render([report], Options(depth=2))

@@ -12,12 +12,13 @@ import torch
 from layer_cases import CASES
 from torch import nn
 
-from convstat import build, tally
-from convstat.api import analyze, graph_of
+from convstat.count import traces
 from convstat.layers import KINDS
 from convstat.layers.base import Layer
-from convstat.report import ROOT, Report
-from convstat.sources import resolve
+from convstat.results.report import ROOT, Report
+from convstat.targets import resolve
+from convstat.targets.analysis import analyze, graph_of
+from convstat.trace import build
 from convstat.trace.record import record
 
 FILES = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
@@ -25,7 +26,7 @@ FILES = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml
 
 def traced(model: Any, *inputs: torch.Tensor) -> Report:
     """The report of a model, from what ran."""
-    report = tally.count(record(model, inputs), name="model", source="model", inputs=())
+    report = traces.count(record(model, inputs), name="model", source="model", inputs=())
     assert "complete" == report.status, report.uncounted
     return report
 

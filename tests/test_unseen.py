@@ -17,11 +17,11 @@ from torch import nn
 from zoo_classifiers import classifiers
 
 import convstat
-from convstat import api, errors
+from convstat import errors
 from convstat.cli.run import run as run_command
 from convstat.patches.doors import key_of
-from convstat.report import Report
-from convstat.sources import zoo
+from convstat.results.report import Report
+from convstat.targets import analysis, zoo
 from convstat.trace.unseen import Watch, way_of
 
 SEEN_BY_ITS_PARAMETER = {"meta_branch_of_zeros"}
@@ -371,7 +371,7 @@ SAMPLE = ("alexnet", "mobilenet_v2", "vit_b_32", "swin_t")
 )
 def test_no_network_of_torchvision_raises_a_false_alarm(name: str, torchvision: Any) -> None:
     """All 79 for the classification of pictures."""
-    assert "complete" == api.analyze(f"torchvision/{name}", counters="none").status
+    assert "complete" == analysis.analyze(f"torchvision/{name}", counters="none").status
 
 
 def families() -> list[str]:
@@ -388,7 +388,7 @@ def families() -> list[str]:
 def test_no_model_of_timm_raises_a_false_alarm(name: str, torchvision: Any) -> None:
     """A hundred, where it is installed."""
     pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)
-    assert "complete" == api.analyze(f"timm/{name}", counters="none").status
+    assert "complete" == analysis.analyze(f"timm/{name}", counters="none").status
 
 
 def test_a_hundred_models_of_timm_are_looked_at() -> None:
@@ -402,7 +402,7 @@ def test_a_hundred_models_of_timm_are_looked_at() -> None:
 @pytest.mark.verify
 def test_no_example_raises_a_false_alarm(path: Path) -> None:
     """Each, as the torch model that counters run: traced, and so watched."""
-    assert "complete" == api.analyze(str(path), counters="none", mode="train").status
+    assert "complete" == analysis.analyze(str(path), counters="none", mode="train").status
 
 
 # The process is left as it was.

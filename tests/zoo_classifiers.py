@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from convstat.counters.causes import UNATTRIBUTED
-from convstat.report import CounterRow
-from convstat.sources import zoo
+from convstat.results.report import CounterRow
+from convstat.targets import zoo
 
 SAMPLE = ("alexnet", "mobilenet_v2", "regnet_y_400mf", "inception_v3", "vit_b_32")
 """One net of each way to be built, for every run of the tests."""

@@ -11,9 +11,9 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line and leave with its exit code."""
     try:
-        from convstat.files import fill_closed_streams
         from convstat.patches.collection import collect_no_more, collect_rarely
         from convstat.patches.limits import own_process
+        from convstat.text.reading import fill_closed_streams
 
         fill_closed_streams()
         own_process()

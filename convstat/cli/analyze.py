@@ -36,9 +36,10 @@ def analyze(
 
     Other counters really run beside, and each part of their difference gets a name.
     """
-    from convstat import api, axes, convention
     from convstat.cli.session import Session
-    from convstat.sources import resolve
+    from convstat.commands import convention
+    from convstat.grammar import axes
+    from convstat.targets import analysis, resolve
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
@@ -78,14 +79,14 @@ def analyze(
                 warn=session.warn,
             )
             if as_ is not None
-            else api.analyze(
+            else analysis.analyze(
                 target,
                 asked.overrides,
                 inputs=asked.inputs,
                 batch=asked.batch,
                 device=asked.device,
                 dtype=asked.dtype,
-                counters=session.pick(counters, session.config.counters, api.DEFAULT_COUNTERS),
+                counters=session.pick(counters, session.config.counters, analysis.DEFAULT_COUNTERS),
                 per=asked.per,
                 mode=mode or "eval",
                 predict=predict,

@@ -47,10 +47,11 @@ def baseline(
     """
     import os
 
-    from convstat import axes, baselining
-    from convstat.baseline import Baselines
     from convstat.cli.session import Session
+    from convstat.commands import baseline as baseline_command
     from convstat.errors import UsageError, did_you_mean
+    from convstat.grammar import axes
+    from convstat.history.baseline import Baselines
     from convstat.render.listing import Listing
 
     if action not in ACTIONS:
@@ -69,14 +70,14 @@ def baseline(
     files = Baselines.of(settings.path)
     with session.writing(named, "listing") as (outputs, progress):
         if action == "show":
-            entries = baselining.show(files, named)
+            entries = baseline_command.show(files, named)
         elif action == "prune":
-            entries = baselining.prune(files, settings, named)
+            entries = baseline_command.prune(files, settings, named)
         else:
-            entries = baselining.write(
+            entries = baseline_command.write(
                 files, session.targets(named) if named or (action == "save" and settings.models) else (), asking,
                 update=action == "update", progress=progress,
             )  # fmt: skip
         progress.clear()
-        session.write(outputs, [Listing("baselines", entries, shown=baselining.SHOWN)])
+        session.write(outputs, [Listing("baselines", entries, shown=baseline_command.SHOWN)])
     return ExitCode.OK

@@ -87,15 +87,16 @@ def check(
     Those of the specs, of the settings and of the options all apply. Limits are inclusive.
     A limit with a sign is relative to the base: +2%, +10k, +0.
     """
-    from convstat import axes, budget
     from convstat.cli.session import Session
+    from convstat.commands import check as check_command
+    from convstat.grammar import axes
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "check")
     session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
     with session.writing(targets, "check") as (outputs, _):
-        result = budget.check(
+        result = check_command.check(
             targets,
             session.asking(targets, overrides, config=config).overrides,
             max=max or (),

@@ -35,14 +35,15 @@ def compare(
 
     The first row is the base. A point that cannot be built is a row with the reason; if none can, the exit code is 2.
     """
-    from convstat import axes, sweep
     from convstat.cli.session import Session
+    from convstat.commands import compare as compare_command
+    from convstat.grammar import axes
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
     with session.writing(targets, "comparison") as (outputs, progress):
-        comparison = sweep.compare(
+        comparison = compare_command.compare(
             targets,
             assignments,
             zip=zip,

@@ -34,8 +34,8 @@ def config(
     The nearest convstat.toml, or pyproject.toml with [tool.convstat], from here up to the root of the repository;
     CONVSTAT_CONFIG names another file, and CONVSTAT_BASE and CONVSTAT_FORMAT go before what it says.
     """
-    from convstat import settings
     from convstat.cli.session import Session
+    from convstat.commands import config as config_command
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.console import standard_output
     from convstat.render.listing import Listing
@@ -49,8 +49,8 @@ def config(
         else:
             standard_output().write(f"{session.config.path}\n")
         return ExitCode.OK
-    listing = Listing(f"settings: {session.config.path or 'no file'}", settings.entries(session.config))
-    for note in settings.notes(session.config):
+    listing = Listing(f"settings: {session.config.path or 'no file'}", config_command.entries(session.config))
+    for note in config_command.notes(session.config):
         session.note(note)
     with session.writing((), "listing") as (outputs, _):
         session.write(outputs, [listing])

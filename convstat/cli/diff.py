@@ -45,11 +45,11 @@ def diff(
     Without a head, the working tree is compared. KEY=VALUE is for both sides; between two targets it is for the
     base, and then what stands behind the second is for the head; behind one target named twice it is for the head.
     """
-    from convstat import axes
-    from convstat.baseline import Baselines
     from convstat.cli.session import Session
-    from convstat.differences import Request, all_saved, differences
+    from convstat.commands.diff import Request, all_saved, differences
     from convstat.errors import UsageError
+    from convstat.grammar import axes
+    from convstat.history.baseline import Baselines
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, flat=all, sort=sort, top=top, quiet=quiet,

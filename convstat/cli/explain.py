@@ -53,10 +53,11 @@ def explain(
 
     The formula with its values, and what each counter makes of it: predicted, none is run (default: all of them).
     """
-    from convstat import axes, explain
     from convstat.cli.session import Session
+    from convstat.commands import explain
     from convstat.errors import UsageError
-    from convstat.sources import resolve
+    from convstat.grammar import axes
+    from convstat.targets import resolve
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     named, assignments = axes.split(arguments or ())
@@ -134,8 +135,9 @@ def identify(
     Which figure, unit and rounding too; the figures are predicted, no counter is run. If nothing matches, the exit
     code is 1.
     """
-    from convstat import axes, identify
     from convstat.cli.session import Session
+    from convstat.commands import identify
+    from convstat.grammar import axes
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     named, assignments = axes.split(arguments or ())

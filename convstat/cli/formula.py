@@ -51,10 +51,10 @@ def formula(
 
     Each layer's MACs and params in symbols and with the values; without sizes, the formula in general, and why.
     """
-    from convstat import axes
     from convstat.cli.session import Session
+    from convstat.commands.kind_formula import kind_formula, name_of, refuse_unknown
     from convstat.errors import UsageError
-    from convstat.kind_formula import kind_formula, name_of, refuse_unknown
+    from convstat.grammar import axes
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
@@ -77,7 +77,7 @@ def formula(
     overrides = axes.overrides(assignments, "formula")
     asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config).of(target)
     with session.writing([target.argument], "formula") as (outputs, progress):
-        from convstat.formula import network
+        from convstat.commands.formula import network
 
         result = network(
             target.argument,

@@ -13,7 +13,7 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 if TYPE_CHECKING:
-    from convstat.config import Config
+    from convstat.config.project import Config
     from convstat.spec import Spec
 
 HEAD = re.compile(r"^(?:convstat|'convstat'|\"convstat\")\s*:", re.MULTILINE)
@@ -33,10 +33,11 @@ def hook(
     Every spec has to be countable and to keep its budgets; one without a budget has nothing to keep.
     Files that are no specs are passed over.
     """
-    from convstat import budget, limits
+    from convstat.budgets import limits
     from convstat.cli.session import Session
+    from convstat.commands import check
     from convstat.errors import ConvstatError, SpecError
-    from convstat.sources import resolve
+    from convstat.targets import resolve
 
     session = Session(quiet=quiet, verbose=verbose)
     judged: list[str] = []
@@ -59,15 +60,15 @@ def hook(
     if not judged:
         return ExitCode.OK
     with session.writing(judged, "check") as (outputs, _):
-        result = budget.check(judged, base=base, config=session.config, warn=session.warn)
+        result = check.check(judged, base=base, config=session.config, warn=session.warn)
         session.write(outputs, [result])
     return result.exit_code
 
 
 def _is_spec(name: str) -> bool:
     """Whether a file is a spec; one that cannot be read is for the reader to say so."""
-    from convstat.files import read_file
     from convstat.spec.load import MAX_BYTES
+    from convstat.text.reading import read_file
 
     if not name.endswith((".yaml", ".yml")):
         return False
@@ -79,7 +80,7 @@ def _is_spec(name: str) -> bool:
 
 def _has_budget(spec: Spec, config: Config, name: str) -> bool:
     """Whether a budget of the spec itself or of the settings is for this file."""
-    from convstat.patterns import pattern
+    from convstat.grammar.patterns import pattern
 
     models = [entry.written.get("model") if isinstance(entry.written, Mapping) else None for entry in config.budgets]
     path = os.path.normpath(name)

@@ -41,7 +41,7 @@ def _annotate(results: Sequence[Result], environment: Mapping[str, str]) -> None
     """Write annotations to standard error: GitHub reads them there too, and standard output holds the result alone."""
     from convstat.render.console import standard_error
     from convstat.render.findings import findings
-    from convstat.render.github import workflow_commands
+    from convstat.render.formats.github import workflow_commands
 
     if lines := workflow_commands(findings(results), environment):
         standard_error().write("".join(f"{line}\n" for line in lines))
@@ -49,7 +49,7 @@ def _annotate(results: Sequence[Result], environment: Mapping[str, str]) -> None
 
 def _summarize(results: Sequence[Result], outputs: Outputs, path: str) -> list[Diagnostic]:
     """Add to the summary of the step; other commands of the same step may have written some of it."""
-    from convstat.render.comment import body
+    from convstat.render.formats.comment import body
 
     try:
         there = os.path.getsize(path) if os.path.exists(path) else 0

@@ -19,11 +19,12 @@ def expand(
 
     Every block, repeat and expression is worked out, every edge named. It is a spec again.
     """
-    from convstat import api, axes
     from convstat.cli.session import Session, kind_in_words
     from convstat.errors import UsageError
+    from convstat.grammar import axes
     from convstat.render.console import standard_output
-    from convstat.render.expansion import write_spec
+    from convstat.render.formats.expansion import write_spec
+    from convstat.targets import analysis
 
     session = Session()
     named, assignments = axes.split(arguments or ())
@@ -32,7 +33,7 @@ def expand(
         raise UsageError(f"{target.argument} is {kind_in_words(target.kind)}, and only a spec can be expanded")
     spec = target.load()
     asked = session.asking(named, axes.overrides(assignments, "expand"), input).of(target)
-    graph = api.graph_of(target, asked.overrides, inputs=asked.inputs, spec=spec)
+    graph = analysis.graph_of(target, asked.overrides, inputs=asked.inputs, spec=spec)
     source = " ".join([target.argument, *assignments])
     standard_output().write(
         write_spec(graph, source=source, defaults=all, note=spec.note, budget=[limit for limit, _ in spec.budget])
@@ -59,13 +60,13 @@ def render(
 
     Nothing is counted or run.
     """
-    from convstat import api
     from convstat.cli.session import Session
+    from convstat.targets import analysis
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
         quiet=quiet, verbose=verbose, needs_settings=False,
     )  # fmt: skip
     with session.writing(reports, "report") as (outputs, _):
-        session.write(outputs, [api.load_report(path) for path in reports])
+        session.write(outputs, [analysis.load_report(path) for path in reports])
     return ExitCode.OK

@@ -86,7 +86,7 @@ def counters() -> tuple[Entry, ...]:
 def formats() -> tuple[Entry, ...]:
     """The output formats."""
     from convstat.render.base import KINDS
-    from convstat.render.formats import RENDERERS
+    from convstat.render.formats.registry import RENDERERS
 
     RENDERERS.load_plugins()
     return tuple(
@@ -102,7 +102,7 @@ def formats() -> tuple[Entry, ...]:
 
 def metrics() -> tuple[Entry, ...]:
     """What a budget can limit."""
-    from convstat.limits import METRICS
+    from convstat.budgets.limits import METRICS
 
     return tuple({"name": name, "about": about} for name, about in METRICS.items())
 
@@ -111,7 +111,7 @@ def configs() -> tuple[Entry, ...]:
     """The examples that come with convstat, by name, and other specs in ``configs/`` of the working directory."""
     from pathlib import Path
 
-    from convstat import examples
+    from convstat.targets import examples
 
     shipped = examples.files()
     folder = Path(FOLDER)
@@ -122,15 +122,15 @@ def configs() -> tuple[Entry, ...]:
 
 def zoo() -> tuple[Entry, ...]:
     """The names in model zoos, from the list that ships; whether they can be counted needs the zoo itself."""
-    from convstat.sources.zoo import ZOOS, names
+    from convstat.targets.zoo import ZOOS, names
 
     return tuple({"zoo": name, "name": f"{name}/{model}"} for name in ZOOS for model in names(name))
 
 
 def matching(entries: tuple[Entry, ...], what: str, pattern: str | None) -> tuple[Entry, ...]:
     """Keep the entries with a name that a pattern is in, or matches where it has wildcards; case does not matter."""
-    from convstat import patterns
     from convstat.errors import UsageError, did_you_mean
+    from convstat.grammar import patterns
 
     if pattern is None:
         return entries

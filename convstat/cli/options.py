@@ -69,7 +69,7 @@ def complete_target(incomplete: str) -> list[str]:
 
 def _in_zoos(incomplete: str) -> list[str]:
     """The zoos, and the names in one once it is written; from the list that ships, not from the zoo."""
-    from convstat.sources import zoo
+    from convstat.targets import zoo
 
     found = []
     for name in zoo.ZOOS:
@@ -88,7 +88,7 @@ def _models_in(path: str) -> list[str]:
     """The classes and functions of a Python file, which is read and not run."""
     import ast
 
-    from convstat.files import read_file
+    from convstat.text.reading import read_file
 
     try:
         tree = ast.parse(read_file(path, LARGEST_MODULE))
@@ -100,7 +100,7 @@ def _models_in(path: str) -> list[str]:
 
 def complete_format(incomplete: str) -> list[str]:
     """Offer the formats."""
-    from convstat.render.formats import RENDERERS
+    from convstat.render.formats.registry import RENDERERS
 
     return [name for name in RENDERERS if name.startswith(incomplete)]
 

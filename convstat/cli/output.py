@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from convstat.errors import OutputError, UsageError
 from convstat.render.base import DEFAULT_WIDTH, Options, Renderer, kind_of
 from convstat.render.console import standard_error, standard_output
-from convstat.render.formats import RENDERERS
+from convstat.render.formats.registry import RENDERERS
 
 if TYPE_CHECKING:
     from convstat.render.base import Result

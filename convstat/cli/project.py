@@ -10,13 +10,13 @@ import typer
 import convstat
 from convstat.cli import options as o
 from convstat.errors import ExitCode
-from convstat.examples import STARTERS
+from convstat.targets.examples import STARTERS
 
 SCHEMAS = ("spec", "report", "config")
 
 
 def _complete_examples(incomplete: str) -> list[str]:
-    from convstat import examples
+    from convstat.targets import examples
 
     return [name for name in examples.files() if name.startswith(incomplete)]
 
@@ -54,7 +54,7 @@ def init(
     from convstat.cli.run import show_problems
     from convstat.errors import Diagnostic, OutputError, UsageError
     from convstat.render.console import standard_output
-    from convstat.render.expansion import scalar
+    from convstat.render.formats.expansion import scalar
 
     if template is not None and example is not None:
         raise UsageError("--template and --from both say what to write", help="name one of them")
@@ -81,8 +81,8 @@ def init(
 
 def _text(template: str | None, example: str | None) -> tuple[str, str]:
     """What to write, and the file that it goes to where none is named."""
-    from convstat import examples
     from convstat.errors import UsageError, did_you_mean
+    from convstat.targets import examples
 
     if example is not None:
         known = examples.files()
@@ -115,10 +115,10 @@ def schema(
     """Print a JSON Schema."""
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.console import standard_output
-    from convstat.render.json import to_json
+    from convstat.render.formats.json import to_json
 
     if what == "report":
-        from convstat.documents.report_schema import report_schema
+        from convstat.results.documents.report_schema import report_schema
 
         document = report_schema()
     elif what == "spec":
@@ -126,7 +126,7 @@ def schema(
 
         document = spec_schema()
     elif what == "config":
-        from convstat.config_schema import config_schema
+        from convstat.config.schema import config_schema
 
         document = config_schema()
     else:

@@ -153,7 +153,7 @@ def problem_lines(problem: Diagnostic) -> list[list[Span]]:
 
 
 def _safe(line: str) -> str:
-    from convstat.render.text import printable
+    from convstat.text.printable import printable
 
     # Tabs stay: the caret below is placed with them.
     return "\t".join(printable(part) for part in line.split("\t"))

@@ -7,23 +7,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from convstat import config as settings_file
-from convstat.asking import CONFIG, Asking
 from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
+from convstat.config import project as settings_file
+from convstat.config.asking import CONFIG, Asking
 from convstat.errors import ConfigError, Diagnostic, UsageError
-from convstat.paths import split_variant
+from convstat.grammar.paths import split_variant
 from convstat.render.base import DEFAULT_WIDTH, Options
-from convstat.render.formats import RENDERERS
-from convstat.sources import FORMS, resolve
-from convstat.sources.selection import select
+from convstat.render.formats.registry import RENDERERS
+from convstat.targets import FORMS, resolve
+from convstat.targets.selection import select
 
 if TYPE_CHECKING:
-    from convstat.axes import Value
+    from convstat.grammar.axes import Value
     from convstat.render.base import Result
-    from convstat.report import Report
-    from convstat.sources import Target
+    from convstat.results.report import Report
+    from convstat.targets import Target
 
 
 T = TypeVar("T")

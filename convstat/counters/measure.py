@@ -13,7 +13,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from convstat import reconcile
+from convstat.counters import reconcile
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
 from convstat.counters.capture import first_line
 from convstat.counters.kernel_walk import why_other_kernels
@@ -22,7 +22,7 @@ from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
 from convstat.patches.room import alone
 from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
-from convstat.report import CounterRow, LayerRow, Report
+from convstat.results.report import CounterRow, LayerRow, Report
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ def check(device: str, dtype: str) -> None:
     if device not in DEVICES:
         raise UsageError(f"unknown device '{device}'", help=f"it is one of {', '.join(DEVICES)}")
     if device in ("cpu", "cuda"):
-        from convstat.build import check_device
+        from convstat.trace.build import check_device
 
         check_device(device, dtype)
 
@@ -251,13 +251,13 @@ class _Row:
 
     def _layers_of(self, device: str) -> tuple[LayerRow, ...]:
         """What the run on a device costs, layer by layer; what was counted where it cannot be traced."""
-        from convstat import tally
+        from convstat.count import traces as traces_module
 
         try:
             trace = self.stages.trace(device)
         except CounterFailure:
             return self.report.layers
-        return tally.count(trace, name="", source="", inputs=()).layers
+        return traces_module.count(trace, name="", source="", inputs=()).layers
 
     def _reported(self) -> Reported:
         """The answer; where meta alone is what a counter fails on, that of the CPU."""

@@ -3,7 +3,7 @@
 A counter differs from convstat by what it does not see, and by what it prices otherwise. To say how much that is,
 a prediction has to know what the kernels do, and it must not learn it from convstat:
 else a mistake of ours would be called a fault of theirs. So the formulas here are written down a second time, and from
-the other end: :mod:`convstat.kernels` multiplies what goes in, this module counts for each element that comes out how
+the other end: :mod:`convstat.count.ops` multiplies what goes in, this module counts for each element that comes out how
 many products were summed into it. Where both are right, they agree.
 """
 
@@ -23,7 +23,7 @@ Formula = Callable[[KernelCall], int]
 
 
 def _by_its_own_rule(call: KernelCall | FunctionCall) -> int:
-    from convstat.kernels import registered
+    from convstat.count.ops import registered
 
     cost = registered(call)
     return cost.macs if cost is not None else 0

@@ -16,8 +16,8 @@ from convstat.patches.room import patch
 if TYPE_CHECKING:
     import torch
 
-    from convstat.sources.recipe import Example, Recipe
     from convstat.trace import Trace
+    from convstat.trace.recipe import Example, Recipe
     from convstat.trace.run import ExampleOf, Traced
 
 
@@ -59,7 +59,7 @@ class GraphStages:
     def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         """The built model and example inputs."""
         if device not in self._models:
-            from convstat.build import build, example_inputs
+            from convstat.trace.build import build, example_inputs
 
             if device == "cpu":
                 self._check_room()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from convstat.formulas.cost import Cost
 from convstat.layers import (
     activation,
     attention,
@@ -23,7 +24,7 @@ from convstat.layers import (
     reshape,
     resize,
 )
-from convstat.layers.base import Cost, Layer
+from convstat.layers.base import Layer
 
 FAMILIES = (conv, linear, norm, activation, pool, resize, pad, reshape, attention, recurrent, learned, merge)
 """The families in the order in which they are listed."""

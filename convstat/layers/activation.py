@@ -11,11 +11,10 @@ from math import prod
 from typing import Any
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
+from convstat.formulas.cost import Cost, Shape
 from convstat.layers.base import (
     REQUIRED,
     Argument,
-    Cost,
     Count,
     Flag,
     Integer,

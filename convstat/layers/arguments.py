@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
+from convstat.formulas.cost import Shape
 
 if TYPE_CHECKING:
     from convstat.layers.base import Layer

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from convstat.errors import LayerError
 from convstat.formulas import derivation as derivations
 from convstat.formulas.attention import attention_macs
+from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
-from convstat.graph import Shape
 from convstat.layers.activation import LAYERS as _ACTIVATIONS
 from convstat.layers.base import (
     Argument,
-    Cost,
     Count,
     Flag,
     Layer,

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
+from convstat.formulas.cost import FREE, OTHER_ENTRIES, Cost, Shape
 from convstat.layers.arguments import (
     REQUIRED,
     Argument,
@@ -81,43 +80,6 @@ __all__ = [
     "show",
     "show_shape",
 ]
-
-OTHER_ENTRIES: Mapping[str, str] = MappingProxyType(
-    {
-        "bias": "additions of a bias, one per output element",
-        "norm": "elements normalised",
-        "activation": "elements passed through an activation function",
-        "softmax": "elements passed through a softmax",
-        "pool": "elements read by pooling windows, padding included",
-        "resize": "elements read to interpolate",
-        "elementwise": "element-wise additions, multiplications and the like, one per output element",
-        "reduction": "elements read by sums, means, maxima and the like over a dimension",
-        "fft": "elements that a Fourier transform delivers",
-        "linalg": "multiply-accumulates that solve systems and factorise matrices, by the direct algorithms",
-        "complex": "multiplications of real numbers in products of complex ones, four for each MAC",
-    }
-)
-"""The names under which work that is not MACs is reported, and the unit of each."""
-
-_NOTHING: Mapping[str, int] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The work of one call: exact multiply-accumulates, and everything else by name."""
-
-    macs: int = 0
-    other: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
-
-    def __add__(self, added: Cost) -> Cost:
-        other = dict(self.other)
-        for name, amount in added.other.items():
-            other[name] = other.get(name, 0) + amount
-        return Cost(self.macs + added.macs, other)
-
-
-FREE = Cost()
-"""The cost of a layer that only moves or renames data."""
 
 
 class Layer(ABC):

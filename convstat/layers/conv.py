@@ -9,11 +9,10 @@ from typing import Any
 from convstat.errors import LayerError
 from convstat.formulas import conv as formulas
 from convstat.formulas import derivation as derivations
+from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
-from convstat.graph import Shape
 from convstat.layers.base import (
     Argument,
-    Cost,
     Count,
     Either,
     Flag,

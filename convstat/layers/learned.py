@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
-from convstat.graph import Shape
-from convstat.layers.base import FREE, Argument, Cost, Count, Layer, Real, last_axis
+from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.layers.base import Argument, Count, Layer, Real, last_axis
 
 
 class _Learned(Layer):

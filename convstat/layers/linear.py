@@ -8,21 +8,9 @@ from math import prod
 from convstat.errors import LayerError
 from convstat.formulas import derivation as derivations
 from convstat.formulas import linear as formulas
+from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.formulas.derivation import Derivation
-from convstat.graph import Shape
-from convstat.layers.base import (
-    FREE,
-    Argument,
-    Cost,
-    Count,
-    Flag,
-    Integer,
-    Layer,
-    Optional,
-    Real,
-    last_axis,
-    show_shape,
-)
+from convstat.layers.base import Argument, Count, Flag, Integer, Layer, Optional, Real, last_axis, show_shape
 
 
 class Linear(Layer):

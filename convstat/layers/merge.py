@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
-from convstat.layers.base import FREE, Argument, Cost, Integer, Layer, axis, show_shape
+from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.layers.base import Argument, Integer, Layer, axis, show_shape
 
 
 def broadcast(first: Shape, second: Shape) -> Shape | None:

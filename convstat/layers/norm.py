@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from math import prod
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
+from convstat.formulas.cost import Cost, Shape
 from convstat.layers.base import (
     Argument,
-    Cost,
     Count,
     Flag,
     Layer,

@@ -7,8 +7,8 @@ A negative amount crops.
 from __future__ import annotations
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
-from convstat.layers.base import FREE, Argument, Cost, Layer, PerDim, Real, Sizes, show, show_shape
+from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.layers.base import Argument, Layer, PerDim, Real, Sizes, show, show_shape
 
 
 def _padded(shape: Shape, sides: tuple[int, ...], argument: str, *, least: int = 1) -> Shape:

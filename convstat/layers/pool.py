@@ -10,10 +10,9 @@ from typing import Any
 
 from convstat.errors import LayerError
 from convstat.formulas import pool
-from convstat.graph import Shape
+from convstat.formulas.cost import Cost, Shape
 from convstat.layers.base import (
     Argument,
-    Cost,
     Fixed,
     Flag,
     Integer,

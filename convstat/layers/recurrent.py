@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from convstat.errors import LayerError
 from convstat.formulas import derivation as derivations
 from convstat.formulas import recurrent as formulas
+from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
-from convstat.graph import Shape
-from convstat.layers.base import Argument, Cost, Count, Flag, Layer, Real, Word, last_axis
+from convstat.layers.base import Argument, Count, Flag, Layer, Real, Word, last_axis
 
 if TYPE_CHECKING:
     import torch

@@ -5,20 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from convstat.errors import LayerError
-from convstat.graph import Shape
-from convstat.layers.base import (
-    FREE,
-    Argument,
-    Cost,
-    Flag,
-    Integer,
-    Layer,
-    Real,
-    Sizes,
-    axis,
-    show,
-    show_shape,
-)
+from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.layers.base import Argument, Flag, Integer, Layer, Real, Sizes, axis, show, show_shape
 
 
 class _Free(Layer):

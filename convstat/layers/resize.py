@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from convstat.errors import LayerError
 from convstat.formulas import resize as formulas
-from convstat.graph import Shape
+from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.layers.base import (
-    FREE,
     Argument,
-    Cost,
     Count,
     Flag,
     Layer,

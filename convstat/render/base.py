@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from convstat.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from convstat.checked import Check
-    from convstat.comparison import Comparison
-    from convstat.diff import Diff
-    from convstat.explain import Explanation
-    from convstat.formula import NetworkFormula
-    from convstat.identify import Identification
-    from convstat.kind_formula import KindFormula
     from convstat.render.console import Terminal
     from convstat.render.listing import Listing
-    from convstat.report import Report
+    from convstat.results.check import Check
+    from convstat.results.comparison import Comparison
+    from convstat.results.diff import Diff
+    from convstat.results.explanation import Explanation
+    from convstat.results.formula import KindFormula, NetworkFormula
+    from convstat.results.identification import Identification
+    from convstat.results.report import Report
 
     Result: TypeAlias = (
         Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula
@@ -86,7 +85,7 @@ class Renderer(ABC):
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
         """Write results as the bytes of a file; a picture is no text and has only these."""
-        from convstat.render.text import harmless
+        from convstat.text.printable import harmless
 
         return harmless(self.render(results, options)).encode("utf-8", "backslashreplace")
 

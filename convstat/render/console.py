@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from convstat.errors import OutputError
 from convstat.render.base import DEFAULT_WIDTH
 from convstat.render.page import Tone
-from convstat.render.text import harmless
+from convstat.text.printable import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,18 +12,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from convstat.paths import split_variant
+from convstat.grammar.paths import split_variant
 from convstat.render.base import kind_of
-from convstat.render.text import exact, printable, signed
-from convstat.report import GIVE_A_RULE
+from convstat.results.report import GIVE_A_RULE
+from convstat.text.printable import exact, printable, signed
 
 if TYPE_CHECKING:
-    from convstat.checked import Check
-    from convstat.comparison import Comparison
-    from convstat.diff import Diff, LayerChange
     from convstat.render.base import Result
-    from convstat.report import Place, Report
-    from convstat.verdict import BudgetResult
+    from convstat.results.check import BudgetResult, Check
+    from convstat.results.comparison import Comparison
+    from convstat.results.diff import Diff, LayerChange
+    from convstat.results.report import Place, Report
 
 Level = Literal["error", "warning", "note"]
 
@@ -118,7 +117,7 @@ def reasons(result: BudgetResult) -> Iterator[str]:
         why = f", {printable(growth.why)}" if growth.why else ""
         yield f"{printable(growth.name)} {_plus(growth.delta)} {result.metric}{why}{_at(growth.source)}"
     if not result.growth:
-        from convstat.render.text import apart
+        from convstat.text.printable import apart
 
         for offender in result.offenders:
             value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)

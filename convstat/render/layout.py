@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from convstat.render.page import Column, Row, Table
-from convstat.render.text import UNICODE_ELLIPSIS, cells, cut_off, shorten, without_aside
+from convstat.text.printable import UNICODE_ELLIPSIS, cells, cut_off, shorten, without_aside
 
 GAP = 2
 """Blanks between two columns."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from convstat.render.page import Block, Heading, Item, Items, Page, Pairs
-from convstat.render.text import printable
+from convstat.text.printable import printable
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def read_budgets(tree: Tree | None, problems: Problems) -> tuple[tuple[str, Mark
     found: list[tuple[str, Mark]] = []
     if tree is None:
         return ()
-    from convstat.limits import read_short
+    from convstat.budgets.limits import read_short
 
     if isinstance(tree, List) and not tree.items:
         problems.add("budget is an empty list", tree.mark, help="leave the key away, or add a limit: params<=5M")
@@ -38,7 +38,7 @@ def read_budgets(tree: Tree | None, problems: Problems) -> tuple[tuple[str, Mark
 
 
 def _table(tree: Map, problems: Problems) -> list[tuple[str, Mark]]:
-    from convstat.limit_tables import BUDGET_KEYS, read_table
+    from convstat.budgets.tables import BUDGET_KEYS, read_table
 
     known = [key for key in BUDGET_KEYS if key != "model"]
     table: dict[str, object] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from convstat.errors import LayerError, Mark
-from convstat.graph import Shape
+from convstat.formulas.cost import Shape
 from convstat.layers.base import Layer
 from convstat.spec.body import MAX_LAYERS, Body
 from convstat.spec.explain import Explainer

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from convstat.errors import LayerError, Mark, did_you_mean
-from convstat.graph import Shape
+from convstat.formulas.cost import Shape
 from convstat.layers.base import show, show_shape
 from convstat.spec.fragment import Fragment, Leaf
 from convstat.spec.overrides import Override, mark_of, shown

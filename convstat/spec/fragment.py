@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from convstat.errors import Mark
-from convstat.graph import Call, Node, Shape
-from convstat.layers.base import Cost, Layer
+from convstat.formulas.cost import Cost, Shape
+from convstat.graph import Call, Node
+from convstat.layers.base import Layer
 from convstat.spec import shipped
 from convstat.spec.plan import Item
 

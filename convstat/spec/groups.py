@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from convstat.graph import Shape
+from convstat.formulas.cost import Shape
 from convstat.spec.overrides import Patch
 from convstat.spec.plan import Item, Parallel, Residual
 from convstat.spec.scalars import Value

@@ -11,8 +11,8 @@ from itertools import combinations
 from typing import Any
 
 from convstat import layers
+from convstat.budgets.tables import BUDGET_KEYS, table_schema
 from convstat.layers.base import Layer
-from convstat.limit_tables import BUDGET_KEYS, table_schema
 from convstat.spec import shipped
 from convstat.spec.inputs import DTYPES
 from convstat.spec.items import GROUPS, MERGES, MODIFIERS, SHORTCUTS, is_merge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convstat.graph import Shape
+from convstat.formulas.cost import Shape
 
 _AXES: Mapping[int, tuple[str, ...]] = {
     2: ("cin",),

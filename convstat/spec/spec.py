@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
-from convstat.graph import Graph, Input, Shape
+from convstat.formulas.cost import Shape
+from convstat.graph import Graph, Input
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
 from convstat.spec.expand import MAX_SIZE, Memo, Run

@@ -15,11 +15,11 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from convstat.errors import Mark
-from convstat.sources.recipe import users_line_now
 from convstat.trace import routing
 from convstat.trace.assumed import KNOWN, LARGEST, Choice, Kept, Kind
 from convstat.trace.memory import from_memory
 from convstat.trace.placing import Counting, place, tensors, without_storage
+from convstat.trace.recipe import users_line_now
 
 
 class Answers(Counting):  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from convstat.patches.limits import data_limit, is_owned
 from convstat.patches.room import patch
-from convstat.sources.recipe import EndlessError, TooLargeError, text_of
+from convstat.trace.recipe import EndlessError, TooLargeError, text_of
 
 MAX_KERNELS = 250_000
 """Kernels that a constructor or a forward pass may run; a net of ten thousand layers runs about 50,000."""

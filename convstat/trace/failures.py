@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convstat.errors import ConvstatError, Diagnostic, InputError, Mark, SourceError
-from convstat.sources.recipe import (
+from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, is_out_of_memory
+from convstat.trace.recipe import (
     NO_GPU,
     TooLargeError,
     failed,
@@ -21,7 +22,6 @@ from convstat.sources.recipe import (
     users_line,
     wants_gpu,
 )
-from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, is_out_of_memory
 
 VALUES = "it reads values of tensors"
 

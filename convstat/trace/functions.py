@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from convstat.layers.base import Cost
+    from convstat.formulas.cost import Cost
 
 GROUP = "convstat.functions"
 """The entry-point group in which other distributions name rules by the function's dotted name."""

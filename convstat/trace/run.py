@@ -36,7 +36,6 @@ from convstat.patches.quiet import unlogged
 from convstat.patches.room import alone
 from convstat.patches.threads import followed
 from convstat.patches.values import values_asked_for
-from convstat.sources.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace import forward
 from convstat.trace.answers import Answers, Reading
 from convstat.trace.assumed import (
@@ -67,6 +66,7 @@ from convstat.trace.failures import (
     is_raised_by_the_model,
 )
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
+from convstat.trace.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace.record import record, run_again
 from convstat.trace.trial import Trial
 from convstat.trace.unseen import guarded

@@ -14,9 +14,9 @@ def main(path: str) -> None:
     import ptflops
     import torchsummary
 
-    from convstat import build
-    from convstat.api import graph_of
-    from convstat.sources import resolve
+    from convstat.targets import resolve
+    from convstat.targets.analysis import graph_of
+    from convstat.trace import build
 
     graph = graph_of(resolve(path), {})
     model = build.build(graph, device="cpu", dtype="float32").eval()

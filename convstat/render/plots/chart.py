@@ -11,12 +11,12 @@ from itertools import pairwise
 from math import log
 from typing import TYPE_CHECKING, NamedTuple
 
-from convstat.render.text import printable
 from convstat.render.views.comparison import MODEL, label_of, reasons
 from convstat.render.views.report import show_value
+from convstat.text.printable import printable
 
 if TYPE_CHECKING:
-    from convstat.comparison import Comparison, ComparisonRow
+    from convstat.results.comparison import Comparison, ComparisonRow
 
 Number = int | Fraction
 

@@ -14,10 +14,10 @@ from convstat.errors import UsageError
 from convstat.render.base import Options, Renderer
 
 if TYPE_CHECKING:
-    from convstat.comparison import Comparison
     from convstat.render.base import Result
     from convstat.render.console import Terminal
     from convstat.render.plots.chart import Chart
+    from convstat.results.comparison import Comparison
 
 
 class PngRenderer(Renderer):
@@ -75,8 +75,8 @@ class SvgRenderer(Renderer):
 
 
 def _charts(results: Sequence[Result]) -> list[Chart]:
-    from convstat.comparison import Comparison
     from convstat.render.plots.chart import chart_of
+    from convstat.results.comparison import Comparison
 
     return [chart_of(result) for result in results if isinstance(result, Comparison)]
 

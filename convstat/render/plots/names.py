@@ -7,7 +7,7 @@ from math import cos, pi, sin
 from typing import TYPE_CHECKING
 
 from convstat.render.plots.chart import Point, shared_names
-from convstat.render.text import shorten
+from convstat.text.printable import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,13 +8,12 @@ from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.text import apart, change, exact, printable, share, signed
 from convstat.render.views.report import RESTS_ON, input_fact, show_value, title
-from convstat.report import GIVE_A_RULE
+from convstat.results.report import GIVE_A_RULE
+from convstat.text.printable import apart, change, exact, printable, share, signed
 
 if TYPE_CHECKING:
-    from convstat.checked import BaseModel, Check
-    from convstat.verdict import BudgetResult
+    from convstat.results.check import BaseModel, BudgetResult, Check
 
 WORDS: dict[str, tuple[str, Tone]] = {
     "pass": ("ok", "good"),

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
-from convstat.comparison import ratio
 from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
-from convstat.render.text import bar, change, exact, factor, per_pixel_scale, printable
 from convstat.render.views.report import label, show_value
-from convstat.report import Totals
+from convstat.results.comparison import ratio
+from convstat.results.report import Totals
+from convstat.text.printable import bar, change, exact, factor, per_pixel_scale, printable
 
 if TYPE_CHECKING:
-    from convstat.comparison import Comparison, ComparisonRow
+    from convstat.results.comparison import Comparison, ComparisonRow
 
 MODEL = "model"
 

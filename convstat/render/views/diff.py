@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from convstat.comparison import ratio
 from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.text import change, exact, printable, signed
 from convstat.render.views.report import input_fact, show_value
+from convstat.results.comparison import ratio
+from convstat.text.printable import change, exact, printable, signed
 
 if TYPE_CHECKING:
-    from convstat.diff import Diff, LayerChange, Shown, Side
+    from convstat.results.diff import Diff, LayerChange, Shown, Side
 
 SHOWN = ("params", "macs", "flops", "weight_bytes")
 TITLES = {"params": "params", "macs": "MACs", "flops": "FLOPs", "weight_bytes": "weight bytes"}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convstat.explain import ExplainedLayer, Explanation, View, words_for
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
-from convstat.render.text import exact, printable, signed
 from convstat.render.views.layers import show_shapes
 from convstat.render.views.report import CONVENTION, amount, input_fact, show_value, title
-from convstat.report import CounterRow
-from convstat.steps import Step
+from convstat.results.explanation import ExplainedLayer, Explanation, Step, View, words_for
+from convstat.results.report import CounterRow
+from convstat.text.printable import exact, printable, signed
 
 
 def explanation_page(explanation: Explanation) -> Page:

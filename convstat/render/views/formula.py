@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from convstat.formula import Formula, NetworkFormula, Term, combined, gathered, joined
 from convstat.formulas.notation import Symbol, spaced
-from convstat.kind_formula import Form, KindFormula
+from convstat.layers.notes import Form
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
-from convstat.render.text import exact, printable
 from convstat.render.views.layers import LayerLine, layer_lines
 from convstat.render.views.report import CONVENTION, input_fact, show_value
 from convstat.render.views.report import title as title_of
+from convstat.results.formula import Formula, KindFormula, NetworkFormula, Term, combined, gathered, joined
+from convstat.text.printable import exact, printable
 
 FIGURES = ("MACs", "params")
 TOGETHER = 2

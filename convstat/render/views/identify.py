@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from convstat.identify import Candidate, Identification
 from convstat.render.page import Block, Heading, Item, Items, Line, Page, Pairs
-from convstat.render.text import exact, printable, significant
 from convstat.render.views.report import input_fact, label, title
-from convstat.report import CounterRow
+from convstat.results.identification import Candidate, Identification
+from convstat.results.report import CounterRow
+from convstat.text.printable import exact, printable, significant
 
 
 def identification_page(found: Identification) -> Page:

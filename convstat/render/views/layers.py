@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from convstat.errors import UsageError, did_you_mean
 from convstat.render.base import Options
 from convstat.render.page import Column, Row, Table
-from convstat.render.text import bar, exact, per_pixel_scale, printable, share
 from convstat.render.views import tree
-from convstat.report import NEVER_CALLED, LayerRow, Report
+from convstat.results.report import NEVER_CALLED, LayerRow, Report
+from convstat.text.printable import bar, exact, per_pixel_scale, printable, share
 
 BAR_WIDTH = 10
 

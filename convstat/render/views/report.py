@@ -9,9 +9,9 @@ from typing import Any
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.text import change, exact, per_pixel_scale, printable, signed
 from convstat.render.views.layers import layer_table, show_shapes
-from convstat.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Report
+from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Report
+from convstat.text.printable import change, exact, per_pixel_scale, printable, signed
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -389,7 +389,7 @@ def _in_layers(text: str, layers: tuple[str, ...]) -> str:
 
 
 def _other(other: Mapping[str, int]) -> Iterator[Item]:
-    from convstat.layers.base import OTHER_ENTRIES
+    from convstat.formulas.cost import OTHER_ENTRIES
 
     for name, count in other.items():
         words = OTHER_ENTRIES.get(name)

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from convstat.render.text import printable
-from convstat.report import BACKWARD, LayerRow
+from convstat.results.report import BACKWARD, LayerRow
+from convstat.text.printable import printable
 
 ITSELF = "(itself)"
 """The name of the line of what a block works and holds outside the layers in it."""

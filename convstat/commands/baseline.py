@@ -1,0 +1,154 @@
+"""Write, list and remove baseline files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from convstat.config.asking import Asking
+from convstat.config.project import Config
+from convstat.errors import ConvstatError, OutputError, UsageError
+from convstat.grammar.paths import as_target, split_file
+from convstat.history.baseline import Baselines, file_name
+from convstat.results.report import Report
+from convstat.targets import analysis, resolve
+from convstat.targets.request import Asked
+
+Entry = Mapping[str, Any]
+
+
+def write(
+    files: Baselines,
+    targets: Sequence[str],
+    asking: Asking,
+    *,
+    update: bool,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Entry, ...]:
+    """Count models and write their files; without targets, an update counts every model that has a file.
+
+    Nothing is written unless everything can be: a model that cannot be counted stops the others too.
+    """
+    asked = [asking.of(resolve(target)) for target in targets]
+    plans = [(target, how, files.path(target, how)) for target, how in zip(targets, asked, strict=True)]
+    if not targets and update:
+        plans = [_plan_of(files, path) for path in files.files()]
+    if not plans:
+        raise UsageError(
+            f"there is no baseline file in {files.folder}" if update else "no target named",
+            help="convstat baseline save torchvision/resnet18",
+        )
+    texts: list[tuple[str, Path, str, Report, Report | None]] = []
+    problems: list[ConvstatError] = []
+    for target, how, path in plans:
+        try:
+            before = analysis.load_report(str(path)) if path.exists() else None
+            if before is None and update:
+                raise UsageError(f"{target} has no baseline file to update", help=f"convstat baseline save {target}")
+            if progress is not None:
+                progress(f"counting {target}")
+            report = _count(target, how)
+            text = files.text(target, how, report)
+            if before is not None and not update and path.read_text(encoding="utf-8") != text:
+                raise OutputError(
+                    f"{path} says something else already",
+                    help=f"to accept today's figures: convstat baseline update {target}",
+                )
+            texts.append((target, path, text, report, before))
+        except ConvstatError as error:
+            problems.append(error)
+    if problems:
+        raise type(problems[0])([problem for error in problems for problem in error.diagnostics])
+    return tuple(
+        _entry(target, path, report, before, "written" if files.write(path, text) else "as it was")
+        for target, path, text, report, before in texts
+    )
+
+
+def _count(target: str, asked: Asked) -> Report:
+    if resolve(target).kind == "report":
+        raise UsageError(f"{target} is a saved report: it can be a base as it is", help=f"--base {target}")
+    return analysis.analyze(
+        target, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype, counters="none",
+        per=asked.per, device=asked.device,
+    )  # fmt: skip
+
+
+def _plan_of(files: Baselines, path: Path) -> tuple[str, Asked, Path]:
+    """Say how a file was made, so that it can be made again."""
+    import json
+
+    report = analysis.load_report(str(path))
+    asked = json.loads(path.read_bytes())["asked"]
+    target = report.model.source
+    how = Asked(asked["overrides"], tuple(asked["inputs"]), asked["batch"], asked["dtype"], asked["per"])
+    if file_name(target, how) != path.name:
+        raise UsageError(
+            f"{path} is not the file of {target}, which it says it is of",
+            help=f"remove it, and write it anew: convstat baseline save {target}",
+        )
+    place, rest = split_file(target)
+    if place is not None and not os.path.isabs(place):
+        target = as_target(os.path.relpath(files.root / place)) + rest
+    return target, how, path
+
+
+def show(files: Baselines, targets: Sequence[str]) -> tuple[Entry, ...]:
+    """List the files, or those of some models."""
+    wanted = {files.named(target) for target in targets}
+    found = [(analysis.load_report(str(path)), path) for path in files.files()]
+    if unknown := wanted - {report.model.source for report, _ in found}:
+        raise UsageError(
+            f"{', '.join(sorted(unknown))} has no baseline file in {files.folder}",
+            help=f"convstat baseline save {min(unknown)}",
+        )
+    return tuple(
+        _entry(report.model.source, path, report, None, "")
+        for report, path in found
+        if not wanted or report.model.source in wanted
+    )
+
+
+def prune(files: Baselines, settings: Config, targets: Sequence[str]) -> tuple[Entry, ...]:
+    """Remove the files of these models, or of all that the settings do not name."""
+    if not targets and not settings.models:
+        raise UsageError(
+            "the settings name no models, so none can be told to be gone",
+            help="name them: convstat baseline prune TARGET",
+        )
+    found = [(analysis.load_report(str(path)), path) for path in files.files()]
+    named = {files.named(target) for target in targets or settings.models}
+    if targets and (unknown := named - {report.model.source for report, _ in found}):
+        raise UsageError(f"{', '.join(sorted(unknown))} has no baseline file in {files.folder}")
+    gone = [(report, path) for report, path in found if (report.model.source in named) == bool(targets)]
+    for _, path in gone:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise OutputError(f"cannot remove {path}: {error.strerror}") from None
+    return tuple(_entry(report.model.source, path, report, None, "removed") for report, path in gone)
+
+
+def _entry(target: str, path: Path, report: Report, before: Report | None, state: str) -> Entry:
+    totals = report.totals
+
+    def figure(name: str, word: str) -> str:
+        now: int = getattr(totals, name)
+        grown = now - getattr(before.totals, name) if before is not None else 0
+        return f"{now:,} {word}" + (f" ({grown:+,})" if grown else "")
+
+    return {
+        "model": target,
+        "figures": f"{figure('params', 'params')}, {figure('macs', 'MACs')}",
+        "params": totals.params,
+        "macs": totals.macs,
+        "layers": len(report.layers),
+        "file": str(path),
+        "state": state,
+    }
+
+
+SHOWN = ("model", "figures", "file", "state")
+"""The fields of an entry that people are shown."""

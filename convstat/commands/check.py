@@ -1,0 +1,332 @@
+"""Budgets: limits on what a model costs, judged in exact integers.
+
+A limit is inclusive. A formatted number never takes part in a comparison.
+Nothing is silently inert: a metric, a layer or a key that does not exist is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from convstat.budgets import limits
+from convstat.budgets import tables as tables_module
+from convstat.budgets.judge import BudgetResult, Growth, Offender, judge, skipped
+from convstat.budgets.limits import Limit
+from convstat.config.asking import Asking
+from convstat.config.project import EXISTING, MISSING, Config, Entry
+from convstat.count import graphs
+from convstat.errors import ConvstatError, Diagnostic, UsageError
+from convstat.grammar.axes import Value
+from convstat.grammar.paths import split_variant
+from convstat.grammar.patterns import pattern
+from convstat.history.base import Base, Baselines, Bases
+from convstat.results.check import SCHEMA, BaseModel, Check, CheckedModel
+from convstat.results.report import Report
+from convstat.spec import Spec
+from convstat.targets import Target, resolve
+from convstat.targets import analysis as analysis_module
+from convstat.targets.selection import select
+
+__all__ = [
+    "SCHEMA",
+    "BaseModel",
+    "BudgetResult",
+    "Check",
+    "CheckedModel",
+    "Growth",
+    "Offender",
+    "check",
+    "judge",
+]
+
+POLICIES: Mapping[str, tuple[str, ...]] = {"missing_baseline": MISSING, "existing": EXISTING}
+"""What can be said about a base that is missing, and about what was over already."""
+
+
+def check(
+    targets: Sequence[str],
+    overrides: Mapping[str, Value] | None = None,
+    *,
+    max: Sequence[str] = (),
+    min: Sequence[str] = (),
+    exact: Sequence[str] = (),
+    max_growth: Sequence[str] = (),
+    max_layer: Sequence[str] = (),
+    base: str | None = None,
+    missing_baseline: str | None = None,
+    existing: str | None = None,
+    inputs: Sequence[str] = (),
+    batch: int | None = None,
+    dtype: str | None = None,
+    per: str | None = None,
+    device: str | None = None,
+    config: Config | None = None,
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
+) -> Check:
+    """Judge every budget of the options, the specs and the settings on every target.
+
+    ``max``, ``min`` and ``exact`` are of the form ``params=5M``, ``max_growth`` of ``macs=2%``,
+    ``max_layer`` of ``head.**:params=1M``.
+    ``base`` is what relative budgets are relative to: a git revision, a saved report or another target.
+    ``missing_baseline`` is ``error`` or ``skip``; ``existing`` is ``error``, or ``warn`` for what was over on the base.
+    Without a target, those of the settings are checked, with the settings' input.
+    What is not said here is as the settings say: of that model, or else of all.
+    ``warn`` is told the warnings about each spec.
+    Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
+    """
+    config = config or Config()
+    from_settings = not targets
+    if not targets:
+        if not config.models:
+            raise UsageError(
+                "no target to check",
+                help=(
+                    "name one: convstat check configs/net.yaml",
+                    'or set model = "configs/net.yaml" in [tool.convstat]',
+                ),
+            )
+        targets = config.models
+    targets = select(targets)
+    options = {"max": max, "min": min, "exact": exact, "max-growth": max_growth, "max-layer": max_layer}
+    shared = _read(
+        *(partial(limits.read_option, option, text) for option, texts in options.items() for text in texts),
+        *(partial(_entry, entry) for entry in config.budgets),
+    )
+    gate = _Gate(
+        Asking(dict(overrides or {}), tuple(inputs), batch, dtype, per, device, config, from_settings),
+        base or config.base,
+        _policy("missing_baseline", missing_baseline or config.missing_baseline),
+        _policy("existing", existing or config.existing),
+        Baselines.of(config.path),
+        warn,
+    )
+    gate.count(targets, shared)
+    return gate.judge(shared, config if from_settings else None)
+
+
+def _policy(name: str, value: str | None) -> str:
+    if value is not None and value not in POLICIES[name]:
+        raise UsageError(f"--{name.replace('_', '-')} is {' or '.join(POLICIES[name])}, not '{value}'")
+    return value or "error"
+
+
+@dataclass(slots=True)
+class _Model:
+    """One target while it is checked."""
+
+    target: Target
+    report: Report
+    applying: list[Limit]
+    base: Base | None = None
+
+
+@dataclass(slots=True)
+class _Gate:
+    """One check: counts all models first, then finds all bases, then judges; mistakes are told all at once."""
+
+    asking: Asking
+    base: str | None
+    missing: str
+    existing: str
+    files: Baselines
+    warn: Callable[[Sequence[Diagnostic]], None] | None
+    models: list[_Model] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, targets: Sequence[str], shared: Sequence[Limit]) -> None:
+        """Count every target, and read the budgets of its spec."""
+        problems: list[ConvstatError] = []
+        for argument in targets:
+            try:
+                target = resolve(argument)
+                spec = None if target.kind == "report" or target.needs_torch else target.load()
+                if spec is not None and self.warn is not None and spec.warnings:
+                    self.warn(spec.warnings)
+                own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget)) if spec else []
+                applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
+                self.models.append(_Model(target, self.count_one(target, spec), applying))
+                if not applying and len(targets) > 1:
+                    self.notes.append(f"{argument} has no budget")
+            except ConvstatError as error:
+                problems.append(error)
+        if problems:
+            raise limits.collect(problems)
+
+    def count_one(self, target: Target, spec: Spec | None = None) -> Report:
+        """Count a target, or this text of its spec."""
+        asked = self.asking.of(target)
+        if spec is None and target.kind == "report":
+            return analysis_module.analyze(target.argument, asked.overrides, inputs=asked.inputs)
+        if target.needs_torch:
+            return analysis_module.analyze(
+                target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
+                counters="none", per=asked.per, device=asked.device,
+            )  # fmt: skip
+        spec = spec or target.load()
+        graph = analysis_module.graph_of(target, asked.overrides, inputs=asked.inputs, batch=asked.batch, spec=spec)
+        return graphs.count(
+            graph, source=target.argument, kind=target.kind, batch=asked.batch, dtype=asked.dtype, per=asked.per,
+            overrides=asked.overrides,
+        )  # fmt: skip
+
+    def judge(self, shared: Sequence[Limit], settings: Config | None) -> Check:
+        """Find the bases, and judge every budget on every model."""
+        bases = Bases(self.base, asking=self.asking, files=self.files)
+        bases.prepare([model.target for model in self.models if model.applying])
+        self.find_bases(bases)
+        checked: list[CheckedModel] = []
+        results: list[BudgetResult] = []
+        problems: list[ConvstatError] = []
+        for model in self.models:
+            found = self.compared(model)
+            checked.append(found)
+            try:
+                results += _judge_all(model.report, model.target.argument, model.applying, found, self.existing)
+            except ConvstatError as error:
+                problems.append(error)
+        if problems:
+            raise limits.collect(problems)
+        if not results:
+            raise UsageError(_no_budget(checked, [model.target.argument for model in self.models]))
+        if settings is not None:
+            # Of the models of the settings, a budget that is for none of them is for nothing; who names one model
+            # asks for no other's.
+            used = {id(limit) for model in self.models for limit in model.applying}
+            idle = [limit for limit in shared if id(limit) not in used]
+            results += [skipped(limit, limit.model or "", f"for {limit.model} only") for limit in idle]
+        return Check(tuple(checked), tuple(results), tuple(self.notes), tuple(self.removed(bases, settings)))
+
+    def find_bases(self, bases: Bases) -> None:
+        """Find the base of each model that needs one, or may have one; one that is needed and missing is an error."""
+        problems: list[Diagnostic] = []
+        for model in self.models:
+            live = [limit for limit in model.applying if limit.level != "off"]
+            relative = next((limit for limit in live if limit.relative is not None), None)
+            is_needed = relative is not None or (self.existing == "warn" and bool(live))
+            if not live or not (is_needed or self.base is not None or model.target.needs_torch):
+                continue
+            model.base = bases.of(model.target, model.report, self.count_one)
+            if model.base.state != "missing":
+                continue
+            reason = model.base.reason or "there is no base"
+            if is_needed and self.missing == "error":
+                what = f"{relative} is relative to a base" if relative else "existing = 'warn' looks at a base"
+                help = (*model.base.help, "or let such budgets be skipped: --missing-baseline skip")
+                problems.append(Diagnostic(f"{what}: {reason}", relative.mark if relative else None, help=help))
+            elif self.base is not None:
+                self.notes.append(f"{model.target.argument} is not compared with a base: {reason}")
+        if problems:
+            raise UsageError(list(dict.fromkeys(problems)))
+
+    def compared(self, model: _Model) -> CheckedModel:
+        """Set a model beside its base."""
+        report, base = model.report, model.base
+        if base is None:
+            return CheckedModel(report.model, report.totals, report.uncounted)
+        info = BaseModel(base.state, base.kind, base.label, base.commit, None, base.reason)
+        if base.report is None:
+            return CheckedModel(report.model, report.totals, report.uncounted, info)
+        from convstat.history import changes
+
+        info = BaseModel(base.state, base.kind, base.label, base.commit, base.report.totals)
+        found = changes.compare(base.report, report, labels=(base.label, model.target.argument))
+        self.notes += [f"{model.target.argument}: {note}" for note in found.notes]
+        return CheckedModel(report.model, report.totals, report.uncounted, info, found)
+
+    def removed(self, bases: Bases, settings: Config | None) -> list[str]:
+        """Name the models that the base has and that are no more."""
+        found = [repository.shown(path) for repository, path, _ in bases.gone()]
+        if settings is not None and settings.path is not None:
+            found += self.removed_from(bases, settings)
+        return list(dict.fromkeys(found))
+
+    def removed_from(self, bases: Bases, settings: Config) -> list[str]:
+        """Name the models that the settings of the base list, and those of today do not."""
+        from convstat.config import project
+
+        assert settings.path is not None
+        data = bases.text_at_base(settings.path)
+        if data is None:
+            return []
+        try:
+            before = project.parse(data.decode("utf-8"), settings.path)
+        except (ConvstatError, UnicodeDecodeError):
+            return []
+        return [model for model in before.models if model not in settings.models]
+
+
+def _entry(entry: Entry) -> list[Limit]:
+    if isinstance(entry.written, str):
+        return [limits.read_short(entry.written, entry.mark)]
+    return tables_module.read_table(entry.written, entry.mark, entry.marks)
+
+
+def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
+    """Read budgets, and report the problems of all of them at once."""
+    found: list[Limit] = []
+    problems: list[ConvstatError] = []
+    for reader in readers:
+        try:
+            read = reader()
+        except ConvstatError as error:
+            problems.append(error)
+        else:
+            found += read if isinstance(read, list) else [read]
+    if problems:
+        raise limits.collect(problems)
+    return found
+
+
+def _is_for(limit: Limit, argument: str) -> bool:
+    if limit.model is None:
+        return True
+    path = os.path.normpath(argument)
+    # A budget for a file is one for its variants too, unless it names one.
+    names = {path, argument} | ({split_variant(path)[0]} if "#" not in limit.model else set())
+    return any(pattern(limit.model.removeprefix("./"), "/").fullmatch(name) for name in names)
+
+
+def _judge_all(
+    report: Report,
+    argument: str,
+    applying: Sequence[Limit],
+    model: CheckedModel | None = None,
+    existing: str = "error",
+) -> list[BudgetResult]:
+    results = []
+    problems = []
+    base = model.base if model is not None else None
+    diff = model.diff if model is not None else None
+    for limit in applying:
+        if limit.level == "off":
+            results.append(skipped(limit, argument, "its level is off"))
+        elif limit.relative is not None and diff is None:
+            reason = base.reason if base is not None else None
+            is_new = base is not None and base.state == "new"
+            results.append(skipped(limit, argument, f"new model: {reason}" if is_new else f"no base: {reason}"))
+        else:
+            try:
+                results.append(judge(report, limit, argument, diff, existing=existing))
+            except UsageError as error:
+                problems.append(error)
+    if problems:
+        raise limits.collect(problems)
+    return results
+
+
+def _no_budget(checked: Sequence[CheckedModel], targets: Sequence[str]) -> Diagnostic:
+    """Say that there is nothing to check, and give today's numbers to start from."""
+    totals = checked[0].totals
+    tables = "\n\n".join(
+        f'[[tool.convstat.budget]]\nmodel = "{argument}"\nmetric = "{metric}"\nmax = {getattr(item.totals, metric)}'
+        for argument, item in zip(targets, checked, strict=True)
+        for metric in ("params", "macs")
+    )
+    help = [f"today's numbers, to paste into pyproject.toml:\n\n{tables}\n"]
+    if len(targets) == 1 and resolve(targets[0]).kind == "spec":
+        help.append(f'or into the spec:\n\nbudget: ["params<={totals.params}", "macs<={totals.macs}"]\n')
+    help.append(f"or once: convstat check {targets[0]} --max params={totals.params} --max macs={totals.macs}")
+    return Diagnostic(f"{', '.join(targets)} has no budget to check", help=tuple(help))

@@ -1,0 +1,149 @@
+"""A whole report in another counter's convention: its totals and its layers, as that counter would count them.
+
+The figures are those of the counter's prediction, which is made of terms for each layer; the counter is not run.
+So they sum up to what it would say, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean, torch_is_missing
+from convstat.results.report import CONVSTAT, LayerRow, Report
+from convstat.results.sums import total
+from convstat.targets import analysis
+
+if TYPE_CHECKING:
+    from convstat.counters import Counter, Prediction
+
+NO_LAYER = "(no layer)"
+"""The row of what belongs to none, such as the rounding of a sum."""
+
+
+def express(
+    argument: str,
+    name: str,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    device: str = "auto",
+    seconds: float | None = None,
+    progress: Callable[[str], None] | None = None,
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Count a target as a counter would; the other options are those of :func:`convstat.targets.analysis.prepare`."""
+    from convstat.targets import resolve
+
+    counter = _counter(name)
+    if resolve(argument).kind == "report":
+        raise UsageError(
+            f"{argument} is a saved report: it cannot be counted again, by --as {name}",
+            help="name the model that it was made from",
+        )
+    subject = analysis.prepare(argument, overrides, device=device, progress=progress, warn=warn, **options)
+    if counter is None:
+        return subject.report
+    from convstat.counters.capture import first_line
+    from convstat.counters.measure import Asking, foresee
+
+    try:
+        foreseen = foresee(counter, subject.report, subject.stages, Asking(device, predict=True, seconds=seconds))
+    except (ConvstatError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            raise torch_is_missing(f"--as {name}") from None
+        raise UsageError(f"--as {name}: there is no prediction for {argument}: {first_line(error)}") from error
+    if foreseen.prediction.failure is not None:
+        raise UsageError(
+            f"--as {name}: it would give no answer for {argument}: {foreseen.prediction.failure}",
+            help=f"to see that beside others: convstat analyze {argument} --counters {name}",
+        )
+    return converted(subject.report, counter, foreseen.prediction, foreseen.note)
+
+
+def _counter(name: str) -> Counter | None:
+    """The counter of that name, None for convstat itself."""
+    from convstat.counters import COUNTERS
+
+    if name == CONVSTAT:
+        return None
+    try:
+        return COUNTERS[name]
+    except KeyError:
+        known = [CONVSTAT, *COUNTERS]
+        help = did_you_mean(name, known, also="convstat list counters")
+        raise UsageError(f"there is no counter '{name}', for --as", help=help) from None
+
+
+def converted(report: Report, counter: Counter, prediction: Prediction, note: str | None = None) -> Report:
+    """The report as a counter would count, of which ``prediction`` is the prediction.
+
+    What it has no figure of stays convstat's. A layer that is called several times is one row: the terms of a
+    prediction belong to modules and not to calls.
+    """
+    from convstat.counters import reconcile
+
+    amounts: dict[str, list[int]] = {}
+    for share in reconcile.shares(report.layers, prediction):
+        amount = amounts.setdefault(share.layer, [0, 0])
+        amount[0] += share.params
+        amount[1] += share.macs
+    rows: list[LayerRow] = []
+    for path, calls in _by_path(report.layers).items():
+        params, macs = amounts.pop(path, (0, 0))
+        rows.append(_row(calls, params, macs))
+    params, macs = (sum(amount[place] for amount in amounts.values()) for place in range(2))
+    if params or macs:
+        rows.append(LayerRow(NO_LAYER, counter.name, (), (), params, macs, trainable_params=params))
+    totals = total(rows, report.totals.pixels, report.totals.pixel_basis)
+    assert prediction.params in (None, totals.params), "the rows do not sum up to the prediction"
+    assert prediction.macs in (None, totals.macs), "the rows do not sum up to the prediction"
+    notes = [*report.model.notes, *([note] if note else []), *_missing(counter, prediction)]
+    model = replace(report.model, convention=counter.name, counts=said(counter), notes=tuple(notes))
+    return replace(report, model=model, totals=totals, layers=tuple(rows), counters=())
+
+
+def said(counter: Counter) -> str:
+    """What a counter's figures are, in words."""
+    version = counter.version()
+    name = f"{counter.name} {version}" if version else counter.name
+    return f"as {name} would: {counter.unit}; predicted, it was not run"
+
+
+def _missing(counter: Counter, prediction: Prediction) -> list[str]:
+    found = [f"{counter.name} counts no params: they are convstat's"] if prediction.params is None else []
+    return found + (
+        [f"{counter.name} counts no operations: the MACs are convstat's"] if prediction.macs is None else []
+    )
+
+
+def _by_path(rows: Sequence[LayerRow]) -> dict[str, list[LayerRow]]:
+    from convstat.results.report import registered
+
+    groups: dict[str, list[LayerRow]] = {}
+    for row in rows:
+        groups.setdefault(registered(row.shares or row.name), []).append(row)
+    return groups
+
+
+def _row(calls: Sequence[LayerRow], params: int, macs: int) -> LayerRow:
+    """One row for all calls of a layer, with what the counter counts more or less."""
+    first = calls[0]
+    params += sum(row.params for row in calls)
+    notes = [first.note] if first.note else []
+    if len(calls) > 1:
+        notes.append(f"{len(calls)} calls")
+    return replace(
+        first,
+        params=params,
+        trainable_params=params,
+        macs=macs + sum(row.macs for row in calls),
+        buffers=sum(row.buffers for row in calls),
+        weight_bytes=sum(row.weight_bytes for row in calls),
+        other={},
+        shares=None,
+        note="; ".join(notes) or None,
+    )

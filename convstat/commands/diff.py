@@ -1,0 +1,310 @@
+"""From what ``convstat diff`` is asked for to the diffs: two targets, one target and its past, or two revisions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from convstat.budgets.limits import collect
+from convstat.config.asking import Asking
+from convstat.count import graphs
+from convstat.errors import ConvstatError, Diagnostic, UsageError
+from convstat.grammar.axes import Value
+from convstat.history import changes
+from convstat.history.baseline import Baselines
+from convstat.results.diff import Diff
+from convstat.results.report import Report
+from convstat.spec import Spec
+from convstat.targets import Target, resolve, revisions
+from convstat.targets import analysis as analysis_module
+from convstat.targets.revisions import Repository
+from convstat.targets.selection import select
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be compared, and how both sides are counted.
+
+    ``of_base`` and ``of_head`` are overrides of one of two targets alone.
+    """
+
+    asking: Asking
+    base: str | None = None
+    files: Baselines | None = None
+    progress: Callable[[str], None] | None = None
+    warn: Callable[[Sequence[Diagnostic]], None] | None = None
+    of_base: Mapping[str, Value] = field(default_factory=dict)
+    of_head: Mapping[str, Value] = field(default_factory=dict)
+
+    def count(self, target: Target, spec: Spec | None = None, *, own: Mapping[str, Value] | None = None) -> Report:
+        """Count a target, or this text of its spec, with overrides of its ``own``; a saved report is what it is."""
+        if target.kind == "report" and spec is None:
+            return analysis_module.load_report(target.path, target.revision)
+        asked = self.asking.of(target)
+        asked = replace(asked, overrides={**asked.overrides, **(own or {})})
+        if spec is None and target.needs_torch:
+            return analysis_module.analyze(
+                target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
+                counters="none", per=asked.per, device=asked.device, progress=self.progress,
+            )  # fmt: skip
+        if spec is None:
+            spec = target.load()
+            if self.warn is not None and spec.warnings:
+                self.warn(spec.warnings)
+        graph = analysis_module.graph_of(target, asked.overrides, inputs=asked.inputs, batch=asked.batch, spec=spec)
+        return graphs.count(
+            graph, source=target.argument, kind=target.kind, batch=asked.batch, dtype=asked.dtype, per=asked.per,
+            overrides=asked.overrides,
+        )  # fmt: skip
+
+
+def differences(arguments: Sequence[str], request: Request, *, all: bool = False) -> tuple[Diff, ...]:
+    """Make the diffs that are asked for.
+
+    Two targets are compared with each other, and one target with what it was at the base;
+    a revision, or two, or none, stands for every spec that changed since; a revision and a target for that one spec.
+    ``all`` keeps those in which nothing changed.
+    """
+    targets = [_target(argument) for argument in arguments]
+    match targets:
+        case [Target() as old, Target() as new]:
+            return (_pair(old, new, request),)
+        case [Target() as new]:
+            return (_past(new, None, request),)
+        case [None, Target() as new]:
+            return (_past(new, arguments[0], request),)
+        case [Target() as old, None]:
+            if old.kind not in ("spec", "report") or old.revision or old.path == "-":
+                raise UsageError(f"{old.argument} has no state at '{arguments[1]}'")
+            return (_pair(old, _at(old, arguments[1]), request),)
+        case [] | [None] | [None, None]:
+            return _changed(arguments, request, all=all)
+    raise UsageError(
+        f"diff takes a base and a head, not {len(arguments)} targets",
+        help="to set several side by side: convstat compare",
+    )
+
+
+def all_saved(arguments: Sequence[str]) -> bool:
+    """Whether all that is compared are saved reports, which are what they are."""
+    return all(argument.endswith(".json") for argument in arguments)
+
+
+def _target(argument: str) -> Target | None:
+    """Tell a target from a revision, by its form; None for what is no target."""
+    try:
+        return resolve(argument)
+    except UsageError as error:
+        # What has the form of neither is told as a target that is not known.
+        if not _may_be_revision(argument) or os.path.exists(argument) or revisions.find() is None:
+            raise
+        try:
+            _ends([argument], revisions.here(f"'{argument}'"))
+        except UsageError as unknown:
+            raise UsageError([*unknown.diagnostics, *error.diagnostics]) from None
+        return None
+
+
+def _may_be_revision(argument: str) -> bool:
+    return bool(argument) and "=" not in argument and not argument.startswith("-") and " " not in argument
+
+
+def _pair(old: Target, new: Target, request: Request) -> Diff:
+    sides = []
+    problems: list[ConvstatError] = []
+    for target, own in ((old, request.of_base), (new, request.of_head)):
+        try:
+            sides.append(request.count(target, own=own))
+        except ConvstatError as error:
+            problems.append(error)
+    if problems:
+        raise collect(problems)
+    return changes.compare(*sides, labels=(old.argument, new.argument))
+
+
+def _at(target: Target, revision: str) -> Target:
+    """Name a spec of the working tree at a revision."""
+    repository = revisions.find(target.path)
+    place = None if repository is None else repository.relative(target.path)
+    if repository is None or place is None:
+        raise UsageError(f"{target.argument} is not in a git repository, so it has no revisions")
+    variant = f"#{target.variant}" if target.variant else ""
+    # A revision of another repository than that of the working directory is read from there.
+    if (here := revisions.find()) is None or here.top != repository.top:
+        raise UsageError(f"{target.argument} is in another repository: run convstat in {repository.top}")
+    return resolve(f"{repository.commit(revision)[:12]}:{place}{variant}")
+
+
+def _past(new: Target, revision: str | None, request: Request) -> Diff:
+    """Compare a target with what it was: at a revision, at the base, at HEAD, or in its baseline file."""
+    from convstat.history.base import Bases
+
+    head = request.count(new)
+    base = revision or request.base
+    if revision is not None and ".." in revision:
+        raise UsageError(
+            f"{new.argument} is compared with one revision, not with {revision}",
+            help=f"convstat diff {revision.partition('..')[0]} {new.argument}",
+        )
+    if revision is not None or (base is None and new.kind == "spec" and new.path != "-" and revisions.find(new.path)):
+        old = _at(new, revision or "HEAD")
+        report = _count_past(old, request)
+        label = f"{revision or 'HEAD'}:{old.path}"
+        if report is None:
+            return changes.added(head, label)
+        return changes.compare(report, head, labels=(label, new.argument))
+    files = request.files or Baselines.of(None)
+    bases = Bases(base, asking=request.asking, files=files)
+    bases.prepare([new])
+    found = bases.of(new, head, request.count)
+    if found.state == "missing":
+        raise UsageError(f"nothing to compare {new.argument} with: {found.reason}", help=found.help)
+    if found.report is None:
+        return changes.added(head, found.label)
+    return changes.compare(found.report, head, labels=(found.label, new.argument))
+
+
+def _count_past(old: Target, request: Request) -> Report | None:
+    """Count a spec of the past; None where it was not there, or had no such variant."""
+    from convstat.targets import yaml
+
+    repository = revisions.here(old.argument)
+    assert old.revision is not None
+    data = repository.read(repository.commit(old.revision), [old.path]).get(old.path)
+    if data is None:
+        return None
+    if old.kind == "report":
+        return analysis_module.read_report(data, old.argument)
+    spec = yaml.parse(data, f"{old.revision}:{old.path}")
+    return request.count(old, spec) if old.variant is None or old.variant in spec.variants else None
+
+
+def _ends(
+    arguments: Sequence[str], repository: Repository, base: str | None = None
+) -> tuple[str, str, str | None, str]:
+    """Give the two commits that are meant, the second None for the working tree, each with its name."""
+    if not arguments:
+        if base is None:
+            return repository.commit("HEAD"), "HEAD", None, "working tree"
+        return repository.merge_base(base), base, None, "working tree"
+    if len(arguments) == 2:
+        return repository.commit(arguments[0]), arguments[0], repository.commit(arguments[1]), arguments[1]
+    first, dots, second = _dotted(arguments[0])
+    if dots == "...":
+        head = second or "HEAD"
+        parted = repository.one("merge-base", repository.commit(first or "HEAD"), repository.commit(head))
+        if parted is None:
+            raise UsageError(f"'{first}' and '{head}' have no common commit")
+        return parted, first or "HEAD", repository.commit(head), head
+    if dots:
+        return (
+            repository.commit(first or "HEAD"),
+            first or "HEAD",
+            repository.commit(second or "HEAD"),
+            second or "HEAD",
+        )
+    return repository.commit(first), first, None, "working tree"
+
+
+def _dotted(argument: str) -> tuple[str, str, str]:
+    for dots in ("...", ".."):
+        first, found, second = argument.partition(dots)
+        if found:
+            return first, found, second
+    return argument, "", ""
+
+
+def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[Diff, ...]:
+    """Compare every spec that is not the same text at two revisions, each of its variants too."""
+    repository = revisions.here(f"'{arguments[0]}'" if arguments else "the base of a diff without targets")
+    old, old_name, new, new_name = _ends(arguments, repository, request.base)
+    moved = [move for move in repository.moved(old, new, untracked=True) if move.old or move.new]
+    before = repository.read(old, [move.old for move in moved if move.status != "A"])
+    after = _texts(repository, new, [move.new for move in moved if move.status != "D"])
+    found: list[Diff] = []
+    problems: list[ConvstatError] = []
+    for move in sorted(moved, key=lambda move: move.new):
+        texts = (
+            before.get(move.old) if move.status != "A" else None,
+            after.get(move.new) if move.status != "D" else None,
+        )
+        if not any(revisions.is_spec(text) for text in texts):
+            continue
+        names = (f"{old_name}:{move.old}", move.new if new is None else f"{new_name}:{move.new}")
+        try:
+            made = _of_texts(texts, names, request)
+        except ConvstatError as error:
+            problems.append(error)
+            continue
+        found += [item for item in made if all or item.state != "unchanged"]
+    for target in _traced(request):
+        try:
+            traced = _of_traced(target, request, new_name if new is not None else None)
+        except ConvstatError as error:
+            problems.append(error)
+            continue
+        if traced is not None and (all or traced.state != "unchanged"):
+            found.append(traced)
+    if problems:
+        raise collect(problems)
+    return tuple(found)
+
+
+def _traced(request: Request) -> list[Target]:
+    """The Python models of the settings: no text says what they were, so they are not among the changed files."""
+    return [target for target in map(resolve, select(request.asking.config.models)) if target.needs_torch]
+
+
+def _of_traced(target: Target, request: Request, revision: str | None) -> Diff | None:
+    """Compare a Python model with its baseline file; where that cannot be, say so."""
+    from convstat.history.base import Bases
+
+    base_help: tuple[str, ...] = ()
+    why, help = f"it has no state at {revision}, and its code is not run as it was there", base_help
+    if revision is None:
+        bases = Bases(None, asking=request.asking, files=request.files or Baselines.of(None))
+        head = request.count(target)
+        base = bases.of(target, head, request.count)
+        if base.report is not None:
+            return changes.compare(base.report, head, labels=(base.label, target.argument))
+        why, help = base.reason or "there is no base", base.help
+    if request.warn is not None:
+        request.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
+    return None
+
+
+def _texts(repository: Repository, commit: str | None, paths: Sequence[str]) -> Mapping[str, bytes | None]:
+    if commit is not None:
+        return repository.read(commit, paths)
+    return {path: repository.here(path) for path in paths}
+
+
+def _of_texts(texts: Sequence[bytes | None], names: Sequence[str], request: Request) -> list[Diff]:
+    """Compare two texts of a spec, and each variant that either has; what is no spec on one side is not there."""
+    from convstat.targets import yaml
+
+    specs = [
+        yaml.parse(text, name) if text is not None and revisions.is_spec(text) else None
+        for text, name in zip(texts, names, strict=True)
+    ]
+    variants: dict[str | None, None] = {None: None}
+    for spec in specs:
+        variants |= dict.fromkeys(spec.variants if spec is not None else ())
+    made = []
+    for variant in variants:
+        mark = f"#{variant}" if variant else ""
+        old, new = (
+            None
+            if spec is None or (variant is not None and variant not in spec.variants)
+            else request.count(Target(name + mark, "spec", name, variant), spec)
+            for spec, name in zip(specs, names, strict=True)
+        )
+        labels = (names[0] + mark, names[1] + mark)
+        if old is not None and new is not None:
+            made.append(changes.compare(old, new, labels=labels))
+        elif new is not None:
+            made.append(changes.added(new, labels[0]))
+        elif old is not None:
+            made.append(changes.removed(old, labels[1]))
+    return made

@@ -1,0 +1,555 @@
+"""Settings of a project: the nearest ``convstat.toml``, or ``pyproject.toml`` with a ``[tool.convstat]`` table.
+
+There is one file and no cascade: what is not written there has its default.
+Relative paths are relative to the file. An unknown key is an error, because a key that does nothing is a trap.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from convstat.budgets.tables import BUDGET_KEYS
+from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
+from convstat.grammar import patterns
+from convstat.grammar.paths import as_target, split_file, split_variant
+from convstat.text.reading import decoded, read_file
+
+KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "model": "the target where none is named, or a pattern of specs: configs/*.yaml; a list is allowed",
+        "input": "the shapes of that model's inputs, as --input takes them; a list where there are several",
+        "models": "models that need settings of their own: a list of tables",
+        "batch": "the batch, an integer of at least 1",
+        "device": "where peers run: auto, cpu, cuda or meta",
+        "dtype": "float32, float16 or bfloat16",
+        "counters": "the counters that analyze runs: names with commas or a list, default, all or none",
+        "per": "what MACs/pixel divides by, as --per takes it",
+        "format": "the format of the standard output",
+        "base": "what relative budgets and diff compare with: a git revision, such as origin/main",
+        "missing-baseline": "error, or skip: what becomes of a relative budget without a base",
+        "existing": "error, or warn: what becomes of a budget that the base exceeded already",
+        "budget": "the limits that check judges: a list of short forms ('params<=5M') or of tables",
+    }
+)
+"""Every key of the table, and what it means."""
+
+MODEL_KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "model": "the target, or a pattern of targets; a list is allowed",
+        "input": "the shapes of its inputs, as --input takes them; a list where there are several",
+        "overrides": "a table of what its parameters are set to: {width = 32}",
+        "config": "a file with the fields of its config object, as --config takes it",
+        "batch": "the batch, an integer of at least 1",
+        "device": "where it runs: auto, cpu, cuda or meta",
+        "dtype": "float32, float16 or bfloat16",
+        "per": "what its MACs/pixel divide by, as --per takes it",
+    }
+)
+"""Every key of a table of ``models``, and what it means."""
+
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {"base": "CONVSTAT_BASE", "format": "CONVSTAT_FORMAT", "config": "CONVSTAT_CONFIG"}
+)
+"""The variables of the environment that go before the settings; the last one names the file of the settings."""
+
+DEVICES = ("auto", "cpu", "cuda", "meta")
+MISSING = ("error", "skip")
+EXISTING = ("error", "warn")
+DTYPES = ("float32", "float16", "bfloat16")
+
+_LONGEST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A budget as it is written: its short form, or the keys of its table, each with its place."""
+
+    written: str | Mapping[str, object]
+    mark: Mark
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What one table of ``models`` says: None or empty where nothing is set. ``targets`` are the models it is for."""
+
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    batch: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    per: str | None = None
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings; None or empty where nothing is set.
+
+    ``path`` is the file, as one would name it from the working directory.
+    ``models`` and the budgets' model patterns are usable from the working directory; ``models`` holds those of the
+    tables in ``by_model`` too.
+    ``origins`` says of each key that is set where it is: ``pyproject.toml:5``, or a variable of the environment.
+    ``marks`` has the places of those in the file, for what can be told only where the setting is used.
+    """
+
+    path: str | None = None
+    models: tuple[str, ...] = ()
+    models_mark: Mark | None = None
+    by_model: tuple[ModelSettings, ...] = ()
+    inputs: tuple[str, ...] = ()
+    batch: int | None = None
+    device: str | None = None
+    dtype: str | None = None
+    counters: str | None = None
+    per: str | None = None
+    format: str | None = None
+    base: str | None = None
+    missing_baseline: str | None = None
+    existing: str | None = None
+    budgets: tuple[Entry, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+
+    def of(self, target: str) -> ModelSettings:
+        """Give what is set for one model, which may be a variant of one that is listed; nothing where it is not."""
+        name = _normal(target)
+        listed = {_normal(model): table for table in self.by_model for model in table.targets}
+        return listed.get(name) or listed.get(split_variant(name)[0]) or ModelSettings((target,))
+
+
+def _normal(target: str) -> str:
+    """One spelling for each target: ``./nets/../net.py:Net`` is ``net.py:Net``."""
+    path, rest = split_file(target)
+    return target if path is None else as_target(os.path.normpath(path).replace(os.sep, "/")) + rest
+
+
+def find(start: Path | None = None) -> Path | None:
+    """Give the nearest file that has settings, from a folder upward to the root of the git repository."""
+    folder = (start or Path()).resolve()
+    for current in (folder, *folder.parents):
+        own = current / "convstat.toml"
+        if own.is_file():
+            return own
+        shared = current / "pyproject.toml"
+        if shared.is_file() and has_settings(shared):
+            return shared
+        if (current / ".git").exists():
+            return None
+    return None
+
+
+def load(path: str | Path | None = None, environment: Mapping[str, str] | None = None) -> Config:
+    """Read the settings of a file, or of the nearest one that has any, and what the environment says before them."""
+    variables = os.environ if environment is None else environment
+    named = variables.get(ENVIRONMENT["config"]) if path is None else None
+    found = Path(path) if path is not None else Path(named) if named else find()
+    if found is None:
+        read = Config()
+    else:
+        if named and not found.is_file():
+            raise ConfigError(f"{ENVIRONMENT['config']} names {named}, and there is no such file")
+        shown = _shown(found)
+        read = parse(_read(found, shown), shown)
+    given = {key: value for key in ("base", "format") if (value := variables.get(ENVIRONMENT[key]))}
+    if not given:
+        return read
+    origins = {**read.origins, **{key: ENVIRONMENT[key] for key in given}}
+    marks = {key: mark for key, mark in read.marks.items() if key not in given}
+    return replace(read, **given, origins=origins, marks=marks)  # type: ignore[arg-type]
+
+
+def parse(text: str, name: str) -> Config:
+    """Read settings; raises ConfigError with every problem, each with its place.
+
+    ``name`` is the path of the file: its last part tells where the table is, and paths are relative to its folder.
+    """
+    # The import takes milliseconds that a run without settings need not pay.
+    import tomllib
+
+    source = SourceText(name, text)
+    try:
+        document = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        message, mark = str(error), Mark(source, 1, 1)
+        if match := re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message):
+            message, mark = message[: match.start()], Mark(source, *_place(source, match[1], match[2]))
+        raise ConfigError(Diagnostic(f"not TOML: {message[:1].lower()}{message[1:]}", mark)) from None
+    except RecursionError:
+        raise ConfigError(Diagnostic("not TOML that can be read: it nests too deep", Mark(source, 1, 1))) from None
+    own = os.path.basename(name) != "pyproject.toml"
+    table = document if own else document.get("tool", {}).get("convstat", {})
+    places = _Places(source, "" if own else "tool.convstat")
+    if not isinstance(table, dict):
+        raise ConfigError(Diagnostic("tool.convstat must be a table", places.of("convstat")))
+    return _Reader(table, places, os.path.dirname(name)).config(name)
+
+
+def _place(source: SourceText, line: str | None, column: str | None) -> tuple[int, int]:
+    """Where TOML is wrong: its lines end with a line feed alone; without a line, it is the end of the text."""
+    if line is None or column is None:
+        return source.place(len(source.text.rstrip()))
+    before = source.text.split("\n")[: int(line) - 1]
+    return source.place(sum(len(text) + 1 for text in before) + int(column) - 1)
+
+
+class _Reader:
+    """One pass over the table that collects problems instead of stopping at the first."""
+
+    def __init__(self, table: Mapping[str, Any], places: _Places | _Item, folder: str) -> None:
+        self.table = table
+        self.places = places
+        self.folder = folder
+        self.problems: list[Diagnostic] = []
+
+    def config(self, name: str) -> Config:
+        for key in self.table:
+            if key not in KEYS:
+                help = did_you_mean(key, KEYS) or (f"keys: {', '.join(KEYS)}",)
+                if key == "tool":
+                    help = ("in convstat.toml the keys stand at the top, without [tool.convstat]",)
+                self.problems.append(Diagnostic(f"unknown key '{key}'", self.places.of(key), help=help))
+        listed = [found for model in self.words("model") for found in self.targets(model)]
+        by_model = self.by_model()
+        named = [target for settings in by_model for target in settings.targets]
+        config = Config(
+            path=name,
+            models=tuple(dict.fromkeys([*listed, *named])),
+            models_mark=next((self.places.of(key) for key in ("model", "models") if key in self.table), None),
+            by_model=by_model,
+            inputs=self.words("input"),
+            batch=self.batch(),
+            device=self.choice("device", DEVICES),
+            dtype=self.choice("dtype", DTYPES),
+            counters=",".join(self.words("counters")) or None,
+            per=self.basis("per"),
+            format=self.take("format", lambda v: isinstance(v, str) and v, "a text"),
+            base=self.take("base", lambda v: isinstance(v, str) and v, "a text"),
+            missing_baseline=self.choice("missing-baseline", MISSING),
+            existing=self.choice("existing", EXISTING),
+            budgets=self.budgets(),
+            origins={key: f"{name}:{self.places.of(key).line}" for key in self.table if key in KEYS},
+            marks={key: self.places.of(key) for key in self.table if key in KEYS},
+        )
+        if self.problems:
+            raise ConfigError(self.problems)
+        return config
+
+    def by_model(self) -> tuple[ModelSettings, ...]:
+        value = self.take("models", lambda v: isinstance(v, list) and v and all(isinstance(i, dict) for i in v),
+                          "a list of tables: [[tool.convstat.models]]")  # fmt: skip
+        assert isinstance(self.places, _Places)
+        found: list[ModelSettings] = []
+        seen: dict[str, Mark] = {}
+        for index, table in enumerate(value or ()):
+            reader = _Reader(table, self.places.item("models", index), self.folder)
+            settings = reader.model()
+            self.problems += reader.problems
+            for target in settings.targets:
+                if target in seen:
+                    notes = (f"the other: {seen[target].file}:{seen[target].line}",)
+                    self.problems.append(Diagnostic(f"'{target}' has two tables", settings.mark, notes=notes))
+                assert settings.mark is not None
+                seen[target] = settings.mark
+            found.append(settings)
+        return tuple(found)
+
+    def model(self) -> ModelSettings:
+        """Read one table of ``models``."""
+        for key in self.table:
+            if key not in MODEL_KEYS:
+                help = did_you_mean(key, MODEL_KEYS) or (f"keys: {', '.join(MODEL_KEYS)}",)
+                self.problems.append(Diagnostic(f"unknown key '{key}' of a model", self.places.of(key), help=help))
+        mark = self.places.of("model")
+        if "model" not in self.table:
+            help = ('for example model = "nets/unet.py:UNet"',)
+            self.problems.append(Diagnostic("a table of models needs a model", mark, help=help))
+        given = self.take("overrides", lambda v: isinstance(v, dict), "a table: {width = 32}")
+        return ModelSettings(
+            targets=tuple(found for model in self.words("model") for found in self.targets(model)),
+            inputs=self.words("input"),
+            overrides={**self.config_file(), **dict(_flat(given or {}))},
+            batch=self.batch(),
+            device=self.choice("device", DEVICES),
+            dtype=self.choice("dtype", DTYPES),
+            per=self.basis("per"),
+            mark=mark,
+        )
+
+    def config_file(self) -> dict[str, str]:
+        """The override that ``--config`` is; its path is relative to the settings."""
+        written: str | None = self.take("config", lambda v: isinstance(v, str) and v, "a text")
+        if written is None:
+            return {}
+        name, mark, path = written.rpartition("=")
+        return {"--config": name + mark + os.path.normpath(os.path.join(self.folder, path))}
+
+    def batch(self) -> int | None:
+        value: int | None = self.take("batch", lambda v: type(v) is int and v >= 1, "an integer of at least 1")
+        return value
+
+    def take(self, key: str, fits: Callable[[Any], object], wanted: str) -> Any:
+        value = self.table.get(key)
+        if value is None or fits(value):
+            return value
+        self.problems.append(Diagnostic(f"{key} must be {wanted}, not {_toml(value)}", self.places.of(key)))
+        return None
+
+    def choice(self, key: str, words: tuple[str, ...]) -> str | None:
+        value: str | None = self.take(key, lambda v: isinstance(v, str), "a text")
+        if value is None or value in words:
+            return value
+        help = (*did_you_mean(value, words), f"it is one of {', '.join(words)}")
+        self.problems.append(Diagnostic(f"unknown {key} '{value}'", self.places.of(key), help=help))
+        return None
+
+    def basis(self, key: str) -> str | None:
+        value: str | None = self.take(key, lambda v: isinstance(v, str) and v, "a text")
+        if value:
+            from convstat.count.pixels import check
+
+            try:
+                check(value)
+            except UsageError as error:
+                self.problems += [replace(d, mark=self.places.of(key)) for d in error.diagnostics]
+        return value
+
+    def words(self, key: str) -> tuple[str, ...]:
+        value = self.take(key, _is_text_or_texts, "a text or a list of texts")
+        return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+    def targets(self, written: str) -> list[str]:
+        """Give the targets that a model of the settings stands for: a pattern of files stands for all of them."""
+        mark = self.places.of("model")
+        target = self.path(written, mark)
+        path, variant = split_variant(target)
+        if not path.endswith((".yaml", ".yml")) or not patterns.is_pattern(path):
+            return [target]
+        if not self.is_inside(path):
+            help = ("a pattern stays in the git repository of the settings, or else in their folder",)
+            self.problems.append(Diagnostic(f"model '{written}' is a pattern of files outside", mark, help=help))
+            return []
+        try:
+            found = patterns.files(path)
+        except UsageError as error:
+            self.problems += [replace(d, mark=mark) for d in error.diagnostics]
+            return []
+        if not found:
+            help = (patterns.HELP,)
+            self.problems.append(Diagnostic(f"model '{written}' matches no file", mark, help=help))
+        return [as_target(name) + ("" if variant is None else f"#{variant}") for name in found]
+
+    def is_inside(self, path: str) -> bool:
+        """Whether a path that may have wildcards is in the project that the settings are of."""
+        home = Path(self.folder or ".").resolve()
+        root = next((folder for folder in (home, *home.parents) if (folder / ".git").exists()), home)
+        return Path(os.path.abspath(path)).is_relative_to(root)
+
+    def path(self, target: str, mark: Mark) -> str:
+        """Give a path of the file as one from the working directory; leave what is no path alone."""
+        from convstat.targets import resolve
+
+        try:
+            resolve(target)
+        except UsageError as error:
+            self.problems += [Diagnostic(d.message, mark, help=d.help) for d in error.diagnostics]
+            return target
+        path, rest = split_file(target)
+        return target if path is None else as_target(os.path.normpath(os.path.join(self.folder, path))) + rest
+
+    def budgets(self) -> tuple[Entry, ...]:
+        value = self.table.get("budget")
+        if value is None:
+            return ()
+        if isinstance(value, str) or not isinstance(value, list):
+            self.take("budget", lambda _: False, "a list of texts or of tables")
+            return ()
+        if not value:
+            self.problems.append(
+                Diagnostic(
+                    "budget is an empty list", self.places.of("budget"), help=("leave the key away, or add a limit",)
+                )
+            )
+        entries = []
+        for index, item in enumerate(value):
+            assert isinstance(self.places, _Places)
+            mark = self.places.budget(index, item)
+            if isinstance(item, str):
+                entries.append(Entry(item, mark))
+            elif isinstance(item, dict):
+                marks = {key: self.places.budget_key(index, key, mark) for key in item}
+                for key in item:
+                    if key not in BUDGET_KEYS:
+                        help = did_you_mean(key, BUDGET_KEYS) or (f"keys: {', '.join(BUDGET_KEYS)}",)
+                        self.problems.append(Diagnostic(f"unknown key '{key}' of a budget", marks[key], help=help))
+                if isinstance(item.get("model"), str):
+                    item = {**item, "model": self.path(item["model"], marks["model"])}
+                entries.append(Entry(item, mark, marks))
+            else:
+                self.problems.append(Diagnostic(f"a budget is a text or a table, not {_toml(item)}", mark))
+        return tuple(entries)
+
+
+class _Places:
+    """Finds the lines of keys, because tomllib keeps no marks.
+
+    The n-th ``[[tool.convstat.budget]]`` header is the n-th budget, and a key is found below its header;
+    so it is with ``models``.
+    Where the text is written in another way, the place is the first line of the table.
+    """
+
+    def __init__(self, source: SourceText, table: str) -> None:
+        self.source = source
+        self.table = table
+        self.sections: list[tuple[str, int, int]] = []
+        lines = source.lines
+        starts: list[tuple[str, int]] = [("", 0)]
+        for number, line in enumerate(lines):
+            if match := re.match(r"\s*\[\[?\s*([\w\"'.\- ]+?)\s*\]\]?\s*(#.*)?$", line):
+                starts.append((re.sub(r"[\"' ]", "", match[1]), number))
+        ends = [number for _, number in starts[1:]] + [len(lines)]
+        self.sections = [(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
+        self.headers = [s for s in self.sections if s[0] == self._name("budget")]
+
+    def item(self, key: str, index: int) -> _Item:
+        """The places in the n-th table of a list of them."""
+        return _Item(self, key, index)
+
+    def in_item(self, key: str, index: int, inner: str) -> Mark:
+        """The place of a key in the n-th table of a list; that of the table where it is not found."""
+        headers = [section for section in self.sections if section[0] == self._name(key)]
+        if index >= len(headers):
+            return self.of(key)
+        _, start, end = headers[index]
+        return self._key(inner, start, end) or self._line(start)
+
+    def _name(self, key: str) -> str:
+        return f"{self.table}.{key}" if self.table else key
+
+    def of(self, key: str) -> Mark:
+        """The place of a key of the table."""
+        for name, start, end in self.sections:
+            if name == self.table and (mark := self._key(key, start, end)):
+                return mark
+            if name == self._name(key) or name.startswith(f"{self._name(key)}."):
+                return self._line(start)
+        return self._line(next((start for name, start, _ in self.sections if name == self.table), 0))
+
+    def budget(self, index: int, item: object) -> Mark:
+        """The place of the n-th budget."""
+        if index < len(self.headers):
+            return self._line(self.headers[index][1])
+        mark = self.of("budget")
+        if isinstance(item, str):
+            for number in range(mark.line - 1, len(self.source.lines)):
+                column = self.source.lines[number].find(item)
+                if column >= 0 and not self.source.lines[number].lstrip().startswith("#"):
+                    return Mark(self.source, number + 1, column + 1, len(item))
+        return mark
+
+    def budget_key(self, index: int, key: str, default: Mark) -> Mark:
+        """The place of a key of the n-th budget."""
+        if index < len(self.headers):
+            _, start, end = self.headers[index]
+            return self._key(key, start, end) or default
+        return default
+
+    def _key(self, key: str, start: int, end: int) -> Mark | None:
+        pattern = re.compile(rf"\s*([\"']?){re.escape(key)}\1\s*[=.]")
+        for number in range(start, end):
+            line = self.source.lines[number]
+            if pattern.match(line):
+                return Mark(self.source, number + 1, len(line) - len(line.lstrip()) + 1, len(key))
+        return None
+
+    def _line(self, number: int) -> Mark:
+        lines = self.source.lines
+        text = lines[number] if number < len(lines) else ""
+        return Mark(self.source, number + 1, len(text) - len(text.lstrip()) + 1, max(1, len(text.strip())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """The places of the keys of one table in a list of tables."""
+
+    places: _Places
+    key: str
+    index: int
+
+    def of(self, key: str) -> Mark:
+        """The place of a key."""
+        return self.places.in_item(self.key, self.index, key)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give overrides by their dotted keys, numbers exact: ``{args = {width = 0.5}}`` is ``args.width``."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _exact(value)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_exact(item) for item in value]
+    return Fraction(value) if isinstance(value, Decimal) else value
+
+
+def _is_text_or_texts(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, str) and item for item in value)
+    return isinstance(value, str) and bool(value)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, dict):
+        return "a table"
+    return "a list" if isinstance(value, list) else str(value)
+
+
+def has_settings(path: Path) -> bool:
+    """Whether a pyproject.toml has our table."""
+    text = _read(path, str(path))
+    return re.search(r"tool\s*\.\s*[\"']?convstat\b(?!-)|^\s*\[\s*tool\s*\]", text, re.MULTILINE) is not None and (
+        _has_table(text, path)
+    )
+
+
+def _has_table(text: str, path: Path) -> bool:
+    import tomllib
+
+    try:
+        tool = tomllib.loads(text).get("tool")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        # It names the table but is damaged: reading it will say how.
+        return True
+    return isinstance(tool, dict) and "convstat" in tool
+
+
+def _shown(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _read(path: Path, shown: str) -> str:
+    try:
+        data = read_file(path, _LONGEST)
+        if len(data) > _LONGEST:
+            raise ConfigError(f"{shown} is larger than {_LONGEST:,} bytes")
+        return decoded(data, shown, ConfigError)
+    except OSError as error:
+        raise ConfigError(f"cannot read {shown}: {error.strerror}") from None

@@ -1,0 +1,90 @@
+"""From a graph to the frozen report: convstat's own count.
+
+Every figure is the sum of the layers' figures, so the table always closes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from convstat.count.pixels import pixels
+from convstat.errors import Mark, UsageError
+from convstat.grammar.axes import plain
+from convstat.graph import Graph, Node
+from convstat.results.report import BlockCall, InputInfo, LayerRow, ModelInfo, Place, Report
+from convstat.results.sums import total
+
+ITEM_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+"""Bytes of one parameter, by the dtype of the model."""
+
+
+def count(
+    graph: Graph,
+    *,
+    source: str,
+    kind: str,
+    batch: int = 1,
+    dtype: str = "float32",
+    per: str = "input",
+    overrides: Mapping[str, Any] | None = None,
+) -> Report:
+    """Count a graph: one row for each call, and totals that are their sums.
+
+    ``per`` is the basis of MACs/pixel (see :mod:`convstat.count.pixels`).
+    """
+    if dtype not in ITEM_BYTES:
+        raise UsageError(f"unknown dtype '{dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
+    rows = tuple(_row(node, ITEM_BYTES[dtype]) for node in graph.nodes)
+    first_input = graph.inputs[0].shape
+    denominator, basis = pixels(per, first_input, graph.shape_of(graph.outputs[0]))
+    return Report(
+        model=ModelInfo(
+            name=graph.name,
+            source=source,
+            kind=kind,
+            # What is floating is of the model's dtype; indices stay what they are.
+            inputs=tuple(
+                InputInfo(item.name, item.shape, dtype if item.dtype == "float32" else item.dtype)
+                for item in graph.inputs
+            ),
+            batch=batch,
+            dtype=dtype,
+            overrides=dict(overrides or {}),
+        ),
+        totals=total(rows, denominator, basis),
+        layers=rows,
+        groups=dict(graph.groups),
+        calls={
+            path: BlockCall({name: plain(value) for name, value in call.arguments.items()}, _place(call.source))
+            for path, call in graph.calls.items()
+        },
+    )
+
+
+def _row(node: Node, item_bytes: int) -> LayerRow:
+    layer = node.layer
+    # A shared layer is paid for once, by its owner; its work is done at every call.
+    params = 0 if node.is_shared else layer.params()
+    buffers = 0 if node.is_shared else sum(prod(shape) for shape, _ in layer.buffers().values())
+    return LayerRow(
+        name=node.name,
+        type=layer.kind(),
+        input_shapes=node.input_shapes,
+        output_shapes=(node.output_shape,),
+        params=params,
+        macs=node.cost.macs,
+        trainable_params=params if node.trainable else 0,
+        buffers=buffers,
+        weight_bytes=params * item_bytes,
+        other=dict(node.cost.other),
+        arguments=layer.written(),
+        source=_place(node.source),
+        shares=node.owner if node.is_shared else None,
+        note=node.note,
+    )
+
+
+def _place(mark: Mark | None) -> Place | None:
+    return Place(mark.file, mark.line) if mark and mark.source.is_file else None

@@ -1,0 +1,160 @@
+"""Baseline files: what a model cost when somebody last accepted it, kept beside the code.
+
+A spec's base is its text at the merge-base of a git branch, which no file has to repeat.
+For a Python model there is no such text, so its counts are kept in a file: one for each model, its keys in order,
+one line for each layer, exact integers, and nothing that changes by itself: no time, no commit, no version.
+So saving twice gives the same bytes, and a change of a model is a change of a few lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convstat.errors import OutputError
+from convstat.grammar.axes import plain
+from convstat.grammar.paths import as_target, split_file
+from convstat.results.baseline import CONVENTION, COUNTS, SCHEMA
+from convstat.results.report import LayerRow, Report
+from convstat.targets.request import Asked
+
+FOLDER = os.path.join(".convstat", "baselines")
+
+
+@dataclass(frozen=True, slots=True)
+class Baselines:
+    """The baseline files of a project, in one folder below its root."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, settings: str | None) -> Baselines:
+        """Find the root: the folder of the settings, else the top of the git repository, else the working folder."""
+        if settings is not None:
+            return cls(Path(os.path.dirname(settings) or "."))
+        current = Path.cwd()
+        for folder in (current, *current.parents):
+            if (folder / ".git").exists():
+                return cls(Path(os.path.relpath(folder)))
+        return cls(Path("."))
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self.root / FOLDER
+
+    def named(self, argument: str) -> str:
+        """Give a target as the files call it: a path in it is from the root."""
+        path, rest = split_file(argument)
+        if path is None or os.path.isabs(path):
+            return argument
+        return as_target(os.path.relpath(path, self.root).replace(os.sep, "/")) + rest
+
+    def path(self, argument: str, asked: Asked) -> Path:
+        """Give the file of a model; two models, or one counted in two ways, never share one."""
+        return self.folder / file_name(self.named(argument), asked)
+
+    def files(self) -> Iterator[Path]:
+        """Every baseline file, in the order of their names."""
+        return iter(sorted(self.folder.glob("*.json")))
+
+    def text(self, argument: str, asked: Asked, report: Report) -> str:
+        """Write the file of a model."""
+        return to_text(document_of(report, self.named(argument), asked))
+
+    def write(self, path: Path, text: str) -> bool:
+        """Write a file, whole or not at all; False where it already says so."""
+        try:
+            if path.exists() and path.read_text(encoding="utf-8") == text:
+                return False
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{path.name}.{os.getpid()}.part")
+            part.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(part, path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from None
+        return True
+
+
+def file_name(target: str, asked: Asked) -> str:
+    """Name the file of a model: readable, and different for what is different.
+
+    >>> file_name("torchvision/resnet18", Asked()), file_name("nets.unet:build", Asked())
+    ('torchvision-resnet18.json', 'nets.unet--build.json')
+    >>> file_name("torchvision/resnet18", Asked(batch=2))
+    'torchvision-resnet18-df8a045a.json'
+    """
+    readable = re.sub(r"[^A-Za-z0-9_.\-]+", "-", target.replace(":", "--")).strip("-.")[:80] or "model"
+    # Only such names say all that there is to say; any other gets a mark that does.
+    is_plain = re.fullmatch(r"[a-z0-9_.]+([/:][a-z0-9_.]+)*", target) is not None and len(target) <= 60
+    if is_plain and asked == Asked():
+        return f"{readable}.json"
+    import hashlib
+
+    identity = json.dumps([target, asked.to_dict()], sort_keys=True)
+    return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.json"
+
+
+def document_of(report: Report, target: str, asked: Asked) -> dict[str, Any]:
+    """Make the document of a baseline file."""
+    totals = report.totals
+    return {
+        "asked": asked.to_dict(),
+        "convention": CONVENTION,
+        "inputs": [{"dtype": i.dtype, "name": i.name, "shape": list(i.shape)} for i in report.model.inputs],
+        "layers": [_layer_to_dict(row) for row in report.layers],
+        "mode": report.model.mode,
+        "name": report.model.name,
+        "pixel_basis": totals.pixel_basis,
+        "pixels": totals.pixels,
+        "schema": SCHEMA,
+        "target": target,
+        "totals": {**{name: getattr(totals, name) for name in COUNTS}, "other": dict(totals.other)},
+        **({"rests_on": report.model.rests_on} if report.model.rests_on else {}),
+        "uncounted": [{"calls": u.calls, "layers": list(u.layers), "op": u.op} for u in report.uncounted],
+    }
+
+
+def _layer_to_dict(row: LayerRow) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "arguments": dict(row.arguments),
+        "in": [list(shape) for shape in row.input_shapes],
+        "name": row.name,
+        "out": [list(shape) for shape in row.output_shapes],
+        "type": row.type,
+    }
+    # What is zero or empty is left away: most layers are no more than their name and shapes.
+    line |= {name: value for name in COUNTS if (value := getattr(row, name))}
+    if row.other:
+        line["other"] = dict(row.other)
+    if row.shares:
+        line["shares"] = row.shares
+    return line
+
+
+def to_text(document: Mapping[str, Any]) -> str:
+    """Write a document so that the same content is the same bytes, with one line for each layer."""
+
+    def write(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, allow_nan=False, default=_plain)
+
+    lines = []
+    for key in sorted(document):
+        value = document[key]
+        if isinstance(value, list) and value:
+            rows = ",\n".join(f"  {write(item)}" for item in value)
+            lines.append(f'"{key}": [\n{rows}\n ]')
+        else:
+            lines.append(f'"{key}": {write(value)}')
+    return "{\n " + ",\n ".join(lines) + "\n}\n"
+
+
+def _plain(value: object) -> object:
+    """Give what JSON does not have as what it has; what is left is a text, never the address of an object."""
+    found = plain(value)
+    return found if isinstance(found, (int, float)) else re.sub(r" at 0x[0-9a-f]+", "", str(value))

@@ -1,0 +1,288 @@
+"""The format for spreadsheets: rectangular, raw integers, one heading.
+
+The column ``row`` says what a row is: ``layer``, ``total``, ``counter``, ``variant`` or ``budget``.
+Sum the rows of one kind; the layers add up to the total.
+A name from a model that a spreadsheet would take for a formula is led by an apostrophe:
+one that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return.
+A dash alone (standard input) and the options that a budget comes from (``--max macs=5M``) stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from convstat.render.base import Options, Renderer
+from convstat.results.report import LayerRow, Report, Totals
+from convstat.text.printable import printable
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
+    from convstat.results.check import Check
+    from convstat.results.comparison import Comparison
+    from convstat.results.diff import Diff
+    from convstat.results.explanation import Explanation
+    from convstat.results.formula import Formula
+    from convstat.results.identification import Identification
+
+Record = dict[str, Any]
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+NO_FORMULA = r"-|--(?:max|min|exact) \w.*"
+
+
+class CsvRenderer(Renderer):
+    """One row per layer and one for the total; per variant for compare; per budget for check."""
+
+    name: ClassVar[str] = "csv"
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    about: ClassVar[str] = "for spreadsheets: one row per layer and a total, raw integers"
+    is_view: ClassVar[bool] = False
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write all results under one heading; a cell is empty where a row has no such figure."""
+        records = [record for result in results for record in records_of(result)]
+        return write(records)
+
+
+def records_of(result: Result) -> list[Record]:
+    """Turn a result into records; every one names its model."""
+    if isinstance(result, Report):
+        return list(_report_records(result))
+    from convstat.render.listing import Listing
+
+    if isinstance(result, Listing):
+        # Sentences, one after the other.
+        return [{k: " ".join(v) if isinstance(v, list) else v for k, v in e.items()} for e in result.to_dict()]
+    from convstat.results.explanation import Explanation
+
+    if isinstance(result, Explanation):
+        return list(_explanation_records(result))
+    from convstat.results.formula import Formula
+
+    if isinstance(result, Formula):
+        return list(_formula_records(result))
+    from convstat.results.identification import Identification
+
+    if isinstance(result, Identification):
+        return list(_identification_records(result))
+    from convstat.results.comparison import Comparison
+
+    if isinstance(result, Comparison):
+        return list(_comparison_records(result))
+    from convstat.results.diff import Diff
+
+    if isinstance(result, Diff):
+        return list(_diff_records(result))
+    return list(_check_records(result))
+
+
+def write(records: Sequence[Mapping[str, Any]]) -> str:
+    """Write records as CSV; the heading is the union of their keys, in the order in which they come up."""
+    import csv
+    import io
+
+    heading = list(dict.fromkeys(key for record in records for key in record))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([text_cell(name) for name in heading])
+    writer.writerows([cell(record.get(name)) for name in heading] for record in records)
+    return stream.getvalue()
+
+
+def cell(value: object) -> str:
+    """Write one cell.
+
+    >>> cell(1234567), cell(None), cell(True), cell("=1+1"), cell(Fraction(1, 2)), cell(-3)
+    ('1234567', '', 'true', "'=1+1", '0.5', '-3')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Fraction):
+        return str(value.numerator) if value.denominator == 1 else repr(float(value))
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        from convstat.render.views.report import show_value
+
+        return text_cell(show_value(value))
+    return text_cell(str(value))
+
+
+def text_cell(text: str) -> str:
+    """Make a text safe: no control characters, and nothing that a spreadsheet would run.
+
+    >>> text_cell("-"), text_cell("--max macs=500k"), text_cell("@SUM(A1)")
+    ('-', '--max macs=500k', "'@SUM(A1)")
+    """
+    safe = printable(text)
+    is_formula = text.lstrip(" ").startswith(FORMULA_STARTS) and not re.fullmatch(NO_FORMULA, text)
+    return f"'{safe}" if is_formula else safe
+
+
+def _counts(counts: Totals | LayerRow, pixels: int) -> Record:
+    return {
+        "params": counts.params,
+        "trainable_params": counts.trainable_params,
+        "buffers": counts.buffers,
+        "weight_bytes": counts.weight_bytes,
+        "macs": counts.macs,
+        "flops": counts.flops,
+        "macs_per_pixel": Fraction(counts.macs, pixels) if pixels else None,
+    }
+
+
+def _shapes(shapes: Iterable[Sequence[int]]) -> str:
+    return " ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _report_records(report: Report) -> Iterable[Record]:
+    totals, pixels = report.totals, report.totals.pixels
+    lead = {"model": report.model.name, "source": report.model.source}
+    names = list(totals.other)
+
+    def other(counts: Totals | LayerRow) -> Record:
+        return {f"other_{name}": counts.other.get(name, 0) for name in names}
+
+    for row in report.layers:
+        yield {
+            "row": "layer",
+            **lead,
+            "name": row.name,
+            "type": row.type,
+            "input_shapes": _shapes(row.input_shapes),
+            "output_shapes": _shapes(row.output_shapes),
+            **_counts(row, pixels),
+            **other(row),
+            "source_file": row.source.file if row.source else None,
+            "source_line": row.source.line if row.source else None,
+            "status": None,
+        }
+    for uncounted in report.uncounted:
+        calls = f"{uncounted.calls} call{'s' if uncounted.calls != 1 else ''}"
+        yield {"row": "uncounted", **lead, "name": uncounted.op, "type": calls}
+    yield {"row": "total", **lead, **_counts(totals, pixels), **other(totals), "status": report.status}
+    for counter in report.counters:
+        macs = counter.reported.macs
+        yield {
+            "row": "counter",
+            **lead,
+            "name": counter.name,
+            "type": counter.variant,
+            "params": counter.reported.params,
+            "macs": macs,
+            "flops": None if macs is None else 2 * macs,
+            "macs_per_pixel": Fraction(macs, pixels) if pixels and macs is not None else None,
+            "status": counter.status,
+            "predicted_params": counter.predicted.params if counter.predicted else None,
+            "predicted_macs": counter.predicted.macs if counter.predicted else None,
+        }
+
+
+def _comparison_records(comparison: Comparison) -> Iterable[Record]:
+    # A parameter may be called as one of our columns is.
+    keys = [key for key in comparison.varying if key != "model"]
+    for row in comparison.rows:
+        record: Record = {"row": "variant", "model": row.model}
+        record |= {f"set_{key}": row.values.get(key) for key in keys}
+        record |= {"status": row.status, "reason": row.reason}
+        if row.totals is not None:
+            record |= _counts(row.totals, row.totals.pixels)
+            record |= {f"{name}_vs_base": value for name, value in (row.vs_base or {}).items()}
+        for counter in row.counters:
+            record |= {
+                f"{counter.name}_{counter.variant}_params": counter.reported.params,
+                f"{counter.name}_{counter.variant}_macs": counter.reported.macs,
+            }
+        yield record
+
+
+def _explanation_records(explanation: Explanation) -> Iterable[Record]:
+    for layer in explanation.layers:
+        lead = {"row": "layer", "model": explanation.model.name, "name": layer.name, "type": layer.type}
+        yield {**lead, "counter": "convstat", "params": layer.params, "macs": layer.macs}
+        for view in layer.views:
+            difference = {f"{name}_difference": amount for name, amount in view.difference.items()}
+            yield {**lead, "counter": view.name, "params": view.params, "macs": view.macs, **difference}
+
+
+def _formula_records(formula: Formula) -> Iterable[Record]:
+    """A row for each term of each layer and figure; of a kind of layer, for each term."""
+    from convstat.results.formula import KindFormula, NetworkFormula
+
+    if isinstance(formula, KindFormula):
+        for figure, forms in (("macs", formula.macs), ("params", formula.params)):
+            for form in forms:
+                yield {
+                    "row": "term",
+                    "layer": formula.name,
+                    "figure": figure,
+                    **form.to_dict(),
+                    "needs": form.condition,
+                }
+    if isinstance(formula, NetworkFormula):
+        model = formula.report.model.name
+        for layer in formula.layers:
+            for figure, terms in (("macs", layer.macs), ("params", layer.params)):
+                for term in terms:
+                    lead = {"row": "term", "model": model, "name": layer.row.name, "type": layer.row.type}
+                    texts = {"about": term.about, "symbols": term.symbols, "numbers": term.numbers}
+                    yield {**lead, "figure": figure, **texts, "value": term.value, "times": term.times}
+
+
+def _identification_records(found: Identification) -> Iterable[Record]:
+    for kind, candidates in (("match", found.matches), ("near", found.near)):
+        for candidate in candidates:
+            yield {"row": kind, "model": found.model.name, "asked": found.text, **candidate.to_dict()}
+
+
+def _check_records(check: Check) -> Iterable[Record]:
+    for result in check.results:
+        yield {
+            "row": "budget",
+            "model": result.model,
+            "metric": result.metric,
+            "scope": result.scope,
+            "on": result.on,
+            "comparison": result.comparison,
+            "limit": result.limit,
+            "actual": result.actual,
+            "headroom": result.headroom,
+            "status": result.status,
+            "reason": result.reason,
+            "where": result.where,
+        }
+
+
+def _diff_records(diff: Diff) -> Iterable[Record]:
+    from convstat.results.diff import COUNTS
+
+    lead = {"base": diff.base.label, "head": diff.head.label}
+    for layer in diff.layers:
+        figures = {
+            f"{name}_{of}": layer.value(name, of=which)
+            for name in COUNTS
+            for of, which in (("base", "old"), ("head", "new"))
+        }
+        yield {
+            "row": "layer",
+            **lead,
+            "status": layer.status,
+            "name": layer.name,
+            "base_name": layer.old_name,
+            "type": layer.type,
+            **figures,
+            "what": layer.why or None,
+            "source_file": layer.source.file if layer.source else None,
+            "source_line": layer.source.line if layer.source else None,
+        }
+    figures = {
+        f"{name}_{of}": getattr(side.totals, name)
+        for name in COUNTS
+        for of, side in (("base", diff.base), ("head", diff.head))
+    }
+    yield {"row": "total", **lead, "status": diff.state, **figures}

@@ -1,0 +1,145 @@
+"""A graph as a spec: flat, every argument written out, every edge named; what was really counted.
+
+It can be read back, and counts the same.
+A path such as ``stage1.0.conv`` cannot be a name in a list, so it becomes ``stage1_0_conv``, and stands in the comment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from convstat.text.printable import printable
+
+if TYPE_CHECKING:
+    from convstat.graph import Graph, Node
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"}
+
+
+def write_spec(
+    graph: Graph, *, source: str = "", defaults: bool = False, note: str | None = None, budget: Sequence[str] = ()
+) -> str:
+    """Write a graph as a spec; with ``defaults``, arguments that are torch's defaults are written too.
+
+    ``note`` and ``budget`` are those of the spec that it was made from.
+    """
+    return "\n".join(_lines(graph, source, defaults, note, budget)) + "\n"
+
+
+def _lines(graph: Graph, source: str, defaults: bool, note: str | None, budget: Sequence[str]) -> Iterator[str]:
+    names = _names(graph)
+    if source:
+        yield f"# {printable(source)}, expanded"
+    yield "convstat: 1"
+    yield f"name: {scalar(graph.name)}"
+    if note:
+        yield f"note: {scalar(note)}"
+    sizes = {item.name: _sizes(item.shape, item.dtype) for item in graph.inputs}
+    # The only input is called so where it has no name of its own.
+    yield f"input: {_flow(sizes['input'] if list(sizes) == ['input'] else sizes)}"
+    yield "layers:"
+    previous = graph.inputs[0].name
+    for node in graph.nodes:
+        yield from _item(node, names, previous, defaults)
+        previous = node.name
+    if graph.outputs != (previous,):
+        yield f"outputs: [{', '.join(names[name] for name in graph.outputs)}]"
+    # Where paths became names, a pattern of paths would match other layers or none.
+    flat = any(name != path for path, name in names.items())
+    lost = [limit for limit in budget if flat and "@" in limit]
+    if kept := [limit for limit in budget if limit not in lost]:
+        yield f"budget: {_flow(kept)}"
+    for limit in lost:
+        yield f"# budget of layers by their paths, which are names here: {printable(limit)}"
+
+
+def _sizes(shape: tuple[int, ...], dtype: str) -> Any:
+    sizes = list(shape[1:])
+    return sizes if dtype == "float32" else {"shape": sizes, "dtype": dtype}
+
+
+def _item(node: Node, names: Mapping[str, str], previous: str, defaults: bool) -> Iterator[str]:
+    arguments = node.layer.written(defaults=defaults)
+    shape = "x".join(map(str, node.output_shape[1:]))
+    path = f"{printable(node.name)} " if names[node.name] != node.name else ""
+    comment = f"  # {path}-> {shape}"
+    kind = node.layer.kind()
+    yield f"  - {kind}: {_flow(arguments)}{comment}" if arguments else f"  - {kind}:{comment}"
+    yield f"    name: {names[node.name]}"
+    if node.inputs != (previous,):
+        sources = [names[name] for name in node.inputs]
+        yield f"    from: {sources[0] if len(sources) == 1 else '[' + ', '.join(sources) + ']'}"
+    if node.is_shared:
+        yield f"    share: {names[node.owner]}"
+    if not node.trainable:
+        yield "    frozen: true"
+    if node.note:
+        yield f"    note: {scalar(node.note)}"
+
+
+def _names(graph: Graph) -> dict[str, str]:
+    """Give every input and node a name that can stand in one list, each a different one."""
+    names = {item.name: item.name for item in graph.inputs}
+    taken = set(names.values()) | {"input", "prev"}
+    for node in graph.nodes:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", node.name)
+        if not re.match("[A-Za-z_]", name):
+            name = f"_{name}"
+        unique, count = name, 1
+        while unique in taken:
+            count += 1
+            unique = f"{name}_{count}"
+        taken.add(unique)
+        names[node.name] = unique
+    return names
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_flow(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_flow(item) for item in value) + "]"
+    return scalar(value)
+
+
+def scalar(value: object) -> str:
+    """Write a scalar of YAML that reads back as it was.
+
+    >>> scalar(Fraction(1, 100000)), scalar(Fraction(1, 3)), scalar(True), scalar(None)
+    ('0.00001', '1 / 3', 'true', 'null')
+    >>> scalar("same"), scalar("no"), scalar("a: b")
+    ('same', '"no"', '"a: b"')
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        value = Fraction(repr(value))
+    if isinstance(value, Fraction):
+        return _decimal(value)
+    if isinstance(value, str) and not (_PLAIN.fullmatch(value) and value.lower() not in _RESERVED):
+        import json
+
+        return json.dumps(value)
+    return str(value)
+
+
+def _decimal(value: Fraction) -> str:
+    rest, places = value.denominator, 0
+    for prime in (2, 5):
+        power = 0
+        while rest % prime == 0:
+            rest //= prime
+            power += 1
+        places = max(places, power)
+    if rest != 1:
+        return f"{value.numerator} / {value.denominator}"
+    # 1.0 stays a number with a point: a fraction that happens to be whole.
+    places = max(places, 1)
+    digits = f"{abs(value.numerator) * 10**places // value.denominator:0{places + 1}d}"
+    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"

@@ -1,0 +1,59 @@
+"""The format for streams: one JSON object on each line, and nothing else.
+
+The first line of a result holds what is said once, with its ``schema``; every further line is one layer, one variant
+or one budget. The field ``row`` says which. Together they are the document that ``-f json`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from convstat.render.base import Options, Renderer, kind_of
+from convstat.render.formats.json import plain
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
+
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "report": {"layers": "layer", "counters": "counter", "uncounted": "uncounted"},
+    "comparison": {"rows": "variant"},
+    "check": {"budgets": "budget"},
+    "diff": {"layers": "layer"},
+    "explanation": {"layers": "layer"},
+    "formula": {"layers": "layer"},
+    "identification": {"matches": "match", "near": "near"},
+}
+"""Which lists of a document are written line by line, and what ``row`` calls an entry."""
+
+
+class JsonlRenderer(Renderer):
+    """JSON Lines: the first line of each result, then its parts, each with the name of the model."""
+
+    name: ClassVar[str] = "jsonl"
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+    about: ClassVar[str] = "for streams: one layer, variant or budget a line, exact integers"
+    is_view: ClassVar[bool] = False
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write the lines of all results, one result after the other."""
+        return "".join(
+            json.dumps(line, allow_nan=False, default=plain) + "\n" for result in results for line in lines_of(result)
+        )
+
+
+def lines_of(result: Result) -> Iterator[dict[str, Any]]:
+    """Take a document apart."""
+    kind = kind_of(result)
+    document = result.to_dict()
+    if isinstance(document, list):
+        yield from ({"row": "entry", **entry} for entry in document)
+        return
+    parts = PARTS[kind]
+    yield {"row": kind, **{key: value for key, value in document.items() if key not in parts}}
+    for key, row in parts.items():
+        for entry in document.get(key, ()):
+            # What an entry calls itself stays; a model that it does not name is named.
+            lead = {"model": document["model"]["name"]} if kind in ("report", "explanation", "formula") else {}
+            yield {"row": row, **lead, **entry}

@@ -1,0 +1,124 @@
+r"""The format for papers: the tables of a result, for the booktabs package, to be put into a document with ``\input``.
+
+Every number has all its digits. Bars and the words around the tables stay away; what a table is stands above it
+as a comment. Names outside Latin-1 need a document that is set with XeLaTeX or LuaLaTeX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from convstat.render.base import Options, Renderer, kind_of
+from convstat.render.page import Heading, Items, Line, Pairs, Row, Table
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
+    from convstat.render.page import Page
+    from convstat.results.formula import Formula
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    **{character: f"\\{character}" for character in "{}$&#_%"},
+    # Behind the end of a row, a bracket would be an argument; two of these in a row would be another character.
+    "[": "{[}",
+    "]": "{]}",
+    "-": "-{}",
+    "*": "{*}",
+    "…": r"\ldots{}",
+    "×": r"$\times$",
+}
+"""How characters are written that mean something to LaTeX."""
+
+
+class LatexRenderer(Renderer):
+    """One ``tabular`` for each table of the page."""
+
+    name: ClassVar[str] = "latex"
+    suffixes: ClassVar[tuple[str, ...]] = (".tex",)
+    about: ClassVar[str] = "for papers: tables for the booktabs package"
+    expresses: ClassVar[tuple[str, ...]] = ("report", "comparison", "check", "diff", "formula")
+
+    def render(self, results: Sequence[Result], options: Options) -> str:
+        """Write the tables of each result, one after the other."""
+        from convstat.render.views import view
+
+        lines = [r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"]
+        for result in results:
+            if kind_of(result) == "formula":
+                from convstat.render.formats.latex_formula import write_formula
+
+                lines += write_formula(cast("Formula", result), options)
+            else:
+                lines += _write_page(view(result, options))
+        return "".join(f"{line}\n" for line in lines)
+
+
+def _write_page(page: Page) -> Iterator[str]:
+    from convstat.render.views.report import RESTS_ON
+
+    title = ""
+    for block in page.blocks:
+        match block:
+            case Heading():
+                title = block.text
+            case Table():
+                yield ""
+                if title:
+                    yield f"% {title}"
+                yield from _write_table(block)
+                title = ""
+            case Line() if block.tone == "bad":
+                yield f"% {block.text}"
+            case Pairs():
+                # What the figures rest on goes with them.
+                yield from (f"% {lead} {text}" for lead, text in block.items if lead == RESTS_ON)
+            case Items():
+                # What is missing from the figures goes with them, and so do the notes that they refer to.
+                missing = f"{title}: " if title.startswith("not counted") else ""
+                kept = (item for item in block.items if missing or item.lead.startswith("["))
+                yield from (f"% {missing}{item.lead} {item.text}" for item in kept)
+
+
+def _write_table(table: Table) -> Iterator[str]:
+    columns = [place for place, column in enumerate(table.columns) if not column.graphic]
+    yield rf"\begin{{tabular}}{{{''.join('r' if table.columns[p].align == 'right' else 'l' for p in columns)}}}"
+    yield r"\toprule"
+    yield _cells([escape(table.columns[p].title) for p in columns])
+    yield r"\midrule"
+
+    def write(row: Row) -> str:
+        texts = [escape(row.cells[p]) for p in columns]
+        if row.indent:
+            texts[0] = rf"\hspace*{{{row.indent}em}}{texts[0]}"
+        return _cells(texts)
+
+    yield from (write(row) for row in table.rows)
+    if table.totals:
+        yield r"\midrule"
+        yield from (write(row) for row in table.totals)
+    yield r"\bottomrule"
+    yield r"\end{tabular}"
+
+
+def _cells(texts: Sequence[str]) -> str:
+    return rf"{' & '.join(texts)} \\"
+
+
+def escape(text: str) -> str:
+    r"""Make a text stand for itself.
+
+    >>> print(escape("a_b & 50% of [x]"), escape("-12.5%"))
+    a\_b \& 50\% of {[}x{]} $-$12.5\%
+    """
+    if text[:1] == "-" and text[1:2].isdigit():
+        return f"$-${escape(text[1:])}"
+    return "".join(SPECIAL.get(character, character) for character in text)
