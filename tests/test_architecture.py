@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,42 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "convstat"
 
-LEVELS = (
-    ("errors", "units", "docs", "examples", "files", "patterns", "paths"),
-    ("patches",),
-    ("formulas", "axes", "limits", "limit_tables"),
-    ("graph",),
-    ("layers", "report"),
-    ("spec", "inputs", "pixels", "sources.recipe"),
-    ("analysis", "comparison", "diff", "judge", "matching", "verdict", "baseline", "checked", "documents"),
-    ("trace", "build"),
-    ("kernels", "tally", "sources", "revisions"),
-    ("counters", "reconcile", "config", "config_schema", "settings"),
-    ("modules",),
-    ("api", "asking"),
-    (
-        "points",
-        "traced",
-        "sweep",
-        "base",
-        "baselining",
-        "budget",
-        "differences",
-        "convention",
-        "steps",
-        "explain",
-        "formula",
-        "kind_formula",
-        "kind_notes",
-        "identify",
-    ),
-    ("render",),
-    ("public",),
-    ("testing",),
-    ("pytest_plugin", "cli"),
-    ("__main__",),
-)
-"""The packages and modules of convstat, the lowest first; one may use those below it and those beside it."""
+MOST_FLOORS = 12
+MOST_FILES = 8
 
 LATE = {
     "torch": (
@@ -105,10 +73,9 @@ def imports(source: str, package: str = "convstat") -> list[Import]:
             if node.level:
                 base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
             found.append(Import(base, node.lineno, when))
-            # `from convstat import analysis` imports a module as well.
-            found.extend(
-                Import(f"{base}.{alias.name}", node.lineno, when) for alias in node.names if base == "convstat"
-            )
+            # `from convstat.layers import conv` may import a module as well.
+            if base.partition(".")[0] == "convstat":
+                found.extend(Import(f"{base}.{alias.name}", node.lineno, when) for alias in node.names)
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for child in node.body:
                 visit(child, "typing")
@@ -123,37 +90,55 @@ def imports(source: str, package: str = "convstat") -> list[Import]:
     return found
 
 
-def level(part: str) -> int:
-    """The level of a part of convstat."""
-    for number, parts in enumerate(LEVELS):
-        if part in parts:
-            return number
-    raise KeyError(f"{part} has no level in LEVELS")
+def room_of(module: str) -> str:
+    """The room that a module is in, or the file beside the rooms: `convstat.layers.conv` is in `layers`."""
+    return module.split(".")[1] if "." in module else ""
 
 
-def part_of(module: str) -> str:
-    """The part of convstat that a module belongs to: `convstat.layers.conv` is in `layers`."""
-    path = module.split(".")[1:]
-    whole = ".".join(path[:2])
-    return whole if any(whole in parts for parts in LEVELS) else path[0] if path else ""
+def uses(module: str, source: str, known: Collection[str]) -> list[tuple[str, int]]:
+    """The modules of convstat that a module imports, wherever and for whatever it does, and the lines."""
+    found = []
+    for item in imports(source, module.rpartition(".")[0]):
+        # `from convstat.layers import conv` imports the module conv, `from convstat.layers import KINDS` the package.
+        whole = item.module if item.module in known else item.module.rpartition(".")[0]
+        if whole in known and whole not in ("convstat", module):
+            found.append((whole, item.line))
+    return found
 
 
-def upward(module: str, source: str) -> list[str]:
-    """The imports of a module that go up."""
-    own = part_of(module)
-    return [
-        f"{module}:{item.line} imports {item.module}"
-        for item in imports(source, module.rpartition(".")[0])
-        if item.when != "typing"
-        and item.module.startswith("convstat.")
-        and not item.module.startswith("convstat.__")
-        and level(part_of(item.module)) > level(own)
-    ]
+Graph = Mapping[str, Collection[str]]
+
+
+def circles(graph: Graph) -> list[list[str]]:
+    """What uses itself through others."""
+    order = TopologicalSorter(graph)
+    try:
+        order.prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def floors(graph: Graph) -> dict[str, int]:
+    """The floor of each: one above the highest that it uses."""
+    found: dict[str, int] = {}
+    for name in TopologicalSorter(graph).static_order():
+        found[name] = 1 + max((found[used] for used in graph.get(name, ())), default=0)
+    return found
+
+
+def plan(sources: Mapping[str, str]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Which room uses which, and which module which."""
+    of_modules = {module: {used for used, _ in uses(module, source, sources)} for module, source in sources.items()}
+    of_rooms: dict[str, set[str]] = {room_of(module): set() for module in sources}
+    for module, used in of_modules.items():
+        of_rooms[room_of(module)] |= {room_of(other) for other in used} - {room_of(module)}
+    return of_rooms, of_modules
 
 
 def early(module: str, source: str) -> list[str]:
     """The imports of heavy packages that happen when a module is imported and should not."""
-    own = part_of(module)
+    own = room_of(module)
     return [
         f"{module}:{item.line} imports {item.module} at its top"
         for item in imports(source)
@@ -243,10 +228,31 @@ def tracked() -> list[str]:
     return [name for name in answer.stdout.splitlines() if (ROOT / name).is_file()]
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])
-def test_imports_go_down_only(module: str, path: Path) -> None:
-    """A module imports from its own level and those below it, in functions too."""
-    assert [] == upward(module, path.read_text(encoding="utf-8"))
+def sources() -> dict[str, str]:
+    """The text of every module; the package itself and ``__main__`` stand above all rooms."""
+    return {name: path.read_text(encoding="utf-8") for name, path in modules() if name != "convstat.__main__"}
+
+
+def test_imports_go_down_only() -> None:
+    """There is no circle, between rooms or in one, lazy imports and those for types included."""
+    of_rooms, of_modules = plan(sources())
+    assert [] == circles(of_rooms)
+    assert [] == circles(of_modules)
+
+
+def test_the_house_has_few_floors_and_little_stands_outside_of_its_rooms() -> None:
+    """A room is one floor above the highest that it uses."""
+    of_rooms, _ = plan(sources())
+    found = floors(of_rooms)
+    assert max(found.values()) <= MOST_FLOORS, sorted(found.items(), key=lambda item: item[1])
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_FILES
+
+
+def test_every_room_says_what_it_is() -> None:
+    """The docstring of each package is a sentence."""
+    for path in PACKAGE.rglob("__init__.py"):
+        said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert len(said.split()) > 4, path
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=[name for name, _ in modules()])
@@ -255,14 +261,37 @@ def test_heavy_packages_are_imported_where_they_are_used(module: str, path: Path
     assert [] == early(module, path.read_text(encoding="utf-8"))
 
 
-def test_an_import_that_goes_up_is_found() -> None:
-    """The two checks above can fail: on a plain, a relative, a lazy and a conditional import."""
-    assert 1 == len(upward("convstat.formulas.conv", "from convstat.layers import Conv2d"))
-    assert 1 == len(upward("convstat.formulas.conv", "from convstat import layers"))
-    assert 1 == len(upward("convstat.formulas.conv", "from ..layers import base"))
-    assert 1 == len(upward("convstat.formulas.conv", "def f():\n    import convstat.layers.conv"))
-    assert 0 == len(upward("convstat.formulas.conv", "if TYPE_CHECKING:\n    from convstat.layers import Conv2d"))
-    assert 0 == len(upward("convstat.layers.conv", "from convstat.formulas import conv"))
+UP = (
+    "from convstat.layers import conv",
+    "from convstat.layers.conv import Conv2d",
+    "from ..layers import conv",
+    "from ..layers.conv import Conv2d",
+    "def f():\n    import convstat.layers.conv",
+    "if TYPE_CHECKING:\n    from convstat.layers.conv import Conv2d",
+    "try:\n    from convstat import layers\nexcept ImportError:\n    pass",
+)
+
+
+@pytest.mark.parametrize("line", UP)
+def test_an_import_that_goes_up_is_found(line: str) -> None:
+    """Whichever way it is written, it closes a circle of rooms."""
+    room = {"convstat.layers": "", "convstat.layers.conv": "from convstat.formulas import conv"}
+    of_rooms, _ = plan({**room, "convstat.formulas": "", "convstat.formulas.conv": line})
+    assert [{"layers", "formulas"}] == [set(circle) for circle in circles(of_rooms)]
+    of_rooms, _ = plan({**room, "convstat.formulas": "", "convstat.formulas.conv": "import math"})
+    assert [] == circles(of_rooms)
+    assert {"formulas": 1, "layers": 2} == floors(of_rooms)
+
+
+def test_a_circle_in_a_room_is_found() -> None:
+    """Two modules beside each other may not use each other, whatever for."""
+    lazy = "def f():\n    from convstat.spec import b"
+    _, of_modules = plan({"convstat.spec.a": lazy, "convstat.spec.b": "from convstat.spec.a import f"})
+    assert [{"convstat.spec.a", "convstat.spec.b"}] == [set(circle) for circle in circles(of_modules)]
+
+
+def test_a_heavy_import_at_the_top_is_found() -> None:
+    """The check can fail; an import in a function is late enough."""
     assert 1 == len(early("convstat.layers.conv", "try:\n    import torch.nn as nn\nexcept ImportError:\n    pass"))
     assert 0 == len(early("convstat.layers.conv", "def build():\n    from torch import nn"))
 
@@ -329,15 +358,9 @@ def test_what_is_ones_own_may_be_changed(source: str) -> None:
 def test_counters_do_not_use_the_formulas() -> None:
     """The reconciliation compares two things that know nothing of each other."""
     for module, path in modules():
-        if part_of(module) == "counters":
+        if room_of(module) == "counters":
             used = {item.module for item in imports(path.read_text(encoding="utf-8")) if item.when != "typing"}
             assert not {name for name in used if name.startswith("convstat.formulas")}, module
-
-
-def test_every_level_names_something_that_exists() -> None:
-    """The table of levels has no entry left over from a module that is gone."""
-    existing = {part_of(name) for name, _ in modules()} | {"docs"}
-    assert set() == {part for parts in LEVELS for part in parts} - existing
 
 
 def test_only_what_belongs_there_lies_at_the_top() -> None:

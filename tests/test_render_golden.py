@@ -6,7 +6,7 @@ import pytest
 from golden_files import assert_golden
 from hand_made import CHECK, DIFF, FULL, HUGE, NASTY, OWN, SWEEP
 
-from convstat.render.base import Options, kind_of
+from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
 
 RESULTS = {"report": FULL, "own": OWN, "nasty": NASTY, "huge": HUGE, "comparison": SWEEP, "check": CHECK, "diff": DIFF}
@@ -44,7 +44,7 @@ SUFFIXES = {
 def test_golden_documents_for_hosts_and_papers(name: str, format: str) -> None:
     """Each result is written as it was when somebody last looked at it, where the format can say it."""
     result = RESULTS[name]
-    if kind_of(result) in RENDERERS[format].expresses:
+    if result.kind in RENDERERS[format].expresses:
         assert_golden(f"{name}.{SUFFIXES[format]}", RENDERERS.named(format).render([result], Options()))  # type: ignore[list-item]
 
 

@@ -18,7 +18,7 @@ from hand_made import CHECK, DIFF, FULL, HOSTILE, NASTY, OWN, SWEEP, layer, repo
 from convstat.budgets.judge import Offender
 from convstat.commands.check import Check
 from convstat.errors import UsageError
-from convstat.render.base import Options, kind_of
+from convstat.render.base import Options
 from convstat.render.findings import findings, repository_path
 from convstat.render.formats.comment import LONGEST, body, marker
 from convstat.render.formats.github import workflow_commands
@@ -302,7 +302,7 @@ def test_a_comment_is_never_longer_than_github_takes(subject: Callable[[], Any])
     result = subject()
     text = render("comment", result)
     assert len(text) <= len(text.encode()) <= LONGEST < 65_536
-    assert f"<!-- convstat:{kind_of(result)}:default -->" == text.splitlines()[0]
+    assert f"<!-- convstat:{result.kind}:default -->" == text.splitlines()[0]
     assert text.count("<details>") == text.count("</details>")
     whole = "".join(RENDERERS.named("markdown").render([result], Options()))
     if len(whole) > 2 * LONGEST:
@@ -334,7 +334,7 @@ def test_a_comment_shows_what_is_wrong_first() -> None:
 ])  # fmt: skip
 def test_a_format_that_cannot_say_it_refuses_and_names_those_that_can(format: str, subject: Any, said: str) -> None:
     """Instead of an empty document."""
-    kind = subject if isinstance(subject, str) else kind_of(subject)
+    kind = subject if isinstance(subject, str) else subject.kind
     with pytest.raises(UsageError) as caught:
         RENDERERS.require(RENDERERS.named(format), kind)
     assert said in str(caught.value)
@@ -345,7 +345,7 @@ def test_a_format_that_cannot_say_it_refuses_and_names_those_that_can(format: st
 @pytest.mark.parametrize("name", EVERY)
 def test_every_format_says_every_kind_that_it_claims(name: str) -> None:
     """With text that ends in a newline, also for several results and in ASCII."""
-    kind = kind_of(EVERY[name])
+    kind = EVERY[name].kind
     # A picture is no text.
     for format in set(RENDERERS.able(kind)) - {"png"}:
         for options in (Options(), Options(width=40, ascii=True)):

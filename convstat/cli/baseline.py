@@ -52,7 +52,7 @@ def baseline(
     from convstat.errors import UsageError, did_you_mean
     from convstat.grammar import axes
     from convstat.history.baseline import Baselines
-    from convstat.render.listing import Listing
+    from convstat.results.listing import Listing
 
     if action not in ACTIONS:
         help = (*did_you_mean(action, ACTIONS), f"actions: {', '.join(ACTIONS)}")

@@ -38,7 +38,7 @@ def config(
     from convstat.commands import config as config_command
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.console import standard_output
-    from convstat.render.listing import Listing
+    from convstat.results.listing import Listing
 
     if action not in ACTIONS:
         raise UsageError(f"unknown action '{action}'", help=(*did_you_mean(action, ACTIONS), "show or path"))

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from convstat.errors import Diagnostic
-from convstat.render.base import kind_of
 
 if TYPE_CHECKING:
     from convstat.cli.output import Outputs
@@ -33,7 +32,7 @@ def announce(
     if environment.get("GITHUB_ACTIONS") == "true" and outputs.is_for_people:
         _annotate(results, environment)
     path = environment.get("GITHUB_STEP_SUMMARY")
-    told = [result for result in results if kind_of(result) in SUMMARIZED] if path else []
+    told = [result for result in results if result.kind in SUMMARIZED] if path else []
     return _summarize(told, outputs, path) if path and told else []
 
 

@@ -193,7 +193,7 @@ def list_(
     """List layers, blocks, counters and more."""
     from convstat.cli.session import Session
     from convstat.errors import UsageError, did_you_mean
-    from convstat.render.listing import Listing
+    from convstat.results.listing import Listing
 
     if what not in LISTS:
         raise UsageError(

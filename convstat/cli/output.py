@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convstat.errors import OutputError, UsageError
-from convstat.render.base import DEFAULT_WIDTH, Options, Renderer, kind_of
-from convstat.render.console import standard_error, standard_output
+from convstat.render.base import Options, Renderer
+from convstat.render.console import DEFAULT_WIDTH, standard_error, standard_output
 from convstat.render.formats.registry import RENDERERS
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class Outputs:
 
     def write(self, results: Sequence[Result]) -> None:
         """Write the results everywhere; standard output last."""
-        for kind in dict.fromkeys(map(kind_of, results)):
+        for kind in dict.fromkeys(result.kind for result in results):
             self._require(kind)
         for file in self.files:
             options = self.options._replace(width=self.width or DEFAULT_WIDTH, title=_title(file))

@@ -14,7 +14,8 @@ from convstat.config import project as settings_file
 from convstat.config.asking import CONFIG, Asking
 from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.grammar.paths import split_variant
-from convstat.render.base import DEFAULT_WIDTH, Options
+from convstat.render.base import Options
+from convstat.render.console import DEFAULT_WIDTH
 from convstat.render.formats.registry import RENDERERS
 from convstat.targets import FORMS, resolve
 from convstat.targets.selection import select

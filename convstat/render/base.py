@@ -11,16 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import UsageError, did_you_mean
+from convstat.render.console import DEFAULT_WIDTH
 
 if TYPE_CHECKING:
     from convstat.render.console import Terminal
-    from convstat.render.listing import Listing
     from convstat.results.check import Check
     from convstat.results.comparison import Comparison
     from convstat.results.diff import Diff
     from convstat.results.explanation import Explanation
     from convstat.results.formula import KindFormula, NetworkFormula
     from convstat.results.identification import Identification
+    from convstat.results.listing import Listing
     from convstat.results.report import Report
 
     Result: TypeAlias = (
@@ -40,9 +41,6 @@ KINDS: Mapping[str, str] = {
     "formula": "a formula",
 }
 """Every kind of result, and what a message calls it."""
-
-DEFAULT_WIDTH = 120
-"""The width where nobody says one: in a pipe or a file."""
 
 
 class Options(NamedTuple):
@@ -92,14 +90,6 @@ class Renderer(ABC):
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Write results to a terminal or to standard output."""
         terminal.write(self.render(results, options))
-
-
-def kind_of(result: object) -> str:
-    """Name the kind of a result: ``report``, ``check``."""
-    for ancestor in type(result).__mro__:
-        if (name := ancestor.__name__.lower()) in KINDS:
-            return name
-    raise TypeError(f"{type(result).__name__} is no result")
 
 
 class Renderers(Mapping[str, type[Renderer]]):

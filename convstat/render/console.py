@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from convstat.errors import OutputError
-from convstat.render.base import DEFAULT_WIDTH
 from convstat.render.page import Tone
 from convstat.text.printable import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+DEFAULT_WIDTH = 120
+"""The width where nobody says one: in a pipe or a file."""
 
 STYLES: Mapping[Tone, str] = {
     "": "",

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from convstat.grammar.paths import split_variant
-from convstat.render.base import kind_of
 from convstat.results.report import GIVE_A_RULE
 from convstat.text.printable import exact, printable, signed
 
@@ -72,7 +71,7 @@ def repository_path(path: str, environment: Mapping[str, str] = os.environ) -> s
 
 
 def _of(result: Result) -> Iterator[Finding]:
-    kind = kind_of(result)
+    kind = result.kind
     if kind == "check":
         yield from _in_check(result)  # type: ignore[arg-type]
     elif kind == "diff":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from convstat.errors import ExitCode
 from convstat.grammar.axes import plain
@@ -83,6 +83,7 @@ class Check:
     ``removed`` names models that the base has and that are no more: their budgets are gone with them.
     """
 
+    kind: ClassVar[str] = "check"
     models: tuple[CheckedModel, ...]
     results: tuple[BudgetResult, ...]
     notes: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from convstat.grammar.axes import Axis, Value, plain
 from convstat.results.report import CounterRow, Totals
@@ -85,6 +85,7 @@ class Comparison:
     ``default`` says which model was taken where none was named, and why.
     """
 
+    kind: ClassVar[str] = "comparison"
     rows: tuple[ComparisonRow, ...]
     axes: tuple[Axis, ...] = ()
     models: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from convstat.grammar.axes import plain
 from convstat.results.comparison import totals_to_dict
@@ -197,6 +197,7 @@ class Diff:
     ``state`` is ``new`` where there is no base, ``removed`` where there is no head, else ``changed`` or ``unchanged``.
     """
 
+    kind: ClassVar[str] = "diff"
     base: Side
     head: Side
     layers: tuple[LayerChange, ...]

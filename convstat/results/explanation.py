@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from convstat.formulas.cost import OTHER_ENTRIES
 from convstat.formulas.derivation import Derivation
@@ -113,6 +113,7 @@ class ExplainedLayer:
 class Explanation:
     """Some layers of a model, explained."""
 
+    kind: ClassVar[str] = "explanation"
     model: ModelInfo
     layers: tuple[ExplainedLayer, ...]
 

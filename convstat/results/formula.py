@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from convstat.formulas.notation import Symbol, explained
 from convstat.layers.notes import Form, Notes
@@ -65,6 +65,8 @@ def joined(texts: Iterable[str]) -> str:
 
 class Formula:
     """Formulas to show: those of a network, or that of a kind of layer."""
+
+    kind: ClassVar[str] = "formula"
 
     __slots__ = ()
 

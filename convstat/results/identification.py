@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from convstat.results.report import ModelInfo
 
@@ -63,6 +63,7 @@ class Candidate:
 class Identification:
     """What a number is, of a model: the figures that match, the best first, and those that nearly do."""
 
+    kind: ClassVar[str] = "identification"
     text: str
     number: Number
     model: ModelInfo

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 SCHEMA = "convstat.report/1"
 
@@ -233,6 +233,7 @@ class Report:
     ``groups`` says of each block, by its path, what it is; ``calls`` how the blocks of a spec were called.
     """
 
+    kind: ClassVar[str] = "report"
     model: ModelInfo
     totals: Totals
     layers: tuple[LayerRow, ...]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from convstat.render.base import Options, Renderer, kind_of
+from convstat.render.base import Options, Renderer
 from convstat.render.formats.markdown import cut, escape, write_page
 from convstat.text.printable import printable, shorten
 
@@ -56,13 +56,13 @@ def body(results: Sequence[Result], options: Options, room: int) -> str:
 
 def marker(results: Sequence[Result], title: str | None) -> str:
     """Write the line that a comment is found by: it is the same each time, and another one for another title."""
-    kinds = "+".join(dict.fromkeys(map(kind_of, results)))
+    kinds = "+".join(dict.fromkeys(result.kind for result in results))
     safe = re.sub(r"[^A-Za-z0-9_.]+", "-", title or "").strip("-") or DEFAULT_TITLE
     return f"<!-- convstat:{kinds}:{safe} -->"
 
 
 def _write(result: Result, options: Options, layers: int | None, is_brief: bool) -> Iterator[str]:
-    kind = kind_of(result)
+    kind = result.kind
     if kind == "check":
         yield from _check(result, layers, is_brief)  # type: ignore[arg-type]
     elif kind == "diff":

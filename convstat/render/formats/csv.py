@@ -51,7 +51,7 @@ def records_of(result: Result) -> list[Record]:
     """Turn a result into records; every one names its model."""
     if isinstance(result, Report):
         return list(_report_records(result))
-    from convstat.render.listing import Listing
+    from convstat.results.listing import Listing
 
     if isinstance(result, Listing):
         # Sentences, one after the other.

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from convstat.render.base import Options, Renderer, kind_of
+from convstat.render.base import Options, Renderer
 from convstat.render.formats.json import plain
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class JsonlRenderer(Renderer):
 
 def lines_of(result: Result) -> Iterator[dict[str, Any]]:
     """Take a document apart."""
-    kind = kind_of(result)
+    kind = result.kind
     document = result.to_dict()
     if isinstance(document, list):
         yield from ({"row": "entry", **entry} for entry in document)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from convstat.render.base import Options, Renderer, kind_of
+from convstat.render.base import Options, Renderer
 from convstat.render.page import Heading, Items, Line, Pairs, Row, Table
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LatexRenderer(Renderer):
 
         lines = [r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"]
         for result in results:
-            if kind_of(result) == "formula":
+            if result.kind == "formula":
                 from convstat.render.formats.latex_formula import write_formula
 
                 lines += write_formula(cast("Formula", result), options)

@@ -38,7 +38,6 @@ class SarifRenderer(Renderer):
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the log; a run without results says that nothing was found."""
         from convstat import __version__
-        from convstat.render.base import kind_of
         from convstat.render.formats.json import to_json
 
         found = findings(results)
@@ -51,7 +50,7 @@ class SarifRenderer(Renderer):
         if len(found) > MOST:
             more = f"{len(found) - MOST:,} more findings are left out: code scanning shows no more than {MOST:,}"
             written.append({"ruleId": "convstat/more", "level": "note", "message": {"text": more}})
-        kinds = "+".join(dict.fromkeys(map(kind_of, results)))
+        kinds = "+".join(dict.fromkeys(result.kind for result in results))
         run = {
             "tool": {
                 "driver": {"name": "convstat", "version": __version__, "rules": [_rule(rule) for rule in rules]},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from convstat.grammar.paths import split_variant
-from convstat.render.base import Options, Renderer, kind_of
+from convstat.render.base import Options, Renderer
 from convstat.render.html import icicle
 from convstat.render.html.layer_tree import Entry, entries
 from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
@@ -54,7 +54,7 @@ class HtmlRenderer(Renderer):
         sections = []
         for number, result in enumerate(results):
             # Nothing is folded or left out to make room; of very many changes, the largest are shown.
-            page = view(result, Options(top=MOST if kind_of(result) == "diff" else None))
+            page = view(result, Options(top=MOST if result.kind == "diff" else None))
             body = "".join(_report(page, result, number) if isinstance(result, Report) else _plain(page, result))
             sections.append(f"<section>{body}</section>\n")
         style, script = (Path(__file__).with_name(f"document.{kind}").read_text("utf-8") for kind in ("css", "js"))
@@ -76,7 +76,7 @@ def _title(results: Sequence[Result]) -> str:
 def _plain(page: Page, result: Result) -> Iterator[str]:
     """Write the blocks of a page; above the table of a comparison is its plot."""
     for block in page.blocks:
-        if isinstance(block, Table) and kind_of(result) == "comparison":
+        if isinstance(block, Table) and result.kind == "comparison":
             from convstat.render.plots.formats import figure
 
             yield figure(cast("Comparison", result))

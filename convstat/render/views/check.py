@@ -13,6 +13,7 @@ from convstat.results.report import GIVE_A_RULE
 from convstat.text.printable import apart, change, exact, printable, share, signed
 
 if TYPE_CHECKING:
+    from convstat.render.base import Options
     from convstat.results.check import BaseModel, BudgetResult, Check
 
 WORDS: dict[str, tuple[str, Tone]] = {
@@ -26,7 +27,7 @@ DECIMALS = 6
 """Decimals of a value to write as the new limit."""
 
 
-def check_page(check: Check) -> Page:
+def check_page(check: Check, options: Options) -> Page:
     """Make the page of one check."""
     return Page(tuple(_blocks(check)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.views.layers import show_shapes
 from convstat.render.views.report import CONVENTION, amount, input_fact, show_value, title
@@ -12,7 +13,7 @@ from convstat.results.report import CounterRow
 from convstat.text.printable import exact, printable, signed
 
 
-def explanation_page(explanation: Explanation) -> Page:
+def explanation_page(explanation: Explanation, options: Options) -> Page:
     """Make the page of one explanation."""
     model = explanation.model
     facts = [("input", input_fact(model))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from convstat.render.base import Options
 from convstat.render.page import Block, Heading, Item, Items, Line, Page, Pairs
 from convstat.render.views.report import input_fact, label, title
 from convstat.results.identification import Candidate, Identification
@@ -12,7 +13,7 @@ from convstat.results.report import CounterRow
 from convstat.text.printable import exact, printable, significant
 
 
-def identification_page(found: Identification) -> Page:
+def identification_page(found: Identification, options: Options) -> Page:
     """Make the page of one number."""
     return Page(tuple(_blocks(found)))
 

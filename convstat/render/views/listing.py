@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from convstat.render.base import Options
 from convstat.render.page import Block, Heading, Item, Items, Page, Pairs
+from convstat.results.listing import Listing
 from convstat.text.printable import printable
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Entries with the same fields; the first field is the name.
-
-    ``group`` is the field that entries are shown under, if any; ``shown`` names the fields shown, all where it is None.
-    ``facts`` are fields that have lines of their own below the name, with what leads them: there is much to say.
-    """
-
-    title: str
-    entries: tuple[Mapping[str, Any], ...]
-    group: str | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
-    shown: tuple[str, ...] | None = None
-
-    def to_dict(self) -> list[dict[str, Any]]:
-        """The JSON form: a list of the entries."""
-        return [
-            {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
-            for entry in self.entries
-        ]
-
-
-def listing_page(listing: Listing) -> Page:
+def listing_page(listing: Listing, options: Options) -> Page:
     """Make the page of a listing: one heading for each group."""
     if listing.facts:
         return Page(tuple(block for entry in listing.entries for block in _in_full(listing, entry)))
