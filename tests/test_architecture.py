@@ -20,7 +20,6 @@ MOST_FILES = 8
 
 LATE = {
     "torch": (
-        "build",
         "counters",
         "layers.twins",
         "patches.depth",
@@ -32,6 +31,8 @@ LATE = {
         "patches.modes",
         "patches.preserve",
         "patches.tracing",
+        "targets.suggest",
+        "targets.trying",
         "trace",
     ),
     "ptflops": (),
@@ -44,7 +45,7 @@ LATE = {
     "pytest": ("pytest_plugin",),
     "rich": (),
     "typer": ("cli",),
-    "yaml": ("spec", "sources"),
+    "yaml": ("spec", "targets"),
 }
 """Packages that cost time to import, and the parts of convstat that may import them as they are imported themselves."""
 
@@ -72,10 +73,10 @@ def imports(source: str, package: str = "convstat") -> list[Import]:
             base = node.module or ""
             if node.level:
                 base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
-            found.append(Import(base, node.lineno, when))
-            # `from convstat.layers import conv` may import a module as well.
-            if base.partition(".")[0] == "convstat":
-                found.extend(Import(f"{base}.{alias.name}", node.lineno, when) for alias in node.names)
+            # `from convstat.layers import conv` imports the module, `from convstat.layers import KINDS` the package.
+            inside = base.partition(".")[0] == "convstat"
+            names = [f"{base}.{alias.name}" for alias in node.names] if inside else [base]
+            found.extend(Import(name, node.lineno, when) for name in names)
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for child in node.body:
                 visit(child, "typing")
@@ -99,7 +100,6 @@ def uses(module: str, source: str, known: Collection[str]) -> list[tuple[str, in
     """The modules of convstat that a module imports, wherever and for whatever it does, and the lines."""
     found = []
     for item in imports(source, module.rpartition(".")[0]):
-        # `from convstat.layers import conv` imports the module conv, `from convstat.layers import KINDS` the package.
         whole = item.module if item.module in known else item.module.rpartition(".")[0]
         if whole in known and whole not in ("convstat", module):
             found.append((whole, item.line))

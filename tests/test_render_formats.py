@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from convstat.errors import UsageError
 from convstat.history.changes import compare
 from convstat.render.base import Options, Renderer, Renderers
-from convstat.render.formats import latex
 from convstat.render.formats.csv import cell
 from convstat.render.formats.json import to_json
 from convstat.render.formats.markdown import escape
 from convstat.render.formats.registry import RENDERERS
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.report import Report
+from convstat.text import latex
 
 EVERY = {"full": FULL, "own": OWN, "huge": HUGE, "nasty": NASTY, "sweep": SWEEP, "check": CHECK, "diff": DIFF}
 VALIDATOR = jsonschema.Draft202012Validator(report_schema())

@@ -1,1 +1,1 @@
-"""commands"""
+"""One file per verb of the command line: a function from what was asked to a frozen result."""

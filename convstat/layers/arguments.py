@@ -5,13 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import Shape
-
-if TYPE_CHECKING:
-    from convstat.layers.base import Layer
 
 T = TypeVar("T")
 
@@ -319,15 +316,15 @@ class Argument(Generic[T]):
         """Whether it must be written."""
         return self.default is REQUIRED and self.infer is None
 
-    def __set_name__(self, owner: type[Layer], name: str) -> None:
+    def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
         self.default_value = None if self.default in (None, REQUIRED) else self.kind.parse(self.default, name)
 
     @overload
-    def __get__(self, instance: None, owner: type[Layer]) -> Argument[T]: ...
+    def __get__(self, instance: None, owner: type) -> Argument[T]: ...
     @overload
-    def __get__(self, instance: Layer, owner: type[Layer]) -> T: ...
-    def __get__(self, instance: Layer | None, owner: type[Layer]) -> Argument[T] | T:
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object, owner: type) -> Argument[T] | T:
         # Values stand in the instance's __dict__ and hide this descriptor, so on a layer we get here only in error.
         if instance is None:
             return self

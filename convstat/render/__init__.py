@@ -1,1 +1,1 @@
-"""Results as text: one file per format; ``formats`` is the table of them."""
+"""From a frozen result to text, a page or a picture; nothing here counts anything."""

@@ -1,1 +1,1 @@
-"""results"""
+"""The frozen results of every command, and the documents that they are saved as and read back from."""

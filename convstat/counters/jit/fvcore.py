@@ -68,7 +68,7 @@ class Fvcore:
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """Record the operators too. It hooks every module."""
-        from convstat.counters.jit.graph import retrace
+        from convstat.counters.jit.record import retrace
 
         return retrace(model, inputs, trace, hooked=True, tensors_only=False)
 

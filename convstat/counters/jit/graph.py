@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convstat.counters.base import PredictedFailure
 from convstat.trace import TensorInfo, Trace, Value
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 Products = Mapping[str, int]
@@ -92,17 +92,3 @@ def recorded_of(trace: Trace) -> Recorded:
     if not isinstance(trace, JitTrace):
         raise TypeError("fvcore and torchprofile are predicted from the trace that their retrace gives")
     return trace.recorded
-
-
-def retrace(
-    model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace, *, hooked: bool, tensors_only: bool
-) -> JitTrace:
-    """Run the model once more, and add its operators to the trace.
-
-    ``hooked`` says whether there are hooks on the modules: torch's transformer layers choose kernels by them.
-    With ``tensors_only``, outputs that are no tensors are left out; else they end ``torch.jit.trace``.
-    """
-    from convstat.counters.jit.record import record
-
-    recorded = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
-    return JitTrace(trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses, recorded)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Lock, get_ident
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
 from convstat.counters.inputs import by_position
-from convstat.counters.jit.graph import OperatorCall, Recorded
+from convstat.counters.jit.graph import JitTrace, OperatorCall, Recorded
 from convstat.counters.jit.kernels import Gathered, Kernels
 from convstat.counters.jit.sizes import TracedInt, as_tensor, is_instance, traced
 from convstat.counters.jit.values import (
@@ -41,8 +41,11 @@ from convstat.patches.tracing import (
     told_to_trace,
     without_overrides,
 )
-from convstat.trace import Value
+from convstat.trace import Trace, Value
 from convstat.trace.describe import ModuleTable
+
+if TYPE_CHECKING:
+    import torch
 
 _MARK = "_convstat_made_by"
 _FROM_OUTSIDE = -1
@@ -496,3 +499,17 @@ class _Recorder(TorchFunctionMode):
             if node.call is not None
         )
         return Recorded(operators, self.threads, self.kernels.open[0], tuple(sorted(self.kernels.fused)))
+
+
+def retrace(
+    model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace, *, hooked: bool, tensors_only: bool
+) -> JitTrace:
+    """Run the model once more, and add its operators to the trace.
+
+    ``hooked`` says whether there are hooks on the modules: torch's transformer layers choose kernels by them.
+    With ``tensors_only``, outputs that are no tensors are left out; else they end ``torch.jit.trace``.
+    """
+    from convstat.counters.jit.record import record
+
+    recorded = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
+    return JitTrace(trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses, recorded)

@@ -88,7 +88,7 @@ class Torchprofile:
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """Record the operators too. It hooks no module."""
-        from convstat.counters.jit.graph import retrace
+        from convstat.counters.jit.record import retrace
 
         return retrace(model, inputs, trace, hooked=False, tensors_only=True)
 

@@ -1,1 +1,1 @@
-"""formats"""
+"""One file per format that is text, and the table of all formats."""

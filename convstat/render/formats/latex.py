@@ -10,33 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from convstat.render.base import Options, Renderer
+from convstat.render.formats.latex_formula import write_formula
 from convstat.render.page import Heading, Items, Line, Pairs, Row, Table
+from convstat.text.latex import escape
 
 if TYPE_CHECKING:
     from convstat.render.base import Result
     from convstat.render.page import Page
     from convstat.results.formula import Formula
-
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "'": r"\textquotesingle{}",
-    "`": r"\textasciigrave{}",
-    **{character: f"\\{character}" for character in "{}$&#_%"},
-    # Behind the end of a row, a bracket would be an argument; two of these in a row would be another character.
-    "[": "{[}",
-    "]": "{]}",
-    "-": "-{}",
-    "*": "{*}",
-    "…": r"\ldots{}",
-    "×": r"$\times$",
-}
-"""How characters are written that mean something to LaTeX."""
 
 
 class LatexRenderer(Renderer):
@@ -54,8 +35,6 @@ class LatexRenderer(Renderer):
         lines = [r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"]
         for result in results:
             if result.kind == "formula":
-                from convstat.render.formats.latex_formula import write_formula
-
                 lines += write_formula(cast("Formula", result), options)
             else:
                 lines += _write_page(view(result, options))
@@ -111,14 +90,3 @@ def _write_table(table: Table) -> Iterator[str]:
 
 def _cells(texts: Sequence[str]) -> str:
     return rf"{' & '.join(texts)} \\"
-
-
-def escape(text: str) -> str:
-    r"""Make a text stand for itself.
-
-    >>> print(escape("a_b & 50% of [x]"), escape("-12.5%"))
-    a\_b \& 50\% of {[}x{]} $-$12.5\%
-    """
-    if text[:1] == "-" and text[1:2].isdigit():
-        return f"$-${escape(text[1:])}"
-    return "".join(SPECIAL.get(character, character) for character in text)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from convstat.formulas.notation import Symbol, latex
 from convstat.layers.notes import Form
-from convstat.render.formats.latex import escape
 from convstat.render.views.formula import FIGURES, formula_lines
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
+from convstat.text.latex import escape
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""html"""
+"""The HTML document: a page that needs nothing but itself."""
