@@ -20,9 +20,8 @@ from convstat.commands.diff import Request
 from convstat.config.asking import Asking
 from convstat.config.project import Config
 from convstat.errors import ConvstatError, ExitCode, SourceError, UsageError
-from convstat.history import baseline
+from convstat.history import baseline, changes
 from convstat.history.baseline import Baselines, file_name
-from convstat.results import diff
 from convstat.targets import analysis
 from convstat.targets.request import Asked
 
@@ -78,7 +77,7 @@ def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
     report = analysis.analyze(TARGET, counters="none")
     baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
     read = analysis.load_report(str(files(project)[0]))
-    assert "unchanged" == diff.compare(read, report).state
+    assert "unchanged" == changes.compare(read, report).state
     assert (report.totals, report.model.inputs) == (read.totals, read.model.inputs)
 
 

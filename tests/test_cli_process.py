@@ -22,13 +22,13 @@ LAYER = ["analyze", "Conv2d(4, 8, 3)", "-i", "4x8x8"]
 
 SLOW = """
 import sys, time
-from convstat import api
+from convstat.targets import analysis
 def analyze(*_, progress, **__):
     progress("counting very slowly")
     print("ready", file=sys.stderr, flush=True)
     time.sleep({seconds})
     {end}
-api.analyze = analyze
+analysis.analyze = analyze
 sys.argv = ["convstat", "analyze", "net.yaml"]
 from convstat.cli import main
 main()

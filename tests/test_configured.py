@@ -116,7 +116,7 @@ class BertModel(nn.Module):
 
     def __init__(self, config, add_pooling_layer=True):
         super().__init__()
-        self.fc = nn.Linear(project.hidden_size, 3)
+        self.fc = nn.Linear(config.hidden_size, 3)
 
     def forward(self, x):
         return self.fc(x)

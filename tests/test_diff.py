@@ -21,10 +21,10 @@ from convstat.commands.diff import Request
 from convstat.config.asking import Asking
 from convstat.count import graphs
 from convstat.errors import ConvstatError, UsageError
-from convstat.history import matching
+from convstat.history import changes, matching
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
-from convstat.results import diff, sums
+from convstat.results import sums
 from convstat.results.diff import COUNTS, Change, Diff, LayerChange
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report
@@ -40,7 +40,7 @@ def count(layers: str, head: str = HEAD) -> Report:
 
 def rows(old: str, new: str) -> list[tuple[str, str, str]]:
     """What became of the layers of two specs: name, status, why."""
-    return [(row.name, row.status, row.why) for row in diff.compare(count(old), count(new)).layers]
+    return [(row.name, row.status, row.why) for row in changes.compare(count(old), count(new)).layers]
 
 
 def changed(old: str, new: str) -> list[tuple[str, str, str]]:
@@ -119,8 +119,8 @@ def test_each_call_of_a_layer_is_matched_with_the_same_call() -> None:
     row = report.layers[0]
     twice = replace(report, layers=(row, replace(row, params=0, shares="stem")))
     more = replace(report, layers=(row, replace(row, params=0, shares="stem"), replace(row, params=0, shares="stem")))
-    assert ["unchanged"] * 2 == [layer.status for layer in diff.compare(twice, twice).layers]
-    assert ["unchanged", "unchanged", "added"] == [layer.status for layer in diff.compare(twice, more).layers]
+    assert ["unchanged"] * 2 == [layer.status for layer in changes.compare(twice, twice).layers]
+    assert ["unchanged", "unchanged", "added"] == [layer.status for layer in changes.compare(twice, more).layers]
 
 
 def test_what_no_argument_explains_is_still_told() -> None:
@@ -129,7 +129,7 @@ def test_what_no_argument_explains_is_still_told() -> None:
     row = report.layers[0]
 
     def against(**new: object) -> str:
-        return diff.compare(report, replace(report, layers=(replace(row, **new),))).layers[0].why  # type: ignore[arg-type]
+        return changes.compare(report, replace(report, layers=(replace(row, **new),))).layers[0].why  # type: ignore[arg-type]
 
     assert f"macs: {row.macs} -> 1" == against(macs=1)
     assert f"trainable_params: {row.params} -> 0" == against(trainable_params=0)
@@ -209,7 +209,7 @@ def assert_closes(found: Diff, old: Report, new: Report) -> None:
 @given(reports(), reports(), st.booleans(), st.none() | st.integers(1, 4))
 def test_totals_close(old: Report, new: Report, all: bool, top: int | None) -> None:
     """Every layer of either is in exactly one row; shown rows and the others add up to the totals."""
-    found = diff.compare(old, new)
+    found = changes.compare(old, new)
     assert_closes(found, old, new)
     shown = found.shown(all=all, top=top)
     assert len(found.layers) == len(shown.rows) + shown.others
@@ -222,9 +222,9 @@ def test_totals_close(old: Report, new: Report, all: bool, top: int | None) -> N
 @given(reports(), reports())
 def test_there_and_back_is_the_opposite(old: Report, new: Report) -> None:
     """What grew by so much shrinks by as much, and a model is unchanged against itself."""
-    there, back = diff.compare(old, new), diff.compare(new, old)
+    there, back = changes.compare(old, new), changes.compare(new, old)
     assert [there.delta(name) for name in COUNTS] == [-back.delta(name) for name in COUNTS]
-    same = diff.compare(old, replace(old, layers=tuple(replace(row) for row in old.layers)))
+    same = changes.compare(old, replace(old, layers=tuple(replace(row) for row in old.layers)))
     assert "unchanged" == same.state
     assert len(old.layers) == same.count("unchanged")
 
@@ -232,7 +232,7 @@ def test_there_and_back_is_the_opposite(old: Report, new: Report) -> None:
 def test_a_lost_or_doubled_row_is_found() -> None:
     """The check above can fail."""
     old, new = count(STEM), count(STEM.replace("16", "8"))
-    found = diff.compare(old, new)
+    found = changes.compare(old, new)
     assert_closes(found, old, new)
     for layers in ((), found.layers * 2, (LayerChange("added", None, new.layers[0]),)):
         with pytest.raises(AssertionError):
@@ -243,7 +243,7 @@ def test_a_lost_or_doubled_row_is_found() -> None:
 @given(reports(), reports())
 def test_the_document_is_what_the_schema_says(old: Report, new: Report) -> None:
     """Alone and as one of several; its integers survive JSON."""
-    text = RENDERERS.named("json").render([diff.compare(old, new)], Options())
+    text = RENDERERS.named("json").render([changes.compare(old, new)], Options())
     document = json.loads(text)
     jsonschema.Draft202012Validator(report_schema()).validate(document)
     assert (
@@ -256,7 +256,7 @@ def test_the_document_is_what_the_schema_says(old: Report, new: Report) -> None:
 def test_the_table_names_both_sides_and_the_others() -> None:
     """What changed, with its line; all the rest in one row; the totals below."""
     tail = "  - ReLU\n  - Flatten\n"
-    found = diff.compare(count(STEM + tail), count(STEM.replace("kernel_size: 3", "kernel_size: 1") + tail))
+    found = changes.compare(count(STEM + tail), count(STEM.replace("kernel_size: 3", "kernel_size: 1") + tail))
     text = RENDERERS.named("table").render([found], Options(width=160))
     assert "kernel_size: 3 -> 1" in text
     assert "net.yaml:4" in text
@@ -277,7 +277,7 @@ def test_rows_can_be_sorted(by: str, expected: list[str]) -> None:
 
     old = made(("a", "Linear", 0, 0), ("b", "Linear", 9, 9), ("c", "Conv2d", 0, 0))
     new = made(("a", "Linear", 1, 1), ("b", "Linear", 0, 0), ("c", "Conv2d", 5, 50))
-    found = diff.compare(old, new)
+    found = changes.compare(old, new)
     assert expected == [row.name for row in found.shown(by=by).rows]
     assert expected[:2] == [row.name for row in found.shown(by=by, top=2).rows]
     assert ["a", "b", "c"] == [row.name for row in found.shown().rows]
@@ -286,7 +286,7 @@ def test_rows_can_be_sorted(by: str, expected: list[str]) -> None:
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_the_reason_is_shown_at_every_width(width: int) -> None:
     """Beside its layer where there is room, below where there is none; and no figure is cut."""
-    found = diff.compare(count(STEM), count(STEM.replace("kernel_size: 3", "kernel_size: 1")))
+    found = changes.compare(count(STEM), count(STEM.replace("kernel_size: 3", "kernel_size: 1")))
     text = RENDERERS.named("table").render([found], Options(width=width))
     assert "kernel_size: 3 -> 1" in " ".join(text.split())
     assert "net.yaml:4" in text
@@ -296,7 +296,7 @@ def test_the_reason_is_shown_at_every_width(width: int) -> None:
 def test_other_inputs_are_noted() -> None:
     """Figures of different inputs are compared, and it is said that they are."""
     wide = HEAD.replace("[3, 8, 8]", "[3, 8, 16]")
-    found = diff.compare(count(STEM), count(STEM, wide))
+    found = changes.compare(count(STEM), count(STEM, wide))
     assert "the input is 3x8x16, and was 3x8x8 in the base" in found.notes
 
 
@@ -467,7 +467,7 @@ def test_a_change_is_traced_to_the_call_that_made_it(call: str, old: object, new
     head = CALLED + (UNIT if call.startswith("unit") else "")
     line = head.count("\n") + 2
     before, after = (count(f"layers:\n  - {call.format(value)}\n", head) for value in (old, new))
-    found = [row for row in diff.compare(before, after).layers if row.status != "unchanged"]
+    found = [row for row in changes.compare(before, after).layers if row.status != "unchanged"]
     assert found
     for row in found:
         first = row.changes[0]
@@ -490,7 +490,7 @@ def test_no_layer_stands_in_a_file_of_convstats() -> None:
 def test_a_layer_that_a_call_adds_says_why() -> None:
     """An expansion of 1 has no layers of its own."""
     lines = "layers:\n  - InvertedResidual: {{out_channels: 24, expand_ratio: {}}}\n"
-    found = diff.compare(count(lines.format(1), CALLED), count(lines.format(2), CALLED))
+    found = changes.compare(count(lines.format(1), CALLED), count(lines.format(2), CALLED))
     [added] = [row for row in found.layers if row.name == "InvertedResidual.expand"]
     assert "added, expand_ratio: 1 -> 2 (InvertedResidual)" == added.why
 
@@ -499,7 +499,7 @@ def test_of_nested_calls_the_outermost_that_changed_is_named() -> None:
     """What a block hands on to another follows from what it was given."""
     outer = UNIT + "  stage:\n    params: {width: null}\n    layers:\n      - unit: {out: width}\n"
     before, after = (count(f"layers:\n  - stage: {{width: {n}}}\n", CALLED + outer) for n in (8, 12))
-    [row] = diff.compare(before, after).layers
+    [row] = changes.compare(before, after).layers
     assert ("width", 8, 12, "stage") == (
         row.changes[0].argument, row.changes[0].old, row.changes[0].new, row.changes[0].block
     )  # fmt: skip

@@ -354,7 +354,7 @@ def test_counters_can_be_asked_at_every_valid_point() -> None:
 def test_a_sweep_loads_no_torch() -> None:
     """Not even for its errors: a process of its own lists what it has loaded."""
     program = (
-        "import sys; from convstat import budget, sweep; sweep.compare([], ['groups=1..4']);"
+        "import sys; from convstat.commands import check, compare; compare.compare([], ['groups=1..4']);"
         "print([name for name in ('torch', 'numpy', 'rich', 'typer') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

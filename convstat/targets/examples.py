@@ -8,7 +8,7 @@ from pathlib import Path
 STARTERS = ("plain", "residual", "mobile")
 """The networks that ``convstat init`` writes to start from, by name."""
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 # In a clone, a link to the folder at the top; where git made no link, that folder itself.
 _FOLDER = next((folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if folder.is_dir()), _PACKAGE)
 
