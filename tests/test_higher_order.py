@@ -188,3 +188,16 @@ def test_a_forward_that_is_a_generator_runs_to_its_end() -> None:
             yield x
 
     assert macs(forward, torch.rand(2, 8)) == 3 * 2 * 8 * 8
+
+
+def test_what_runs_inside_an_operator_has_a_backward_pass() -> None:
+    """5 rows of 8 x 8 forwards, and as many for the gradient of the weight."""
+    forward = lambda linear, x: operator("map")(lambda row: linear(row), x)  # noqa: E731
+    assert macs(forward, torch.rand(5, 8), mode="train") == 2 * 5 * 8 * 8
+
+
+def test_an_operator_that_is_given_what_has_a_gradient_runs_as_it_is_written() -> None:
+    """Torch would make a graph of the function and of its derivative: 3 rows of 8 x 8, twice."""
+    assert (
+        macs(lambda linear, x: operator("map")(lambda row: linear(row), linear(x)), torch.rand(3, 8)) == 2 * 3 * 8 * 8
+    )

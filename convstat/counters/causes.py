@@ -117,9 +117,13 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "unpatched": ("blindness", "sees products in the functions that it replaces, and others make these"),
         "subclass_unseen": ("blindness", "does not see subclasses of torch's layers, parametrized ones among them"),
         "no_rule": ("blindness", "has no rule for layers of this kind"),
+        "made_later": ("blindness", "looks for the parts of the model before its pass, in which these are made"),
+        "generator_unread": ("blindness", "does not take what the model yields, and this runs when somebody does"),
         "unregistered": ("blindness", "does not see modules that are called without being part of the model"),
         "padding_word": ("blindness", "has no rule for convolutions whose padding is a word: 'same' or 'valid'"),
         "dead_code": ("blindness", "does not see work on which no output depends"),
+        "derivative": ("blindness", "does not see the derivatives that torch multiplies along, in forward mode"),
+        "higher_order": ("blindness", "does not see what runs in operators that take functions, as map and while_loop"),
         "inside_function": (
             "blindness",
             "does not look inside scripted functions, torch.autograd.Functions and what torch.jit.fork runs",

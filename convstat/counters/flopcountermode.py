@@ -13,6 +13,7 @@ from convstat.counters.inputs import keywords_of
 from convstat.counters.kernel_walk import ATTENTION, Part, Rule, convolved, shape_of, walk, why_other_kernels
 from convstat.counters.products import fused_modules
 from convstat.trace import KernelCall
+from convstat.trace.calls import higher_order
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ class FlopCounter:
     def predict(self, trace: Trace) -> Prediction:
         """Walk the kernels of the trace by its rules."""
         try:
-            terms = walk(trace, RULES)
+            terms = walk(trace, RULES, into=_INTO)
         except PredictedFailure as failure:
             return Prediction(None, None, failure=str(failure))
         return Prediction(None, terms.macs, terms.terms(), fused=fused_modules(trace))
@@ -66,13 +67,25 @@ class FlopCounter:
         return why_other_kernels(trace)
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """It hooks no module of the model, which matters to transformer layers: they choose kernels by their hooks."""
+        """It hooks no module of the model, which matters to transformer layers: they choose kernels by their hooks.
+
+        It lets operators that take functions, but for ``cond``, give nothing: the model may fail on that.
+        """
+        from convstat.trace.record import record
+
+        if not set(_INTO).issuperset(higher_order(trace)):
+            try:
+                record(model, inputs, keywords_of(inputs), into=_INTO)
+            except Exception as error:
+                raise PredictedFailure(first_line(error)) from error
         kinds = {info.type.rpartition(".")[2] for info in trace.modules}
         if trace.device == "meta" or kinds.isdisjoint(ATTENTION):
             return trace
-        from convstat.trace.record import record
-
         return record(model, inputs, keywords_of(inputs), hooked=())
+
+
+_INTO = ("cond",)
+"""The operators that take functions into which it looks; it hands the model a NotImplemented for what others give."""
 
 
 def _mm(call: KernelCall) -> list[Part]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure
 from convstat.counters.capture import first_line
+from convstat.trace.calls import ListInfo, TensorInfo
 
 if TYPE_CHECKING:
     import torch
@@ -109,4 +110,25 @@ def retraced(
         raise PredictedFailure(first_line(error)) from error
 
 
-__all__ = ["Inputs", "by_name", "by_position", "keywords_of", "retraced", "values_of"]
+_READ = frozenset(
+    f"aten.{name}"
+    for name in (
+        *("_local_scalar_dense", "item", "is_nonzero", "equal", "allclose", "nonzero", "masked_select"),
+        *("_unique", "_unique2", "unique_consecutive", "unique_dim", "bincount", "repeat_interleave"),
+    )
+)
+
+
+def reads_values(trace: Trace) -> bool:
+    """Whether the values of tensors may decide what a model runs: then a run on other inputs is another run."""
+    for call, _ in trace.kernels():
+        if call.op in _READ:
+            return True
+        if call.op == "aten.index" and len(call.args) > 1:
+            places = call.args[1].items if isinstance(call.args[1], ListInfo) else ()
+            if any(isinstance(place, TensorInfo) and place.dtype in ("bool", "uint8") for place in places):
+                return True
+    return False
+
+
+__all__ = ["Inputs", "by_name", "by_position", "keywords_of", "reads_values", "retraced", "values_of"]

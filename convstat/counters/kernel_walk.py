@@ -8,7 +8,8 @@ from math import prod
 from convstat.counters.base import Ledger, PredictedFailure
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.products import products, ruled
-from convstat.trace import KernelCall, TensorInfo, Trace
+from convstat.trace import Call, FunctionCall, KernelCall, TensorInfo, Trace
+from convstat.trace.calls import HIGHER_ORDER, higher_order
 
 Part = tuple[str | None, int]
 Rule = Callable[[KernelCall], list[Part]]
@@ -34,10 +35,14 @@ def convolved(call: KernelCall) -> int:
     return source[0] * prod(weight) * prod((source if transposed else output)[2:])
 
 
-def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
-    """Price every kernel that has a rule; what kernels without one multiply is not seen."""
+def walk(trace: Trace, rules: Mapping[str, Rule], *, into: tuple[str, ...] = ()) -> Ledger:
+    """Price every kernel that has a rule; what kernels without one multiply is not seen.
+
+    Of operators that take functions, a counter sees those kernels that run ``into`` it, and none in the others.
+    """
     terms = Ledger()
     functions, inside = ruled(trace)
+    apart = _apart(trace, into)
     for function, layer in functions:
         terms.add(layer, None, macs=products(function))
         terms.add(layer, "functional_unseen", macs=-products(function))
@@ -48,6 +53,9 @@ def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
             terms.add(owner.path, "inside_ruled", macs=sum(amount for _, amount in rule(call)) if rule else 0)
             continue
         terms.add(owner.path, None, macs=own)
+        if id(call) in apart:
+            terms.add(owner.path, "higher_order", macs=-own)
+            continue
         if rule is None:
             is_fused = any(word in call.op for word in _FUSED)
             terms.add(owner.path, "fused_kernel" if is_fused else "kernel_unseen", macs=-own)
@@ -59,6 +67,28 @@ def walk(trace: Trace, rules: Mapping[str, Rule]) -> Ledger:
             else:
                 terms.add(owner.path, code, macs=amount)
     return terms
+
+
+def _apart(trace: Trace, into: tuple[str, ...]) -> frozenset[int]:
+    """The ids of the kernels inside of operators that take functions, but for those that the counter looks into."""
+    found: set[int] = set()
+    stack: list[tuple[Call, bool]] = [(trace.root, False)]
+    while stack:
+        call, inside = stack.pop()
+        if isinstance(call, KernelCall):
+            if inside:
+                found.add(id(call))
+            continue
+        if isinstance(call, FunctionCall) and call.name.startswith(HIGHER_ORDER):
+            inside = inside or call.name.removeprefix(HIGHER_ORDER) not in into
+        stack.extend((child, inside) for child in call.children)
+    return frozenset(found)
+
+
+def refused(trace: Trace) -> str | None:
+    """What torch says where a mode knows nothing of operators that take functions, and one is called."""
+    names = higher_order(trace)
+    return f"NotImplementedError: There was no rule registered for HigherOrderOperator {names[0]}" if names else None
 
 
 def why_other_kernels(trace: Trace) -> str | None:

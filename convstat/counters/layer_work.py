@@ -37,6 +37,11 @@ def is_scripted(info: ModuleInfo) -> bool:
     return info.type.startswith("torch.jit.")
 
 
+def no_attribute(info: ModuleInfo, name: str) -> str:
+    """What Python says where a counter looks for an attribute that it put on every other module."""
+    return f"AttributeError: '{info.type.rpartition('.')[2]}' object has no attribute '{name}'"
+
+
 def weight_shape(info: ModuleInfo) -> tuple[int, ...]:
     """The shape of the weight, also where it is no parameter but was made of some."""
     parameter, attribute = info.parameter("weight"), info.attributes.get("weight")
@@ -107,7 +112,7 @@ def why_unseen(kernel: Kernel, work: Work, *, ruled: Callable[[ModuleInfo], bool
     """
     info = work.trace.modules[kernel.module]
     if not info.registered:
-        return "unregistered"
+        return "made_later" if info.made else "unregistered"
     if is_scripted(info):
         return "inside_function"
     if kernel.call.op == "aten._transformer_encoder_layer_fwd":
@@ -131,6 +136,7 @@ __all__ = [
     "is_torchs",
     "is_without_batch",
     "kind_of",
+    "no_attribute",
     "own_kernels",
     "steps_of",
     "weight_shape",

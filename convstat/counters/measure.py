@@ -17,6 +17,7 @@ from convstat.counters import reconcile
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
 from convstat.counters.capture import first_line
 from convstat.counters.kernel_walk import why_other_kernels
+from convstat.counters.passes import Made, as_seen, with_unseen
 from convstat.counters.stages import FAKE, GraphStages, Stages
 from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
@@ -126,8 +127,10 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
     """
     try:
         retraced = counter.retrace(model, inputs, trace)
+        made: Made = getattr(counter, "made", "seen")
+        seen = as_seen(retraced, made)
         try:
-            return counter.predict(retraced)
+            return with_unseen(counter.predict(seen), retraced, seen, made)
         except PredictedFailure:
             raise
         except Exception as error:

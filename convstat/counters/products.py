@@ -424,6 +424,14 @@ def _all(kernel: Kernel) -> bool:
     return True
 
 
+_SINGLE = frozenset(
+    (
+        *("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d", "conv3d"),
+        *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    )
+)
+
+
 @dataclass(slots=True)
 class _Open:
     """A call whose kernels are being gathered."""
@@ -435,6 +443,12 @@ class _Open:
     children: Iterator[Call]
     start: int
     is_ruled: bool = False
+    is_done: bool = False
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is a function that multiplies once."""
+        return isinstance(self.call, FunctionCall) and self.call.name.rpartition(".")[2].strip("_") in _SINGLE
 
 
 class Work:
@@ -449,10 +463,16 @@ class Work:
         self.trace = trace
         self.terms = terms
         self.kernels: list[Kernel] = []
+        self.derivatives: list[Kernel] = []
         self._spans: dict[int, tuple[int, int]] = {}
         self._ruled: set[int] = set()
         self._claimed: list[bool] = []
         self._gather()
+
+    @classmethod
+    def of(cls, trace: Trace) -> Work:
+        """The products alone, where nothing is to be entered."""
+        return cls(trace, Ledger())
 
     def _gather(self) -> None:
         modules = self.trace.modules
@@ -465,8 +485,12 @@ class Work:
                 self._spans[id(top.call)] = top.start, len(self.kernels)
                 stack.pop()
             elif isinstance(call, KernelCall):
-                if not top.is_ruled:
-                    self._enter(call, products(call), top)
+                if not top.is_ruled and (amount := products(call)):
+                    if top.is_single and top.is_done and not call.third:
+                        self._derive(call, amount, top)
+                    else:
+                        self._enter(call, amount, top)
+                    top.is_done = True
             elif isinstance(call, FunctionCall):
                 functions, start = (*top.functions, call.name), len(self.kernels)
                 if call.has_rule and not top.is_ruled:
@@ -490,6 +514,12 @@ class Work:
         layer = around.layer if call.owner is None else self.trace.modules[call.owner].path
         self.kernels.append(Kernel(call, amount, layer, around.module, around.functions))
         self.terms.add(layer, None, macs=amount)
+
+    def _derive(self, call: KernelCall, amount: int, around: _Open) -> None:
+        """A second product in a function that makes one: torch multiplies derivatives along, in forward mode."""
+        self.derivatives.append(Kernel(call, amount, around.layer, around.module, around.functions))
+        self.terms.add(around.layer, None, macs=amount)
+        self.terms.add(around.layer, "derivative", macs=-amount)
 
     def inside(self, call: Call) -> list[Kernel]:
         """The kernels in a call of a module or a function that nobody has claimed, in order."""

@@ -68,7 +68,10 @@ def compiler_off() -> Iterator[None]:
     """
     import torch
 
+    from convstat.patches.dispatch import step_by_step
+
     with ExitStack() as stack:
+        stack.enter_context(step_by_step())
         if DYNAMO in sys.modules:
             stack.enter_context(_eager())
         else:

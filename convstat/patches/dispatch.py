@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+
+from convstat.patches.room import patch, rerouted
 
 _ASKED = frozenset(
     (
@@ -60,8 +63,7 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _higher_order(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run ``map``, ``scan``, ``cond``, ``while_loop``, ``flex_attention`` and their like in Python, by steps."""
-        eager = torch._C.DispatchKey.CompositeExplicitAutograd
-        stepwise: Any = _STEPWISE.get(func.name()) or func.py_kernels.get(eager)
+        stepwise = _stepwise(func)
         if stepwise is None:
             raise NotImplementedError(f"torch cannot run the operator {func.name()} step by step")
         with self:
@@ -83,6 +85,34 @@ def _scan(combine_fn: Any, init: Any, xs: Any, additional_inputs: Any = (), **op
 
 _STEPWISE = {"cond": _cond, "scan": _scan}
 """What torch's own way of running these step by step does, which refuses to while there is any mode."""
+
+
+def _stepwise(func: Any) -> Callable[..., Any] | None:
+    eager = torch._C.DispatchKey.CompositeExplicitAutograd
+    known: Any = _STEPWISE.get(func.name())
+    return known or func.py_kernels.get(eager)  # type: ignore[no-any-return]
+
+
+@patch
+def step_by_step() -> Iterator[None]:
+    """Run operators that take functions as they are written, also where gradients are wanted.
+
+    Torch makes a graph of the function and of its derivative for that, which not every function can be made into. Step
+    by step, each kernel has a derivative of its own.
+    """
+    with rerouted(torch._ops.HigherOrderOperator, "dispatch", _past_autograd):
+        yield
+
+
+def _past_autograd(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    def dispatched(self: Any, dispatch_key: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if not dispatch_key.name.startswith("Autograd") or (stepwise := _stepwise(self)) is None:
+            return dispatch(self, dispatch_key, *args, **kwargs)
+        if _get_current_dispatch_mode_stack():
+            return dispatch(self, torch._C.DispatchKey.Python, *args, **kwargs)
+        return stepwise(*args, **kwargs)
+
+    return dispatched
 
 
 def is_jagged(kind: type) -> bool:

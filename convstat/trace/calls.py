@@ -159,18 +159,39 @@ class ModuleCall:
     children: tuple[Call, ...] = ()
 
 
+HIGHER_ORDER = "torch.ops.higher_order."
+"""What the names of operators that take functions begin with; they stand in the tree as functions."""
+
+
+def higher_order(trace: Trace) -> tuple[str, ...]:
+    """The operators that take functions and were called, by name: ``cond``, ``map_impl``; the outermost alone."""
+    found: list[str] = []
+    stack: list[Call] = [trace.root]
+    while stack:
+        call = stack.pop()
+        if isinstance(call, FunctionCall) and call.name.startswith(HIGHER_ORDER):
+            found.append(call.name.removeprefix(HIGHER_ORDER))
+        elif not isinstance(call, KernelCall):
+            stack.extend(reversed(call.children))
+    return tuple(found)
+
+
 Call: TypeAlias = ModuleCall | FunctionCall | KernelCall
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterInfo:
-    """A parameter that a module holds itself; equal ``key`` means the same tensor, tied or shared."""
+    """A parameter that a module holds itself; equal ``key`` means the same tensor, tied or shared.
+
+    ``made`` says that it was not there before the pass.
+    """
 
     name: str
     shape: Shape
     dtype: str
     requires_grad: bool
     key: int
+    made: bool = False
 
     @property
     def numel(self) -> int:
@@ -202,6 +223,7 @@ class ModuleInfo:
     looks at ``type(module)`` misses subclasses, one that asks ``isinstance`` does not.
     ``attributes`` holds the numbers, flags, words and tensors among the module's attributes.
     ``children`` are indices of registered modules, each once; ``entries`` are the same, once for each name.
+    ``made`` says that it became part of the model during the pass.
     """
 
     index: int
@@ -213,6 +235,7 @@ class ModuleInfo:
     children: tuple[int, ...]
     buffers: tuple[BufferInfo, ...] = ()
     entries: tuple[int, ...] = ()
+    made: bool = False
 
     @property
     def path(self) -> str:
@@ -245,6 +268,9 @@ class Trace:
     ``uses`` says, by a parameter's key, in whose call (a place in ``modules``) a kernel first read it:
     attention reads the weight of its ``out_proj`` without calling that module.
     ``unseen`` are the places where work went past the dispatcher.
+    ``returned`` is set where forward is a generator: so many of the root's children had run when the call returned, and
+    the others ran when what it yields was taken. ``made`` are modules that hang in the model after the pass and are
+    left out of ``modules``' names, in a trace as a counter sees it that looked for them before.
     """
 
     root: ModuleCall
@@ -254,6 +280,8 @@ class Trace:
     notes: tuple[str, ...] = ()
     uses: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     unseen: tuple[Unseen, ...] = field(default=(), kw_only=True)
+    returned: int | None = field(default=None, kw_only=True)
+    made: tuple[ModuleInfo, ...] = field(default=(), kw_only=True)
 
     def module_of(self, call: ModuleCall) -> ModuleInfo:
         """The module that was called."""

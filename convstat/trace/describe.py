@@ -121,6 +121,7 @@ class ModuleTable:
         self.registered = len(self.modules)
         # A scripted module makes the Python objects of its tensors when asked: kept, so that each keeps its id.
         self._alive = [*model.parameters(), *model.buffers()]
+        self._before = {id(tensor) for tensor in self._alive}
         self.keys: dict[int, int] = {}
         self._bases: dict[type, tuple[str, ...]] = {}
 
@@ -180,6 +181,7 @@ class ModuleTable:
                     dtype_name(parameter.dtype),
                     parameter.requires_grad,
                     self.keys.setdefault(id(parameter), len(self.keys)),
+                    made=id(parameter) not in self._before,
                 )
                 for name, parameter in module._parameters.items()
                 if parameter is not None and not isinstance(parameter, nn.UninitializedParameter)
@@ -188,6 +190,7 @@ class ModuleTable:
             attributes=_attributes(module),
             children=tuple(dict.fromkeys(entries)),
             entries=entries,
+            made=place >= self.registered and bool(self.paths[place]),
             buffers=tuple(
                 BufferInfo(
                     name,

@@ -18,7 +18,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
-from types import GeneratorType
+from functools import partial
+from types import CoroutineType, GeneratorType
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from convstat.patches.room import alone, ours, replaced
 from convstat.patches.surroundings import deeper_calls
 from convstat.patches.threads import followed
 from convstat.trace.bounds import MAX_CALLS, Count
-from convstat.trace.calls import Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
+from convstat.trace.calls import HIGHER_ORDER, Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.complex_numbers import is_back, third
 from convstat.trace.describe import ModuleTable, describe
 from convstat.trace.functions import FunctionRule, intercepting
@@ -52,6 +53,7 @@ def record(
     *,
     hooked: Iterable[nn.Module] | None = None,
     train: bool = False,
+    into: tuple[str, ...] | None = None,
 ) -> Trace:
     """Run the model once, in eval mode with grad enabled, and return the tree of its calls.
 
@@ -62,6 +64,8 @@ def record(
     Grad is on because peers leave it on: without it, attention takes a fused kernel that they do not price.
     ``hooked`` are the modules that carry a forward hook during the run, as they do under the peer that is to be
     predicted (default: all): torch's transformer layers choose their kernels by whether there are hooks.
+    ``into`` are the operators that take functions and run, as they do under that peer (default: all); the others give
+    nothing.
     The model and the process are left as found, also when the forward pass raises.
     """
     model = _as_written(model)
@@ -70,7 +74,7 @@ def record(
     given = tree_leaves((inputs, kwargs, *model.parameters()))
     leaves = [leaf for leaf in given if isinstance(leaf, torch.Tensor)]
     is_real = bool(leaves) and not any(leaf.device.type == "meta" or is_fake(leaf) for leaf in leaves)
-    recorder = _Recorder(table, is_real=is_real)
+    recorder = _Recorder(table, is_real=is_real, into=into)
     watch = recorder.watch
     with _ready(model, table.modules if hooked is None else hooked, train=train) as stack:
         recorder.prepare(model, train=train)
@@ -96,7 +100,15 @@ def record(
         # Opening packed weights, to describe them, runs kernels too.
         recorder.main.hidden += 1
         device = leaves[0].device.type if leaves else "cpu"
-        return Trace(root, table.infos(), device, notes=notes, uses=recorder.uses(), unseen=watch.found)
+        return Trace(
+            root,
+            table.infos(),
+            device,
+            notes=notes,
+            uses=recorder.uses(),
+            unseen=watch.found,
+            returned=recorder.returned,
+        )
 
 
 @alone
@@ -188,14 +200,39 @@ def _is_compiled(module: nn.Module) -> bool:
     return dynamo is not None and isinstance(module, dynamo.OptimizedModule)
 
 
-def _to_its_end(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A call of the model; where its forward is a generator, nothing runs before somebody takes what it yields."""
+_LATER = (GeneratorType, map, filter, zip)
+"""What runs nothing before somebody takes what it yields."""
+
+
+def _to_its_end(call: Callable[..., Any], returned: Callable[[], None]) -> Callable[..., Any]:
+    """A call of the model, to its end: what a generator or an ``async def`` does after it has ``returned``, too."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
         result = call(*args, **kwargs)
-        return tuple(result) if isinstance(result, GeneratorType) else result
+        if isinstance(result, CoroutineType):
+            returned()
+            return _awaited(result)
+        if isinstance(result, _LATER):
+            returned()
+            return tuple(result)
+        return result
 
     return run
+
+
+def _awaited(coroutine: CoroutineType[Any, Any, Any]) -> Any:
+    """What comes of an ``async def``; where a loop runs already, one that waits for nothing can be followed."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration as end:
+        return end.value
 
 
 def _no_hook(module: nn.Module, args: object, output: object) -> None:
@@ -210,11 +247,13 @@ class _Branch:
     """What one thread does: the modules that it is inside of, and the lists of calls that are not complete yet.
 
     The first list is the thread's own; ``started_in`` are those that were open where it was started.
-    ``hidden`` counts the kernels, and the functions that have a rule, that it is inside of.
+    ``hidden`` counts the kernels, and the functions that have a rule, that it is inside of; ``apart`` the operators
+    that stand for others, and are being taken apart.
     """
 
     def __init__(self, inside: list[int], started_in: list[list[Call]], *, is_torchs: bool = False) -> None:
         self.hidden = 0
+        self.apart = 0
         self.inside = inside
         self.started_in = started_in
         self.is_torchs = is_torchs
@@ -239,8 +278,9 @@ class _Branch:
 class _Recorder(Watching):  # type: ignore[no-untyped-call]
     """Builds the tree, a branch for each thread."""
 
-    def __init__(self, table: ModuleTable, *, is_real: bool) -> None:
+    def __init__(self, table: ModuleTable, *, is_real: bool, into: tuple[str, ...] | None) -> None:
         super().__init__()
+        self.into = into
         self.table = table
         self.watch = Watch(self._place, self._is_open, is_real=is_real)
         self.main = _Branch([], [])
@@ -256,6 +296,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         self.thirds: dict[int, int] = {}
         self.goes_back = False
         self.unfinished: tuple[Call, ...] = ()
+        self.returned: int | None = None
 
     def prepare(self, model: nn.Module, *, train: bool) -> None:
         """Remember whose the parameters of scripted modules are, and for a backward pass whose each kernel is."""
@@ -335,7 +376,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
             before = _describe_all(args), _describe_kwargs(kwargs)
             branch.inside.append(index)
             try:
-                run = original if branch.inside[:-1] else _to_its_end(original)
+                run = original if branch.inside[:-1] else _to_its_end(original, partial(self._returns, branch))
                 result, children = self._nested(branch, run, (module, *args), kwargs)
             except BaseException:
                 if self.goes_back:
@@ -348,6 +389,9 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
             return result
 
         return call
+
+    def _returns(self, branch: _Branch) -> None:
+        self.returned = len(branch.open[-1])
 
     def _branch_off(self) -> AbstractContextManager[None]:
         """Called where a thread is started, and entered in that one: what it does stands where it was started."""
@@ -374,6 +418,9 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
     def function(self, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record a call of a function that peers patch."""
         branch = self.branch
+        if branch.apart:
+            # What an operator stands for is written in Python for some, and calls functions that the model does not.
+            return function(*args, **kwargs)
         before = _describe_all(args), _describe_kwargs(kwargs)
         result, children = self._nested(branch, function, args, kwargs)
         branch.open[-1].append(FunctionCall(name, *before, describe(result), children))
@@ -398,13 +445,28 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         branch.open[-1].append(FunctionCall(name, *before, describe(result), children, has_rule=True))
         return result
 
+    def _higher_order(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Record the call of an operator that takes functions, with what these do inside."""
+        if self.into is not None and func.name() not in self.into:
+            return NotImplemented
+        branch = self.branch
+        before = _describe_all(args), _describe_kwargs(kwargs)
+        result, children = self._nested(branch, super()._higher_order, (func, args, kwargs), {})
+        branch.open[-1].append(FunctionCall(f"{HIGHER_ORDER}{func.name()}", *before, describe(result), children))
+        return result
+
     def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         op, overload, is_composite = operator(func)
         if is_composite and not any(isinstance(value, torch.Tensor) and value.is_nested for value in args):
             # Under inference_mode the dispatcher does not take an operator apart that only stands for others.
             # Nested tensors have kernels of their own for it.
-            with self:
-                result = func.decompose(*args, **(kwargs or {}))
+            branch = self.branch
+            branch.apart += 1
+            try:
+                with self:
+                    result = func.decompose(*args, **(kwargs or {}))
+            finally:
+                branch.apart -= 1
             if result is not NotImplemented:
                 return result
         branch = self.branch

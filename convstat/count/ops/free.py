@@ -85,7 +85,18 @@ _BY_REASON = {
     """,
 }
 
+_PRIMS = {
+    VIEW: "as_strided broadcast_in_dim collapse_view conj split_dim squeeze transpose view_of view_of_dtype",
+    MOVE: "as_strided_scatter cat clone collapse copy_strided copy_to device_put fill reshape resize rev",
+    MAKE: """
+        empty empty_permuted empty_strided full full_like iota maximum_value minimum_value normal scalar_tensor uniform
+    """,
+    CONVERT: "convert_element_type",
+    CHECK: "item",
+}
+
 FREE: dict[str, str] = {f"aten.{name}": reason for reason, names in _BY_REASON.items() for name in names.split()}
+FREE.update({f"prims.{name}": reason for reason, names in _PRIMS.items() for name in names.split()})
 FREE.update(
     {
         "prim.device": CHECK,

@@ -266,6 +266,15 @@ _FOREACH = " ".join(
 )
 _FOREACH_REDUCTIONS = "_foreach_max _foreach_norm _foreach_powsum"
 _FFTS = "_fft_r2c _fft_c2r _fft_c2c"
+# What torch's decompositions are made of, as for derivatives that go forward.
+_PRIMS = """
+abs acos acosh add asin asinh atan atan2 atanh bessel_i0 bessel_i0e bessel_i1 bessel_i1e bessel_j0 bessel_j1
+bitwise_and bitwise_not bitwise_or bitwise_xor cbrt ceil conj_physical cos cosh digamma div eq erf erf_inv erfc erfcx
+exp exp2 expm1 floor fmax fmin fmod frexp gcd ge gt hypot igamma igammac imag isfinite le lgamma log log10 log1p log2 lt
+maximum minimum mul ndtri ne neg nextafter pow real reciprocal remainder round rsqrt shift_left
+shift_right_arithmetic sign signbit sin sinh spherical_bessel_j0 sqrt sub tan trunc where zeta
+"""
+_PRIM_REDUCTIONS = "amax amin prod sum var xor_sum"
 
 
 RULES: dict[str, Rule] = table(
@@ -311,6 +320,10 @@ RULES: dict[str, Rule] = table(
     ("aten", "_pdist_forward", distances_within),
     ("aten", "_pdist_backward", per_output("elementwise")),
     ("aten", "_embedding_bag _embedding_bag_forward_only", embedding_bag),
+    ("prims", "tanh", per_output("activation")),
+    ("prims", _PRIMS, per_output("elementwise")),
+    ("prims", _PRIM_REDUCTIONS, per_input("reduction")),
+    ("prims", "fft_r2c fft_c2r fft_c2c", per_output("fft")),
     ("torchvision", "roi_align ps_roi_align", roi_align),
     ("torchvision", "roi_pool ps_roi_pool", per_output("pool")),
     ("torchvision", "_roi_align_backward _ps_roi_align_backward", per_input("resize")),

@@ -56,4 +56,5 @@ _BY_REASON = {
 }
 
 UNPRICED: dict[str, str] = {f"aten.{name}": reason for reason, names in _BY_REASON.items() for name in names.split()}
+UNPRICED |= {"prims.svd": CONVERGES, "prims._make_token": INTERNAL, "prims._sink_tokens": INTERNAL}
 """Every operator of torch without a rule, and why."""

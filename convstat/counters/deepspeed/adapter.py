@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
 from convstat.counters.inputs import keywords_of, values_of
+from convstat.counters.passes import Made
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,7 @@ class DeepSpeed:
     """``get_model_profile`` of ``deepspeed.profiling.flops_profiler``."""
 
     name = "deepspeed"
+    made: Made = "unseen"
     variant = "default"
     unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"
     help = "pip install setuptools wheel && DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
 from convstat.counters.inputs import keywords_of, values_of
+from convstat.counters.passes import Made
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ class Calflops:
     """``calculate_flops``, which began as a copy of DeepSpeed's flops profiler."""
 
     name = "calflops"
+    made: Made = "unseen"
     variant = "default"
     unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs count much else too"
     help = "pip install --no-deps calflops, and numpy: of what it asks for besides, nothing is used here"

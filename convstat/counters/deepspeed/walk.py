@@ -17,6 +17,7 @@ from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.deepspeed.parts import parts_of
 from convstat.counters.deepspeed.rules import Rule
 from convstat.counters.kernel_walk import is_custom
+from convstat.counters.layer_work import no_attribute
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
 
@@ -191,6 +192,8 @@ def _enter_params(trace: Trace, terms: Ledger, *, trainable: bool) -> int:
 
 def predict(trace: Trace, convention: Convention) -> Prediction:
     """Say what a tool of this convention will answer."""
+    if trace.made:
+        return Prediction(None, None, failure=no_attribute(trace.made[0], "__flops__"))
     terms = Ledger()
     try:
         ways = _ways(trace)

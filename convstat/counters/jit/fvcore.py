@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import by_position
+from convstat.counters.passes import Made
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ class Fvcore:
     """``fvcore.nn.FlopCountAnalysis``, and ``parameter_count``."""
 
     name = "fvcore"
+    made: Made = "fails"
     variant = "default"
     unit = "MACs, plus operations of norms, adaptive average pooling, upsampling and grid sampling"
     help = "pip install fvcore"

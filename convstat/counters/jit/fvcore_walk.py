@@ -26,6 +26,9 @@ from convstat.trace import TensorInfo, Trace
 
 def predict(trace: Trace) -> Prediction:
     """Say what fvcore will answer."""
+    if trace.made:
+        # It looks for the name of every module that is called.
+        return Prediction(None, None, failure=f"KeyError: {trace.made[0].type.rpartition('.')[2]}")
     try:
         terms = walk(trace, RULES)
     except PredictedFailure as failure:

@@ -512,4 +512,5 @@ def retrace(
     from convstat.counters.jit.record import record
 
     recorded = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
-    return JitTrace(trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses, recorded)
+    seen = trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses
+    return JitTrace(*seen, recorded, unseen=trace.unseen, returned=trace.returned)

@@ -11,6 +11,7 @@ from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
 from convstat.counters.inputs import by_name, keywords_of, retraced, values_of
 from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
+from convstat.counters.passes import Made
 from convstat.patches.room import ours, patch, replaced
 from convstat.trace.calls import TensorInfo, Value
 
@@ -30,6 +31,7 @@ class Ptflops:
     def __init__(self, variant: str, unit: str, counts: str, defects: tuple[str, ...]) -> None:
         self.name = "ptflops" if variant == "pytorch" else f"ptflops-{variant}"
         self.variant = variant
+        self.made: Made = "params" if variant == "pytorch" else "unseen"
         self.unit = unit
         self.counts = counts
         self.defects = defects

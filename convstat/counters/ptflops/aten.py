@@ -10,7 +10,7 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure, Prediction
-from convstat.counters.kernel_walk import Part, Rule, convolved, shape_of, walk
+from convstat.counters.kernel_walk import Part, Rule, convolved, refused, shape_of, walk
 from convstat.counters.products import fused_modules
 from convstat.counters.ptflops.pytorch import trainable_params
 from convstat.trace import KernelCall, TensorInfo, Trace
@@ -48,6 +48,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 
 def predict(trace: Trace) -> Prediction:
     """Say what ptflops' ``aten`` backend will answer."""
+    if reason := refused(trace):
+        return Prediction(None, None, failure=reason)
     try:
         terms = walk(trace, RULES)
     except PredictedFailure as failure:

@@ -14,12 +14,13 @@ from fractions import Fraction
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.layer_work import no_attribute
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.ptflops.functions import RULES as FUNCTIONS
 from convstat.counters.ptflops.functions import Number
 from convstat.counters.ptflops.modules import RULES as MODULES
 from convstat.counters.ptflops.modules import is_own
-from convstat.trace import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, TensorInfo, Trace
+from convstat.trace import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace
 
 _TWICE: dict[str | None, str] = {"activation": "activation_twice", "softmax": "softmax_twice", "pool": "pool_twice"}
 _TWICE |= {"upsample": "upsample_twice", None: "attention_twice"}
@@ -113,7 +114,7 @@ class _Walk:
         """Why nothing of ptflops has seen a kernel."""
         info = self.trace.modules[kernel.module]
         if not info.registered:
-            return "unregistered"
+            return "made_later" if info.made else "unregistered"
         if info.index not in self.times:
             return "inside_counted"
         if info.type in MODULES:
@@ -150,6 +151,20 @@ def _holders(trace: Trace) -> dict[int, int]:
     return times
 
 
+def _unhooked(trace: Trace) -> ModuleInfo | None:
+    """A module of a known kind that the pass made, where the sum comes to it: it looks for what no hook has put there.
+
+    The sum does not look inside of modules that have a rule.
+    """
+    ruled = {path for info in (*trace.modules, *trace.made) if info.type in MODULES for path in info.paths}
+    for info in trace.made:
+        around = info.path.split(".")[:-1]
+        inside = ("" in ruled, *(".".join(around[:depth]) in ruled for depth in range(1, len(around) + 1)))
+        if info.type in MODULES and not any(inside):
+            return info
+    return None
+
+
 def batch_of(trace: Trace) -> int:
     """What the module part is divided by: ``len`` of the only input; 1 where inputs go by keyword.
 
@@ -174,6 +189,8 @@ def trainable_params(trace: Trace, terms: Ledger) -> int:
 
 def predict(trace: Trace) -> Prediction:
     """Say what ptflops' ``pytorch`` backend will answer."""
+    if (unhooked := _unhooked(trace)) is not None:
+        return Prediction(None, None, failure=no_attribute(unhooked, "__flops__"))
     terms = Ledger()
     walk = _Walk(trace, batch_of(trace), _holders(trace), terms, Work(trace, terms))
     try:

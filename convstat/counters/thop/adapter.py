@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, running
 from convstat.counters.inputs import by_position, retraced
+from convstat.counters.passes import Made
 from convstat.counters.thop.shared_import import version_if_whole, why_unavailable
 from convstat.patches.room import replaced_globals
 
@@ -24,6 +25,7 @@ class Thop:
     """
 
     name = "thop"
+    made: Made = "fails"
     variant = "default"
     other = "ultralytics-thop"
     """The distribution that has the same import name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
-from convstat.counters.layer_work import is_scripted, own_kernels, why_unseen
+from convstat.counters.layer_work import is_scripted, no_attribute, own_kernels, why_unseen
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.thop.modules import RULES
 from convstat.trace import ModuleInfo, Trace
@@ -21,6 +21,8 @@ def predict(trace: Trace) -> Prediction:
     """Say what thop will answer."""
     if any(info.registered and is_scripted(info) for info in trace.modules):
         return Prediction(None, None, failure="RuntimeError: Can't add a new parameter after ScriptModule construction")
+    if trace.made:
+        return Prediction(None, None, failure=no_attribute(trace.made[0], "total_ops"))
     terms = Ledger()
     work = Work(trace, terms)
     hooked, summed = _ways(trace, into_priced=True), _ways(trace, into_priced=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import by_name, keywords_of, retraced
+from convstat.counters.passes import Made
 from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Torchinfo:
     """The one function of torchinfo."""
 
     name = "torchinfo"
+    made: Made = "unseen"
     variant = "default"
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import keywords_of
+from convstat.counters.passes import Made
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +22,7 @@ class Torchscan:
     """
 
     name = "torchscan"
+    made: Made = "params"
     variant = "default"
     unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
     help = "pip install torchscan"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, Prediction
 from convstat.counters.innermost import is_innermost
+from convstat.counters.kernel_walk import refused
 from convstat.counters.layer_work import is_scripted, own_kernels, why_unseen
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.flops import flops
@@ -25,6 +26,8 @@ def predict(trace: Trace) -> Prediction:
         return Prediction(
             None, None, failure="RuntimeError: register_forward_pre_hook is not supported on ScriptModules"
         )
+    if reason := refused(trace):
+        return Prediction(None, None, failure=reason)
     walk = _Walk(trace)
     for call in trace.module_calls():
         walk.module(call)

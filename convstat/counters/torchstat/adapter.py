@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
-from convstat.counters.inputs import by_position, retraced
+from convstat.counters.inputs import by_position, reads_values, retraced
+from convstat.counters.passes import Made
 from convstat.patches.imports import forgotten, given
 from convstat.patches.room import own, patch, put, rerouted, routed, undone
 
@@ -44,6 +45,7 @@ class Torchstat:
     """
 
     name = "torchstat"
+    made: Made = "seen"
     variant = "default"
     unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
     help = "pip install torchstat"
@@ -98,11 +100,19 @@ class Torchstat:
         from convstat.trace.record import record
 
         trace, inputs = retraced(model, inputs, trace, by_position), by_position(model, inputs)
+        draws = trace.device == "cpu" and reads_values(trace) and len(inputs) == 1 and hasattr(inputs[0], "shape")
         batched = walk.depends_on_batch(trace)
-        if not batched and not walk.depends_on_hooks(trace):
+        if not (batched or draws or walk.depends_on_hooks(trace)):
             return trace
+        if draws:
+            import torch
+
+            # What is drawn here is what it draws: all runs of a model start from one seed.
+            inputs = (torch.rand(1, *inputs[0].shape[1:]),)
+        elif batched:
+            inputs = tuple(tensor[:1] for tensor in inputs)
         try:
-            return record(model, tuple(tensor[:1] for tensor in inputs) if batched else inputs, hooked=())
+            return record(model, inputs, hooked=())
         except Exception as error:
             raise PredictedFailure(f"it runs the model with a batch of one: {first_line(error)}") from error
 

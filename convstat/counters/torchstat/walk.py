@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.capture import installed_version
-from convstat.counters.layer_work import is_scripted, own_kernels, why_unseen
+from convstat.counters.layer_work import is_scripted, no_attribute, own_kernels, why_unseen
 from convstat.counters.parameters import is_packed
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.macs import base_of
@@ -88,7 +88,10 @@ def _check(trace: Trace) -> None:
         raise PredictedFailure("RuntimeError: it makes a float32 input, and the model's parameters are not float32")
     if first.dtype != "float32" and any(call.op in ("aten.embedding", "aten.index") for call, _ in trace.kernels()):
         raise PredictedFailure("RuntimeError: it makes a floating-point input, and the model takes indices")
+    replaced = _replaced(trace)
     for info in trace.modules:
+        if info.made and _has_row(info) and info.type not in replaced:
+            raise PredictedFailure(no_attribute(info, "input_shape"))
         if _has_row(info) and is_scripted(info):
             raise PredictedFailure("RuntimeError: Can't add a new parameter after ScriptModule construction")
         if _has_row(info):
@@ -106,7 +109,8 @@ def _replaced(trace: Trace) -> dict[str, bool]:
     """The classes whose ``__call__`` is replaced, and whether that calls itself: an ancestor's was replaced before."""
     found: dict[str, bool] = {}
     for info in trace.modules:
-        if _has_row(info) and info.type not in found:
+        had_children = any(not trace.modules[child].made for child in info.children)
+        if info.registered and not info.made and not had_children and info.type not in found:
             found[info.type] = any(base in found for base in info.bases)
     return found
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
-from convstat.counters.inputs import by_position, retraced, values_of
+from convstat.counters.inputs import by_position, reads_values, retraced, values_of
+from convstat.counters.passes import Made
 from convstat.patches.room import replaced_globals
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Torchsummary:
     """The one function of torchsummary."""
 
     name = "torchsummary"
+    made: Made = "unseen"
     variant = "summary"
     unit = "parameters and memory; no operations"
     help = "pip install torchsummary"
@@ -114,14 +116,19 @@ class Torchsummary:
         from convstat.counters.torchsummary.rows import BATCH, depends_on_batch, is_of_other_type
 
         trace = retraced(model, inputs, trace, _given)
-        if not (depends_on_batch(trace) or is_of_other_type(trace)):
+        draws = trace.device == "cpu" and reads_values(trace)
+        if not (depends_on_batch(trace) or is_of_other_type(trace) or draws):
             return trace
         import torch
 
         from convstat.trace.record import record
 
         other = torch.float32 if is_of_other_type(trace) else None
-        made = tuple(value.new_zeros((BATCH, *value.shape[1:]), dtype=other) for value in _given(model, inputs))
+        if draws:
+            # What is drawn here is what it draws: all runs of a model start from one seed.
+            made = tuple(torch.rand(BATCH, *value.shape[1:]) for value in _given(model, inputs))
+        else:
+            made = tuple(value.new_zeros((BATCH, *value.shape[1:]), dtype=other) for value in _given(model, inputs))
         try:
             return record(model, made)
         except Exception as error:

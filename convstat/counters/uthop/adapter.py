@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convstat.counters.base import Prediction
+from convstat.counters.passes import Made
 from convstat.counters.thop.adapter import Thop
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ class UltralyticsThop(Thop):
     """The maintained fork of thop."""
 
     name = "ultralytics-thop"
+    made: Made = "params"
     other = "thop"
     help = "pip install ultralytics-thop, without thop, which has the same import name"
     counts = "operations of modules of known kinds at each call and of products called as functions, and all parameters"

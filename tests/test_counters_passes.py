@@ -1,0 +1,173 @@
+"""Counters on passes that convstat follows further than they do: generators, and what a pass makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+import torch
+from live import CPU_ONLY, NAMES, PEERS, ask, to_meta
+from torch import nn
+
+from convstat.api import analyze
+from convstat.counters import COUNTERS
+from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.measure import predict
+from convstat.trace.record import record
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Model(nn.Module):
+    """Two layers, of which ``forward`` makes what it likes."""
+
+    def __init__(self, first: nn.Module, second: nn.Module | None) -> None:
+        super().__init__()
+        self.first = first
+        if second is not None:
+            self.second = second
+
+
+class Yields(Model):
+    """A generator: nothing runs before somebody takes what it yields."""
+
+    def forward(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        x = self.first(x)
+        yield x
+        yield self.second(x)
+
+
+class Maps(Model):
+    """One layer runs at once, the other when somebody looks."""
+
+    def forward(self, x: torch.Tensor) -> Iterable[torch.Tensor]:
+        return map(self.second, [self.first(x)])
+
+
+class Awaits(Model):
+    """Runs when somebody waits for it."""
+
+    async def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x))  # type: ignore[no-any-return]
+
+
+class Takes(Model):
+    """Holds a generator, and takes what it yields."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *_, last = self.first(x)
+        return self.second(last)  # type: ignore[no-any-return]
+
+
+class Makes(Model):
+    """Makes its second layer in its first pass."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        if not hasattr(self, "second"):
+            self.second = self.make()
+        return self.second(x)  # type: ignore[no-any-return]
+
+    make: Callable[[], nn.Module]
+
+
+class Own(nn.Module):
+    """A layer of a kind that no counter knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.matmul(x, self.weight)
+
+
+class MakesParameter(Model):
+    """Makes a parameter in its first pass."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not hasattr(self, "weight"):
+            self.weight = nn.Parameter(torch.ones(8, 4))
+        return torch.matmul(self.first(x), self.weight)
+
+
+def linear(columns: int) -> nn.Module:
+    """A layer of eight inputs."""
+    return nn.Linear(8, columns)
+
+
+def making(make: Callable[[], nn.Module], first: nn.Module) -> Makes:
+    """A model that makes its second layer so."""
+    model = Makes(first, None)
+    model.make = make
+    return model
+
+
+def convolutions() -> nn.Module:
+    """Layers inside a layer."""
+    return nn.Sequential(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1))
+
+
+ROWS, IMAGE = (2, 8), (2, 8, 6, 6)
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "yields": (lambda: Yields(linear(8), linear(4)), ROWS),
+    "yields images": (lambda: Yields(nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 1)), IMAGE),
+    "maps": (lambda: Maps(linear(8), linear(4)), ROWS),
+    "awaits": (lambda: Awaits(linear(8), linear(4)), ROWS),
+    "takes": (lambda: Takes(Yields(linear(8), linear(8)), linear(4)), ROWS),
+    "makes a layer": (lambda: making(lambda: linear(4), linear(8)), ROWS),
+    "makes a layer of its own": (lambda: making(Own, linear(8)), ROWS),
+    "makes layers in a layer": (lambda: making(convolutions, nn.Conv2d(8, 8, 3)), IMAGE),
+    "makes a layer of another kind": (lambda: making(nn.ReLU, nn.Conv2d(8, 8, 3)), IMAGE),
+    "makes a parameter": (lambda: MakesParameter(linear(8), None), ROWS),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_counter_says_what_is_predicted(name: str) -> None:
+    """Failures too, on both devices; each is asked about a model that has not run."""
+    make, shape = CASES[name]
+    for counter in (*NAMES, *PEERS):
+        if COUNTERS[counter].version() is None:
+            continue
+        ask(make(), torch.rand(shape), only=(counter,))[counter].check(f"{counter} on {name}")
+        if counter not in CPU_ONLY:
+            with torch.device("meta"):
+                ask(to_meta(make()), torch.empty(shape), only=(counter,))[counter].check(
+                    f"{counter} on {name}, on meta"
+                )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_of_a_difference_has_a_name(name: str) -> None:
+    """The layers of the prediction are those of the count, also where the counter has no place for them."""
+    make, shape = CASES[name]
+    report = analyze(make(), torch.rand(shape), counters="all")
+    for row in report.counters:
+        if row.status != "ok":
+            continue
+        unexplained = row.unexplained
+        assert unexplained is not None
+        assert not unexplained.macs, row.name
+        assert not unexplained.params, row.name
+        assert UNATTRIBUTED not in {cause.code for cause in row.causes}, row.name
+
+
+def test_what_nobody_takes_is_a_cause_of_its_own() -> None:
+    """Both layers of a generator; of a map the second: 2 rows, of 8 x 8 and 8 x 4."""
+    for name, unread in (("yields", 2 * 8 * 8 + 2 * 8 * 4), ("maps", 2 * 8 * 4)):
+        make, shape = CASES[name]
+        model, inputs = make(), (torch.rand(shape),)
+        prediction = predict(COUNTERS["flopcountermode"], model, inputs, record(model, inputs))
+        assert prediction.macs == 2 * 8 * 8 + 2 * 8 * 4 - unread
+        assert sum(term.macs for term in prediction.terms if term.code == "generator_unread") == -unread
+
+
+def test_what_is_made_later_is_a_cause_of_its_own() -> None:
+    """torchinfo has hooks on the first layer alone: 2 rows of 8 x 8, and the bias."""
+    make, shape = CASES["makes a layer"]
+    model, inputs = make(), (torch.rand(shape),)
+    prediction = predict(COUNTERS["torchinfo"], model, inputs, record(model, inputs))
+    late = [term for term in prediction.terms if term.code == "made_later"]
+    assert sum(term.macs for term in late) == -2 * 8 * 4
+    assert sum(term.params for term in late) == -(8 * 4 + 4)
