@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import UsageError
+from convstat.patches.time_limit import allowed
 from convstat.results import report
 from convstat.targets import analysis, resolve
 from convstat.targets.inputs import InputSpec, parse
@@ -129,6 +130,7 @@ def analyze(
     per: str = "input",
     mode: str = "eval",
     predict: bool = False,
+    timeout: float | None = None,
     **overrides: Any,
 ) -> Report:
     """Count a model: its parameters, its multiply-accumulates, and the rest of its work by name.
@@ -151,7 +153,10 @@ def analyze(
 
     The model is run once on the meta device, where nothing is computed and no weights are needed; ``device`` and what
     is done where that is not possible are as for ``--device``. It is left exactly as found: parameters, buffers,
-    gradients, hooks, train and eval flags, and the random state.
+    gradients, hooks, train and eval flags. So is the process, whatever the model does to it: random states, modes,
+    autocast, default dtype and device, threads, the working directory, the environment, streams, signals, warnings and
+    loggers. ``convstat docs python`` lists all that is put back; what cannot be is in ``report.model.notes``.
+    The model's code may take ``timeout`` seconds (None: 300, 0: any time), and so may each counter.
     ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
     commas) also runs others and explains how they differ; with ``predict`` none is run, and what each would say is
     told instead, of the default ones unless others are named. ``per`` is the basis of MACs/pixel, ``dtype`` the
@@ -168,42 +173,27 @@ def analyze(
     """
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
-    texts = _texts(inputs)
+    if timeout is not None and timeout < 0:
+        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    options = {"batch": batch, "device": device, "per": per, "mode": mode, "predict": predict, "seconds": timeout}
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
+    with allowed(timeout):
+        return Report.of(_analyzed(model, inputs, overrides, counters=counters, dtype=dtype, **options))
+
+
+def _analyzed(
+    model: Any, inputs: Any, overrides: Mapping[str, Any], *, dtype: str | None, **options: Any
+) -> report.Report:
+    texts = _texts(inputs)
     if isinstance(model, str) and (texts is not None or not resolve(model).needs_torch):
         if texts is None:
             raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
-        return Report.of(
-            analysis.analyze(
-                model,
-                overrides,
-                inputs=texts,
-                batch=batch,
-                device=device,
-                dtype=dtype or "float32",
-                counters=counters,
-                per=per,
-                mode=mode,
-                predict=predict,
-            )
-        )
+        return analysis.analyze(model, overrides, inputs=texts, dtype=dtype or "float32", **options)
     from convstat.targets import modules
 
-    return Report.of(
-        modules.analyze(
-            _recipe(model, overrides, inputs if texts is None else None, batch),
-            inputs=texts or (),
-            batch=batch,
-            device=device,
-            dtype=dtype,
-            counters=counters,
-            per=per,
-            mode=mode,
-            predict=predict,
-            overrides=overrides,
-        )
-    )
+    recipe = _recipe(model, overrides, inputs if texts is None else None, options["batch"])
+    return modules.analyze(recipe, inputs=texts or (), dtype=dtype, overrides=overrides, **options)
 
 
 def load(path: str | os.PathLike[str]) -> Report:

@@ -30,6 +30,7 @@ LATE = {
         "patches.isolation",
         "patches.modes",
         "patches.preserve",
+        "patches.torch_states",
         "patches.tracing",
         "targets.suggest",
         "targets.trying",

@@ -89,7 +89,7 @@ def test_convstat_is_a_convention_too(capsys: pytest.CaptureFixture[str]) -> Non
         (("--as", "ptflops", "--predict"), "--as goes without --predict"),
         (("--as", "ptflops", "--strict"), "--as goes without --strict"),
         (("--as", "ptflops", "--mode", "train"), "--as goes without --mode train"),
-        (("--counter-timeout", "-1"), "--counter-timeout must not be negative"),
+        (("--counter-timeout", "-1"), "--timeout must not be negative"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -17,7 +17,7 @@ def analyze(
     counters: o.Counters = None,
     predict: o.Predict = False,
     as_: o.As = None,
-    counter_timeout: o.CounterTimeout = None,
+    timeout: o.Timeout = None,
     per: o.Per = None,
     mode: o.Mode = None,
     format: o.Format = None,
@@ -51,10 +51,9 @@ def analyze(
     asking = session.asking(
         named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, config=config
     )
-    o.check_timeout(counter_timeout)
     session.refuse_saved(
         targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,
-        **{"counter-timeout": counter_timeout}, per=per, mode=mode,
+        timeout=timeout, per=per, mode=mode,
     )  # fmt: skip
     if as_ is not None:
         _refuse_beside_as(counters=counters, predict=predict, strict=strict, mode=mode == "train")
@@ -74,7 +73,7 @@ def analyze(
                 device=asked.device,
                 dtype=asked.dtype,
                 per=asked.per,
-                seconds=counter_timeout,
+                seconds=timeout,
                 progress=progress,
                 warn=session.warn,
             )
@@ -90,7 +89,7 @@ def analyze(
                 per=asked.per,
                 mode=mode or "eval",
                 predict=predict,
-                seconds=counter_timeout,
+                seconds=timeout,
                 progress=progress,
                 warn=session.warn,
             )

@@ -73,6 +73,7 @@ def check(
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
+    timeout: o.Timeout = None,
     dtype: o.Dtype = None,
     per: o.Per = None,
     format: o.Format = None,

@@ -20,6 +20,7 @@ def compare(
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
+    timeout: o.Timeout = None,
     dtype: o.Dtype = None,
     counters: o.Counters = None,
     per: o.Per = None,

@@ -41,7 +41,7 @@ def explain(
     device: o.Device = None,
     dtype: o.Dtype = None,
     counters: o.Counters = None,
-    counter_timeout: o.CounterTimeout = None,
+    timeout: o.Timeout = None,
     format: o.Format = None,
     output: o.Output = None,
     quiet: o.Quiet = 0,
@@ -69,7 +69,6 @@ def explain(
             f"explain takes one target and one layer, and here are {len(named)} arguments",
             help="several layers are one pattern: 'layer1.**'",
         )
-    o.check_timeout(counter_timeout)
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
     asking = session.asking(
@@ -86,7 +85,7 @@ def explain(
             device=asked.device,
             dtype=asked.dtype,
             counters=counters or "all",
-            seconds=counter_timeout,
+            seconds=timeout,
             progress=progress,
             warn=session.warn,
         )
@@ -121,7 +120,7 @@ def identify(
     device: o.Device = None,
     dtype: o.Dtype = None,
     counters: o.Counters = None,
-    counter_timeout: o.CounterTimeout = None,
+    timeout: o.Timeout = None,
     per: o.Per = None,
     format: o.Format = None,
     output: o.Output = None,
@@ -141,7 +140,6 @@ def identify(
 
     session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
     named, assignments = axes.split(arguments or ())
-    o.check_timeout(counter_timeout)
     identify.read(number)
     target = session.target(named, "identify")
     overrides = axes.overrides((*assignments, *(set or ())), "identify")
@@ -158,7 +156,7 @@ def identify(
             dtype=asked.dtype,
             per=asked.per,
             counters=counters or "all",
-            seconds=counter_timeout,
+            seconds=timeout,
             progress=progress,
             warn=session.warn,
         )

@@ -35,6 +35,7 @@ def formula(
     config: o.Config = None,
     batch: o.Batch = None,
     device: o.Device = None,
+    timeout: o.Timeout = None,
     dtype: o.Dtype = None,
     format: o.Format = None,
     output: o.Output = None,

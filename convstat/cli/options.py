@@ -24,12 +24,17 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *lines, EXIT_CODES])
 
 
-def check_timeout(seconds: int | None) -> None:
-    """Refuse a time limit that is none."""
+def _allow(context: typer.Context, seconds: int | None) -> int | None:
+    """Let what is not convstat's own take so long."""
     from convstat.errors import UsageError
+    from convstat.patches.time_limit import allow
 
+    if context.resilient_parsing:
+        return seconds
     if seconds is not None and seconds < 0:
-        raise UsageError(f"--counter-timeout must not be negative: {seconds}", help="0 sets no limit")
+        raise UsageError(f"--timeout must not be negative: {seconds}", help="0 sets no limit")
+    allow(seconds)
+    return seconds
 
 
 def with_data(input: Sequence[str] | None, data: Sequence[str] | None) -> tuple[str, ...]:
@@ -236,11 +241,14 @@ Predict = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-CounterTimeout = Annotated[
+Timeout = Annotated[
     int | None,
     typer.Option(
+        "--timeout",
+        "--counter-timeout",
         metavar="SECONDS",
-        help="How long each of the other counters may take; 0 is any time (default: 300).",
+        callback=_allow,
+        help="How long a model's code may take, and each of the other counters; 0 is any time (default: 300).",
         rich_help_panel=WHAT,
     ),
 ]

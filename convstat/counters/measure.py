@@ -183,9 +183,7 @@ def guarded(ask: Callable[[], T], model: torch.nn.Module | None, seconds: float 
     except (CounterFailure, ConvstatError, InternalError, KeyboardInterrupt):
         raise
     except Overtime:
-        raise Late(
-            f"it gave no answer in {seconds:g} seconds", "with --counter-timeout SECONDS it may take longer"
-        ) from None
+        raise Late(f"it gave no answer in {seconds:g} seconds", "with --timeout SECONDS it may take longer") from None
     except BaseException as error:
         # What ends a process, SystemExit, ends this row alone.
         raise CounterFailure(first_line(error)) from error

@@ -6,7 +6,6 @@ What is here is for the day when one does not: a new version of a tool, an adapt
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -14,52 +13,18 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.modules import module as module_globals
 
 from convstat.patches.preserve import preserved, process_preserved
-from convstat.patches.quiet import warnings_preserved
 from convstat.patches.room import patch, undone
 
 
 @patch
 def isolated(model: nn.Module) -> Iterator[None]:
-    """Put back, whatever happens: the model with its hooks, flags and buffers, random states, torch's modes and
-    functions, the methods of the model's classes, hooks on all modules, warnings, the streams, and the environment.
+    """Put back, whatever happens: the model with its hooks, flags and buffers, the methods of its classes, torch's
+    functions, and the states of the process.
     """
-    with _process(), _attributes(model), _parameters(model), process_preserved(), preserved(model):
+    with _attributes(model), _parameters(model), process_preserved(), preserved(model):
         yield
-
-
-@patch
-def _process() -> Iterator[None]:
-    import os
-
-    streams = sys.stdin, sys.stdout, sys.stderr
-    environment, folder = dict(os.environ), os.getcwd()
-    hooks = [table for name, table in vars(module_globals).items() if name.startswith("_global") and _is_dict(table)]
-    tables = [(table, dict(table)) for table in hooks]
-    deterministic = torch.are_deterministic_algorithms_enabled()
-
-    def put_back() -> None:
-        for table, before in tables:
-            if dict(table) != before:
-                table.clear()
-                table.update(before)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic)
-        sys.stdin, sys.stdout, sys.stderr = streams
-        if dict(os.environ) != environment:
-            os.environ.clear()
-            os.environ.update(environment)
-        if os.getcwd() != folder:
-            os.chdir(folder)
-
-    with warnings_preserved(), undone(put_back):
-        yield
-
-
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 @patch

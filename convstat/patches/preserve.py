@@ -5,18 +5,18 @@ Peers put hooks, attributes and modes on the model and patch torch; some leave t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from operator import is_
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _device, _python_dispatch
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from convstat.patches.functions import unpatched_afterwards
 from convstat.patches.room import patch, replaced, undone
+from convstat.patches.states import GENERATORS, Changes, states_kept
+from convstat.patches.torch_states import RANDOM, STATES, THREADS
 
 
 @patch
@@ -24,80 +24,25 @@ def preserved(model: nn.Module) -> Iterator[None]:
     """Put back, whatever happens: hooks, attributes and training flags of every module, buffers that were written to,
     torch's random state, modes, the default dtype, and the functions that peers patch.
     """
-    with unpatched_afterwards(), torch_state(), _module_state(model):
+    with unpatched_afterwards(), states_kept((*THREADS, RANDOM)), _module_state(model):
         yield
 
 
-def _random_states() -> Callable[[], None]:
-    """Note the random states of Python, and of numpy where it is loaded; returns what puts them back."""
-    import random
-    import sys
-
-    state = random.getstate()
-    numpy: Any = sys.modules.get("numpy")
-    numpy_state = numpy.random.get_state() if numpy is not None else None
-
-    def put_back() -> None:
-        random.setstate(state)
-        if numpy_state is not None:
-            numpy.random.set_state(numpy_state)
-
-    return put_back
-
-
 @patch
-def process_preserved() -> Iterator[None]:
-    """Put back, whatever happens, what making and running a model may change in the process: random states, modes,
-    the default dtype, and the functions that peers patch.
+def process_preserved() -> Iterator[Changes]:
+    """Put back, whatever happens, what making and running a model may change in the process.
+
+    That is all in the tables of :mod:`convstat.patches.states` and :mod:`convstat.patches.torch_states`, random states,
+    and the functions that peers patch. What could not be put back is in the notes of what this gives.
     """
-    with undone(_random_states()), unpatched_afterwards(), torch_state():
-        yield
+    with unpatched_afterwards(), generators_kept(), states_kept(STATES) as kept:
+        yield kept
 
 
 @patch
-def torch_state() -> Iterator[None]:
-    """Put back torch's random states, the modes of this thread, whether gradients are on, and the default dtype."""
-    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-    dispatching, functions = _get_current_dispatch_mode_stack(), list(_overrides._get_current_function_mode_stack())
-    device = vars(_device)["CURRENT_DEVICE"]
-    lifts = getattr(torch._C, "_only_lift_cpu_tensors", None)
-    lifted = lifts() if lifts is not None else None
-
-    def put_back() -> None:
-        if (now := _get_current_dispatch_mode_stack()) != dispatching:
-            for mode in reversed(now):
-                _python_dispatch._pop_mode(getattr(mode, "_mode_key", None))
-            for mode in dispatching:
-                _python_dispatch._push_mode(mode)
-        if _overrides._get_current_function_mode_stack() != functions:
-            while _overrides._len_torch_function_stack():
-                _overrides._pop_mode()
-            for mode in functions:
-                _overrides._push_mode(mode)
-        vars(_device)["CURRENT_DEVICE"] = device
-        if lifted is not None:
-            torch._C._set_only_lift_cpu_tensors(lifted)
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(dtype)
-
-    with undone(put_back), random_preserved():
-        yield
-
-
-@patch
-def random_preserved() -> Iterator[None]:
-    """Put back torch's random states, and nothing else."""
-    # Reading the state of a device would initialise CUDA; where it is not in use there is nothing to keep.
-    running = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    random = torch.get_rng_state()
-    cuda = [(device, torch.cuda.get_rng_state(device)) for device in range(torch.cuda.device_count() if running else 0)]
-
-    def put_back() -> None:
-        torch.set_rng_state(random)
-        for device, state in cuda:
-            torch.cuda.set_rng_state(state, device)
-
-    with undone(put_back):
+def generators_kept() -> Iterator[None]:
+    """Put back the random states of Python, numpy and torch."""
+    with states_kept((GENERATORS, RANDOM)):
         yield
 
 
@@ -106,7 +51,7 @@ def seeded(seed: int, device: str) -> Iterator[None]:
     """Make random numbers on a device follow from ``seed``, and put torch's random state back afterwards."""
     if device == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]
-    with random_preserved():
+    with states_kept((RANDOM,)):
         torch.default_generator.manual_seed(seed)
         if device == "cuda":
             torch.cuda.manual_seed_all(seed)
@@ -123,7 +68,7 @@ def drawn(seed: int) -> Iterator[None]:
     import sys
 
     numpy: Any = sys.modules.get("numpy")
-    with undone(_random_states()), random_preserved(), ExitStack() as stack:
+    with generators_kept(), ExitStack() as stack:
         random.seed(seed)
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
@@ -160,8 +105,6 @@ def _module_state(model: nn.Module) -> Iterator[None]:
     with undone(put_back):
         yield
 
-
-_overrides: Any = torch.overrides
 
 _Container = dict[Any, Any] | list[Any] | set[Any]
 _PLAIN = frozenset((bool, int, float, str, type(None), torch.dtype, torch.device))

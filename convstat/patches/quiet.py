@@ -65,16 +65,16 @@ def warnings_preserved() -> Iterator[None]:
     def put_back() -> None:
         for name, value in before.items():
             setattr(module, name, value)
-        _filters_changed()
+        filters_changed()
 
     with undone(put_back):
         # Who adds a filter writes into the list.
         module.filters = list(before["filters"])
-        _filters_changed()
+        filters_changed()
         yield
 
 
-def _filters_changed() -> None:
+def filters_changed() -> None:
     """Tell the interpreter, which keeps what it has found out about a place, as the functions of the module do."""
     module: Any = warnings
     if hasattr(module, "_filters_mutated"):
@@ -101,7 +101,7 @@ def unwarned() -> Iterator[None]:
     with warnings_preserved():
         kept: Any = warnings.filters
         kept.insert(0, ("ignore", _OnOurThreads(), Warning, None, 0))
-        _filters_changed()
+        filters_changed()
         yield
 
 

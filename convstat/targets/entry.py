@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
 from convstat.targets import configured
-from convstat.trace.recipe import Example, Recipe, failed, users_code
+from convstat.trace.foreign import users_code
+from convstat.trace.recipe import Example, Recipe, failed
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,7 @@ from convstat.errors import SourceError, did_you_mean
 from convstat.patches.imports import forget, found_first, register
 from convstat.patches.room import alone
 from convstat.patches.surroundings import default_device_kept, own_arguments
-from convstat.trace.recipe import users_code
+from convstat.trace.foreign import users_code
 
 OURS = frozenset({"convstat", "torch", "torchvision", "timm", "numpy", "ptflops", "torchsummary"})
 """Packages that no file of the user's stands in for."""

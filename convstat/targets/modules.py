@@ -14,6 +14,7 @@ from convstat.results.report import InputInfo, Report
 from convstat.targets.data import Value
 from convstat.targets.inputs import InputSpec, parse_all
 from convstat.targets.subject import Subject
+from convstat.trace.foreign import foreign
 from convstat.trace.recipe import Example, Recipe
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def prepare(
 ) -> Subject:
     """Trace a model and count what ran."""
     from convstat.counters.stages import ModuleStages
+    from convstat.patches.preserve import process_preserved
     from convstat.targets.trying import suggest
     from convstat.trace.run import FAKE, run
 
@@ -98,13 +100,15 @@ def prepare(
         asked = [spec for spec in specs if isinstance(spec, InputSpec)]
         found = suggest(recipe, asked, batch, overrides or {})
         raise InputError(replace(problem, help=(*problem.help, *found))) from error.__cause__
+    with process_preserved(), foreign(f"{recipe.source} does not run"):
+        infos = _infos(traced.module, traced.example)
     with without_collection():
         report = traces.count(
             traced.trace,
             name=recipe.name,
             source=recipe.source,
             kind=recipe.kind,
-            inputs=_infos(traced.module, traced.example),
+            inputs=infos,
             batch=batch,
             per=per,
             mode=mode,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from convstat.errors import ConvstatError
 from convstat.patches.compiler import compiler_not_loaded
 from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import process_preserved
@@ -17,6 +16,7 @@ from convstat.trace import run
 from convstat.trace.answers import Answers
 from convstat.trace.assumed import KNOWN, Choice
 from convstat.trace.bounds import limited_memory
+from convstat.trace.foreign import foreign
 from convstat.trace.placing import placed, running
 from convstat.trace.recipe import EndlessError, Example, Recipe, quiet
 from convstat.trace.record import run_again
@@ -25,12 +25,18 @@ from convstat.trace.record import run_again
 @alone
 def suggest(recipe: Recipe, asked: Sequence[InputSpec], batch: int, overrides: Mapping[str, object]) -> tuple[str, ...]:
     """Look for inputs that a model runs on, on the meta device, and say how to give them; nothing if that fails."""
-    with process_preserved(), compiler_not_loaded(), quiet(), recipe.around():
-        trial = _Trial(recipe)
-        try:
+    try:
+        with (
+            process_preserved(),
+            foreign(f"{recipe.source} does not run"),
+            compiler_not_loaded(),
+            quiet(),
+            recipe.around(),
+        ):
+            trial = _Trial(recipe)
             return suggestions(recipe, trial.module(), trial.runs, asked, batch=batch, overrides=overrides)
-        except (ConvstatError, EndlessError, Exception, SystemExit):
-            return ()
+    except (Exception, EndlessError):
+        return ()
 
 
 class _Trial:
@@ -55,8 +61,15 @@ class _Trial:
             if not self.recipe.is_made:
                 run.initialise(module, example)
             on_meta = placed(module, "meta", self.recipe.dtype)
-            with limited_memory(), on_meta, declared_operators(), Answers(Choice(KNOWN)), running():
+            with (
+                foreign("it does not run"),
+                limited_memory(),
+                on_meta,
+                declared_operators(),
+                Answers(Choice(KNOWN)),
+                running(),
+            ):
                 run_again(module, example.args, example.kwargs)
-        except (Exception, EndlessError, SystemExit):
+        except (Exception, EndlessError):
             return False
         return True

@@ -15,7 +15,8 @@ from convstat.errors import SourceError, UsageError, did_you_mean
 from convstat.patches.quiet import unwarned
 from convstat.patches.room import patch, rerouted
 from convstat.targets.entry import plain
-from convstat.trace.recipe import Example, Recipe, users_code
+from convstat.trace.foreign import users_code
+from convstat.trace.recipe import Example, Recipe
 
 if TYPE_CHECKING:
     import torch

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 from convstat.trace.calls import (
     BufferInfo,
@@ -19,16 +20,18 @@ from convstat.trace.calls import (
     TensorInfo,
     Value,
 )
+from convstat.trace.nesting import found_once, why_endless
 
 _PLAIN = frozenset({bool, int, float, complex, str, type(None)})
+_FLAT = _PLAIN | {torch.Tensor, nn.Parameter, torch.dtype, torch.device}
 _STRIDED = torch.strided
 _DTYPES: dict[torch.dtype, str] = {}
 _INFOS: dict[tuple[torch.Size, torch.dtype], TensorInfo] = {}
 _MOST_INFOS = 100_000
 
 
-def describe(value: Any) -> Value:
-    """Describe an argument or a result.
+def describe(value: Any, *, has_end: bool = False) -> Value:
+    """Describe an argument or a result; what has no end is an object like others, whatever it holds.
 
     >>> describe((torch.zeros(2, 3), None, [1]))
     (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
@@ -38,15 +41,29 @@ def describe(value: Any) -> Value:
         return value  # type: ignore[no-any-return]
     if kind is torch.Tensor or kind is nn.Parameter or isinstance(value, torch.Tensor):
         return _tensor(value, kind)
-    if isinstance(value, tuple):
-        return tuple([describe(item) for item in value])
-    if isinstance(value, list):
-        return ListInfo(tuple([describe(item) for item in value]))
-    if isinstance(value, Mapping):
-        return DictInfo(tuple([(describe(key), describe(item)) for key, item in value.items()]))
+    if isinstance(value, (tuple, list, Mapping)):
+        return _holding(value, has_end)
     if isinstance(value, torch.ScriptObject) and (unpacked := unpack(value)):
         return ObjectInfo(type_name(type(value)), tuple([describe(item) for item in unpacked]))
     return ObjectInfo(type_name(type(value)))
+
+
+def _holding(value: Any, has_end: bool) -> Value:
+    # Most hold a few sizes, and need not be gone through twice.
+    is_flat = has_end or (not isinstance(value, Mapping) and _FLAT.issuperset(map(type, value)))
+    if not is_flat and why_endless(value, "it") is not None:
+        return ObjectInfo(type_name(type(value)))
+    if isinstance(value, Mapping):
+        return DictInfo(
+            tuple([(describe(key, has_end=True), describe(item, has_end=True)) for key, item in value.items()])
+        )
+    items = tuple([describe(item, has_end=True) for item in value])
+    return items if isinstance(value, tuple) else ListInfo(items)
+
+
+def leaves(value: Any) -> list[Any]:
+    """What arguments or a result consist of, as torch takes them apart; of what has no end, each once."""
+    return tree_leaves(value) if why_endless(value, "it") is None else list(found_once(value))
 
 
 def _tensor(value: torch.Tensor, kind: type) -> Value:

@@ -17,6 +17,7 @@ from convstat.trace.recipe import (
     failed,
     is_foreign,
     is_torchs,
+    own,
     reason,
     text_of,
     users_line,
@@ -66,7 +67,7 @@ class Failure:
     def cause(self) -> BaseException:
         """What the model itself raised."""
         inner = self.error.__cause__
-        return inner if isinstance(self.error, ConvstatError) and inner is not None else self.error
+        return inner if isinstance(self.error, ConvstatError) and inner is not None else own(self.error)
 
     @property
     def is_unfit(self) -> bool:

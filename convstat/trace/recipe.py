@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convstat.errors import ConvstatError, Diagnostic, Mark, SourceError, SourceText
+from convstat.errors import Diagnostic, Mark, SourceError, SourceText
 from convstat.patches.quiet import redirected
 from convstat.patches.room import patch
 from convstat.patches.surroundings import no_compiled_files
+from convstat.trace.nesting import why_endless
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,13 @@ class Example:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse inputs that nobody can go through to their end."""
+        reason = why_endless(self.args, "inputs") or why_endless(self.kwargs, "inputs")
+        if reason is not None:
+            help = "a forward pass is given tensors, and lists, tuples, dicts and dataclasses of them"
+            raise SourceError(f"inputs that have no end: {reason}", help=help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,15 @@ class EndlessError(BaseException):
     """A model that goes on beyond every limit; no ``Exception``, so that a model that catches those does not go on."""
 
 
+class OddError(Exception):
+    """A model raised something that is no ``Exception``, which is the cause of this: it goes the way of those."""
+
+
+def own(error: BaseException) -> BaseException:
+    """What was raised in the user's code."""
+    return error.__cause__ if isinstance(error, OddError) and error.__cause__ is not None else error
+
+
 class TooLargeError(EndlessError):
     """A model that takes too much memory."""
 
@@ -80,19 +97,6 @@ def quiet() -> Iterator[None]:
 
     with no_compiled_files(), redirected(sys.stderr, "stdout"):
         yield
-
-
-@contextmanager
-def users_code(what: str) -> Iterator[None]:
-    """Run code that the user wrote, quietly: its exception becomes a message at its own line."""
-    with quiet():
-        try:
-            yield
-        except (ConvstatError, KeyboardInterrupt, GeneratorExit, MemoryError):
-            # Without memory, no message can be made here.
-            raise
-        except BaseException as error:
-            raise failed(what, error) from error
 
 
 def failed(
@@ -123,17 +127,22 @@ def wants_gpu(error: BaseException) -> bool:
 
 def text_of(error: BaseException) -> str:
     """The text of an exception; empty where it cannot even be asked for."""
+    error = own(error)
     try:
         return str(error.msg if isinstance(error, SyntaxError) else error)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return ""
 
 
 def reason(error: BaseException) -> str:
     """An exception in one line: ``ValueError: the first line of its message``."""
+    error = own(error)
     kind = type(error).__name__
     if isinstance(error, SystemExit):
-        return f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+        code = error.code
+        return f"it called sys.exit({repr(code) if isinstance(code, (int, str)) else '' if code is None else '...'})"
     line = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
     if isinstance(error, EndlessError):
         return line
@@ -152,6 +161,7 @@ def users_line(error: BaseException) -> Mark | None:
     A package that is installed is the user's where it is the one that was named: so files of torch and of Python
     itself never are, and other installed ones only if there is nothing better.
     """
+    error = own(error)
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return _mark(error.filename, error.lineno, error.offset or 1, 1)
     return _users_frame(traceback.extract_tb(error.__traceback__))

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
-from torch.utils._pytree import tree_leaves
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
 from convstat.patches.dispatch import Watching
@@ -37,10 +36,12 @@ from convstat.patches.quiet import unwarned
 from convstat.patches.room import alone, ours, replaced
 from convstat.patches.surroundings import deeper_calls
 from convstat.patches.threads import followed
+from convstat.patches.torch_states import modes_left
 from convstat.trace.bounds import MAX_CALLS, Count
 from convstat.trace.calls import HIGHER_ORDER, Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
 from convstat.trace.complex_numbers import is_back, third
-from convstat.trace.describe import ModuleTable, describe
+from convstat.trace.describe import ModuleTable, describe, leaves
+from convstat.trace.foreign import foreign
 from convstat.trace.functions import FunctionRule, intercepting
 from convstat.trace.unseen import Watch, is_fake, way_of
 
@@ -68,12 +69,23 @@ def record(
     nothing.
     The model and the process are left as found, also when the forward pass raises.
     """
-    model = _as_written(model)
+    with foreign(f"{type(model).__qualname__} does not run"):
+        return _record(_as_written(model), inputs, dict(kwargs or {}), hooked, train=train, into=into)
+
+
+def _record(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    hooked: Iterable[nn.Module] | None,
+    *,
+    train: bool,
+    into: tuple[str, ...] | None,
+) -> Trace:
     table = ModuleTable(model)
-    kwargs = dict(kwargs or {})
-    given = tree_leaves((inputs, kwargs, *model.parameters()))
-    leaves = [leaf for leaf in given if isinstance(leaf, torch.Tensor)]
-    is_real = bool(leaves) and not any(leaf.device.type == "meta" or is_fake(leaf) for leaf in leaves)
+    given = leaves((inputs, kwargs, *model.parameters()))
+    tensors = [leaf for leaf in given if isinstance(leaf, torch.Tensor)]
+    is_real = bool(tensors) and not any(tensor.device.type == "meta" or is_fake(tensor) for tensor in tensors)
     recorder = _Recorder(table, is_real=is_real, into=into)
     watch = recorder.watch
     with _ready(model, table.modules if hooked is None else hooked, train=train) as stack:
@@ -84,27 +96,28 @@ def record(
         stack.callback(watch.end)
         watch.begin(table.modules, (inputs, kwargs))
         stack.enter_context(recorder.watching())
-        output = model(*inputs, **kwargs)
+        with modes_left() as kept:
+            output = model(*inputs, **kwargs)
+        notes = [*kept.notes]
         watch.returns(output)
         (root,) = recorder.main.open[0]
         assert isinstance(root, ModuleCall)
-        notes: tuple[str, ...] = ()
         if train:
             recorder.main.open[:], recorder.goes_back = [[]], True
             if not _backward(output, model):
-                notes = (NO_BACKWARD,)
+                notes.append(NO_BACKWARD)
             root = replace(root, children=(*root.children, *recorder.main.open[0]))
         if recorder.late:
             root = replace(root, children=(*root.children, *recorder.late))
         watch.unread(table)
         # Opening packed weights, to describe them, runs kernels too.
         recorder.main.hidden += 1
-        device = leaves[0].device.type if leaves else "cpu"
+        device = tensors[0].device.type if tensors else "cpu"
         return Trace(
             root,
             table.infos(),
             device,
-            notes=notes,
+            notes=tuple(notes),
             uses=recorder.uses(),
             unseen=watch.found,
             returned=recorder.returned,
@@ -114,9 +127,10 @@ def record(
 @alone
 def run_again(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """Run the model once as :func:`record` does, and remember nothing."""
-    model = _as_written(model)
-    with _ready(model, model.modules(), train=False), watching_doors(Watch(lambda: 0, ours, is_real=False)):
-        model(*inputs, **kwargs)
+    with foreign(f"{type(model).__qualname__} does not run"):
+        model = _as_written(model)
+        with _ready(model, model.modules(), train=False), watching_doors(Watch(lambda: 0, ours, is_real=False)):
+            model(*inputs, **kwargs)
 
 
 @contextmanager
@@ -160,7 +174,7 @@ NO_BACKWARD = "nothing that it returns has a gradient, or no parameter takes one
 
 def _backward(output: Any, model: nn.Module) -> bool:
     """Run the backward pass to the trainable parameters; False where there is none. Their ``.grad`` stays as it was."""
-    ends = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
+    ends = [leaf for leaf in leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
     # A lazy layer that was not called has no parameters as yet.
     starts = [value for value in model.parameters() if value.requires_grad and not nn.parameter.is_lazy(value)]
     if not ends or not starts:

@@ -34,6 +34,7 @@ from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import drawn, process_preserved
 from convstat.patches.quiet import unlogged
 from convstat.patches.room import alone
+from convstat.patches.states import Changes
 from convstat.patches.threads import followed
 from convstat.patches.values import values_asked_for
 from convstat.trace import forward
@@ -65,8 +66,19 @@ from convstat.trace.failures import (
     is_large,
     is_raised_by_the_model,
 )
+from convstat.trace.foreign import foreign
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
-from convstat.trace.recipe import EndlessError, Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
+from convstat.trace.recipe import (
+    EndlessError,
+    Example,
+    Recipe,
+    TooLargeError,
+    definition,
+    failed,
+    own,
+    quiet,
+    wants_gpu,
+)
 from convstat.trace.record import record, run_again
 from convstat.trace.trial import Trial
 from convstat.trace.unseen import guarded
@@ -127,6 +139,11 @@ Weigh = Callable[[Trace], tuple[int, dict[str, int]]]
 @alone
 def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "auto", train: bool = False) -> Traced:
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
+    with foreign(f"{recipe.source} does not run"):
+        return _first_way(recipe, example_of, weigh, device=device, train=train)
+
+
+def _first_way(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str, train: bool) -> Traced:
     failures: list[Failure] = []
     uncertain: Traced | None = None
     wants_data = False
@@ -138,11 +155,12 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
         for redirected in (False, True):
             attempt = _Attempt(recipe, example_of, weigh, way, failures, train=train, redirected=redirected)
             try:
-                with process_preserved(), compiler_not_loaded(), followed(_with_modes), quiet(), recipe.around():
+                with _around(recipe) as kept:
                     traced = attempt.run()
-            except (ConvstatError, EndlessError, Exception, SystemExit) as error:
+            except (Exception, EndlessError) as error:
                 failures.append(attempt.failed(error))
             else:
+                traced = replace(traced, notes=(*traced.notes, *kept.notes))
                 noted = _noted(traced, recipe, way, redirected, failures, wants_data=wants_data)
                 if not attempt.wants_data or len(_ways(recipe, device)) == 1:
                     return noted
@@ -160,11 +178,27 @@ def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "a
     raise give_up(recipe.source, device, failures)
 
 
+@contextmanager
+def _around(recipe: Recipe) -> Iterator[Changes]:
+    """What holds while a model is made and run in one way."""
+    with (
+        process_preserved() as kept,
+        foreign(f"{recipe.source} does not run"),
+        compiler_not_loaded(),
+        followed(_with_modes),
+        quiet(),
+        recipe.around(),
+    ):
+        yield kept
+
+
 @alone
 def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> tuple[nn.Module, Example]:
     """Make a model and its inputs on a device, for who else wants to run it, and knows that there is room."""
     stripped = device == "meta" and not recipe.is_made
-    with process_preserved(), quiet(), recipe.around(), drawn(seed), ExitStack() as stack:
+    with process_preserved(), foreign(f"{recipe.source} could not be made"), ExitStack() as stack:
+        for entered in (quiet(), recipe.around(), drawn(seed)):
+            stack.enter_context(entered)
         if not stripped:
             stack.enter_context(torch.device(device))
         stack.enter_context(limited_memory(None if stripped else room()))
@@ -420,14 +454,14 @@ class _Attempt:
 
     def failed(self, error: BaseException) -> Failure:
         """Say what went wrong; raises at once where no other way can be better."""
-        source, cause = self.recipe.source, error
+        source, cause = self.recipe.source, own(error)
         if isinstance(error, ConvstatError):
-            if error.__cause__ is None or isinstance(error.__cause__, SystemExit):
+            if not isinstance(error.__cause__, (Exception, EndlessError)):
                 raise error
             cause = error.__cause__
         if isinstance(cause, EndlessError) and not isinstance(cause, TooLargeError):
             raise failed(f"{source} does not end", cause, help=ENDLESS) from cause
-        if isinstance(cause, SystemExit):
+        if not isinstance(cause, (Exception, EndlessError)):
             raise failed(f"{source} does not run", cause) from cause
         failure = self._failure(error)
         # What its frames hold may fill the memory that the next way needs.
@@ -437,18 +471,24 @@ class _Attempt:
         return failure
 
     def _failure(self, error: BaseException) -> Failure:
-        weights = None if self.module is None else stored_bytes(self.module)
-        if self.example is None or self.module is None:
+        weights = None
+        try:
+            with process_preserved(), foreign(f"{self.recipe.source} does not run"):
+                weights = None if self.module is None else stored_bytes(self.module)
+                if self.example is not None and self.module is not None:
+                    return Failure(
+                        self.way,
+                        error,
+                        signature=forward.signature_text(self.module),
+                        inputs=_in_words(self.module, self.example),
+                        forward=definition(getattr(self.module.forward, "__func__", None)),
+                        weights=weights,
+                        assumed=self.assumed,
+                    )
+        except Exception:
+            # It does not even say what it is; what it raised before says more.
             return Failure(self.way, error, weights=weights)
-        return Failure(
-            self.way,
-            error,
-            signature=forward.signature_text(self.module),
-            inputs=_in_words(self.module, self.example),
-            forward=definition(getattr(self.module.forward, "__func__", None)),
-            weights=weights,
-            assumed=self.assumed,
-        )
+        return Failure(self.way, error, weights=weights)
 
 
 class _Passing:

@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 
 from convstat.patches.dispatch import is_jagged
 from convstat.patches.doors import key_of
 from convstat.trace.calls import Unseen
-from convstat.trace.describe import ModuleTable
+from convstat.trace.describe import ModuleTable, leaves
 from convstat.trace.lookups import is_for_shape
+from convstat.trace.nesting import found_once, why_endless
 
 _PLAIN = frozenset({bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout})
 _TENSORS = frozenset({torch.Tensor, nn.Parameter})
@@ -347,7 +347,7 @@ class Watch:
 
     def gives(self, result: Any) -> None:
         """A function that has a rule returned; its results are accounted for."""
-        for tensor in _leaves(result):
+        for tensor in _leaves(result if why_endless(result, "it") is None else [*found_once(result)]):
             key = key_of(tensor)
             if key is not None:
                 if key not in self.clear:
@@ -366,17 +366,17 @@ class Watch:
 
     def returns(self, output: Any) -> None:
         """Look at what the model returns."""
-        for tensor in _leaves(output):
+        for tensor in _leaves(output if why_endless(output, "it") is None else [*found_once(output)]):
             key = key_of(tensor)
             if key is not None and key not in self.clear and tensor.numel():
                 reason = self.odd.get(key)
                 self._accept(tensor, key)
                 if reason is not _WAITING:
                     self._unknown(tensor, reason, "of what is returned")
-        leaves = tree_leaves(output)
+        returned = leaves(output)
         for array, place in self.arrays:
             # A model that returns an array has not computed with it.
-            if any(leaf is array for leaf in leaves):
+            if any(leaf is array for leaf in returned):
                 self.times[place] -= 1
                 if not self.times[place]:
                     del self.times[place]
