@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -171,3 +172,56 @@ def test_what_is_made_later_is_a_cause_of_its_own() -> None:
     late = [term for term in prediction.terms if term.code == "made_later"]
     assert sum(term.macs for term in late) == -2 * 8 * 4
     assert sum(term.params for term in late) == -(8 * 4 + 4)
+
+
+class Pooled(Model):
+    """Runs its layers in threads of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(lambda layer: layer(x), (self.first, self.second))
+        return torch.matmul(first, second.mT)
+
+
+def test_what_other_threads_do_is_a_cause_of_its_own() -> None:
+    """2 rows of 8 x 8, twice, are not in the thread of the mode; 2 x 8 x 2 are."""
+    model, inputs = Pooled(linear(8), linear(8)), (torch.rand(2, 8),)
+    answers = ask(model, *inputs, only=tuple(name for name in (*NAMES, *PEERS) if COUNTERS[name].version()))
+    for name, answer in answers.items():
+        answer.check(name)
+    for name, bias in (("flopcountermode", 0), ("ptflops-aten", 0)):
+        terms = answers[name].prediction.terms
+        assert sum(term.macs for term in terms if term.code == "other_threads") == -2 * 2 * 8 * 8 + bias
+        assert answers[name].prediction.macs == 2 * 8 * 2
+
+
+class Recursive(Model):
+    """Calls itself three times more."""
+
+    def forward(self, x: torch.Tensor, times: int = 3) -> torch.Tensor:
+        return self(self.first(x), times - 1) if times else self.second(x)
+
+
+def test_a_model_that_calls_itself_is_a_batch_for_ptflops_each_time() -> None:
+    """4 calls of a batch of 2: 8 samples, of (3 x 8 x 8 + 8 x 4) x 2 MACs and as many biases as outputs."""
+    answer = ask(Recursive(linear(8), linear(4)), torch.rand(2, 8), only=("ptflops",))["ptflops"]
+    answer.check("ptflops")
+    assert answer.prediction.macs == (3 * (8 * 8 + 8) + 8 * 4 + 4) * 2 // 8
+
+
+def test_a_model_that_refuses_to_be_switched_to_eval_mode() -> None:
+    """An exported one; counters that switch it fail, and those that do not answer."""
+    exported = torch.export.export(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), (torch.rand(2, 8),)).module()
+    answers = ask(exported, torch.rand(2, 8), only=tuple(n for n in (*NAMES, *PEERS) if COUNTERS[n].version()))
+    for name, answer in answers.items():
+        answer.check(name)
+    assert {"flopcountermode", "fvcore", "torchprofile"} <= {n for n, answer in answers.items() if answer.reported}
+
+
+def test_a_model_that_is_made_on_a_gpu_that_is_not_there_is_made_without_it_for_counters_too() -> None:
+    """Those that run on the CPU alone answer as well, and nothing is said in words of ours."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    report = analyze(lambda: nn.Sequential(nn.Linear(8, 8)).cuda(), torch.rand(2, 8), counters="all")
+    assert {"fvcore", "torchprofile"} <= {row.name for row in report.counters if row.status == "ok"}
+    assert not any("SourceError" in (row.error or "") for row in report.counters)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from convstat.text.printable import plain
+
 if TYPE_CHECKING:
     import torch
 
@@ -155,6 +157,7 @@ class CounterFailure(Exception):  # noqa: N818 - a failure of the tool is an ans
     """The real tool failed; the message is its reason, in one line; ``help`` says what would get an answer."""
 
     def __init__(self, reason: str, help: str | None = None) -> None:
+        reason = plain(reason)
         super().__init__(reason)
         self.reason = reason
         self.help = help

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from convstat.counters.base import CounterFailure
+from convstat.errors import ConvstatError
 from convstat.patches.quiet import redirected, unwarned
 from convstat.patches.room import patch
+from convstat.text.printable import plain
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +38,31 @@ def running(model: torch.nn.Module) -> Iterator[io.StringIO]:
     from convstat.patches.compiler import compiler_not_loaded
     from convstat.patches.preserve import preserved
     from convstat.patches.threads import followed
+    from convstat.trace.record import set_mode
 
     printed = io.StringIO()
     with preserved(model), compiler_not_loaded(), followed(), redirected(printed, "stdout", "stderr"), unwarned():
-        model.eval()
+        set_mode(model, train=False)
         with torch.enable_grad():
             yield printed
+
+
+def refusal_of_eval(model: torch.nn.Module) -> str | None:
+    """What a model says that cannot be switched to eval mode, as one that was exported; counters that call it fail."""
+    from torch import nn
+
+    from convstat.patches.preserve import preserved
+
+    kind = type(model)
+    is_own = kind.eval is not nn.Module.eval or kind.train is not nn.Module.train
+    if not is_own and vars(model).keys().isdisjoint(("eval", "train")):
+        return None
+    with preserved(model):
+        try:
+            model.eval()
+        except Exception as error:
+            return first_line(error)
+    return None
 
 
 def device_of(inputs: tuple[Any, ...]) -> str:
@@ -59,7 +80,10 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("wrong\\nand more")), first_line(CounterFailure("it is broken")), first_line(KeyError())
     ('ValueError: wrong', 'it is broken', 'KeyError')
     """
-    message = str(error).strip().partition("\n")[0]
+    if isinstance(error, ConvstatError):
+        # A name of ours says nothing to who asked.
+        return error.diagnostics[0].message
+    message = plain(str(error).strip().partition("\n")[0])
     if isinstance(error, CounterFailure) and message:
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -128,7 +128,7 @@ CAUSES: Mapping[str, tuple[str, str]] = MappingProxyType(
             "blindness",
             "does not look inside scripted functions, torch.autograd.Functions and what torch.jit.fork runs",
         ),
-        "other_threads": ("blindness", "does not see what other threads do: torch.jit.trace records one"),
+        "other_threads": ("blindness", "does not see what other threads do than the one that it runs in"),
         "kernel_unseen": ("blindness", "has no rule for the kernel that computes these products"),
         "holds_others": ("blindness", "prices only the innermost modules, and this one holds others"),
         "inside_counted": ("defect", "does not look inside a module for which it has a rule"),

@@ -53,6 +53,9 @@ def walk(trace: Trace, rules: Mapping[str, Rule], *, into: tuple[str, ...] = ())
             terms.add(owner.path, "inside_ruled", macs=sum(amount for _, amount in rule(call)) if rule else 0)
             continue
         terms.add(owner.path, None, macs=own)
+        if call.in_thread:
+            terms.add(owner.path, "other_threads", macs=-own)
+            continue
         if id(call) in apart:
             terms.add(owner.path, "higher_order", macs=-own)
             continue

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from convstat.counters import reconcile
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
-from convstat.counters.capture import first_line
+from convstat.counters.capture import first_line, refusal_of_eval
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.passes import Made, as_seen, with_unseen
 from convstat.counters.stages import FAKE, GraphStages, Stages
@@ -126,6 +126,8 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
     Raises InternalError where a predictor of ours fails on its own: that tells nothing of the counter.
     """
     try:
+        if getattr(counter, "calls_eval", False) and (reason := refusal_of_eval(model)):
+            raise PredictedFailure(reason)
         retraced = counter.retrace(model, inputs, trace)
         made: Made = getattr(counter, "made", "seen")
         seen = as_seen(retraced, made)

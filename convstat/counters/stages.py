@@ -162,12 +162,19 @@ class ModuleStages:
             try:
                 if device == "cpu" and not self.recipe.is_made:
                     self._check_room()
-                self._models[device] = make(self.recipe, self.example_of, device, self.traced.seed)
+                with self._redirected(device):
+                    self._models[device] = make(self.recipe, self.example_of, device, self.traced.seed)
             except Exception as error:
                 # What cannot be made for one counter is not tried again for the next.
                 self._failures[device] = _unmade(device, error)
                 raise self._failures[device] from error
         return self._models[device]
+
+    def _redirected(self, device: str) -> AbstractContextManager[object]:
+        """A model that asked for a GPU, where there is none, is made and run without it here too."""
+        from convstat.trace.placing import Redirected
+
+        return Redirected(device) if self.traced.redirected else nullcontext()
 
     def _check_room(self) -> None:
         """Refuse what cannot fit: the model was made without its weights, and tells how large they are."""
@@ -216,7 +223,7 @@ class ModuleStages:
         from convstat.patches.preserve import drawn
         from convstat.trace.answers import Answers
         from convstat.trace.bounds import limited_memory, room
-        from convstat.trace.placing import Redirected, placed
+        from convstat.trace.placing import placed
 
         with ExitStack() as stack:
             stack.enter_context(self.recipe.around())
@@ -229,8 +236,7 @@ class ModuleStages:
                 stack.enter_context(mode or nullcontext())
                 yield
                 return
-            if self.traced.redirected:
-                stack.enter_context(Redirected(device))
+            stack.enter_context(self._redirected(device))
             if device == "cpu":
                 stack.enter_context(limited_memory(room()))
             module, _ = self._made(device)

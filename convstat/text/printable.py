@@ -27,6 +27,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+_OBJECT = re.compile(r"<(?:[\w<>]+\.)*(\w+) object(?: at 0x[0-9a-fA-F]+)?>")
+_CLASS = re.compile(r"<class '([\w.<>]+)'>")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ASIDE = re.compile(
+    r"\s*(?:Hint: |This is (?:almost )?definitely a bug|\(Triggered internally|Please (?:report|file) |If you see this).*"
+)
+
+
+def plain(text: str) -> str:
+    """Take out of an exception's line what says nothing to its reader: addresses, Python's way of showing objects and
+    classes, and what torch tells its own developers.
+
+    >>> plain("no rule for mode <torch.utils.FlopCounterMode object at 0x7f5a>.Hint: set <...>")
+    'no rule for mode FlopCounterMode.'
+    >>> plain("unsupported type: <class 'generator'>, <generator object Net.forward at 0x7efe>")
+    'unsupported type: generator, <generator object Net.forward>'
+    """
+    return _ASIDE.sub("", _ADDRESS.sub("", _CLASS.sub(r"\1", _OBJECT.sub(r"\1", text))))
+
+
 _ACTS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )

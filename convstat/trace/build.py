@@ -22,6 +22,7 @@ from convstat.formulas.cost import Shape
 from convstat.graph import Graph, Node
 from convstat.patches.preserve import seeded
 from convstat.patches.room import alone
+from convstat.text.printable import plain
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """The dtypes that a model can be built in."""
@@ -155,7 +156,7 @@ def check_device(device: str, dtype: str) -> None:
             ones = torch.ones(1, 1, 2, 2, device=device, dtype=DTYPES[dtype])
             nn.functional.conv2d(ones, ones) @ ones[..., :1, :1]
         except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+            reason = plain(str(error).partition("\n")[0])
             raise DeviceError(
                 f"{device} cannot run {dtype} here: {reason}", help="use --dtype float32, or --device meta"
             ) from None

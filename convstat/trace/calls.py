@@ -88,6 +88,7 @@ class KernelCall:
     and those of a scripted module, whose parts are not called through Python, the part whose parameter they read.
     ``third`` is 1, 2 or 3 at the three convolutions of real numbers that torch makes of one of complex numbers:
     the first has the work of the whole, as a convolution of complex numbers, and the others are how that is done.
+    ``in_thread`` says that it ran in a thread that the model started: a mode sees those of its own thread alone.
     """
 
     op: str
@@ -99,6 +100,7 @@ class KernelCall:
     owner: int | None = None
     backward: bool = False
     third: int = 0
+    in_thread: bool = False
 
     def per_sample(self) -> tuple[KernelCall, ...]:
         """The same call on each sample of nested tensors, as a batch of one; none where no tensor is nested.

@@ -17,6 +17,7 @@ from convstat.errors import Diagnostic, Mark, SourceError, SourceText
 from convstat.patches.quiet import redirected
 from convstat.patches.room import patch
 from convstat.patches.surroundings import no_compiled_files
+from convstat.text.printable import plain
 from convstat.trace.nesting import why_endless
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def reason(error: BaseException) -> str:
     line = next((line.strip() for line in text_of(error).splitlines() if line.strip()), "")
     if isinstance(error, EndlessError):
         return line
-    line = re.sub(r" at 0x[0-9a-fA-F]+", "", line)
+    line = plain(line)
     line = line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON].rstrip()}..."
     return f"{kind}: {line}" if line else kind
 

@@ -141,7 +141,7 @@ def _ready(model: nn.Module, hooked: Iterable[nn.Module], *, train: bool) -> Ite
         stack.enter_context(unwarned())
         stack.enter_context(compiler_not_loaded())
         stack.enter_context(preserved(model))
-        _set_mode(model, train=train)
+        set_mode(model, train=train)
         for module in hooked:
             if not isinstance(module, torch.jit.ScriptModule):
                 module.register_forward_hook(_no_hook)
@@ -156,7 +156,7 @@ def _as_written(model: nn.Module) -> nn.Module:
     return getattr(model, "_orig_mod", model) if _is_compiled(model) else model
 
 
-def _set_mode(model: nn.Module, *, train: bool) -> None:
+def set_mode(model: nn.Module, *, train: bool) -> None:
     """Switch to train or eval mode as the model does it, or flag by flag where that does not work.
 
     Some override ``train``, some refuse to be changed, and modules that hold each other make it recurse for ever.
@@ -511,7 +511,10 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
             branch.hidden -= 1
         watch.writes(op, way, args, kwargs, result)
         goes_back = self.goes_back and not branch.inside
-        branch.open[-1].append(KernelCall(op, overload, *before, describe(result), children, owner, goes_back, part))
+        aside = branch is not self.main and not branch.is_torchs
+        branch.open[-1].append(
+            KernelCall(op, overload, *before, describe(result), children, owner, goes_back, part, aside)
+        )
         return result
 
     def _went_forward_in(self) -> int | None:

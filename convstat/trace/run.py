@@ -32,7 +32,7 @@ from convstat.patches.compiler import compiler_not_loaded
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import drawn, process_preserved
-from convstat.patches.quiet import unlogged
+from convstat.patches.quiet import unlogged, unwarned
 from convstat.patches.room import alone
 from convstat.patches.states import Changes
 from convstat.patches.threads import followed
@@ -203,6 +203,7 @@ def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> t
             stack.enter_context(torch.device(device))
         stack.enter_context(limited_memory(None if stripped else room()))
         stack.enter_context(building("meta" if stripped else None, watched=stripped))
+        stack.enter_context(unwarned())
         module, given = recipe.make()
         with torch.device(device):
             example = redrawn(example_of(module, given), seed)
@@ -293,6 +294,8 @@ class _Attempt:
                 stack.enter_context(torch.device(self.device))
             stack.enter_context(building("meta" if stripped else None, watched=self.way not in DEVICES))
             stack.enter_context(drawn(self.seed))
+            # What is warned of is for who runs it, and of tensors without values for nobody.
+            stack.enter_context(unwarned())
             self.module, given = self.recipe.make()
         return self.module, given
 

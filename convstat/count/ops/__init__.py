@@ -24,6 +24,7 @@ from convstat.count.ops.base import Rule, UnreadableError, argument, inputs
 from convstat.count.ops.free import FREE
 from convstat.formulas.cost import FREE as NO_COST
 from convstat.formulas.cost import OTHER_ENTRIES, Cost
+from convstat.text.printable import plain
 from convstat.trace.calls import FunctionCall, KernelCall
 from convstat.trace.functions import FunctionRule, register_function, rule_of
 
@@ -101,7 +102,7 @@ class Pricing:
         except UnreadableError:
             return None
         except Exception as error:
-            self.problems[f"the rule for {name} failed: {type(error).__name__}: {error}"] = None
+            self.problems[f"the rule for {name} failed: {type(error).__name__}: {plain(str(error))}"] = None
             return None
         return cost
 
@@ -115,7 +116,9 @@ class Pricing:
             if not callable(rule):
                 raise TypeError(f"{entry.value} is no function")
         except Exception as error:
-            self.problems[f"the rule for {name} could not be loaded: {type(error).__name__}: {error}"] = None
+            self.problems[f"the rule for {name} could not be loaded: {type(error).__name__}: {plain(str(error))}"] = (
+                None
+            )
             return None
         _REGISTERED[name] = rule
         return rule  # type: ignore[no-any-return]

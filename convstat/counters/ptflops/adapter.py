@@ -27,6 +27,7 @@ class Ptflops:
     """One backend of ptflops."""
 
     help = "pip install ptflops"
+    calls_eval = True
 
     def __init__(self, variant: str, unit: str, counts: str, defects: tuple[str, ...]) -> None:
         self.name = "ptflops" if variant == "pytorch" else f"ptflops-{variant}"

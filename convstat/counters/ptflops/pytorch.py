@@ -20,7 +20,18 @@ from convstat.counters.ptflops.functions import RULES as FUNCTIONS
 from convstat.counters.ptflops.functions import Number
 from convstat.counters.ptflops.modules import RULES as MODULES
 from convstat.counters.ptflops.modules import is_own
-from convstat.trace import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, TensorInfo, Trace
+from convstat.trace import (
+    Call,
+    DictInfo,
+    FunctionCall,
+    KernelCall,
+    ListInfo,
+    ModuleCall,
+    ModuleInfo,
+    TensorInfo,
+    Trace,
+    Value,
+)
 
 _TWICE: dict[str | None, str] = {"activation": "activation_twice", "softmax": "softmax_twice", "pool": "pool_twice"}
 _TWICE |= {"upsample": "upsample_twice", None: "attention_twice"}
@@ -107,6 +118,8 @@ class _Walk:
         return _Scope(scope.layer, scope.priced | (codes if None in codes else codes & {"upsample"}))
 
     def _batch_hook(self, call: ModuleCall) -> None:
+        if call is not self.trace.root and call.args and _length(call.args[0]) is None:
+            raise PredictedFailure("TypeError: the model calls itself with something that has no length")
         if len(call.args) == 1 and isinstance(call.args[0], TensorInfo) and not call.args[0].shape:
             raise PredictedFailure("TypeError: len() of a 0-d tensor")
 
@@ -171,11 +184,19 @@ def batch_of(trace: Trace) -> int:
     That is the first size of a tensor, and the number of pictures in a list of them.
     """
     args = trace.root.args
-    if len(args) != 1:
-        return 1
-    if isinstance(args[0], TensorInfo) and args[0].shape:
-        return args[0].shape[0]
-    return max(1, len(args[0].items)) if isinstance(args[0], ListInfo) else 1
+    # It takes several inputs by name. A model that calls itself adds to the batch at each call.
+    first = _length(args[0]) if len(args) == 1 else None
+    again = (call for call in trace.module_calls() if call.module == 0 and call is not trace.root)
+    return max(1, first or 1) + sum((_length(call.args[0]) or 0) if call.args else 1 for call in again)
+
+
+def _length(value: Value) -> int | None:
+    """What ``len`` gives of an argument; None of what has none."""
+    if isinstance(value, TensorInfo):
+        return value.shape[0] if value.shape else None
+    if isinstance(value, (ListInfo, DictInfo)):
+        return len(value.items)
+    return len(value) if isinstance(value, (tuple, str)) else None
 
 
 def trainable_params(trace: Trace, terms: Ledger) -> int:

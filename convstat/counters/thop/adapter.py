@@ -26,6 +26,7 @@ class Thop:
 
     name = "thop"
     made: Made = "fails"
+    calls_eval = True
     variant = "default"
     other = "ultralytics-thop"
     """The distribution that has the same import name."""

@@ -43,6 +43,7 @@ class Torchinfo:
 
     name = "torchinfo"
     made: Made = "unseen"
+    calls_eval = True
     variant = "default"
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"

@@ -23,6 +23,7 @@ class Torchscan:
 
     name = "torchscan"
     made: Made = "params"
+    calls_eval = True
     variant = "default"
     unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
     help = "pip install torchscan"

@@ -46,6 +46,7 @@ class Torchstat:
 
     name = "torchstat"
     made: Made = "seen"
+    calls_eval = True
     variant = "default"
     unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
     help = "pip install torchstat"

@@ -15,7 +15,7 @@ from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.uthop.functions import RULES as FUNCTIONS
 from convstat.counters.uthop.modules import FREE, Part, Rule
 from convstat.counters.uthop.modules import RULES as MODULES
-from convstat.trace import Call, KernelCall, ModuleCall, ModuleInfo, Trace
+from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, Trace
 
 
 def rule_of(info: ModuleInfo) -> Rule | None:
@@ -47,7 +47,7 @@ class _Walk:
                 ruled = ruled or rule is not FREE
         elif not inside:
             inside = True
-            if not ruled and call.name in FUNCTIONS:
+            if not ruled and call.name in FUNCTIONS and not _in_thread(call):
                 for amount in self._coded(layer, FUNCTIONS[call.name](call)):
                     self.work.price(call, layer, amount)
         for child in call.children:
@@ -69,6 +69,8 @@ class _Walk:
     def why_unseen(self, kernel: Kernel) -> str:
         """Why nothing has priced a kernel."""
         info = self.trace.modules[kernel.module]
+        if kernel.call.in_thread and kernel.functions and rule_of(info) is None:
+            return "other_threads"
         is_ruled = info.registered and id(kernel.call) in self.inside_ruled
         if is_ruled and not is_torchs(info):
             # What a subclass, or a module inside one with a rule, multiplies on its own.
@@ -76,6 +78,11 @@ class _Walk:
         if not info.registered and kernel.functions:
             return "inside_counted" if id(kernel.call) in self.inside_ruled else "functional_unseen"
         return why_unseen(kernel, self.work, ruled=lambda info: rule_of(info) is not None)
+
+
+def _in_thread(call: FunctionCall) -> bool:
+    """Whether a function ran in a thread of the model's: calls are seen in the counter's own alone."""
+    return any(isinstance(child, KernelCall) and child.in_thread for child in call.children)
 
 
 def predict(trace: Trace) -> Prediction:
