@@ -31,7 +31,8 @@ _OBJECT = re.compile(r"<(?:[\w<>]+\.)*(\w+) object(?: at 0x[0-9a-fA-F]+)?>")
 _CLASS = re.compile(r"<class '([\w.<>]+)'>")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _ASIDE = re.compile(
-    r"\s*(?:Hint: |This is (?:almost )?definitely a bug|\(Triggered internally|Please (?:report|file) |If you see this).*"
+    r"\s*(?:Hint: |This is (?:almost )?definitely a bug|\(Triggered internally"
+    r"|Please (?:report|file) |If you see this).*"
 )
 
 
