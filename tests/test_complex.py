@@ -107,3 +107,12 @@ def test_an_input_is_real_unless_it_is_asked_for() -> None:
         analyze(layer, "3x8x8", counters="none")
     assert "3x224x224:complex64" in str(raised.value)
     assert analyze(layer, "3x8x8:complex64", counters="none").totals.macs == 4 * 3 * 3 * 3 * 6 * 6
+
+
+@pytest.mark.parametrize("device", ["auto", "meta"])
+@pytest.mark.parametrize("dtype", ["complex64", "float64", "int64"])
+@pytest.mark.parametrize("layer", [nn.Linear(8, 8), nn.Linear(8, 8, bias=False), nn.Conv1d(3, 4, 3)])
+def test_numbers_that_no_device_multiplies_are_refused(layer: nn.Module, dtype: str, device: str) -> None:
+    """Meta takes a product of operands of any two dtypes; no CPU does, so there is nothing to count."""
+    with pytest.raises(ConvstatError, match=r"dtype|should be the same"):
+        analyze(layer, f"3x8:{dtype}", counters="none", device=device)

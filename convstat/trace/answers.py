@@ -20,6 +20,7 @@ from convstat.trace.assumed import KNOWN, LARGEST, Choice, Kept, Kind
 from convstat.trace.memory import from_memory
 from convstat.trace.placing import Counting, place, tensors, without_storage
 from convstat.trace.recipe import users_line_now
+from convstat.trace.refusals import check_operands
 
 
 class Answers(Counting):  # type: ignore[no-untyped-call]
@@ -67,8 +68,7 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
             self.ran.append(hash((func, *(leaf.shape for leaf in tensors((args, kwargs)) if not leaf.is_nested))))
         if self.offered:
             self._take(args)
-        if func is _CONVOLUTION:
-            _check_convolution(*args)
+        check_operands(func, args)
         answer = _answer(func)
         if answer is not None and _any_meta((args, kwargs)):
             return answer(self, func, args, kwargs)
@@ -185,32 +185,6 @@ _SAME_ELEMENTS = frozenset(
     )
 )
 """Kernels after which a mask is the same mask in another shape."""
-
-_CONVOLUTION = torch.ops.aten.convolution.default
-
-
-def _check_convolution(source: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *options: Any) -> None:
-    """Refuse what a CPU refuses, and meta does not notice: a bias of another size, the channels of a transposed
-    convolution, and real numbers that meet complex ones.
-    """
-    if source.is_complex() is not weight.is_complex():
-        raise RuntimeError(f"Input type ({source.dtype}) and weight type ({weight.dtype}) should be the same")
-    is_transposed, groups = options[3], options[5]
-    sizes = f"weight of size {list(weight.shape)}, expected"
-    if is_transposed:
-        sizes = f"transposed=1, {sizes}"
-        if source.dim() > 1 and source.shape[1] != weight.shape[0]:
-            raise RuntimeError(
-                f"Given {sizes} input{list(source.shape)} to have {weight.shape[0]} channels,"
-                f" but got {source.shape[1]} channels instead"
-            )
-    channels = weight.shape[1] * groups if is_transposed else weight.shape[0]
-    if bias is not None and tuple(bias.shape) != (channels,):
-        raise RuntimeError(
-            f"Given {sizes} bias to be 1-dimensional with {channels} elements,"
-            f" but got bias of size {list(bias.shape)} instead"
-        )
-
 
 _BY_FUNCTION: dict[Any, Callable[[Answers, Any, Any, Any], Any] | None] = {}
 

@@ -23,6 +23,7 @@ from convstat.trace.recipe import (
     users_line,
     wants_gpu,
 )
+from convstat.trace.refusals import is_refusal
 
 VALUES = "it reads values of tensors"
 
@@ -94,6 +95,8 @@ class Failure:
         """Whether no other way can mend it: the model itself raised it, or Python did for what it wrote."""
         if self.assumed or self.is_unfit:
             return False
+        if is_refusal(self.cause):
+            return True
         if isinstance(self.cause, MemoryError):
             # Python's own: it is no tensor that is too large.
             return True
