@@ -55,7 +55,7 @@ def refusal_of_eval(model: torch.nn.Module) -> str | None:
 
     kind = type(model)
     is_own = kind.eval is not nn.Module.eval or kind.train is not nn.Module.train
-    if not is_own and vars(model).keys().isdisjoint(("eval", "train")):
+    if not is_own and not {"eval", "train"} & set(vars(model)):
         return None
     with preserved(model):
         try:
