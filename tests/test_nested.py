@@ -13,8 +13,8 @@ from torch import nn
 
 from convstat.api import analyze
 from convstat.patches.dispatch import is_question
+from convstat.patches.guard import EndlessError
 from convstat.trace.placing import Counting
-from convstat.trace.recipe import EndlessError
 
 LENGTHS = (5, 9)
 

@@ -38,6 +38,9 @@ def run(arguments: Sequence[str]) -> int:
             show_problems([Diagnostic(reason)])
             return int(ExitCode.USAGE)
         return _crash(error, arguments)
+    except BaseException as error:
+        # No exception leaves in another way, whoever raised it where nobody thought of it.
+        return _crash(error, arguments)
 
 
 OUTSIDE = frozenset(
@@ -178,7 +181,7 @@ def verbosity(arguments: Sequence[str]) -> int:
     )
 
 
-def _crash(error: Exception, arguments: Sequence[str]) -> int:
+def _crash(error: BaseException, arguments: Sequence[str]) -> int:
     import traceback
 
     text = "".join(traceback.format_exception(error))

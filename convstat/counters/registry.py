@@ -7,6 +7,7 @@ from typing import Any
 
 from convstat.counters.base import Counter, CounterFailure
 from convstat.counters.capture import first_line
+from convstat.patches.guard import guard, own
 
 GROUP = "convstat.counters"
 """The entry point group in which other packages offer counters: a Counter, or a callable that makes one."""
@@ -68,15 +69,16 @@ class Registry(Mapping[str, Counter]):
 
         for point in entry_points(group=GROUP):
             try:
-                loaded = point.load()
-                counter = loaded() if callable(loaded) else loaded
+                with guard(f"the counter {point.value}"):
+                    loaded = point.load()
+                    counter = loaded() if callable(loaded) else loaded
                 if missing := [name for name in _NEEDED if not hasattr(counter, name)]:
                     raise TypeError(f"its counter has no {', '.join(missing)}")
                 self.add(counter)
-            except (Exception, SystemExit) as error:
+            except Exception as error:
                 # Somebody else's package is broken, which is its own row, under a name that is still free.
                 name = point.name if point.name not in self._table else point.value
-                self._table[name] = Unloadable(name, first_line(error))
+                self._table[name] = Unloadable(name, first_line(own(error)))
 
     def __getitem__(self, name: str) -> Counter:
         if name not in self._table:

@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
-from convstat.errors import UsageError, did_you_mean
+from convstat.errors import ConvstatError, UsageError, did_you_mean
+from convstat.patches.guard import guard, in_words
 from convstat.render.console import DEFAULT_WIDTH
 
 if TYPE_CHECKING:
@@ -85,11 +86,11 @@ class Renderer(ABC):
         """Write results as the bytes of a file; a picture is no text and has only these."""
         from convstat.text.printable import harmless
 
-        return harmless(self.render(results, options)).encode("utf-8", "backslashreplace")
+        return harmless(_rendered(self, results, options)).encode("utf-8", "backslashreplace")
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Write results to a terminal or to standard output."""
-        terminal.write(self.render(results, options))
+        terminal.write(_rendered(self, results, options))
 
 
 class Renderers(Mapping[str, type[Renderer]]):
@@ -178,13 +179,30 @@ class Renderers(Mapping[str, type[Renderer]]):
             )
 
 
+def _rendered(renderer: Renderer, results: Sequence[Result], options: Options) -> str:
+    """The text of a format; what goes wrong in that of a plugin is said with its name."""
+    place = type(renderer).__module__
+    if place.startswith("convstat."):
+        return renderer.render(results, options)
+    try:
+        with guard(f"the format {renderer.name} ({place})"):
+            return renderer.render(results, options)
+    except ConvstatError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the format {renderer.name} ({place}) failed: {in_words(error)}", help="uninstall or mend it"
+        ) from error
+
+
 def _loaded(point: Any) -> type[Renderer]:
     """Load the format of a plugin; whatever goes wrong in it is said with its name."""
     place = f"plugin '{getattr(point, 'name', point)}' of {ENTRY_POINTS}"
     try:
-        renderer = point.load()
+        with guard(place):
+            renderer = point.load()
     except Exception as error:
-        raise UsageError(f"{place} failed: {type(error).__name__}: {error}", help="uninstall or mend it") from error
+        raise UsageError(f"{place} failed: {in_words(error)}", help="uninstall or mend it") from error
     if not (isinstance(renderer, type) and issubclass(renderer, Renderer)):
         raise UsageError(f"{place} is no subclass of convstat.render.base.Renderer: {renderer!r}")
     return renderer

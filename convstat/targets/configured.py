@@ -136,7 +136,7 @@ def parameters_of(target: Any) -> Parameters:
     """The parameters of a callable, none where nobody knows them."""
     try:
         return inspect.signature(target).parameters
-    except (TypeError, ValueError):
+    except Exception:  # of a callable that says nothing of itself, or the wrong thing
         return {}
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
 from convstat.targets import configured
-from convstat.trace.foreign import users_code
+from convstat.trace.foreign import foreign, users_code
 from convstat.trace.recipe import Example, Recipe, failed
 
 if TYPE_CHECKING:
@@ -26,22 +26,25 @@ def recipe(argument: str, overrides: Mapping[str, Any]) -> Recipe:
     from torch import nn
 
     from convstat.patches.preserve import drawn
+    from convstat.patches.torch_states import modes_left
     from convstat.targets.importing import import_place
     from convstat.trace.bounds import limited_memory, room
 
     place, _, name = argument.rpartition(":")
     try:
-        with limited_memory(room()), drawn(0):
+        with modes_left() as left, foreign(f"cannot import {place}"), limited_memory(room()), drawn(0):
             # What is made on import is made for real: no way is chosen yet.
             module, neighbours = import_place(place)
             target = _attribute(module, place, name)
     except MemoryError as error:
         raise failed(f"cannot import {place}", error) from None
-    with neighbours.active():
+    with neighbours.active(), foreign(f"{argument} could not be made"):
         maker, notes = _maker(argument, target, overrides)
     is_made = isinstance(target, nn.Module)
     label = name.rpartition(".")[2]
-    return Recipe(label, argument, "module", maker, notes=notes, around=neighbours.active, is_made=is_made)
+    return Recipe(
+        label, argument, "module", maker, notes=(*left.notes, *notes), around=neighbours.active, is_made=is_made
+    )
 
 
 def recipe_of(target: Any, name: str, source: str, overrides: Mapping[str, Any]) -> Recipe:
@@ -125,7 +128,7 @@ def _check_keywords(argument: str, target: Any, keywords: Mapping[str, object]) 
 
     try:
         parameters = inspect.signature(target).parameters
-    except (TypeError, ValueError):
+    except Exception:  # of a callable that says nothing of itself, or the wrong thing
         return
     named = [
         name

@@ -102,7 +102,8 @@ def prepare(
         raise InputError(replace(problem, help=(*problem.help, *found))) from error.__cause__
     with process_preserved(), foreign(f"{recipe.source} does not run"):
         infos = _infos(traced.module, traced.example)
-    with without_collection():
+    with without_collection(), foreign(f"{recipe.source} cannot be counted"):
+        # Rules of somebody else's are asked.
         report = traces.count(
             traced.trace,
             name=recipe.name,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from convstat.patches.compiler import compiler_not_loaded
+from convstat.patches.guard import EndlessError
 from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import process_preserved
 from convstat.patches.room import alone
@@ -18,7 +19,7 @@ from convstat.trace.assumed import KNOWN, Choice
 from convstat.trace.bounds import limited_memory
 from convstat.trace.foreign import foreign
 from convstat.trace.placing import placed, running
-from convstat.trace.recipe import EndlessError, Example, Recipe, quiet
+from convstat.trace.recipe import Example, Recipe, quiet
 from convstat.trace.record import run_again
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from convstat.patches.guard import EndlessError
 from convstat.patches.limits import data_limit, is_owned
 from convstat.patches.room import patch
-from convstat.trace.recipe import EndlessError, TooLargeError, text_of
+from convstat.trace.recipe import TooLargeError, text_of
 
 MAX_KERNELS = 250_000
 """Kernels that a constructor or a forward pass may run; a net of ten thousand layers runs about 50,000."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convstat.errors import ConvstatError, Diagnostic, InputError, Mark, SourceError
+from convstat.patches.guard import own
 from convstat.trace.bounds import MEMORY_WITHOUT_WEIGHTS, is_out_of_memory
 from convstat.trace.recipe import (
     NO_GPU,
@@ -17,7 +18,6 @@ from convstat.trace.recipe import (
     failed,
     is_foreign,
     is_torchs,
-    own,
     reason,
     text_of,
     users_line,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from convstat.patches.guard import guard
 from convstat.patches.interception import intercepted
 from convstat.trace.calls import FunctionCall
 
@@ -88,7 +89,8 @@ def rule_of(name: str) -> FunctionRule | None:
     """The rule of a function; one that cannot be loaded says so when it is asked."""
     if name not in _REGISTERED and (entry := _plugins().get(name)) is not None:
         try:
-            loaded = entry.load()
+            with guard(f"the rule for {name}"):
+                loaded = entry.load()
             if not callable(loaded) and not isinstance(loaded, FunctionRule):
                 raise TypeError(f"{entry.value} is neither a function nor a FunctionRule")
         except Exception as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import Diagnostic, Mark, SourceError, SourceText
+from convstat.patches.guard import EndlessError, own
 from convstat.patches.quiet import redirected
 from convstat.patches.room import patch
 from convstat.patches.surroundings import no_compiled_files
@@ -72,19 +73,6 @@ class Recipe:
     """Whether the model can only be made and run on real tensors in the main memory, as quantized nets can."""
     explain: Callable[[Report], tuple[str, ...]] | None = None
     """Says what the report of this model assumes, in words."""
-
-
-class EndlessError(BaseException):
-    """A model that goes on beyond every limit; no ``Exception``, so that a model that catches those does not go on."""
-
-
-class OddError(Exception):
-    """A model raised something that is no ``Exception``, which is the cause of this: it goes the way of those."""
-
-
-def own(error: BaseException) -> BaseException:
-    """What was raised in the user's code."""
-    return error.__cause__ if isinstance(error, OddError) and error.__cause__ is not None else error
 
 
 class TooLargeError(EndlessError):

@@ -29,6 +29,7 @@ from torch import nn
 from convstat.errors import ConvstatError, DeviceError
 from convstat.patches.collection import without_collection
 from convstat.patches.compiler import compiler_not_loaded
+from convstat.patches.guard import EndlessError, own
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.operators import declared_operators
 from convstat.patches.preserve import drawn, process_preserved
@@ -36,6 +37,7 @@ from convstat.patches.quiet import unlogged, unwarned
 from convstat.patches.room import alone
 from convstat.patches.states import Changes
 from convstat.patches.threads import followed
+from convstat.patches.torch_states import modes_left
 from convstat.patches.values import values_asked_for
 from convstat.trace import forward
 from convstat.trace.answers import Answers, Reading
@@ -68,17 +70,7 @@ from convstat.trace.failures import (
 )
 from convstat.trace.foreign import foreign
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
-from convstat.trace.recipe import (
-    EndlessError,
-    Example,
-    Recipe,
-    TooLargeError,
-    definition,
-    failed,
-    own,
-    quiet,
-    wants_gpu,
-)
+from convstat.trace.recipe import Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
 from convstat.trace.record import record, run_again
 from convstat.trace.trial import Trial
 from convstat.trace.unseen import guarded
@@ -160,7 +152,7 @@ def _first_way(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: s
             except (Exception, EndlessError) as error:
                 failures.append(attempt.failed(error))
             else:
-                traced = replace(traced, notes=(*traced.notes, *kept.notes))
+                traced = replace(traced, notes=tuple(dict.fromkeys((*attempt.left, *traced.notes, *kept.notes))))
                 noted = _noted(traced, recipe, way, redirected, failures, wants_data=wants_data)
                 if not attempt.wants_data or len(_ways(recipe, device)) == 1:
                     return noted
@@ -205,6 +197,8 @@ def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> t
         stack.enter_context(building("meta" if stripped else None, watched=stripped))
         stack.enter_context(unwarned())
         module, given = recipe.make()
+        with modes_left():
+            module, given = recipe.make()
         with torch.device(device):
             example = redrawn(example_of(module, given), seed)
     return module, on_device(example, device)
@@ -278,6 +272,7 @@ class _Attempt:
         self.uncertain: Traced | None = None
         self.wants_data = False
         self.seed = 0
+        self.left: tuple[str, ...] = ()
 
     def run(self) -> Traced:
         """Make the model, run it and record it."""
@@ -296,7 +291,9 @@ class _Attempt:
             stack.enter_context(drawn(self.seed))
             # What is warned of is for who runs it, and of tensors without values for nobody.
             stack.enter_context(unwarned())
-            self.module, given = self.recipe.make()
+            with modes_left() as left:
+                self.module, given = self.recipe.make()
+            self.left = tuple(left.notes)
         return self.module, given
 
     def _record(self, example: Example, answers: Answers | None = None) -> Traced:
@@ -490,7 +487,7 @@ class _Attempt:
                     )
         except Exception:
             # It does not even say what it is; what it raised before says more.
-            return Failure(self.way, error, weights=weights)
+            return Failure(self.way, error, signature=None if self.example is None else "...", weights=weights)
         return Failure(self.way, error, weights=weights)
 
 

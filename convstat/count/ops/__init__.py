@@ -24,6 +24,8 @@ from convstat.count.ops.base import Rule, UnreadableError, argument, inputs
 from convstat.count.ops.free import FREE
 from convstat.formulas.cost import FREE as NO_COST
 from convstat.formulas.cost import OTHER_ENTRIES, Cost
+from convstat.patches.guard import guard, in_words
+from convstat.patches.time_limit import Overtime
 from convstat.text.printable import plain
 from convstat.trace.calls import FunctionCall, KernelCall
 from convstat.trace.functions import FunctionRule, register_function, rule_of
@@ -101,8 +103,10 @@ class Pricing:
             _check(cost)
         except UnreadableError:
             return None
-        except Exception as error:
-            self.problems[f"the rule for {name} failed: {type(error).__name__}: {plain(str(error))}"] = None
+        except (KeyboardInterrupt, Overtime):
+            raise
+        except BaseException as error:
+            self.problems[f"the rule for {name} failed: {plain(in_words(error))}"] = None
             return None
         return cost
 
@@ -112,13 +116,12 @@ class Pricing:
         if entry is None:
             return None
         try:
-            rule = entry.load()
+            with guard(f"the rule for {name}"):
+                rule = entry.load()
             if not callable(rule):
                 raise TypeError(f"{entry.value} is no function")
         except Exception as error:
-            self.problems[f"the rule for {name} could not be loaded: {type(error).__name__}: {plain(str(error))}"] = (
-                None
-            )
+            self.problems[f"the rule for {name} could not be loaded: {plain(in_words(error))}"] = None
             return None
         _REGISTERED[name] = rule
         return rule  # type: ignore[no-any-return]
