@@ -136,6 +136,28 @@ def _(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.shape[0], weight.shape[1])
 
 
+@torch.library.custom_op("convstat_tests::gated", mutates_args=())
+def gated(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """An operator that is written in Python, of functions that peers patch."""
+    return torch.matmul(torch.nn.functional.relu(x), weight)
+
+
+@gated.register_fake
+def _(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x.new_empty(x.shape[0], weight.shape[1])
+
+
+def test_ptflops_looks_inside_a_custom_operator() -> None:
+    """3 rows of 8 x 5 and the activation before them; on meta, something else is called."""
+    model, inputs = Calls(lambda m, x: gated(m.m0(x), m.w), nn.Linear(8, 8, bias=False), w=(8, 5)), (torch.rand(3, 8),)
+    trace = record(model, inputs)
+    assert "convstat_tests.gated" in str(COUNTERS["ptflops"].why_not_meta(trace))
+    answer = ask(model, *inputs, only=("ptflops",))["ptflops"]
+    answer.check("ptflops")
+    assert answer.prediction.macs == 8 * 8 + 3 * 8 * 5 + 3 * 8
+    assert sum(term.macs for term in answer.prediction.terms if term.code == "inside_operator") == 3 * 8 * 5
+
+
 def test_deepspeed_looks_inside_a_custom_operator() -> None:
     """It replaces what the operator calls, and calflops does not replace that; on meta, something else is called."""
     model, inputs = Calls(lambda m, x: project(m.m0(x), m.w), nn.Linear(8, 8), w=(8, 5)), (torch.rand(3, 8),)

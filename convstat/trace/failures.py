@@ -36,6 +36,9 @@ VALUES_ARE_READ = re.compile(
 
 _NO_KERNEL = re.compile(r"(\w+::\w+).*(?:[Mm]eta|fake)|'(\w+::\w+)' with arguments from the '\w*Meta\w*' backend")
 
+_NO_FAKE = re.compile(r"no fake impl registered for <CustomOpDef\((\w+::\w+)\)>")
+"""What torch says of an operator that is written in Python."""
+
 _NOT_HERE = re.compile(r"'(\w+::\w+)' with arguments from the '\w+' backend")
 """What torch says of an operator that runs on other devices only."""
 
@@ -113,6 +116,8 @@ class Failure:
         if type(self.cause).__name__ == "UnsupportedOperatorException":
             # Of fake tensors: mylib.my_op.default.
             return "::".join(text.split(".")[:2])
+        if (match := _NO_FAKE.search(text)) is not None:
+            return match[1]
         if not isinstance(self.cause, NotImplementedError):
             return None
         match = _NO_KERNEL.search(text) or (_NOT_HERE.search(text) if self.way in DEVICES else None)

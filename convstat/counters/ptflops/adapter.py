@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import device_of, first_line, installed_version, running
 from convstat.counters.inputs import by_name, keywords_of, retraced, values_of
-from convstat.counters.kernel_walk import ATTENTION, why_other_kernels
+from convstat.counters.kernel_walk import ATTENTION, why_other_functions, why_other_kernels
 from convstat.counters.passes import Made
 from convstat.patches.room import ours, patch, replaced
 from convstat.trace.calls import TensorInfo, Value
@@ -93,7 +93,7 @@ class Ptflops:
                 inside = (trace.modules[child] for child in info.children)
                 if not any(p.requires_grad for child in inside for p in child.parameters):
                     return f"frozen {kind} runs other kernels on the meta device"
-        return None
+        return why_other_functions(trace)
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It passes several inputs by name; its aten backend hooks only the model's direct children, which matters to

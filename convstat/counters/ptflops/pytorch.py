@@ -8,12 +8,13 @@ A module with a rule is summed up without looking inside it, once for every modu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.causes import UNATTRIBUTED
+from convstat.counters.kernel_walk import is_custom
 from convstat.counters.layer_work import no_attribute
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.ptflops.functions import RULES as FUNCTIONS
@@ -39,10 +40,13 @@ _TWICE |= {"upsample": "upsample_twice", None: "attention_twice"}
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """Where the walk is: the layer, and the codes of what the hook of its module, or a function, has priced already."""
+    """Where the walk is: the layer, and the codes of what the hook of its module, or a function, has priced already;
+    and whether a custom operator is running, which may be written in Python.
+    """
 
     layer: str
     priced: frozenset[str | None] = frozenset()
+    in_operator: bool = False
 
 
 @dataclass(slots=True)
@@ -61,9 +65,11 @@ class _Walk:
 
     def walk(self, call: Call, scope: _Scope) -> None:
         if isinstance(call, KernelCall):
-            # What a kernel calls in turn is how this device computes it; see how the tool is run on meta.
-            return
-        if isinstance(call, ModuleCall):
+            # What torch's own kernels call in turn is how meta computes it; see how the tool is run there.
+            if self.trace.device == "meta" or not is_custom(call):
+                return
+            scope = replace(scope, in_operator=True)
+        elif isinstance(call, ModuleCall):
             scope = self._module(call, scope)
         elif call.name in FUNCTIONS:
             scope = self._function(call, scope)
@@ -106,6 +112,10 @@ class _Walk:
         for code, amount in parts:
             whole = int(amount)
             self.lost += amount - whole
+            if code is None and scope.in_operator:
+                # The kernels that it calls are the operator's.
+                self.terms.add(scope.layer, "inside_operator", macs=whole)
+                continue
             if code is None and is_first:
                 self.work.price(call, scope.layer, whole)
                 continue
@@ -115,7 +125,8 @@ class _Walk:
             self.terms.add(scope.layer, known_as, macs=whole // self.batch)
             self.terms.add(scope.layer, "functional_batch", macs=whole - whole // self.batch)
         codes = frozenset(code for code, _ in parts)
-        return _Scope(scope.layer, scope.priced | (codes if None in codes else codes & {"upsample"}))
+        priced = scope.priced | (codes if None in codes else codes & {"upsample"})
+        return _Scope(scope.layer, priced, scope.in_operator)
 
     def _batch_hook(self, call: ModuleCall) -> None:
         if call is not self.trace.root and call.args and _length(call.args[0]) is None:
