@@ -58,7 +58,7 @@ def _blocks(check: Check) -> Iterator[Block]:
     yield budget_table(check)
     for result in check.results:
         if result.reason:
-            yield Line(f"{name(result)} {WORDS[result.status][0]}: {printable(result.reason)}", "warn")
+            yield Line(f"{_named(result, check)} {WORDS[result.status][0]}: {printable(result.reason)}", "warn")
     for gone in check.removed:
         yield Line(f"{printable(gone)} is in the base and is no more: its budgets went with it", "warn")
     for result in check.results:
@@ -66,13 +66,13 @@ def _blocks(check: Check) -> Iterator[Block]:
             grown = (
                 f" (base {figure(result, result.base)} -> {figure(result, result.actual)})" if has_base(result) else ""
             )
-            yield Heading(f"{name(result)}: what grew{grown}")
+            yield Heading(f"{_named(result, check)}: what grew{grown}")
             yield growth_table(result)
         elif result.offenders and result.status in ("fail", "warn"):
-            yield Heading(f"{name(result)}: {_what_offends(result)}")
+            yield Heading(f"{_named(result, check)}: {_what_offends(result)}")
             yield offender_table(result)
         if result.why and result.status in ("fail", "warn"):
-            yield Line(f"{name(result)} is limited because: {printable(result.why)}")
+            yield Line(f"{_named(result, check)} is limited because: {printable(result.why)}")
     for note in check.notes:
         yield Line(printable(note), "quiet")
     yield Line(summary(check), "bad" if check.exit_code else "good")
@@ -110,6 +110,11 @@ def name(result: BudgetResult) -> str:
     if result.on:
         parts.append(f"@{result.on}")
     return printable(" ".join(parts))
+
+
+def _named(result: BudgetResult, check: Check) -> str:
+    """Name a budget beside the others: with its model, where there are several."""
+    return f"{printable(result.model)}: {name(result)}" if len(check.models) > 1 else name(result)
 
 
 def budget_table(check: Check) -> Table:
