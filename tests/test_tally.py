@@ -116,6 +116,14 @@ def test_what_is_never_called_is_listed() -> None:
     assert ("aux", "never called", (), ()) == (idle.name, idle.note, idle.input_shapes, idle.output_shapes)
 
 
+def test_what_is_never_called_stands_behind_what_is_called_beside_it() -> None:
+    """A block of which a part is left out is one block; what has nothing beside it comes last."""
+    blocks = nn.ModuleList(nn.ModuleDict({"fc": nn.Linear(4, 4), "norm": nn.LayerNorm(4)}) for _ in range(2))
+    model = Calls(lambda self, x: self.blocks[1]["fc"](self.blocks[0]["fc"](x)), aux=nn.Linear(4, 3), blocks=blocks)
+    names = ["blocks.0.fc", "blocks.0.norm", "blocks.1.fc", "blocks.1.norm", "aux"]
+    assert names == [row.name for row in traced(model, X).layers]
+
+
 def test_what_is_never_called_is_listed_even_if_it_holds_nothing() -> None:
     """A dropout that the forward pass forgot is worth knowing of; a container, and what was scripted, is not called."""
     model = Calls(

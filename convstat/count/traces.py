@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from operator import itemgetter
 from typing import Any
 
 from convstat.count import ops
@@ -269,13 +270,23 @@ class _Walk:
         return part
 
     def rows(self) -> Iterator[LayerRow]:
-        """The rows in the order in which the calls ended, then modules that never ran."""
+        """The rows in the order in which the calls ended; modules that never ran stand behind those beside them."""
         idle = self._hold()
-        for work in self.works:
-            if work.is_worth_a_row:
-                yield self._row(work)
+        called = [work for work in self.works if work.is_worth_a_row]
+        last: dict[str, int] = {}
+        for place, work in enumerate(called):
+            if work.first and work.module.registered:
+                last.update(dict.fromkeys(_ancestors(work.module.path), place))
+        behind: dict[int, list[tuple[int, _Work]]] = {}
         for work in idle:
-            yield self._row(work)
+            around = [path for path in _ancestors(work.module.path) if path in last]
+            place = last[around[-1]] if around else len(called)
+            behind.setdefault(place, []).append((-len(around), work))
+        for place in range(len(called) + 1):
+            if place < len(called):
+                yield self._row(called[place])
+            for _, work in sorted(behind.get(place, ()), key=itemgetter(0)):
+                yield self._row(work)
 
     def _hold(self) -> list[_Work]:
         """Give every parameter and buffer to the row that it belongs to; rows of what nobody called too."""
@@ -337,6 +348,16 @@ class _Walk:
         return {
             path: _class(module) for module in self.trace.modules if module.children for path in module.paths if path
         }
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The path of a module and of those that it stands in, the outermost first; none of the model itself.
+
+    >>> [*_ancestors("blocks.1.bn")], [*_ancestors("")]
+    (['blocks', 'blocks.1', 'blocks.1.bn'], [])
+    """
+    steps = path.split(".") if path else []
+    return (".".join(steps[:depth]) for depth in range(1, len(steps) + 1))
 
 
 _NO_CALL = ModuleCall(0, ())
