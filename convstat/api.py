@@ -83,15 +83,12 @@ class Report(report.Report):
         return f"<Report of {self.model.name}: {totals.params:,} params, {totals.macs:,} MACs{state}>"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
         from convstat.render.base import Options
-        from convstat.render.console import STYLES
         from convstat.render.formats.terminal import TableRenderer
+        from convstat.render.renderables import renderables
 
         shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
-        for line in TableRenderer().lines([self], shown):
-            yield Text.assemble(*((part, STYLES[tone]) for part, tone in line), no_wrap=True, overflow="ignore")
+        yield from renderables(TableRenderer().pieces([self], shown, framed=True), ascii=shown.ascii)
 
     def _repr_html_(self) -> str:
         from convstat.render.base import Options

@@ -8,12 +8,9 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convstat.errors import ConvstatError, Diagnostic, ExitCode, InternalError, torch_is_missing
-
-if TYPE_CHECKING:
-    from convstat.render.console import Span
 
 MOST_PROBLEMS = 20
 """More problems than this are only counted."""
@@ -131,47 +128,33 @@ def _usage(error: Any) -> int:
 
 def show_problems(problems: Sequence[Diagnostic]) -> None:
     """Write problems to standard error, a blank line between two, the number of them at the end."""
-    lines: list[list[Span]] = []
-    for problem in problems[:MOST_PROBLEMS]:
-        if lines:
-            lines.append([])
-        lines += problem_lines(problem)
+    from convstat.render.console import standard_error
+    from convstat.render.problems import safe_lines
+
     errors = sum(problem.severity == "error" for problem in problems)
-    if errors > 1:
-        more = f", the first {MOST_PROBLEMS} are shown" if len(problems) > MOST_PROBLEMS else ""
-        lines += [[], [(f"{errors:,} errors{more}", "strong")]]
-    _write(lines)
+    more = f", the first {MOST_PROBLEMS} are shown" if len(problems) > MOST_PROBLEMS else ""
+    count = [f"{errors:,} errors{more}"] if errors > 1 else []
+    # Where nobody listens on standard error, the exit code says it too.
+    with suppress(ConvstatError):
+        terminal = standard_error()
+        if problems and terminal.colour:
+            from rich.text import Text
 
+            from convstat.render.problems import drawn
 
-def problem_lines(problem: Diagnostic) -> list[list[Span]]:
-    """Give a problem its colours; the text is exactly that of the diagnostic."""
-    first, *rest = str(problem).split("\n")
-    head: list[Span] = [(_safe(first), "strong")]
-    place = problem.place
-    if first.startswith(f"{place}{problem.severity}: "):
-        tone = "bad" if problem.severity == "error" else "warn"
-        text = first[len(place) + len(problem.severity) + 2 :]
-        head = [(_safe(place), "strong"), (f"{problem.severity}: ", tone), (_safe(text), "strong")]  # type: ignore[list-item]
-    return [head, *([(_safe(line), "")] for line in rest)]  # type: ignore[list-item]
-
-
-def _safe(line: str) -> str:
-    from convstat.text.printable import printable
-
-    # Tabs stay: the caret below is placed with them.
-    return "\t".join(printable(part) for part in line.split("\t"))
+            parts = [drawn(problem, ascii=terminal.ascii) for problem in problems[:MOST_PROBLEMS]]
+            parts += [Text(text, "bold") for text in count]
+            terminal.draw([Text("\n\n").join(parts)], wrap=False)
+        elif problems:
+            texts = ["\n".join(safe_lines(problem)) for problem in problems[:MOST_PROBLEMS]]
+            terminal.write("\n\n".join([*texts, *count]) + "\n")
 
 
 def _say(text: str) -> None:
-    _write([[(text, "quiet")]])
-
-
-def _write(lines: Sequence[Sequence[Span]]) -> None:
     from convstat.render.console import standard_error
 
-    # Where nobody listens on standard error, the exit code says it too.
     with suppress(ConvstatError):
-        standard_error().write_lines(lines)
+        standard_error().write(f"{text}\n")
 
 
 def verbosity(arguments: Sequence[str]) -> int:
@@ -194,7 +177,7 @@ def _crash(error: BaseException, arguments: Sequence[str]) -> int:
         note = f"the details could not be saved: {failure.strerror}; show them with -vv"
     show_problems([Diagnostic(f"internal error: {summary}", notes=(note,))])
     if verbosity(arguments) >= 2:
-        _write([[(_safe(line), "")] for line in text.splitlines()])
+        _say(text.rstrip())
     return int(ExitCode.INTERNAL)
 
 

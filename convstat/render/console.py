@@ -2,36 +2,24 @@
 
 Colour is used on a terminal, and nowhere else unless FORCE_COLOR or CLICOLOR_FORCE asks for it.
 NO_COLOR and TERM=dumb win over both: then the output has no escape byte at all, not even for bold.
-Without colour, rich is not even imported.
+What a terminal shows is drawn by rich; for a pipe without colour, rich is not even imported.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from convstat.errors import OutputError
-from convstat.render.page import Tone
 from convstat.text.printable import harmless
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 DEFAULT_WIDTH = 120
 """The width where nobody says one: in a pipe or a file."""
-
-STYLES: Mapping[Tone, str] = {
-    "": "",
-    "strong": "bold",
-    "quiet": "dim",
-    "good": "green",
-    "bad": "bold red",
-    "warn": "yellow",
-}
-
-Span = tuple[str, Tone]
 
 
 def may_colour(environment: Mapping[str, str]) -> bool:
@@ -104,28 +92,8 @@ class Terminal:
         self.ascii = ascii or needs_ascii(stream)
         self.colour = wants_colour(stream, environment)
         self.is_terminal = _is_terminal(stream)
-        self._console: Console | None = None
-
-    @property
-    def console(self) -> Console:
-        """The rich console of this stream, made when it is first needed."""
-        if self._console is None:
-            from rich.console import Console
-
-            # A height must be given too: otherwise rich ignores the width where TERM is not known.
-            self._console = Console(
-                file=self.stream,
-                width=self.width,
-                height=100,
-                force_terminal=self.colour,
-                no_color=not self.colour,
-                color_system="standard" if self.colour else None,
-                markup=False,
-                emoji=False,
-                highlight=False,
-                legacy_windows=False,
-            )
-        return self._console
+        self.is_drawn = self.colour or self.is_terminal
+        """Whether rich draws what is shown here."""
 
     def write(self, text: str) -> None:
         """Write text as it is, but for what would act on a terminal."""
@@ -142,30 +110,25 @@ class Terminal:
             raise OutputError(f"cannot write bytes to {self.name}: it takes text alone")
         self._guard(lambda: buffer.write(data))
 
-    def write_lines(self, lines: Sequence[Sequence[Span]]) -> None:
-        """Write lines of spans, in colour where the stream has it."""
-        if not self.colour:
-            self.write("".join("".join(text for text, _ in line) + "\n" for line in lines))
-            return
-        from rich.text import Text
+    def draw(self, renderables: Iterable[RenderableType], *, wrap: bool = True) -> None:
+        """Print what rich draws; every text in it has been made safe to print.
 
-        block = Text(end="")
-        for line in lines:
-            for text, tone in line:
-                if self.ascii and not text.isascii():
-                    text = text.encode("ascii", "backslashreplace").decode("ascii")
-                block.append(harmless(text), STYLES[tone] or None)
-            block.append("\n")
-        self._guard(lambda: self.console.print(block, soft_wrap=True, end=""))
+        Without ``wrap``, lines are as long as they are, so that they can be copied as one.
+        """
+        console = console_of(self.stream, self.width, colour=self.colour)
+        with console.capture() as drawn:
+            for renderable in renderables:
+                console.print(renderable, soft_wrap=not wrap)
+        self._guard(lambda: self.stream.write(drawn.get()))
 
     def write_markdown(self, text: str) -> None:
-        """Write a page of Markdown: laid out on a terminal with colours, as it is elsewhere."""
-        if not self.colour:
+        """Write a page of Markdown: laid out on a terminal, as it is elsewhere."""
+        if self.ascii or not self.is_drawn:
             self.write(text)
             return
         from rich.markdown import Markdown
 
-        self._guard(lambda: self.console.print(Markdown(text)))
+        self.draw([Markdown(text)])
 
     def _guard(self, action: Callable[[], object]) -> None:
         try:
@@ -178,6 +141,26 @@ class Terminal:
             raise OutputError(f"cannot write to {self.name}: {error.strerror or error}") from None
         except ValueError as error:
             raise OutputError(f"cannot write to {self.name}: {error}") from None
+
+
+def console_of(stream: TextIO, width: int, *, colour: bool, record: bool = False) -> Console:
+    """Make a console of rich's that decides nothing: neither about the width nor about colours and markup."""
+    from rich.console import Console
+
+    return Console(
+        file=stream,
+        width=width,
+        # A height must be given too: otherwise rich ignores the width where TERM is not known.
+        height=100,
+        force_terminal=colour,
+        no_color=not colour,
+        color_system="standard" if colour else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+        record=record,
+    )
 
 
 def discard(stream: TextIO) -> None:

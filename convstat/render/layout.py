@@ -1,18 +1,19 @@
-"""Fit a table into a width without ever cutting a number.
+"""Decide what of a page is shown in a width; how it is drawn is another matter.
 
-When the room is short, in this order:
-names are shortened in their middle down to a comfortable width; optional columns are dropped whole;
+Of a table that is too wide, in this order: names are shortened in their middle down to a comfortable width;
+bars, columns without a figure and optional columns are left out, and one that still fits then is put back;
 names are shortened further; and at last each row is written as lines of its own.
 Numbers are never wrapped, shortened or left out without saying so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
-from convstat.render.page import Column, Row, Table
-from convstat.text.printable import UNICODE_ELLIPSIS, cells, cut_off, shorten, without_aside
+from convstat.render.base import Options
+from convstat.render.page import Align, Block, Column, Heading, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.text.printable import ASCII_ELLIPSIS, UNICODE_ELLIPSIS, cells, cut_off, shorten, shown, without_aside
 
 GAP = 2
 """Blanks between two columns."""
@@ -20,8 +21,61 @@ GAP = 2
 NARROWEST_NAME = 10
 """Names are not shortened below this; a table that still does not fit is written as lines."""
 
+NARROWEST_PROSE = 24
+"""Words are not set beside an amount in less room than this; they go below it."""
+
+NARROWEST_FRAME = 60
+"""Nothing is framed in less room than this."""
+
 INDENT = 2
 """Blanks for each level of a tree."""
+
+
+class Prose(NamedTuple):
+    """A text that is broken between its words."""
+
+    text: str
+    tone: Tone = ""
+    indent: int = 0
+
+
+class Slot(NamedTuple):
+    """A column of a grid: its room in cells; the text of one that ``wraps`` goes on below."""
+
+    room: int
+    align: Align = "left"
+    title: str = ""
+    wraps: bool = False
+
+
+class Cells(NamedTuple):
+    """A row of a grid; the first cell has a tone of its own where ``lead`` names one."""
+
+    texts: tuple[str, ...]
+    tone: Tone = ""
+    lead: Tone = ""
+
+
+class Grid(NamedTuple):
+    """Rows whose every cell has its place; slots with titles have a heading, and ``total`` stands below a rule."""
+
+    slots: tuple[Slot, ...]
+    rows: tuple[Cells, ...]
+    total: Cells | None = None
+    indent: int = 0
+
+
+class Frame(NamedTuple):
+    """Pieces in a box with a title."""
+
+    title: str
+    pieces: tuple[Prose | Grid, ...]
+
+
+Piece: TypeAlias = Prose | Grid | Frame
+"""What a page is drawn from; every text in one is safe to print as it is."""
+
+BLANK = Prose("")
 
 
 class Fit(NamedTuple):
@@ -33,152 +87,239 @@ class Fit(NamedTuple):
     stacked: bool = False
 
 
+def arrange(page: Page, options: Options, *, framed: bool = False) -> Iterator[Piece]:
+    """Arrange the blocks of a page, a blank line before each heading and table.
+
+    With ``framed``, the facts that follow the title of a result are set in a box, where there is room.
+    """
+    previous: Block | None = None
+    blocks = [_safe(block, options.ascii) for block in page.blocks]
+    for place, block in enumerate(blocks):
+        after = blocks[place + 1] if place + 1 < len(blocks) else None
+        if isinstance(previous, Heading) and isinstance(block, Pairs) and _is_framed(previous, block, options, framed):
+            # The frame takes four cells, and its facts need no indent.
+            inside = _arrange_block(block, options._replace(width=options.width - 4 + INDENT))
+            yield Frame(previous.text, tuple(piece._replace(indent=piece.indent - INDENT) for piece in inside))
+        else:
+            apart = isinstance(block, Heading) or not (isinstance(previous, Heading) or type(previous) is type(block))
+            if previous is not None and apart:
+                yield BLANK
+            if not (isinstance(block, Heading) and _is_framed(block, after, options, framed)):
+                yield from _arrange_block(block, options)
+        previous = block
+
+
+def _is_framed(heading: Heading, after: Block | None, options: Options, framed: bool) -> bool:
+    is_title = framed and heading.level == 1 and isinstance(after, Pairs)
+    return is_title and options.width >= max(NARROWEST_FRAME, cells(heading.text) + 6)
+
+
+def _safe(block: Block, ascii: bool) -> Block:
+    """See that no text of a block acts on a terminal, or is more than a terminal can show."""
+
+    def safe(text: str) -> str:
+        return shown(text, ascii=ascii)
+
+    def safe_row(row: Row) -> Row:
+        return row._replace(cells=tuple(map(safe, row.cells)), lead=safe(row.lead))
+
+    match block:
+        case Table(columns, rows, total):
+            titled = tuple(column._replace(title=safe(column.title), name=safe(column.name)) for column in columns)
+            return Table(titled, tuple(map(safe_row, rows)), total and safe_row(total))
+        case Pairs(items):
+            return Pairs(tuple((safe(name), safe(text)) for name, text in items))
+        case Items(entries):
+            return block._replace(items=tuple(i._replace(lead=safe(i.lead), text=safe(i.text)) for i in entries))
+        case Heading() | Line():
+            return block._replace(text=safe(block.text))
+
+
+def _arrange_block(block: Block, options: Options) -> Iterator[Prose | Grid]:
+    match block:
+        case Table():
+            yield from _arrange_table(block, options)
+        case Heading():
+            yield Prose(block.text, "strong")
+        case Line():
+            yield Prose(block.text, block.tone)
+        case Pairs():
+            yield from _beside([Cells(pair, "", "quiet") for pair in block.items], options.width, "left")
+        case Items():
+            rows = [Cells((item.lead, item.text), item.tone, item.tone or "strong") for item in block.items]
+            yield from _beside(rows, options.width, block.align)
+
+
+def _beside(rows: Sequence[Cells], width: int, align: Align) -> Iterator[Prose | Grid]:
+    """Set words beside their leads, which stand under one another; below them where the room is short."""
+    lead_room = max((cells(row.texts[0]) for row in rows), default=0)
+    room = width - 2 - lead_room - GAP
+    if room >= NARROWEST_PROSE:
+        yield Grid((Slot(lead_room, align), Slot(room, wraps=True)), tuple(rows), indent=2)
+        return
+    for row in rows:
+        if row.texts[0]:
+            yield Prose(row.texts[0], row.lead, 2)
+        if row.texts[1]:
+            yield Prose(row.texts[1], row.tone, 4)
+
+
+def _arrange_table(table: Table, options: Options) -> Iterator[Prose | Grid]:
+    ellipsis = ASCII_ELLIPSIS if options.ascii else UNICODE_ELLIPSIS
+    chosen = fit(table, options.width)
+    if chosen.stacked:
+        yield from stack(table, chosen, options.width, ellipsis=ellipsis)
+    else:
+        yield side_by_side(table, chosen, ellipsis=ellipsis)
+    if names := hidden_names(table, chosen):
+        count = f"{len(names)} column{'s' if len(names) > 1 else ''}"
+        note = f"({count} hidden: {', '.join(names)}; shown with --width {needed_width(table)} or -f json)"
+        yield Prose(note, "quiet")
+
+
 def natural_widths(table: Table) -> list[int]:
     """The cells that each column needs to show everything."""
     widths = [cells(column.title) for column in table.columns]
-    for row in (*table.rows, *table.totals):
+    for row in table.every:
         for position, text in enumerate(row.cells):
-            lead = INDENT * row.indent if position == 0 else 0
+            lead = cells(row.leading) if position == 0 else 0
             widths[position] = max(widths[position], lead + cells(text))
     return widths
 
 
 def fit(table: Table, width: int) -> Fit:
     """Choose the columns and their widths."""
-    natural = natural_widths(table)
-    columns = table.columns
-    shown = list(range(len(columns)))
-    hidden: list[int] = []
+    columns, natural = table.columns, natural_widths(table)
 
-    def floor(position: int, least: int) -> int:
+    def least(position: int, comfort: int) -> int:
+        """The fewest cells that a column takes."""
         column = columns[position]
-        if not column.shortens:
-            return natural[position]
-        return min(natural[position], max(least, cells(column.title)))
+        return min(natural[position], max(comfort, cells(column.title))) if column.shortens else natural[position]
 
-    def needed(least_of: dict[int, int]) -> int:
-        return sum(least_of.values()) + GAP * (len(least_of) - 1)
+    def needed(positions: Sequence[int]) -> int:
+        return sum(least(p, columns[p].comfort) for p in positions) + GAP * (len(positions) - 1)
 
-    def comfortable() -> dict[int, int]:
-        return {p: floor(p, columns[p].comfort) for p in shown}
-
-    while needed(comfortable()) > width:
-        optional = [p for p in shown if columns[p].priority > 0]
-        if not optional:
-            break
-        # Of two with the same priority, the one further to the right goes first.
-        last = max(optional, key=lambda p: (columns[p].priority, p))
-        shown.remove(last)
-        hidden.append(last)
-    least = comfortable()
-    if needed(least) > width:
-        least = {p: floor(p, NARROWEST_NAME) for p in shown}
-        if needed(least) > width:
-            bars = tuple(p for p, column in enumerate(columns) if column.graphic)
-            every = tuple(p for p in range(len(columns)) if p not in bars)
-            return Fit(every, tuple(natural[p] for p in every), bars, stacked=True)
+    # The last of these is the first to go; of two with the same priority, the one further to the right.
+    optional = [p for p, column in enumerate(columns) if column.priority > 0]
+    optional.sort(key=lambda p: (columns[p].graphic, _says_nothing(table, p), columns[p].priority, p))
+    kept = list(range(len(columns)))
+    hidden: list[int] = []
+    while needed(kept) > width and optional:
+        hidden.append(optional.pop())
+        kept.remove(hidden[-1])
+    # A narrow column may fit where the wide one that was to be kept does not.
+    for position in reversed(hidden):
+        if needed([*kept, position]) <= width:
+            kept.append(position)
+    kept.sort()
+    comforts = [columns[p].comfort if needed(kept) <= width else NARROWEST_NAME for p in kept]
+    rooms = [least(p, comfort) for p, comfort in zip(kept, comforts, strict=True)]
+    spare = width - sum(rooms) - GAP * (len(rooms) - 1)
+    if spare < 0:
+        bars = tuple(p for p, column in enumerate(columns) if column.graphic)
+        every = tuple(p for p in range(len(columns)) if p not in bars)
+        return Fit(every, tuple(natural[p] for p in every), bars, stacked=True)
     # What is left over goes to the names, the first one first.
-    spare = width - needed(least)
-    for position in shown:
-        given = min(spare, natural[position] - least[position])
-        least[position] += given
+    for place, position in enumerate(kept):
+        given = min(spare, natural[position] - rooms[place])
+        rooms[place] += given
         spare -= given
-    return Fit(tuple(shown), tuple(least[p] for p in shown), tuple(sorted(hidden)))
+    return Fit(tuple(kept), tuple(rooms), tuple(p for p in sorted(hidden) if p not in kept))
 
 
-def has_room(table: Table, width: int) -> bool:
-    """Whether a table fits whole, with every column and every name; bars are no reason to shorten anything."""
-    widths = [room for room, column in zip(natural_widths(table), table.columns, strict=True) if not column.graphic]
+def _says_nothing(table: Table, position: int) -> bool:
+    """Whether a column has dashes alone."""
+    return all(row.cells[position] in ("", "-") for row in table.rows)
+
+
+def has_room(table: Table, width: int, *, required: bool = False) -> bool:
+    """Whether a table fits whole: every column and every name; bars are no reason to shorten anything.
+
+    With ``required``, whether the columns that are never left out fit, with names that are comfortable.
+    """
+    widths = [
+        min(room, max(column.comfort, cells(column.title))) if required and column.shortens else room
+        for room, column in zip(natural_widths(table), table.columns, strict=True)
+        if not (column.graphic or (required and column.priority))
+    ]
     return sum(widths) + GAP * (len(widths) - 1) <= width
 
 
-def lay_out(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:
-    """Write the lines of a table that fits; each with its row, or None for the heading and the rule."""
+def side_by_side(table: Table, chosen: Fit, *, ellipsis: str = UNICODE_ELLIPSIS) -> Grid:
+    """Set the columns that were chosen beside each other, names shortened to their room."""
     columns = [table.columns[p] for p in chosen.shown]
-    slots = [(column.align == "right", room) for column, room in zip(columns, chosen.widths, strict=True)]
-    lines: list[tuple[str, Row | None]] = []
-
-    every = (*table.rows, *table.totals)
 
     def name(position: int, text: str, room: int) -> str:
         """A name without what stands in brackets behind it, where only that has no room and no other is the same."""
         shorter = without_aside(text, room)
         alone = text == shorter or not any(
-            row.cells[position] != text and row.cells[position].startswith(shorter) for row in every
+            row.cells[position] != text and row.cells[position].startswith(shorter) for row in table.every
         )
         return shorter if alone else text
 
-    def write(texts: list[str]) -> str:
-        parts = []
-        for text, (to_the_right, room) in zip(texts, slots, strict=True):
-            if not text.isascii():
-                room -= cells(text) - len(text)
-            parts.append(text.rjust(room) if to_the_right else text.ljust(room))
-        return (" " * GAP).join(parts).rstrip()
-
-    def write_row(row: Row) -> str:
+    def write(row: Row) -> Cells:
         texts = []
         for position, column, room in zip(chosen.shown, columns, chosen.widths, strict=True):
             text = row.cells[position]
             if column.shortens:
-                indent = 0
-                if position == 0 and row.indent:
-                    # A deep tree keeps room for a name: the indent gives way, the name is shortened after that.
-                    indent = min(INDENT * row.indent, max(0, room - min(cells(text), NARROWEST_NAME)))
-                text = " " * indent + _cut(column)(name(position, text, room - indent), room - indent, ellipsis)
+                # A deep tree keeps room for a name: the lead gives way, the name is shortened after that.
+                lead = row.leading if position == 0 else ""
+                lead = lead[max(0, len(lead) - max(0, room - min(cells(text), NARROWEST_NAME))) :]
+                room -= len(lead)
+                text = lead + _cut(column)(name(position, text, room), room, ellipsis)
             texts.append(text)
-        return write(texts)
+        return Cells(tuple(texts), row.tone)
 
-    lines.append((write([column.title for column in columns]), None))
-    lines += [(write_row(row), row) for row in table.rows]
-    if table.totals:
-        lines.append(("-" * (sum(chosen.widths) + GAP * (len(columns) - 1)), None))
-        lines += [(write_row(row), row) for row in table.totals]
-    return lines
+    slots = [Slot(room, column.align, column.title) for room, column in zip(chosen.widths, columns, strict=True)]
+    return Grid(tuple(slots), tuple(map(write, table.rows)), table.total and write(table.total))
 
 
 def _cut(column: Column) -> Callable[[str, int, str], str]:
     return cut_off if column.prose else shorten
 
 
-def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLIPSIS) -> list[tuple[str, Row | None]]:
+def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLIPSIS) -> Iterator[Prose | Grid]:
     """Write each row as its first cell and lines of ``name  value`` below it, the numbers flush right."""
-    columns = [table.columns[p] for p in chosen.shown]
-    rows = (*table.rows, *table.totals)
-    label_room = max((cells(column.label) for column in columns[1:]), default=0)
-    value_room = max((cells(row.cells[p]) for row in rows for p in chosen.shown[1:]), default=0)
-    deepest = max((row.indent for row in rows), default=0)
-    edge = min(width, INDENT * deepest + GAP + label_room + GAP + value_room)
-    lines: list[tuple[str, Row | None]] = []
-    for row in rows:
+    first, *columns = (table.columns[p] for p in chosen.shown)
+    label_room = max((cells(column.label) for column in columns), default=0)
+    rooms = [width - 2 * GAP - cells(column.label) for column in columns]
+    values = [
+        value
+        for row in table.every
+        for p, room in zip(chosen.shown[1:], rooms, strict=True)
+        if (value := cells(row.cells[p])) <= room
+    ]
+    deepest = INDENT * max((row.indent for row in table.every), default=0)
+    edge = min(width, GAP + deepest + label_room + GAP + max(values, default=0))
+    for row in table.every:
         name = row.cells[chosen.shown[0]]
-        if columns[0].assigns:
-            name = f"{columns[0].title}={name}"
+        if first.assigns:
+            name = f"{first.title}={name}"
         indent = min(INDENT * row.indent, max(0, width - NARROWEST_NAME))
-        if columns[0].shortens:
+        if first.shortens:
             name = shorten(without_aside(name, width - indent), width - indent, ellipsis)
-        lines.append((" " * indent + name, row))
-        for position, column in zip(chosen.shown[1:], columns[1:], strict=True):
+        yield Prose(name, row.tone, indent)
+        for position, column, most in zip(chosen.shown[1:], columns, rooms, strict=True):
             value = row.cells[position]
-            if not value:
-                continue
             if column.shortens:
                 value = _cut(column)(value, max(NARROWEST_NAME, width - 2 * GAP - label_room), ellipsis)
-            if column.breaks and 2 * GAP + indent + cells(column.label) + cells(value) > width:
-                edges = " " * min(GAP + indent, 2 * GAP)
-                lines.append((edges + column.label, row))
-                lines += [(edges + " " * GAP + part, row) for part in broken(value, width - len(edges) - GAP)]
-                continue
-            # As far in as its row, or as far as the room allows.
-            lead = GAP + max(0, min(indent, edge - 2 * GAP - cells(column.label) - cells(value)))
-            room = (
-                edge - lead - cells(column.label) if column.align == "right" else label_room - cells(column.label) + GAP
-            )
-            blanks = max(GAP, room - (cells(value) if column.align == "right" else 0))
-            if column.align == "left":
-                blanks = max(GAP, min(blanks, width - lead - cells(column.label) - cells(value)))
-            lines.append((" " * lead + column.label + " " * blanks + value, row))
-    return lines
+            if cells(value) > most:
+                # It has lines of its own, which start far to the left.
+                lead = min(GAP + indent, 2 * GAP)
+                yield Prose(column.label, row.tone, lead)
+                parts = broken(value, width - lead - GAP) if column.breaks else [value]
+                yield from (Prose(part, row.tone, lead + GAP) for part in parts)
+            elif value:
+                # As far in as its row, or as far as the room allows.
+                lead = GAP + max(0, min(indent, edge - 2 * GAP - cells(column.label) - cells(value)))
+                room = edge - lead - cells(column.label) - GAP
+                if column.align == "left":
+                    value += " " * (edge - lead - label_room - GAP - cells(value))
+                yield Grid(
+                    (Slot(cells(column.label)), Slot(room, "right")),
+                    (Cells((column.label, value), row.tone),),
+                    indent=lead,
+                )
 
 
 def broken(formula: str, width: int) -> list[str]:
@@ -204,8 +345,7 @@ def hidden_names(table: Table, chosen: Fit) -> list[str]:
 
 def needed_width(table: Table) -> int:
     """The width at which no column is dropped."""
-    natural = natural_widths(table)
     total = GAP * (len(table.columns) - 1)
-    for column, room in zip(table.columns, natural, strict=True):
+    for column, room in zip(table.columns, natural_widths(table), strict=True):
         total += min(room, max(column.comfort, cells(column.title))) if column.shortens else room
     return total

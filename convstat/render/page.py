@@ -45,19 +45,30 @@ class Column(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row: a text for each column; ``indent`` is the depth of the first one in a tree."""
+    """One row: a text for each column; ``indent`` is the depth of the first one in a tree, ``lead`` is drawn there."""
 
     cells: tuple[str, ...]
     tone: Tone = ""
     indent: int = 0
+    lead: str = ""
+
+    @property
+    def leading(self) -> str:
+        """What stands before the first text: the lines of a tree, or blanks."""
+        return self.lead or "  " * self.indent
 
 
 class Table(NamedTuple):
-    """Rows under columns; ``totals`` stand below a line."""
+    """Rows under columns; ``total`` stands below a line."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    totals: tuple[Row, ...] = ()
+    total: Row | None = None
+
+    @property
+    def every(self) -> tuple[Row, ...]:
+        """The rows, the total last."""
+        return self.rows if self.total is None else (*self.rows, self.total)
 
 
 class Heading(NamedTuple):

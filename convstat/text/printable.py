@@ -62,13 +62,28 @@ def harmless(text: str) -> str:
     return _ACTS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def cells(text: str) -> int:
-    """Give the number of terminal cells that a text takes; wide characters take two."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
+def shown(text: str, *, ascii: bool = False) -> str:
+    r"""Write a text as a terminal may show it: nothing in it acts, and with ``ascii`` all of it is.
 
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    >>> shown("a\x1b[2J"), shown("1 \u2026 2", ascii=True)
+    ('a\\x1b[2J', '1 \\u2026 2')
+    """
+    if not text.isprintable():
+        text = harmless(text)
+    return text.encode("ascii", "backslashreplace").decode("ascii") if ascii and not text.isascii() else text
+
+
+_NARROW = frozenset("…·×─│└├█▉▊▋▌▍▎▏")
+"""What we draw with; it needs no table of widths."""
+
+
+def cells(text: str) -> int:
+    """Give the number of terminal cells that a text takes, as rich counts them; wide characters take two."""
+    if text.isascii() or all(c < "\u0300" or c in _NARROW for c in text):
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def cut_off(text: str, width: int, ellipsis: str = UNICODE_ELLIPSIS) -> str:

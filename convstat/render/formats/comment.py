@@ -190,6 +190,6 @@ def _diff(diff: Diff, layers: int | None) -> Iterator[str]:
     table = words.layer_table(diff, shown)
     columns = tuple(Column(column.title, column.align) for column in table.columns)
     rows = [Row(tuple(shorten(c, LONGEST_NAME) for c in row.cells), row.tone, row.indent) for row in table.rows]
-    yield from write_page(Page((Table(columns, tuple(rows), table.totals),)))
+    yield from write_page(Page((Table(columns, tuple(rows), table.total),)))
     yield "</details>"
     yield ""

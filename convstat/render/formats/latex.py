@@ -81,9 +81,9 @@ def _write_table(table: Table) -> Iterator[str]:
         return _cells(texts)
 
     yield from (write(row) for row in table.rows)
-    if table.totals:
+    if table.total is not None:
         yield r"\midrule"
-        yield from (write(row) for row in table.totals)
+        yield write(table.total)
     yield r"\bottomrule"
     yield r"\end{tabular}"
 

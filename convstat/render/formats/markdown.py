@@ -75,8 +75,7 @@ def _write_table(table: Table) -> Iterator[str]:
             texts[0] = "&nbsp;&nbsp;" * row.indent + texts[0]
         return _cells([_toned(text, row.tone) for text in texts])
 
-    yield from (write(row) for row in table.rows)
-    yield from (write(row) for row in table.totals)
+    yield from map(write, table.every)
 
 
 def _cells(texts: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from convstat.render.base import Options
-from convstat.render.formats.terminal import StyledLine, TableRenderer, lay_out_page
+from convstat.render.formats.terminal import TableRenderer
 from convstat.render.page import Block, Column, Heading, Line, Page, Row, Table
 from convstat.render.views import tree
 from convstat.results.report import GIVE_A_RULE, Report
@@ -20,9 +20,6 @@ BAR_WIDTH = 10
 DEEPEST = 30
 """Levels below this are drawn at this one: further in, there would be no room for names."""
 
-LINES = ("├─ ", "└─ ", "│  ", "   ")
-ASCII_LINES = ("|- ", "`- ", "|  ", "   ")
-
 
 class TreeRenderer(TableRenderer):
     """Every block with the sums of what is in it: the lines of one level add up to the line above them."""
@@ -32,16 +29,11 @@ class TreeRenderer(TableRenderer):
     about: ClassVar[str] = "for nested models: blocks with their sums and shares"
     expresses: ClassVar[tuple[str, ...]] = ("report",)
 
-    def lines(self, results: Sequence[Result], options: Options) -> list[StyledLine]:
-        """Lay trees out, one after the other."""
-        lines: list[StyledLine] = []
-        for result in results:
-            if not isinstance(result, Report):
-                raise TypeError(f"a tree is made of a report, not of a {type(result).__name__}")
-            if lines:
-                lines += [[], []]
-            lines += lay_out_page(Page(tuple(_blocks(result, options))), options)
-        return lines
+    def page(self, result: Result, options: Options) -> Page:
+        """Say what the tree of a report shows."""
+        if not isinstance(result, Report):
+            raise TypeError(f"a tree is made of a report, not of a {type(result).__name__}")
+        return Page(tuple(_blocks(result, options)))
 
 
 def _blocks(report: Report, options: Options) -> Iterator[Block]:
@@ -63,11 +55,9 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
 def _table(report: Report, options: Options) -> Table:
     totals = report.totals
     nodes = list(tree.walk(tree.build(report.layers), options.depth))
-    levels = [min(level, DEEPEST) for _, level, _, _ in nodes]
+    leads = _leads([min(level, DEEPEST) for _, level, _, _ in nodes], ascii=options.ascii)
     rows = []
-    for (node, _, whole, again), lead in zip(
-        nodes, _leads(levels, ASCII_LINES if options.ascii else LINES), strict=True
-    ):
+    for (node, _, whole, again), lead in zip(nodes, leads, strict=True):
         inside = node.all_rows()
         params, macs = sum(row.params for row in inside), sum(row.macs for row in inside)
         if node.children:
@@ -79,14 +69,14 @@ def _table(report: Report, options: Options) -> Table:
             shared = tree.owner(row)
             kind = printable(row.type) + (f" (= {printable(shared)})" if shared and not again else "")
         cells = (
-            lead + printable(node.name),
+            printable(node.name),
             tree.multiplied(kind, node.times),
             exact(params),
             exact(macs),
             share(macs, totals.macs),
             bar(macs, totals.macs, BAR_WIDTH, ascii=options.ascii),
         )
-        rows.append(Row(cells, "strong" if not whole else ""))
+        rows.append(Row(cells, "strong" if not whole else "", lead=lead))
     columns = (
         Column("layer", "left", shortens=True, comfort=24),
         Column("type", "left", 2),
@@ -104,22 +94,28 @@ def _table(report: Report, options: Options) -> Table:
         "100%" if totals.macs else "",
         "",
     )
-    return Table(columns, tuple(rows), (Row(total, "strong"),))
+    return Table(columns, tuple(rows), Row(total, "strong"))
 
 
-def _leads(levels: Sequence[int], lines: tuple[str, str, str, str]) -> list[str]:
-    """Draw the lines that lead to each node; read backwards, because the last child of a block looks different.
+def _leads(levels: Sequence[int], *, ascii: bool) -> list[str]:
+    """Let rich draw the lines that lead to each node.
 
-    >>> [lead.rstrip() for lead in _leads([0, 1, 1, 0], ASCII_LINES)]
-    ['|-', '|  |-', '|  `-', '`-']
+    >>> _leads([0, 1, 1, 0], ascii=True)
+    ['', '+-- ', '`-- ', '']
     """
-    between, last, down, blank = lines
-    leads = []
-    follows: list[bool] = []
-    for level in reversed(levels):
-        follows += [False] * (level + 1 - len(follows))
-        lead = "".join(down if more else blank for more in follows[:level])
-        leads.append(lead + (between if follows[level] else last))
-        follows[level] = True
-        del follows[level + 1 :]
-    return leads[::-1]
+    from io import StringIO
+
+    from rich.tree import Tree
+
+    from convstat.render.console import console_of
+
+    open_trees = [Tree("", hide_root=True)]
+    for level in levels:
+        del open_trees[level + 1 :]
+        open_trees.append(open_trees[-1].add(""))
+    stream = StringIO()
+    console = console_of(stream, 5 * (DEEPEST + 1), colour=False)
+    options = console.options.copy()
+    options.encoding = "ascii" if ascii else "utf-8"
+    lines = console.render_lines(open_trees[0], options, pad=False, new_lines=False)
+    return ["".join(segment.text for segment in line) for line in lines]

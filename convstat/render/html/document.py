@@ -207,7 +207,7 @@ def _table(table: Table) -> str:
         for place, column in enumerate(table.columns)
         if place in shown
     )
-    foot = f"<tfoot>{''.join(map(write, table.totals))}</tfoot>" if table.totals else ""
+    foot = f"<tfoot>{write(table.total)}</tfoot>" if table.total else ""
     return (
         f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(map(write, table.rows))}</tbody>{foot}</table></div>\n"

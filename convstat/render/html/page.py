@@ -53,7 +53,7 @@ def _table(table: Table) -> str:
     shown = [place for place, column in enumerate(table.columns) if not column.graphic]
     head = "".join(_cell("th", table.columns[place].title, table.columns[place].align) for place in shown)
     body = []
-    for number, row in enumerate((*table.rows, *table.totals)):
+    for number, row in enumerate(table.every):
         border = "border-top:1px solid" if number == len(table.rows) else ""
         body.append(
             "<tr>"

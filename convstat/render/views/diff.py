@@ -113,7 +113,7 @@ def layer_table(diff: Diff, shown: Shown, *, has_reasons: bool = True) -> Table:
         # The last two columns are the reason and its place.
         columns, total = columns[:-2], total._replace(cells=total.cells[:-2])
         rows = [row._replace(cells=row.cells[:-2]) for row in rows]
-    return Table(columns, tuple(rows), (total,))
+    return Table(columns, tuple(rows), total)
 
 
 def _row(layer: LayerChange) -> Row:

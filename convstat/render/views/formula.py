@@ -155,7 +155,7 @@ def _table(figure: str, formula: NetworkFormula, options: Options) -> Table:
         rows.append(Row(cells, "quiet" if is_title else "", line.indent))
     whole = totals.macs if figure == "MACs" else totals.params
     total = Row((f"total ({layers} layer{'s' if layers != 1 else ''})", "", "", "", exact(whole)), "strong")
-    return Table(columns, tuple(rows), (total,))
+    return Table(columns, tuple(rows), total)
 
 
 def _kind(formula: KindFormula) -> Iterator[Block]:

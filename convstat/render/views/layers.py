@@ -231,4 +231,4 @@ def layer_table(report: Report, options: Options) -> Table:
         "100%" if totals.macs else "",
         "",
     )
-    return Table(columns, tuple(row(line) for line in lines), (Row(total, "strong"),))
+    return Table(columns, tuple(row(line) for line in lines), Row(total, "strong"))
