@@ -9,6 +9,7 @@ import pytest
 from convstat.cli.run import run
 from convstat.render import layout
 from convstat.render.page import Column, Row, Table
+from convstat.render.plain import write
 from convstat.text.printable import shorten, without_aside
 
 
@@ -94,5 +95,5 @@ def test_two_variants_of_a_counter_stay_apart() -> None:
     rows = tuple(Row((f"ptflops 0.7.5 ({name})", "1")) for name in ("pytorch", "aten"))
     table = Table((Column("counter", "left", shortens=True, comfort=10), Column("MACs")), rows)
     for width in range(17, 30):
-        lines = [line for line, _ in layout.lay_out(table, layout.fit(table, width))]
+        lines = write([layout.side_by_side(table, layout.fit(table, width))], width).splitlines()
         assert len(lines) == len(set(lines)), width

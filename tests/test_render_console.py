@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pytest
-from hand_made import CHECK, FULL, NASTY
+from hand_made import CHECK, DIFF, FULL, HUGE, NASTY, OWN, SWEEP
 
 from convstat.errors import OutputError
 from convstat.render.base import Options
 from convstat.render.console import Terminal, width_for
 from convstat.render.formats.registry import RENDERERS
-from convstat.render.formats.terminal import TableRenderer
+from convstat.render.formats.terminal import MOST_DRAWN, TableRenderer
+from convstat.render.layout import arrange
+from convstat.render.page import Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.renderables import renderables
+from convstat.text.printable import cells
+from convstat.text.printable import shown as shown_text
+
+if TYPE_CHECKING:
+    from convstat.render.base import Result
 
 
 class Screen(io.StringIO):
@@ -32,15 +42,65 @@ def shown(environment: Mapping[str, str], *, screen: bool = True, ascii: bool = 
     return stream.getvalue()
 
 
+def words(text: str) -> list[str]:
+    """The words of a text, without colours, rules and frames."""
+    return re.sub(
+        r"\x1b\[[0-9;]*m|(?<!\S)[-+]?-{3,}[-+]?(?!\S)|[─╭╮╰╯│]|^[|]|[|]$", "", text, flags=re.MULTILINE
+    ).split()
+
+
 def test_colour_is_for_terminals() -> None:
     """A terminal gets escape sequences, a pipe does not, and the words are the same."""
     plain = shown({}, screen=False)
     colourful = shown({"TERM": "xterm"})
     assert "\x1b[" in colourful
     assert "\x1b" not in plain
-    import re
+    assert words(plain) == words(colourful) == words(shown({"NO_COLOR": "1"}))
 
-    assert plain == re.sub(r"\x1b\[[0-9;]*m", "", colourful)
+
+@pytest.mark.parametrize("result", [CHECK, FULL, OWN, NASTY, HUGE, SWEEP, DIFF], ids=lambda result: result.kind)
+def test_rich_draws_every_word_at_every_width(result: Result) -> None:
+    """What rich draws on a screen and in a file has the words of the plain text, in order, and no line is wider."""
+    for width in (40, 59, 60, 61, 79, 80, 100, 120, 161, 200):
+        plain = TableRenderer().render([result], Options(width=width))
+        stream = Screen()
+        terminal = Terminal(stream, "the screen", width=width, environment={"TERM": "xterm"})
+        TableRenderer().show([result], Options(width=width), terminal)
+        file = TableRenderer().encode([result], Options(width=width)).decode()
+        assert words(plain) == words(stream.getvalue()) == words(file), width
+        assert max(map(cells, file.splitlines())) <= max(width, *map(cells, plain.splitlines()))
+        assert all(line == line.rstrip() for line in file.splitlines())
+
+
+def test_no_text_is_markup_for_rich() -> None:
+    """Brackets, emoji codes, links and escapes of a name are shown as they are, or written out."""
+    for name in ("[bold]x[/bold]", "[link=https://a.b]x[/link]", ":smile:", "x[/b]", "\x1b[31mred", "a\rb", "名前"):
+        page = Page((Heading(name, 1), Pairs(((name, name),)), Line(name), Items((Item(name, name),)),
+                     Table((Column(name),), (Row((name,)),), Row((name,)))))  # fmt: skip
+        stream = Screen()
+        terminal = Terminal(stream, "the screen", width=80, environment={"TERM": "xterm"})
+        terminal.draw(renderables(arrange(page, Options(width=80), framed=True)))
+        drawn = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+        assert "\x1b" not in drawn
+        assert "\r" not in drawn
+        assert 9 == drawn.count(shown_text(name))
+
+
+def test_a_long_table_is_written_rather_than_drawn() -> None:
+    """Rich would take seconds for it; the words are the same."""
+    table = Table((Column("n"), Column("m")), tuple(Row((str(n), str(n))) for n in range(MOST_DRAWN + 1)))
+
+    class Long(TableRenderer):
+        """Shows a long table, whatever it is given."""
+
+        def page(self, result: Result, options: Options) -> Page:
+            """The table."""
+            return Page((table,))
+
+    stream = Screen()
+    Long().show([CHECK], Options(), Terminal(stream, "the screen", environment={"TERM": "xterm"}))
+    assert stream.getvalue() == Long().render([CHECK], Options())
+    assert "\x1b" not in stream.getvalue()
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from convstat.render import layout
 from convstat.render.base import Options
-from convstat.render.formats.terminal import lay_out_page, wrap
 from convstat.render.page import Column, Row, Table
+from convstat.render.plain import wrap, write
 from convstat.render.views import view
 from convstat.results.report import Report
 from convstat.text.printable import cells
@@ -39,14 +39,14 @@ def tables(draw: st.DrawFn) -> Table:
             max_size=6,
         )
     )
-    return Table(tuple(columns), tuple(rows), (Row(("total", *["1"] * count)),))
+    return Table(tuple(columns), tuple(rows), Row(("total", *["1"] * count)))
 
 
 def lines_of(table: Table, width: int) -> tuple[list[str], layout.Fit]:
     """The lines of a table at a width, and how it was made to fit."""
     chosen = layout.fit(table, width)
-    write = layout.stack(table, chosen, width) if chosen.stacked else layout.lay_out(table, chosen)
-    return [line for line, _ in write], chosen
+    pieces = layout.stack(table, chosen, width) if chosen.stacked else [layout.side_by_side(table, chosen)]
+    return write(pieces, width).splitlines(), chosen
 
 
 def assert_numbers_whole(table: Table, lines: list[str], announced: list[str]) -> None:
@@ -106,7 +106,7 @@ def test_real_pages_keep_every_number(result: object) -> None:
     for width in range(40, 201):
         options = Options(width=width)
         page = view(result, options)  # type: ignore[arg-type]
-        text = "\n".join("".join(part for part, _ in line) for line in lay_out_page(page, options))
+        text = write(layout.arrange(page, options), width)
         words = set(re.split(r"[\s()]+", text))
         for table in (block for block in page.blocks if isinstance(block, Table)):
             hidden = layout.hidden_names(table, layout.fit(table, width))
@@ -115,7 +115,7 @@ def test_real_pages_keep_every_number(result: object) -> None:
             for position, column in enumerate(table.columns):
                 if column.align == "left" or column.label in hidden:
                     continue
-                for row in (*table.rows, *table.totals):
+                for row in table.every:
                     assert set(row.cells[position].split()) <= words, (width, column.label)
         if isinstance(result, Report):
             assert f"{result.totals.params:,}" in words
@@ -127,8 +127,8 @@ def test_no_line_of_a_page_is_wider_than_asked(width: int) -> None:
     """Prose wraps between words, tables fit."""
     options = Options(width=width)
     for result in (FULL, NASTY, SWEEP, CHECK):
-        for line in lay_out_page(view(result, options), options):  # type: ignore[arg-type]
-            assert cells("".join(part for part, _ in line)) <= width
+        for line in write(layout.arrange(view(result, options), options), width).splitlines():  # type: ignore[arg-type]
+            assert cells(line) <= width
 
 
 @given(st.text(alphabet="ab 1,", max_size=200), st.integers(5, 80))

@@ -43,7 +43,7 @@ def analyze(
 
     session = Session(
         format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
-        quiet=quiet, verbose=verbose,
+        per=per, quiet=quiet, verbose=verbose,
     )  # fmt: skip
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "analyze")

@@ -40,7 +40,7 @@ def compare(
     from convstat.commands import compare as compare_command
     from convstat.grammar import axes
 
-    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(format=format, output=output, width=width, ascii=ascii, per=per, quiet=quiet, verbose=verbose)
     targets, assignments = axes.split(arguments or ())
     session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
     with session.writing(targets, "comparison") as (outputs, progress):

@@ -88,7 +88,7 @@ class Outputs:
         shown = [] if self.silent else [self.owner or self.renderer, self.renderer]
         for renderer in (*shown, *(file.renderer for file in self.files)):
             RENDERERS.require(renderer, kind)
-            renderer.prepare()
+            renderer.prepare(kind)
 
     def _refuse_idle_options(self) -> None:
         """Refuse options about what is shown where every output holds everything."""

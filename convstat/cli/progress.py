@@ -4,80 +4,96 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import cycle
-from typing import TYPE_CHECKING, TextIO
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO, cast
+
+from convstat.render.console import needs_ascii, width_for
 
 if TYPE_CHECKING:
-    from threading import Event, Thread
+    from threading import Timer
+
+    from rich.progress import Progress as Display
 
 DELAY = 0.5
 
-FRAMES = "|/-\\"
-"""What turns at the end of the line; ASCII, for every terminal."""
-
-TURN = 0.15
-"""Seconds for one frame."""
-
 
 class Progress:
-    """A line on standard error that appears late, turns, and goes again."""
+    """A line on standard error that appears late, with a spinner and the seconds since, and goes again."""
 
     def __init__(self, *, enabled: bool = True, stream: TextIO | None = None, delay: float = DELAY) -> None:
         self.stream = sys.stderr if stream is None else stream
         self.delay = delay
-        self.shown = 0
-        self.thread: Thread | None = None
-        self.done: Event | None = None
+        self.timer: Timer | None = None
+        self.display: Display | None = None
         self.enabled = enabled and self.stream is not None and self.stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def __call__(self, text: str) -> None:
         """Say what comes next; it is shown if it lasts."""
         if not self.enabled:
             return
-        from threading import Event, Thread
+        from threading import Timer
 
         self.clear()
-        self.done = Event()
-        self.thread = Thread(target=self._show, args=(text, self.done), daemon=True)
-        self.thread.start()
+        self.timer = Timer(self.delay, self._show, [text])
+        self.timer.daemon = True
+        self.timer.start()
 
-    def _show(self, text: str, done: Event) -> None:
-        if done.wait(self.delay):
-            return
-        # A line that wraps could not be taken away again.
-        try:
-            room = (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
-        except (OSError, ValueError):
-            room = 79
-        line = f"{text} ... {FRAMES[0]}"[:room]
-        frames = cycle(FRAMES[1:] + FRAMES[0])
-        if not self._write(line):
-            return
-        self.shown = len(line)
-        while len(line) < room and not done.wait(TURN):
-            if not self._write(f"\b{next(frames)}"):
-                return
+    def _show(self, text: str) -> None:
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
-    def _write(self, text: str) -> bool:
-        try:
-            self.stream.write(text)
-            self.stream.flush()
-        except (OSError, ValueError):
-            return False
-        return True
+        from convstat.render.console import console_of
+        from convstat.text.printable import printable
+
+        colour = not os.environ.get("NO_COLOR")
+        stream = cast("TextIO", _Forgiving(self.stream))
+        console = console_of(stream, width_for(self.stream, os.environ), colour=colour, moves=True)
+        display = Progress(
+            SpinnerColumn("line" if needs_ascii(self.stream) else "dots"),
+            # What wraps could not be taken away.
+            TextColumn("{task.description} ...", markup=False, table_column=Column(no_wrap=True, overflow="crop")),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            # What counters print is theirs to redirect.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        display.add_task(printable(text), total=None)
+        display.start()
+        self.display = display
 
     def clear(self) -> None:
         """Take the line away."""
-        if self.thread is not None and self.done is not None:
-            self.done.set()
-            self.thread.join()
-            self.thread = self.done = None
-        if self.shown:
-            self._write(f"\r{' ' * self.shown}\r")
-            self.shown = 0
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer.join()
+            self.timer = None
+        if self.display is not None:
+            self.display.stop()
+            self.display = None
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.clear()
+
+
+class _Forgiving:
+    """A stream that may go away while nobody but a spinner writes to it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write, or do not."""
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do not."""
+        with suppress(OSError, ValueError):
+            self.stream.flush()

@@ -62,6 +62,7 @@ class Session:
         flat: bool = False,
         sort: str | None = None,
         top: int | None = None,
+        per: str | None = None,
         quiet: int = 0,
         verbose: int = 0,
         needs_settings: bool = True,
@@ -80,6 +81,7 @@ class Session:
         self.outputs = tuple(output or ())
         self.width = width
         self.config = self._settings(needs_settings)
+        self.options = self.options._replace(per=bool(per or self.config.per))
         if self.config.path:
             self.detail(f"settings: {self.config.path}")
 

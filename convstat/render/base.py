@@ -50,6 +50,7 @@ class Options(NamedTuple):
     ``depth`` folds blocks below that many levels, ``flat`` shows layers without their blocks,
     ``sort`` is a column and ``top`` how many layers are shown; the others are folded into one row.
     ``title`` tells documents of one kind apart that end up in one place: comments on a pull request.
+    With ``per``, MACs/pixel were asked for: like the column of ``sort``, they are shown however short the room is.
     """
 
     width: int = DEFAULT_WIDTH
@@ -59,6 +60,7 @@ class Options(NamedTuple):
     sort: str | None = None
     top: int | None = None
     title: str | None = None
+    per: bool = False
 
 
 class Renderer(ABC):
@@ -78,8 +80,8 @@ class Renderer(ABC):
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write results as text that ends with a newline; several are one document where the format has such."""
 
-    def prepare(self) -> None:
-        """See that all is there that this format needs, before any work is done; raises UsageError."""
+    def prepare(self, kind: str) -> None:
+        """See that all is there that such a result needs, before any work is done; raises UsageError."""
         return
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:

@@ -143,8 +143,11 @@ class Terminal:
             raise OutputError(f"cannot write to {self.name}: {error}") from None
 
 
-def console_of(stream: TextIO, width: int, *, colour: bool, record: bool = False) -> Console:
-    """Make a console of rich's that decides nothing: neither about the width nor about colours and markup."""
+def console_of(stream: TextIO, width: int, *, colour: bool, record: bool = False, moves: bool | None = None) -> Console:
+    """Make a console of rich's that decides nothing: neither about the width nor about colours and markup.
+
+    With ``moves``, it may move the cursor, also where there is no colour.
+    """
     from rich.console import Console
 
     return Console(
@@ -152,7 +155,7 @@ def console_of(stream: TextIO, width: int, *, colour: bool, record: bool = False
         width=width,
         # A height must be given too: otherwise rich ignores the width where TERM is not known.
         height=100,
-        force_terminal=colour,
+        force_terminal=colour if moves is None else moves,
         no_color=not colour,
         color_system="standard" if colour else None,
         markup=False,

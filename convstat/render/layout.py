@@ -155,6 +155,7 @@ def _beside(rows: Sequence[Cells], width: int, align: Align) -> Iterator[Prose |
     lead_room = max((cells(row.texts[0]) for row in rows), default=0)
     room = width - 2 - lead_room - GAP
     if room >= NARROWEST_PROSE:
+        room = min(room, max(cells(row.texts[1]) for row in rows))
         yield Grid((Slot(lead_room, align), Slot(room, wraps=True)), tuple(rows), indent=2)
         return
     for row in rows:
@@ -284,10 +285,10 @@ def stack(table: Table, chosen: Fit, width: int, *, ellipsis: str = UNICODE_ELLI
     label_room = max((cells(column.label) for column in columns), default=0)
     rooms = [width - 2 * GAP - cells(column.label) for column in columns]
     values = [
-        value
+        taken
         for row in table.every
         for p, room in zip(chosen.shown[1:], rooms, strict=True)
-        if (value := cells(row.cells[p])) <= room
+        if (taken := cells(row.cells[p])) <= room
     ]
     deepest = INDENT * max((row.indent for row in table.every), default=0)
     edge = min(width, GAP + deepest + label_room + GAP + max(values, default=0))

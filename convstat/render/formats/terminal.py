@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from convstat.render.base import Options, Renderer
@@ -69,7 +69,7 @@ def _is_drawn(pieces: Sequence[Piece]) -> bool:
     return sum(len(piece.rows) for piece in pieces if isinstance(piece, Grid)) <= MOST_DRAWN
 
 
-def recorded(pieces: Sequence[Piece], options: Options) -> Console:
+def recorded(pieces: Iterable[Piece], options: Options) -> Console:
     """Let rich draw for a file: what comes back can be exported."""
     from io import StringIO
 

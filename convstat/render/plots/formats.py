@@ -29,7 +29,7 @@ class PngRenderer(Renderer):
     expresses: ClassVar[tuple[str, ...]] = ("comparison",)
     is_view: ClassVar[bool] = False
 
-    def prepare(self) -> None:
+    def prepare(self, kind: str) -> None:
         """See that there is something to draw with."""
         from convstat.render.plots import draw
 
@@ -53,25 +53,30 @@ class PngRenderer(Renderer):
 
 
 class SvgRenderer(Renderer):
-    """The same as vectors, its text as text."""
+    """The same of a sweep as vectors, its text as text; of any other result, what a terminal shows."""
 
     name: ClassVar[str] = "svg"
     suffixes: ClassVar[tuple[str, ...]] = (".svg",)
-    about: ClassVar[str] = "the same picture as vectors, for pages and papers"
-    expresses: ClassVar[tuple[str, ...]] = ("comparison",)
-    is_view: ClassVar[bool] = False
+    about: ClassVar[str] = "for pages and papers: the picture of a sweep as vectors, else what a terminal shows"
 
-    def prepare(self) -> None:
-        """See that there is something to draw with."""
+    def prepare(self, kind: str) -> None:
+        """See that there is something to draw a sweep with."""
         from convstat.render.plots import draw
 
-        draw.require()
+        if kind == "comparison":
+            draw.require()
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Draw all comparisons, one below the other."""
-        from convstat.render.plots import draw
+        """Draw sweeps; let rich export everything else."""
+        if charts := _charts(results):
+            from convstat.render.plots import draw
 
-        return draw.draw(_charts(results), "svg").decode("utf-8")
+            return draw.draw(charts, "svg").decode("utf-8")
+        from convstat.render.formats.terminal import TableRenderer, recorded
+
+        svg = recorded(TableRenderer().pieces(results, options, framed=True), options).export_svg(title="convstat")
+        # The picture fetches nothing: a font that is not installed is another one.
+        return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
 def _charts(results: Sequence[Result]) -> list[Chart]:

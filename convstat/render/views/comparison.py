@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
-from convstat.results.report import Totals
 from convstat.text.printable import bar, change, exact, factor, per_pixel_scale, printable
 
 if TYPE_CHECKING:
@@ -36,14 +36,19 @@ def _blocks(comparison: Comparison, options: Options) -> Iterator[Block]:
         yield Line(printable(comparison.default))
     count = len(comparison.rows)
     facts = [(printable(name), printable(show_value(value))) for name, value in comparison.constants.items()]
-    if peers := _peers(comparison):
+    peers = _peers(comparison)
+    if peers:
         facts.append(("counters", ", ".join(peers)))
     if facts:
         yield Pairs((*facts, ("the same for", f"all {count:,}" if count > 1 else "the one row")))
-    table = comparison_table(comparison, ascii=options.ascii)
+    table = comparison_table(comparison, options)
     if (letters := _letters(comparison)) and not has_room(table, options.width):
         yield Items(tuple(Item(letter, name) for name, letter in letters.items()), "left")
-        table = comparison_table(comparison, letters, ascii=options.ascii)
+        table = comparison_table(comparison, options, letters)
+    if peers and not has_room(table, options.width, required=True):
+        # The counters that were asked for stand below each other rather than in lines without a heading.
+        below = comparison_table(comparison, options, letters, counters_below=True)
+        table = below if has_room(below, options.width, required=True) else table
     yield table
     if footnotes := reasons(comparison):
         yield Items(tuple(Item(f"[{i}]", text, "warn") for i, text in enumerate(footnotes, 1)))
@@ -105,10 +110,13 @@ def reason_of(row: ComparisonRow) -> str:
     return printable("; ".join(" ".join(part.split()) for part in parts))
 
 
-def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None = None, *, ascii: bool = False) -> Table:
+def comparison_table(
+    comparison: Comparison, options: Options, letters: Mapping[str, str] | None = None, *, counters_below: bool = False
+) -> Table:
     """Set the rows one under the other, each metric with its change against the base.
 
-    With ``letters``, these stand for the names of the models.
+    With ``letters``, these stand for the names of the models; with ``counters_below``, each counter has a row of its
+    own below convstat's, and not two columns.
     The bars, the longest for the largest, are the first to go where the room is short.
     """
     labels = keys(comparison)
@@ -120,8 +128,15 @@ def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None =
     versus = versus if len(versus) <= 14 else "vs base"
     peers = _peers(comparison)
     footnote = {text: i for i, text in enumerate(reasons(comparison), 1)}
-    with_bars = len(totals) > 1
-    most_params, most_macs = (max((getattr(t, name) for t in totals), default=0) for name in ("params", "macs"))
+    found = {id(row): _figures(row) for row in comparison.rows}
+    drawn = [of for figures in found.values() for of in (figures.values() if counters_below else [figures[""]])]
+    most = {name: max((of[name] or 0 for of in drawn), default=0) for name in ("params", "macs")}
+    base = comparison.base
+    of_base = found[id(base)] if base is not None else {}
+
+    def bars(title: str, priority: int) -> list[Column]:
+        return [Column("", "left", priority, name=f"{title} bar", graphic=True)] if len(totals) > 1 else []
+
     columns = [
         *(
             Column(
@@ -133,60 +148,69 @@ def comparison_table(comparison: Comparison, letters: Mapping[str, str] | None =
             )
             for key in labels
         ),
+        *([Column("counter", "left")] if counters_below else []),
         Column("params"),
-        *([Column("", "left", 8, name="params bar", graphic=True)] if with_bars else []),
+        *bars("params", 8),
         Column(versus, name=f"params {versus}"),
         Column("ratio", priority=4, name="params ratio"),
         Column("MACs"),
-        *([Column("", "left", 7, name="MACs bar", graphic=True)] if with_bars else []),
+        *bars("MACs", 7),
         Column(versus, name=f"MACs {versus}"),
         Column("ratio", priority=3, name="MACs ratio"),
         Column("FLOPs", priority=6),
-        *([Column(scale.title, priority=5)] if has_pixels else []),
-        # These were asked for, and what is derived from our own counts was not.
-        *(
-            Column(f"{peer} {what}", priority=priority)
-            for peer in peers.values()
-            for what, priority in (("params", 2), ("MACs", 1))
-        ),
+        *([Column(scale.title, priority=0 if options.per else 5)] if has_pixels else []),
+        *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
-    base = comparison.base
-    base_totals = base.totals if base is not None and base.totals is not None else Totals()
+
+    def metric(name: str, count: int | None, counter: str, is_base: bool) -> Iterator[str]:
+        yield exact(count)
+        if len(totals) > 1:
+            yield bar(count or 0, most[name], BAR_WIDTH, ascii=options.ascii)
+        before = of_base.get(counter, {}).get(name)
+        compared = ratio(count, before)
+        yield from ("base", "base") if is_base and count is not None else (change(compared), factor(compared))
+
+    def figures(row: ComparisonRow, counter: str, of: Mapping[str, int | None]) -> Iterator[str]:
+        macs, pixels = of["macs"], row.totals.pixels if row.totals is not None else 0
+        yield from metric("params", of["params"], counter, row is base)
+        yield from metric("macs", macs, counter, row is base)
+        yield exact(None if macs is None else 2 * macs)
+        if has_pixels:
+            yield scale.write(Fraction(macs, pixels) if pixels and macs is not None else None)
+
     rows: list[Row] = []
     for row in comparison.rows:
         lead = tuple((letters or {}).get(label_of(row, key), label_of(row, key)) for key in labels)
+        if counters_below:
+            lead = (*lead, "convstat")
         if row.totals is None:
             note = f"invalid [{footnote[reason_of(row)]}]"
             rest = ("" if column.graphic else "-" for column in columns[len(lead) + 1 :])
             rows.append(Row((*lead, note, *rest), "warn"))
             continue
-        is_base = row is base
-        cells = [
-            *lead,
-            exact(row.totals.params),
-            *([bar(row.totals.params, most_params, BAR_WIDTH, ascii=ascii)] if with_bars else []),
-            *_versus(row.totals.params, base_totals.params, is_base),
-            exact(row.totals.macs),
-            *([bar(row.totals.macs, most_macs, BAR_WIDTH, ascii=ascii)] if with_bars else []),
-            *_versus(row.totals.macs, base_totals.macs, is_base),
-            exact(row.totals.flops),
-        ]
-        if has_pixels:
-            cells.append(scale.write(row.totals.macs_per_pixel))
-        answers = {label(counter): counter for counter in row.counters}
+        own = found[id(row)]
+        cells = [*lead, *figures(row, "", own[""])]
+        answers = {label(counter): counter.status for counter in row.counters}
+        if counters_below:
+            rows.append(Row(tuple(cells), "strong"))
+            blank = ("",) * len(labels)
+            rows += [Row((*blank, name, *figures(row, peer, own.get(peer, NONE)))) for peer, name in peers.items()]
+            continue
         for peer in peers:
-            counter = answers.get(peer)
-            if counter is None or counter.status != "ok":
-                word = "-" if counter is None else counter.status
-                cells += [word, word]
-            else:
-                cells += [exact(counter.reported.params), exact(counter.reported.macs)]
+            word = answers.get(peer, "-")
+            cells += [exact(n) for n in own[peer].values()] if word == "ok" else [word, word]
         rows.append(Row(tuple(cells)))
     return Table(tuple(columns), tuple(rows))
 
 
-def _versus(count: int, base: int, is_base: bool) -> tuple[str, str]:
-    if is_base:
-        return "base", "base"
-    compared = ratio(count, base)
-    return change(compared), factor(compared)
+NONE: Mapping[str, int | None] = {"params": None, "macs": None}
+
+
+def _figures(row: ComparisonRow) -> dict[str, Mapping[str, int | None]]:
+    """What each counter that answered makes of a row, convstat under no name."""
+    totals = row.totals
+    found = {"": NONE if totals is None else {"params": totals.params, "macs": totals.macs}}
+    for counter in row.counters:
+        if counter.status == "ok":
+            found[label(counter)] = {"params": counter.reported.params, "macs": counter.reported.macs}
+    return found

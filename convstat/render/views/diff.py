@@ -35,12 +35,12 @@ def _blocks(diff: Diff, options: Options) -> Iterator[Block]:
     shown = diff.shown(all=options.flat, top=options.top, by=options.sort)
     if shown.rows:
         yield Heading("layers")
-        table = layer_table(diff, shown)
+        table = layer_table(diff, shown, sort=options.sort)
         if has_room(table, options.width):
             yield table
         else:
             # Why a layer changed is what a diff is read for: it goes below rather than be hidden.
-            yield layer_table(diff, shown, has_reasons=False)
+            yield layer_table(diff, shown, sort=options.sort, has_reasons=False)
             yield Items(tuple(Item(printable(row.name), _reason(row)) for row in shown.rows if row.why), "left")
     yield Line(summary(diff), "quiet")
 
@@ -89,12 +89,12 @@ def _reason(row: LayerChange) -> str:
     return printable(f"{place}{row.why}")
 
 
-def layer_table(diff: Diff, shown: Shown, *, has_reasons: bool = True) -> Table:
+def layer_table(diff: Diff, shown: Shown, *, sort: str | None = None, has_reasons: bool = True) -> Table:
     """List layers with what changed about them, all the others in one row, the totals below."""
     columns: tuple[Column, ...] = (
         Column("", "left"),
         Column("layer", "left", shortens=True),
-        Column("type", "left", 5),
+        Column("type", "left", 0 if sort == "type" else 5),
         Column("params"),
         Column("change", name="params change"),
         Column("MACs"),

@@ -140,7 +140,7 @@ def _agree(terms: Iterable[Term]) -> bool:
 def _table(figure: str, formula: NetworkFormula, options: Options) -> Table:
     columns = (
         Column("layer", "left", shortens=True, comfort=18),
-        Column("type", "left", 2),
+        Column("type", "left", 0 if options.sort == "type" else 2),
         Column("in symbols", "left", 1, breaks=True),
         Column("in numbers", "left", breaks=True),
         Column(figure),

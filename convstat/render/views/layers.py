@@ -193,12 +193,12 @@ def layer_table(report: Report, options: Options) -> Table:
     scale = per_pixel_scale([per_pixel(line.macs) for line in lines] + [totals.macs_per_pixel])
     columns = (
         Column("layer", "left", shortens=True, comfort=24),
-        Column("type", "left", 2),
+        Column("type", "left", 0 if options.sort == "type" else 2),
         Column("output", "left", 3),
         Column("params"),
         Column("MACs"),
-        Column("FLOPs", priority=5),
-        Column(scale.title, priority=4),
+        Column("FLOPs", priority=0 if options.sort == "flops" else 5),
+        Column(scale.title, priority=0 if options.per else 4),
         Column("share", priority=6, name="share of MACs"),
         Column("", "left", 7, name="bar", graphic=True),
     )

@@ -65,7 +65,7 @@ def report_page(report: Report, options: Options) -> Page:
 def _blocks(report: Report, options: Options) -> Iterator[Block]:
     yield Heading(title(report.model.name, report.model.source), 1)
     yield Pairs(tuple(_facts(report)))
-    yield counter_table(report)
+    yield counter_table(report, per=options.per)
     for counter in report.counters:
         if counter.status != "ok":
             yield from _no_answer(counter)
@@ -285,7 +285,7 @@ def verdict(counter: CounterRow) -> str:
     return "agrees"
 
 
-def counter_table(report: Report) -> Table:
+def counter_table(report: Report, *, per: bool = False) -> Table:
     """Set convstat and its peers side by side; FLOPs and MACs/pixel are made of each one's MACs by our rules."""
     totals = report.totals
     pixels = totals.pixels
@@ -302,7 +302,7 @@ def counter_table(report: Report) -> Table:
         Column("difference", priority=0 if report.counters else 9, name="MACs difference"),
         Column("in %", priority=2, name="MACs difference in %"),
         Column("FLOPs", priority=4),
-        Column(scale.title, priority=3),
+        Column(scale.title, priority=0 if per else 3),
         Column("verdict", "left"),
     ]
 
