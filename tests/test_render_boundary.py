@@ -60,6 +60,7 @@ FAILED: dict[str, Callable[[str], bool]] = {
     "table": of_words,
     "markdown": of_words,
     "html": lambda text: of_words(unescape(text)),
+    "svg": lambda text: of_words(unescape(re.sub(r"<[^>]*>", " ", text)).replace("\xa0", " ")),
     "latex": of_rows,
     "comment": lambda text: ":x:" in text,
     "json": lambda text: json.loads(text)["budgets"][0]["status"] == "fail" and json.loads(text)["exit_code"] == 1,

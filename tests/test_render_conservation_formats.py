@@ -138,7 +138,7 @@ def tree_rows(text: str) -> tuple[list[tuple[int, Counts]], Counts]:
         params, macs = (number(re.search(r"[\d,]+$", line[:end])[0]) for end in ends)  # type: ignore[index]
         return params, macs
 
-    rows = [(len(re.match(r"[|` -]*", line)[0]) // 3 - 1, counts(line)) for line in lines[start + 1 : rule]]  # type: ignore[index]
+    rows = [(len(re.match(r"[|`+ -]*", line)[0]) // 4, counts(line)) for line in lines[start + 1 : rule]]  # type: ignore[index]
     return rows, counts(lines[rule + 1])
 
 
