@@ -107,7 +107,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was() -> None:
 )
 def test_progress_comes_late_and_goes(seconds: float, term: str, shown: bool) -> None:
     """It is shown after half a second, on a terminal that can take it away again, and then it is gone."""
-    command = [sys.executable, "-c", SLOW.format(seconds=seconds, end="raise SystemExit(0)")]
+    command = [sys.executable, "-c", SLOW.format(seconds=seconds, end="import typer; raise typer.Exit(0)")]
     code, seen = on_a_terminal(command, {"TERM": term, "NO_COLOR": "1"})
     line = "counting very slowly ..."
     assert 0 == code
@@ -140,7 +140,7 @@ def test_progress_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_pipe_gets_no_progress() -> None:
     """Standard error that is not a terminal has notes and errors only."""
-    command = [sys.executable, "-c", SLOW.format(seconds=1, end="raise SystemExit(0)")]
+    command = [sys.executable, "-c", SLOW.format(seconds=1, end="import typer; raise typer.Exit(0)")]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert "ready\n" == answer.stderr
 
