@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from convstat.errors import UsageError
 from convstat.patches.time_limit import allowed
 from convstat.results import report
-from convstat.targets import analysis, resolve
+from convstat.targets import Target, analysis, resolve
 from convstat.targets.inputs import InputSpec, parse
+from convstat.targets.request import Request
 
 if TYPE_CHECKING:
     import torch
@@ -172,25 +173,44 @@ def analyze(
         model = os.fspath(model)
     if timeout is not None and timeout < 0:
         raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
-    options = {"batch": batch, "device": device, "per": per, "mode": mode, "predict": predict, "seconds": timeout}
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
     with allowed(timeout):
-        return Report.of(_analyzed(model, inputs, overrides, counters=counters, dtype=dtype, **options))
+        return Report.of(
+            _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, timeout)
+        )
 
 
 def _analyzed(
-    model: Any, inputs: Any, overrides: Mapping[str, Any], *, dtype: str | None, **options: Any
+    model: Any,
+    inputs: Any,
+    overrides: Mapping[str, Any],
+    counters: str,
+    predict: bool,
+    batch: int,
+    device: str,
+    dtype: str | None,
+    per: str,
+    mode: str,
+    seconds: float | None,
 ) -> report.Report:
     texts = _texts(inputs)
-    if isinstance(model, str) and (texts is not None or not resolve(model).needs_torch):
-        if texts is None:
+    if isinstance(model, str):
+        target = resolve(model)
+        if texts is not None:
+            request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
+            return analysis.analyze(request, counters, predict=predict, seconds=seconds)
+        if not target.needs_torch:
             raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
-        return analysis.analyze(model, overrides, inputs=texts, dtype=dtype or "float32", **options)
     from convstat.targets import modules
 
-    recipe = _recipe(model, overrides, inputs if texts is None else None, options["batch"])
-    return modules.analyze(recipe, inputs=texts or (), dtype=dtype, overrides=overrides, **options)
+    recipe = _recipe(model, overrides, inputs if texts is None else None, batch)
+    if dtype is not None:
+        recipe = replace(recipe, dtype=modules.floating(dtype))
+    live = Target(recipe.source, "module", recipe.source)
+    request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device)
+    subject = modules.prepare(recipe, request)
+    return analysis.ask(subject, request, counters, predict=predict, seconds=seconds)
 
 
 def load(path: str | os.PathLike[str]) -> Report:

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import counted
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from convstat.errors import SourceError
 from convstat.results.report import Report
-from convstat.targets import modules
 from convstat.trace import bounds, failures, run
 from convstat.trace.assumed import SETS
 from convstat.trace.recipe import Recipe
@@ -27,7 +27,7 @@ LAYER = 4 * 4
 def analyze(make: Callable[[], Any], **options: Any) -> Report:
     """Count what a function makes, on four features."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (make(), None))
-    return modules.analyze(recipe, inputs=("4",), **{"counters": "none", **options})
+    return counted.traced(recipe, inputs=("4",), **{"counters": "none", **options})
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +215,7 @@ def test_a_model_made_on_meta_is_counted_too() -> None:
     with torch.device("meta"):
         model = Two(scaled)
     recipe = Recipe("net", "net.py:net", "module", lambda: (model, None), is_made=True)
-    assert 2 * LAYER == modules.analyze(recipe, inputs=("4",), counters="none").totals.macs
+    assert 2 * LAYER == counted.traced(recipe, inputs=("4",), counters="none").totals.macs
 
 
 def test_counters_run_on_the_same_values(no_room: None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import counted
 import jsonschema
 import numpy as np
 import pytest
@@ -25,14 +26,14 @@ from convstat.render.formats.registry import RENDERERS
 from convstat.results.baseline import report_of
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.report import Report
-from convstat.targets import analysis, entry, modules, request
+from convstat.targets import entry
 from convstat.trace import routing
 
 
 def analyze(make: Callable[[], Any], *inputs: str, **options: Any) -> Report:
     """Count what a function gives: a module, or one with its inputs."""
     recipe = entry.recipe_of(make, "net", "net.py:net", {})
-    return modules.analyze(recipe, inputs=inputs, **{"counters": "none", **options})
+    return counted.traced(recipe, inputs=inputs, **{"counters": "none", **options})
 
 
 class Mixture(nn.Module):
@@ -316,7 +317,7 @@ def test_data_that_are_none_are_refused(files: Path, text: str, said: str) -> No
 def test_data_go_with_neither_a_spec_nor_another_batch(files: Path) -> None:
     """A spec is counted from shapes; what is in a file has its batch."""
     with pytest.raises(UsageError, match="takes no data"):
-        analysis.analyze("Linear(16, 4)", inputs=("@x.npy",))
+        counted.analyze("Linear(16, 4)", inputs=("@x.npy",))
     with pytest.raises(UsageError, match="none has a batch of 3"):
         analyze(lambda: Masked(kept), "@x.npy", batch=3)
 
@@ -363,7 +364,7 @@ def test_what_is_drawn_on_import_is_the_same_in_each_run(tmp_path: Path) -> None
     """A model that is made when its file is imported."""
     file = tmp_path / "made.py"
     file.write_text("import random\nfrom torch import nn\nnet = nn.Linear(2, random.randrange(10**6), bias=False)\n")
-    counts = {analysis.analyze(f"{file}:net", inputs=("2",), counters="none").totals.params for _ in range(3)}
+    counts = {counted.analyze(f"{file}:net", inputs=("2",), counters="none").totals.params for _ in range(3)}
     assert 1 == len(counts)
 
 
@@ -401,7 +402,7 @@ def test_a_saved_report_is_read_back() -> None:
     assert report == Report.from_dict(document)
     del document["model"]["rests_on"], document["model"]["values"]
     jsonschema.validate(document, report_schema())
-    saved = report_of(baseline.document_of(report, "net.py:net", request.Asked()))
+    saved = report_of(baseline.document_of(report, "net.py:net", counted.request("net.py:net")))
     assert ("upper_bound", report.model.rests_on) == (saved.status, saved.model.rests_on)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import counted
 import gitrepo
 import pytest
 from gitrepo import BIGGER, GROWN, NET, PARAMS, WIDE, Repo
@@ -12,8 +13,8 @@ from gitrepo import BIGGER, GROWN, NET, PARAMS, WIDE, Repo
 from convstat.commands import check as check_command
 from convstat.commands.check import Check
 from convstat.config import project
-from convstat.config.asking import Asking
 from convstat.config.project import Config
+from convstat.config.requests import Requests
 from convstat.count import graphs
 from convstat.errors import ConvstatError, ExitCode, UsageError
 from convstat.layers.conv import Conv2d
@@ -146,10 +147,9 @@ def test_it_works_from_a_folder_below_and_through_a_link(repo: Repo, monkeypatch
 
 def test_a_saved_report_has_a_past_too(repo: Repo) -> None:
     """A report that is committed is compared with what it said at the merge-base."""
-    from convstat.targets import analysis as analysis_module
 
     def save() -> None:
-        document = analysis_module.analyze("net.yaml", counters="none").to_dict()
+        document = counted.analyze("net.yaml", counters="none").to_dict()
         repo.write("report.json", json.dumps(document))
 
     save()
@@ -162,10 +162,9 @@ def test_a_saved_report_has_a_past_too(repo: Repo) -> None:
 
 def test_the_base_can_be_a_report_or_another_model(repo: Repo, tmp_path: Path) -> None:
     """Then no git is asked, and there is one model to compare."""
-    from convstat.targets import analysis as analysis_module
 
     saved = tmp_path / "saved.json"
-    saved.write_text(json.dumps(analysis_module.analyze("net.yaml", counters="none").to_dict()))
+    saved.write_text(json.dumps(counted.analyze("net.yaml", counters="none").to_dict()))
     for base in (str(saved), "main:net.yaml", "net.yaml"):
         assert [("fail", PARAMS)] == [(r.status, r.base) for r in check("net.yaml#wide", base=base).results]
     assert "one model, and 2 are checked" in refused("net.yaml", "net.yaml#wide", base=str(saved))
@@ -319,7 +318,7 @@ def test_outside_of_git_a_file_can_be_the_base(tmp_path: Path, monkeypatch: pyte
     from convstat.commands import baseline
     from convstat.history.baseline import Baselines
 
-    baseline.write(Baselines.of(None), ["net.yaml"], Asking(), update=False)
+    baseline.write(Baselines.of(None), ["net.yaml"], Requests(), update=False)
     (tmp_path / "net.yaml").write_text(BIGGER)
     for base in ("main", None):
         assert [("fail", PARAMS)] == [(r.status, r.base) for r in check(base=base).results]
@@ -468,15 +467,14 @@ def test_a_revision_is_told_from_a_path_by_its_form(argument: str, expected: tup
 
 def test_a_target_at_a_revision_is_counted_anywhere(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     """analyze and check take it as diff does; its layers stand at their place in that revision."""
-    from convstat.targets import analysis as analysis_module
 
     repo.write("net.yaml", BIGGER)
-    report = analysis_module.analyze("main:net.yaml", counters="none")
+    report = counted.analyze("main:net.yaml", counters="none")
     assert (PARAMS, Place("main:net.yaml", 6)) == (report.totals.params, report.layers[0].source)
     assert ["pass"] == statuses(check_command.check(["main:net.yaml#wide"], exact=[f"params={WIDE}"]))
     (repo.path / "below").mkdir()
     monkeypatch.chdir(repo.path / "below")
-    assert PARAMS == analysis_module.analyze("main:net.yaml", counters="none").totals.params
-    assert PARAMS == analysis_module.analyze("main:../net.yaml", counters="none").totals.params
+    assert PARAMS == counted.analyze("main:net.yaml", counters="none").totals.params
+    assert PARAMS == counted.analyze("main:../net.yaml", counters="none").totals.params
     with pytest.raises(UsageError, match=r"there is no file 'nets.yaml' at main"):
-        analysis_module.analyze("main:nets.yaml", counters="none")
+        counted.analyze("main:nets.yaml", counters="none")

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import counted
 import pytest
 from gitrepo import GROWN, NET, PARAMS
 from hypothesis import given, settings
@@ -16,14 +18,14 @@ from convstat.cli.run import run
 from convstat.commands import baseline as baseline_command
 from convstat.commands import check
 from convstat.commands import diff as diff_command
-from convstat.commands.diff import Request
-from convstat.config.asking import Asking
+from convstat.commands.diff import Sides
 from convstat.config.project import Config
+from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, ExitCode, SourceError, UsageError
 from convstat.history import baseline, changes
 from convstat.history.baseline import Baselines, file_name
 from convstat.targets import analysis
-from convstat.targets.request import Asked
+from convstat.targets.request import Request
 
 MODEL = """\
 import torch
@@ -74,8 +76,8 @@ def test_saving_twice_gives_the_same_bytes(project: Path, capsys: pytest.Capture
 
 def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
     """Read back, it is the same model, layer by layer, arguments included."""
-    report = analysis.analyze(TARGET, counters="none")
-    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
+    report = counted.analyze(TARGET, counters="none")
+    baseline_command.write(Baselines(Path(".")), [TARGET], Requests(), update=False)
     read = analysis.load_report(str(files(project)[0]))
     assert "unchanged" == changes.compare(read, report).state
     assert (report.totals, report.model.inputs) == (read.totals, read.model.inputs)
@@ -83,11 +85,11 @@ def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
 
 def test_one_layer_is_one_line(project: Path) -> None:
     """A change of one layer is a change of a few lines in a review."""
-    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), [TARGET], Requests(), update=False)
     [path] = files(project)
     before = path.read_text().splitlines()
     (project / "nets" / "tiny.py").write_text(MODEL.replace("(width, 2, 1)", "(width, 2, 1, bias=False)"))
-    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=True)
+    baseline_command.write(Baselines(Path(".")), [TARGET], Requests(), update=True)
     after = path.read_text().splitlines()
     assert len(before) == len(after)
     # The layer and the totals.
@@ -96,7 +98,7 @@ def test_one_layer_is_one_line(project: Path) -> None:
 
 def test_a_python_model_is_compared_with_its_file(project: Path) -> None:
     """The layer that grew is named with the argument that changed."""
-    baseline_command.write(Baselines(Path(".")), [TARGET], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), [TARGET], Requests(), update=False)
     [same] = check.check([TARGET], max_growth=["params=0"]).results
     assert ("pass", 3 * 4 * 9 + 4 + 4 * 2 + 2) == (same.status, same.base)
     (project / "nets" / "tiny.py").write_text(MODEL.replace("kernel=3", "kernel=5"))
@@ -104,7 +106,7 @@ def test_a_python_model_is_compared_with_its_file(project: Path) -> None:
     assert ("fail", 3 * 4 * (25 - 9)) == (result.status, -(result.headroom or 0))
     assert ("0", "changed", 3 * 4 * 16) == (result.growth[0].layer, result.growth[0].status, result.growth[0].delta)
     assert "kernel_size: " in result.growth[0].why
-    [found] = diff_command.differences([TARGET], Request(Asking()))
+    [found] = diff_command.differences([TARGET], Sides(Requests()))
     assert 3 * 4 * 16 == found.delta("params")
 
 
@@ -158,11 +160,11 @@ def test_continuous_integration_writes_nothing(
 def test_renaming_a_model_is_one_file_less_and_one_more(project: Path) -> None:
     """Each model has a file of its own; that of one that is gone is pruned."""
     kept = Baselines(Path("."))
-    baseline_command.write(kept, [TARGET, "net.yaml"], Asking(), update=False)
+    baseline_command.write(kept, [TARGET, "net.yaml"], Requests(), update=False)
     old = set(files(project))
     (project / "nets" / "tiny.py").rename(project / "nets" / "better.py")
     settings = Config(models=("nets/better.py:build", "net.yaml"))
-    baseline_command.write(kept, settings.models, Asking(), update=False)
+    baseline_command.write(kept, settings.models, Requests(), update=False)
     baseline_command.prune(kept, settings, ())
     new = set(files(project))
     assert (1, 1, 1) == (len(old - new), len(new - old), len(old & new))
@@ -215,7 +217,7 @@ def test_nothing_is_written_where_one_model_cannot_be_counted(
 )
 def test_a_damaged_file_is_refused(project: Path, spoil: Callable[[dict[str, object]], object], message: str) -> None:
     """It is named, and never taken for another model's."""
-    baseline_command.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), ["net.yaml"], Requests(), update=False)
     [path] = files(project)
     document = json.loads(path.read_text())
     spoil(document)
@@ -227,7 +229,7 @@ def test_a_damaged_file_is_refused(project: Path, spoil: Callable[[dict[str, obj
 
 def test_a_spec_uses_its_file_where_no_base_is_named(project: Path) -> None:
     """That is for projects outside of git; where a base is named in git, it goes before."""
-    baseline_command.write(Baselines(Path(".")), ["net.yaml"], Asking(), update=False)
+    baseline_command.write(Baselines(Path(".")), ["net.yaml"], Requests(), update=False)
     (project / "net.yaml").write_text(NET.replace("kernel: 3", "kernel: 5"))
     [result] = check.check(["net.yaml"], max_growth=[f"params={GROWN - PARAMS - 1}"]).results
     assert ("fail", PARAMS) == (result.status, result.base)
@@ -235,9 +237,9 @@ def test_a_spec_uses_its_file_where_no_base_is_named(project: Path) -> None:
 
 def test_a_saved_report_needs_no_file(project: Path) -> None:
     """It can be a base itself."""
-    (project / "saved.json").write_text(json.dumps(analysis.analyze("net.yaml", counters="none").to_dict()))
+    (project / "saved.json").write_text(json.dumps(counted.analyze("net.yaml", counters="none").to_dict()))
     with pytest.raises(ConvstatError, match="it can be a base as it is"):
-        baseline_command.write(Baselines(Path(".")), ["saved.json"], Asking(), update=False)
+        baseline_command.write(Baselines(Path(".")), ["saved.json"], Requests(), update=False)
 
 
 texts = st.sampled_from(
@@ -245,16 +247,21 @@ texts = st.sampled_from(
 )
 
 
+def how(overrides: dict[str, object] | None = None, **options: Any) -> Request:
+    """A request for some target."""
+    return counted.request("net.yaml", overrides, **options)
+
+
 @settings(deadline=None, max_examples=200)
 @given(
     texts,
     texts,
-    st.sampled_from([Asked(), Asked(batch=2), Asked({"k": 1}), Asked({"k": Fraction(1, 2)})]),
+    st.sampled_from([how(), how(batch=2), how({"k": 1}), how({"k": Fraction(1, 2)})]),
     st.booleans(),
 )
-def test_different_models_have_different_files(one: str, other: str, asked: Asked, same: bool) -> None:
+def test_different_models_have_different_files(one: str, other: str, asked: Request, same: bool) -> None:
     """Also where a file system does not tell upper from lower case; and no name leaves the folder."""
-    names = file_name(one, asked), file_name(other, asked if same else Asked(dtype="float16"))
+    names = file_name(one, asked), file_name(other, asked if same else how(dtype="float16"))
     assert (one == other and same) == (names[0] == names[1])
     if one != other:
         assert names[0].lower() != names[1].lower()

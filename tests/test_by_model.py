@@ -12,9 +12,9 @@ from gitrepo import NET, PARAMS, WIDE
 
 from convstat.cli.run import run
 from convstat.commands import check, compare, diff
-from convstat.commands.diff import Request
+from convstat.commands.diff import Sides
 from convstat.config import project as project_module
-from convstat.config.asking import Asking
+from convstat.config.requests import Requests
 from convstat.errors import ConfigError, UsageError
 from convstat.grammar.patterns import files, pattern
 from convstat.history.baseline import Baselines
@@ -94,12 +94,12 @@ def test_the_gate_works_for_models_that_need_an_input(project: Path) -> None:
 
 def test_what_the_command_says_goes_before_the_settings(project: Path) -> None:
     """Overrides add up, inputs are replaced, and the rest is that of the option."""
-    asking = Asking({"depth": 2}, ("1x4x9",), 3, None, "input", None, read())
+    asking = Requests({"depth": 2}, ("1x4x9",), 3, None, "input", config=read())
     asked = asking.of(resolve("audio.py:Net"))
     assert ({"width": 5, "depth": 2}, ("1x4x9",), 3, "float32", "input", "cpu") == (
         asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per, asked.device
     )  # fmt: skip
-    assert {"width": 7} == Asking({"width": 7}, config=read()).of(resolve("./audio.py:Net")).overrides
+    assert {"width": 7} == Requests({"width": 7}, config=read()).of(resolve("./audio.py:Net")).overrides
 
 
 def test_a_model_of_the_settings_is_found_from_a_folder_below(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +276,7 @@ def test_a_diff_without_targets_has_the_python_models_of_the_settings(
     repo.write("pyproject.toml", SETTINGS.replace('model = "net.yaml"\n', ""))
     repo.write("audio.py", MODEL.replace("width, 3)", "width, 5)"))
     capsys.readouterr()
-    [found] = diff.differences([], Request(Asking(config=read()), files=Baselines.of(None)))
+    [found] = diff.differences([], Sides(Requests(config=read()), files=Baselines.of(None)))
     # 5 filters of 4 channels, from 3 to 5 taps
     assert 5 * 4 * 2 == found.delta("params")
     assert 0 == run(["diff", "HEAD", "HEAD"])

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from counted import analyze, graph_of
 
 from convstat.targets import resolve
-from convstat.targets.analysis import analyze, graph_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -161,7 +161,7 @@ def test_the_torch_model_of_a_spec_is_its_graph_layer_by_layer(figure: Figure) -
     """Built and run on meta, every layer has the shapes, parameters and buffers that were counted."""
     from convstat.trace import build
 
-    graph = graph_of(resolve(figure.target), figure.overrides)
+    graph = graph_of(figure.target, figure.overrides)
     module = build.build(graph, device="meta")
     assert () == build.verify(graph, module)
     assert figure.params == sum(parameter.numel() for parameter in module.parameters())
@@ -202,5 +202,5 @@ def test_the_torch_model_of_a_spec_runs_on_real_tensors(path: Path) -> None:
     from convstat.trace import build
 
     for batch in (1, 2):
-        graph = graph_of(resolve(str(path)), {}, batch=batch)
+        graph = graph_of(str(path), batch=batch)
         assert () == build.verify(graph, build.build(graph, device="cpu"))

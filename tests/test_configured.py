@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import counted
 import pytest
 
 from convstat.cli.run import run
 from convstat.config import project
 from convstat.errors import ConvstatError, UsageError
-from convstat.targets import analysis
 from convstat.targets.configured import Settings, read
 
 MODELS = """\
@@ -141,7 +141,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def params(name: str, overrides: dict[str, object], width: int = 8) -> int:
     """The parameters of a model."""
-    return analysis.analyze(f"nets.py:{name}", overrides, inputs=[str(width)], counters="none").totals.params
+    return counted.analyze(f"nets.py:{name}", overrides, inputs=[str(width)], counters="none").totals.params
 
 
 FIELDS = {"args.width": 8, "args.head.size": 5, "args.scale": 2}
@@ -177,7 +177,7 @@ def test_a_file_of_keywords_is_that_of_the_arguments(folder: Path) -> None:
 def test_a_config_that_has_defaults_is_made_and_named(folder: Path) -> None:
     """As transformers' models have them: nothing has to be given, and what was assumed is said."""
     for name, width, out in (("BertModel", 6, 3), ("Defaulted", 4, 2)):
-        report = analysis.analyze(f"nets.py:{name}", inputs=[str(width)], counters="none")
+        report = counted.analyze(f"nets.py:{name}", inputs=[str(width)], counters="none")
         assert width * out + out == report.totals.params
         assert "with its defaults" in " ".join(report.model.notes)
     assert 9 * 3 + 3 == params("BertModel", {"config.hidden_size": 9}, width=9)
@@ -210,7 +210,7 @@ def test_the_function_that_is_written_out_runs(folder: Path) -> None:
     code = "\n".join(line[4:] for line in problem.help[-1].split("\n\n", 1)[1].splitlines())
     code = "from nets import Head\n" + code.replace("width=...", "width=8").replace("head=...", "head=Head(5)")
     (folder / "build.py").write_text(code)
-    assert 8 * 5 + 5 == analysis.analyze("build.py:build", inputs=["8"], counters="none").totals.params
+    assert 8 * 5 + 5 == counted.analyze("build.py:build", inputs=["8"], counters="none").totals.params
 
 
 @pytest.mark.parametrize(

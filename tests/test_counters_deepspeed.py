@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from counted import analyze
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live import check_on_both_devices, installed
@@ -29,7 +30,6 @@ from convstat.counters.einsum import printed_flops
 from convstat.counters.measure import predict
 from convstat.patches.functions import PATCHED
 from convstat.targets import zoo
-from convstat.targets.analysis import analyze
 from convstat.trace import ListInfo, TensorInfo
 from convstat.trace.record import record
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from counted import analyze
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from jit_probes import JIT, measured_jit
@@ -21,7 +22,6 @@ from convstat.counters.causes import CAUSES, UNATTRIBUTED
 from convstat.counters.jit import fvcore_walk as fvcore_walk
 from convstat.counters.jit.graph import recorded_of
 from convstat.counters.measure import predict
-from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import counted
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -14,7 +15,6 @@ from torch import nn
 from convstat.counters.base import CounterFailure
 from convstat.counters.inputs import Inputs, by_name, by_position, keywords_of
 from convstat.results.report import CounterRow, Report
-from convstat.targets import analysis, modules
 from convstat.trace.recipe import Example, Recipe
 
 PEERS = ("ptflops", "ptflops-aten", "torchsummary")
@@ -23,7 +23,7 @@ PEERS = ("ptflops", "ptflops-aten", "torchsummary")
 def analyze(make: Callable[[], Any], *inputs: str, example: Callable[[], Example] | None = None) -> Report:
     """Count what a function makes, with all peers."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (make(), example() if example else None))
-    return modules.analyze(recipe, inputs=inputs, counters="all")
+    return counted.traced(recipe, inputs=inputs, counters="all")
 
 
 def check(report: Report, *, but: tuple[str, ...] = ()) -> dict[str, CounterRow]:
@@ -65,7 +65,7 @@ NETS = (
 @pytest.mark.parametrize("name", NETS)
 def test_causes_sum_to_the_difference_on_torchvision(name: str) -> None:
     """Functional forms, shared modules, containers with parameters of their own: nothing is unattributed."""
-    report = analysis.analyze(f"torchvision/{name}")
+    report = counted.analyze(f"torchvision/{name}")
     rows = {row.name: row for row in report.counters}
     assert {"ptflops", "torchsummary"} == set(rows)
     assert "ok" == rows["ptflops"].status
@@ -261,5 +261,5 @@ class Hidden(nn.Module):
 def test_hand_written_models_are_explained(make: type[nn.Module], batch: int) -> None:
     """Functional forms, shared modules, frozen weights, subclasses, what is not registered; whatever the batch."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (make(), None))
-    rows = check(modules.analyze(recipe, inputs=["3x8x8"], counters="all", batch=batch))
+    rows = check(counted.traced(recipe, inputs=["3x8x8"], counters="all", batch=batch))
     assert ("ok", "ok") == (rows["ptflops"].status, rows["ptflops-aten"].status)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import counted
 import pytest
 import torch
 from hypothesis import given, settings
@@ -26,7 +27,6 @@ from convstat.counters.stages import Stages
 from convstat.patches.isolation import isolated
 from convstat.patches.operators import torchvision_compat
 from convstat.results.report import CounterRow, Report
-from convstat.targets import modules
 from convstat.trace import Trace
 from convstat.trace.recipe import Example, Recipe
 from convstat.trace.record import record
@@ -185,7 +185,7 @@ def _report(
     make: Callable[[], nn.Module], counters: str, *inputs: str, example: Example | None = None, **options: Any
 ) -> Report:
     recipe = Recipe("net", "net.py:net", "module", lambda: (make(), example))
-    return modules.analyze(recipe, inputs=inputs, counters=counters, **options)
+    return counted.traced(recipe, inputs=inputs, counters=counters, **options)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
@@ -425,7 +425,7 @@ def test_what_only_fails_on_meta_is_asked_again_on_the_cpu(
 ) -> None:
     """Unless that is known to be its answer, or a device is asked for."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (nn.Linear(4, 4), None))
-    subject = modules.prepare(recipe, inputs=("4",))
+    subject = counted.made(recipe, inputs=("4",))
     stages: Stages = subject.stages
     (row,) = measure_on(stages, subject.report, (counter,), Asking(device))
     assert (asked, status, asked[-1]) == (counter.asked, row.status, row.device)

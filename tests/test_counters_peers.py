@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from chains import Chain, count, sample
+from counted import analyze
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from live import NAMES, PEERS, ask, check_on_both_devices, installed
@@ -27,7 +28,6 @@ from convstat.counters.uthop import modules as uthop_modules
 from convstat.counters.uthop import walk as uthop_walk
 from convstat.layers import KINDS
 from convstat.results.report import CounterRow
-from convstat.targets.analysis import analyze
 from convstat.trace.build import build, example_inputs
 from convstat.trace.record import record
 

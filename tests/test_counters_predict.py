@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import counted
 import pytest
 import torch
 from live import installed
@@ -23,7 +24,6 @@ from convstat.counters.measure import Asking, foresee, measure_on
 from convstat.errors import UsageError
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.report import CounterRow, Report
-from convstat.targets import analysis
 from convstat.targets.subject import Subject
 from convstat.trace import Trace
 
@@ -90,7 +90,7 @@ def _closes(row: CounterRow) -> None:
 @pytest.mark.usefixtures("nothing_installed")
 def test_predictions_need_no_counter_installed(net: str) -> None:
     """Every row is there, predicted, with causes that sum up; and none is run."""
-    report = analysis.analyze(net, counters="all", predict=True)
+    report = counted.analyze(net, counters="all", predict=True)
     assert list(NAMES) == [row.name for row in report.counters]
     for row in report.counters:
         assert ("predicted", None, None) == (row.status, row.reported.params, row.reported.macs), row.name
@@ -104,8 +104,8 @@ def test_predictions_need_no_counter_installed(net: str) -> None:
 @pytest.mark.usefixtures("nothing_installed")
 def test_a_counter_that_is_not_installed_shows_what_it_would_say(net: str) -> None:
     """Its row stays unavailable, with its reason; the figures are those of the prediction."""
-    foreseen = {row.name: row for row in analysis.analyze(net, counters="all", predict=True).counters}
-    report = analysis.analyze(net, counters="all")
+    foreseen = {row.name: row for row in counted.analyze(net, counters="all", predict=True).counters}
+    report = counted.analyze(net, counters="all")
     for row in report.counters:
         if row.name == "flopcountermode":
             continue
@@ -120,7 +120,7 @@ def test_a_counter_that_is_not_installed_shows_what_it_would_say(net: str) -> No
 def test_a_prediction_is_what_the_installed_counter_says(net: str, name: str) -> None:
     """The row of a run and that of a prediction have the same figures and the same causes."""
     installed(name)
-    (ran,), (foreseen,) = (analysis.analyze(net, counters=name, predict=predict).counters for predict in (False, True))
+    (ran,), (foreseen,) = (counted.analyze(net, counters=name, predict=predict).counters for predict in (False, True))
     if ran.status == "ok":
         assert ran.reported == foreseen.predicted == ran.predicted
         assert (ran.difference, ran.causes) == (foreseen.difference, foreseen.causes)
@@ -131,8 +131,8 @@ def test_a_prediction_is_what_the_installed_counter_says(net: str, name: str) ->
 
 def test_a_prediction_alone_is_reconciled_unless_it_has_no_cause(net: str) -> None:
     """``--strict`` holds a prediction to its causes: there is nothing else."""
-    assert analysis.analyze(net, counters="ptflops,thop", predict=True).is_explained
-    graph = analysis.prepare(net)
+    assert counted.analyze(net, counters="ptflops,thop", predict=True).is_explained
+    graph = counted.prepare(net)
     fake = Fake(predict=lambda trace: Prediction(1, 2, (Term("conv", 2, 1),)))
     (row,) = measure_on(graph.stages, graph.report, (fake,), Asking(predict=True))
     assert "predicted" == row.status
@@ -145,7 +145,7 @@ def test_a_predicted_failure_has_its_reason(net: str) -> None:
     def fails(trace: Trace) -> Prediction:
         raise PredictedFailure("it cannot read this")
 
-    subject = analysis.prepare(net)
+    subject = counted.prepare(net)
     (row,) = measure_on(subject.stages, subject.report, (Fake(predict=fails),), Asking(predict=True))
     assert ("predicted", None, True) == (row.status, row.predicted, row.is_foreseen)
     assert "it will give no answer: it cannot read this" == row.error
@@ -160,7 +160,7 @@ BIG = ("big_models.py:Llama", ("ids=1x2048:int64",))
 def test_a_model_of_405_billion_parameters_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is allocated: where a counter would have to run on the CPU, its row says what it says on meta."""
     monkeypatch.chdir(Path(__file__).parent)
-    report = analysis.analyze(BIG[0], {}, inputs=BIG[1], counters="all", predict=True)
+    report = counted.analyze(BIG[0], {}, inputs=BIG[1], counters="all", predict=True)
     assert 405_853_388_800 == report.totals.params
     rows = {row.name: row for row in report.counters}
     assert list(NAMES) == list(rows)
@@ -177,12 +177,12 @@ def test_a_model_of_405_billion_parameters_is_predicted(monkeypatch: pytest.Monk
 def test_a_model_without_room_is_predicted_where_it_would_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its row is skipped and says how much is missing; what runs on meta runs."""
     monkeypatch.chdir(Path(__file__).parent)
-    report = analysis.analyze(f"{BIG[0]}", {"layers": 4}, inputs=BIG[1], counters="flopcountermode")
+    report = counted.analyze(f"{BIG[0]}", {"layers": 4}, inputs=BIG[1], counters="flopcountermode")
     weights = report.totals.weight_bytes
     from convstat.trace import bounds
 
     monkeypatch.setattr(bounds, "room", lambda: weights // 2)
-    report = analysis.analyze(f"{BIG[0]}", {"layers": 4}, inputs=BIG[1], counters="flopcountermode")
+    report = counted.analyze(f"{BIG[0]}", {"layers": 4}, inputs=BIG[1], counters="flopcountermode")
     (row,) = report.counters
     assert ("skipped", None) == (row.status, row.reported.macs)
     assert "it would have to run on the cpu, where there is no room for the model" in str(row.error)
@@ -200,12 +200,12 @@ def test_a_spec_without_room_is_predicted_too(tmp_path: Path, monkeypatch: pytes
     layer = "MultiheadAttention: {num_heads: 4, batch_first: true}"
     path.write_text(f"convstat: 1\nname: it\ninput: [9, 64]\nlayers:\n  - {layer}\n", encoding="utf-8")
     monkeypatch.setattr(bounds, "room", lambda: 1000)
-    (row,) = analysis.analyze(str(path), counters="flopcountermode").counters
+    (row,) = counted.analyze(str(path), counters="flopcountermode").counters
     assert "skipped" == row.status
     assert "of memory are free for them" in str(row.error)
     assert row.is_prediction
     with pytest.raises(DeviceError, match="the cpu cannot run it"):
-        analysis.analyze(str(path), counters="flopcountermode", device="cpu")
+        counted.analyze(str(path), counters="flopcountermode", device="cpu")
 
 
 @GROUPED
@@ -220,7 +220,7 @@ def test_a_small_model_is_predicted_for_the_device_that_it_would_run_on(tmp_path
         encoding="utf-8",
     )
     for device, macs in (("auto", 0), ("cpu", 0), ("meta", 2 * 3 * 7 * 7 * 8)):
-        report = analysis.analyze(
+        report = counted.analyze(
             f"{path}:Net", inputs=("1x3x7x8",), counters="flopcountermode", predict=True, device=device
         )
         (row,) = report.counters
@@ -229,7 +229,7 @@ def test_a_small_model_is_predicted_for_the_device_that_it_would_run_on(tmp_path
 
 
 def _subject(net: str) -> Subject:
-    return analysis.prepare(net)
+    return counted.prepare(net)
 
 
 class Corrupted:
@@ -349,5 +349,5 @@ def test_a_wrong_figure_in_another_unit_is_unexplained(net: str, figure: str) ->
 def test_an_unknown_counter_is_refused_with_predict_too(net: str) -> None:
     """With what was probably meant."""
     with pytest.raises(UsageError) as caught:
-        analysis.analyze(net, counters="ptflop", predict=True)
+        counted.analyze(net, counters="ptflop", predict=True)
     assert any("'ptflops'" in help for help in caught.value.diagnostics[0].help)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from counted import analyze
 from jit_probes import JIT, measured_jit
 from live import ask, check_on_both_devices, installed
 from measured_probes import MEASURED, example, measured
@@ -21,7 +22,6 @@ from convstat.counters.causes import CAUSES, UNATTRIBUTED
 from convstat.counters.jit import torchprofile_walk as torchprofile_walk
 from convstat.counters.measure import predict
 from convstat.results.report import CounterRow
-from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from counted import analyze
 from live import ask, installed
 from measured_probes import MEASURED, example, measured
 from torch import nn
@@ -16,7 +17,6 @@ from convstat.counters import COUNTERS, Prediction
 from convstat.counters.causes import CAUSES
 from convstat.counters.torchscan import walk as torchscan_walk
 from convstat.counters.torchscan.macs import RULES
-from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

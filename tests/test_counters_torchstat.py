@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from counted import analyze
 from live import Answer, ask, installed
 from measured_probes import MEASURED, example, measured
 from torch import nn
@@ -17,7 +18,6 @@ from convstat.counters.causes import CAUSES
 from convstat.counters.measure import predict as predict_from
 from convstat.counters.torchstat import walk as torchstat_walk
 from convstat.counters.torchstat.rules import FLOPS
-from convstat.targets.analysis import analyze
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import counted
 import gitrepo
 import jsonschema
 import pytest
@@ -17,8 +18,8 @@ from hypothesis import strategies as st
 
 from convstat import spec
 from convstat.commands import diff as diff_command
-from convstat.commands.diff import Request
-from convstat.config.asking import Asking
+from convstat.commands.diff import Sides
+from convstat.config.requests import Requests
 from convstat.count import graphs
 from convstat.errors import ConvstatError, UsageError
 from convstat.history import changes, matching
@@ -322,7 +323,7 @@ def asked(
     *arguments: str, all: bool = False, base: str | None = None, **how: object
 ) -> list[tuple[str, str, str, int]]:
     """The diffs of a command: both labels, the state, and by how much params grew."""
-    request = Request(Asking(**how), base)  # type: ignore[arg-type]
+    request = Sides(Requests(**how), base)  # type: ignore[arg-type]
     return [
         (found.base.label, found.head.label, found.state, found.delta("params"))
         for found in diff_command.differences(arguments, request, all=all)
@@ -335,10 +336,9 @@ DELTA = GROWN - PARAMS
 
 def test_two_targets_of_any_kind(repo: Repo, tmp_path: Path) -> None:
     """Specs, variants, saved reports, revisions, inline layers."""
-    from convstat.targets import analysis as analysis_module
 
     saved = tmp_path / "saved.json"
-    saved.write_text(json.dumps(analysis_module.analyze("net.yaml", counters="none").to_dict()))
+    saved.write_text(json.dumps(counted.analyze("net.yaml", counters="none").to_dict()))
     repo.write("net.yaml", BIGGER)
     for base in (str(saved), "main:net.yaml", "HEAD:./net.yaml"):
         assert [(base, "net.yaml", "changed", DELTA)] == asked(base, "net.yaml")

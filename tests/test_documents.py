@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import counted
 import jsonschema
 import pytest
 from hand_made import CHECK, DIFF, FULL, HUGE, LAYERS, NASTY, OWN, SWEEP, report
 
 from convstat.cli.run import run
 from convstat.commands import baseline, check
-from convstat.config.asking import Asking
 from convstat.config.project import Config
+from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, DeviceError, SourceError, SpecError, UsageError
 from convstat.history import changes
 from convstat.history.baseline import Baselines, document_of
@@ -32,11 +33,10 @@ from convstat.results.documents.baseline_schema import baseline_schema
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.documents.validate import LARGEST, validator, written
 from convstat.targets import analysis
-from convstat.targets.request import Asked
 
-REAL = analysis.analyze("Conv2d(4, 8, kernel_size=3, groups=2)", inputs=["4x8x8"], counters="all", predict=True)
+REAL = counted.analyze("Conv2d(4, 8, kernel_size=3, groups=2)", inputs=["4x8x8"], counters="all", predict=True)
 SAVED = [subject.to_dict() for subject in (FULL, OWN, HUGE, NASTY, REAL)]
-BASELINES = [document_of(subject, "net.yaml", Asked()) for subject in (OWN, NASTY)]
+BASELINES = [document_of(subject, "net.yaml", counted.request("net.yaml")) for subject in (OWN, NASTY)]
 FORMATS = [name for name in RENDERERS.able("report") if name != "jsonl"] + ["jsonl"]
 
 VALUES: list[Any] = [
@@ -165,7 +165,7 @@ def attack_baselines(folder: Path, seeds: range) -> tuple[int, int]:
     layers = "[{Conv2d: {out_channels: 8, kernel_size: 3}}]"
     (folder / "net.yaml").write_text(f"convstat: 1\ninput: [4, 8, 8]\nlayers: {layers}\n")
     files = Baselines(folder)
-    baseline.write(files, [str(folder / "net.yaml")], Asking(), update=False)
+    baseline.write(files, [str(folder / "net.yaml")], Requests(), update=False)
     [path] = files.files()
     original = path.read_bytes()
     settings = Config(path=str(folder / "convstat.toml"))
@@ -177,7 +177,7 @@ def attack_baselines(folder: Path, seeds: range) -> tuple[int, int]:
         uses = (
             lambda: check.check([str(folder / "net.yaml")], max_growth=["macs=1%"], config=settings),
             lambda: baseline.show(files, ()),
-            lambda: baseline.write(files, (), Asking(), update=True),
+            lambda: baseline.write(files, (), Requests(), update=True),
         )
         for use_it in uses:
             try:
@@ -206,11 +206,11 @@ def test_a_baseline_file_speaks_for_its_own_model_alone(tmp_path: Path) -> None:
     """One that names another does not make an update count that: it may be somebody's code."""
     (tmp_path / "net.yaml").write_text("convstat: 1\ninput: [4, 8, 8]\nlayers: [ReLU]\n")
     files = Baselines(tmp_path)
-    baseline.write(files, [str(tmp_path / "net.yaml")], Asking(), update=False)
+    baseline.write(files, [str(tmp_path / "net.yaml")], Requests(), update=False)
     [path] = files.files()
     path.write_text(path.read_text().replace(json.dumps(str(tmp_path / "net.yaml")), '"os:getcwd"'))
     with pytest.raises(ConvstatError, match="is not the file of os:getcwd, which it says it is of"):
-        baseline.write(files, (), Asking(), update=True)
+        baseline.write(files, (), Requests(), update=True)
 
 
 def test_what_goes_out_is_looked_at_once_more(tmp_path: Path) -> None:

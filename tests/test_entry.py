@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import counted
 import pytest
 
 from convstat.errors import ConvstatError, Diagnostic
 from convstat.results.report import Report
-from convstat.targets import analysis
 
 NET = """
 import torch
@@ -83,7 +83,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def analyze(target: str, inputs: list[str] | None = None, **overrides: object) -> Report:
     """Count a target without peers."""
-    return analysis.analyze(target, overrides, inputs=PICTURE if inputs is None else inputs, counters="none")
+    return counted.analyze(target, overrides, inputs=PICTURE if inputs is None else inputs, counters="none")
 
 
 def problem(target: str, inputs: list[str] | None = None, **overrides: object) -> Diagnostic:
@@ -126,8 +126,8 @@ def test_inputs_come_with_the_model(here: Path, target: str) -> None:
 def test_a_batch_does_not_change_inputs_that_come_with_the_model(here: Path) -> None:
     """It would be silently left out; the batch that they have may be said."""
     with pytest.raises(ConvstatError, match="brings its own inputs, and none has a batch of 4"):
-        analysis.analyze("pkg.net:pair", batch=4, counters="none")
-    assert 2 * 4 * 3 * 9 * PIXELS == analysis.analyze("pkg.net:pair", batch=2, counters="none").totals.macs
+        counted.analyze("pkg.net:pair", batch=4, counters="none")
+    assert 2 * 4 * 3 * 9 * PIXELS == counted.analyze("pkg.net:pair", batch=2, counters="none").totals.macs
 
 
 def test_overrides_keep_their_types(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ def test_a_file_may_be_called_anything(here: Path, name: str) -> None:
     """It stands in for no module of that name, and its neighbours do not either."""
     write(here, f"{name}.py", "from torch import nn\nNet = lambda: nn.Sequential(nn.Conv2d(3, 7, 3))\n")
     known = {name: sys.modules.get(name) for name in ("random", "types", "torch", "torchsummary", "ptflops", "numpy")}
-    report = analysis.analyze(f"{name}.py:Net", inputs=PICTURE)
+    report = counted.analyze(f"{name}.py:Net", inputs=PICTURE)
     assert 7 * 3 * 9 * PIXELS == report.totals.macs
     assert ["ok", "ok"] == [row.status for row in report.counters]
     for key, module in known.items():

@@ -8,18 +8,19 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import counted
 import pytest
+from counted import explain
 from jsonschema import Draft202012Validator
 
 from convstat.cli.run import run
-from convstat.commands.explain import choose, explain
+from convstat.commands.explain import choose
 from convstat.counters import COUNTERS
 from convstat.errors import UsageError
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.explanation import Explanation
-from convstat.targets import analysis
 
 ROOT = Path(__file__).resolve().parent.parent
 RESNET = str(ROOT / "configs" / "resnet50.yaml")
@@ -63,7 +64,7 @@ def test_every_layer_of_every_example_has_a_formula_for_its_macs(spec: str) -> N
     explanation = explain(spec, "**", counters="none")
     _consistent(explanation)
     assert all(step.formula is not None for layer in explanation.layers for step in layer.macs_steps)
-    report = analysis.analyze(spec, counters="none")
+    report = counted.analyze(spec, counters="none")
     assert report.totals.macs == sum(layer.macs for layer in explanation.layers)
     assert report.totals.params == sum(layer.params for layer in explanation.layers)
 
@@ -81,7 +82,7 @@ def test_the_layers_of_each_counter_sum_up_to_its_prediction(spec: str) -> None:
     """What no layer has, such as a rounding, is all that may be missing."""
     explanation = explain(spec, "**")
     _consistent(explanation)
-    rows = {row.name: row for row in analysis.analyze(spec, counters="all", predict=True).counters}
+    rows = {row.name: row for row in counted.analyze(spec, counters="all", predict=True).counters}
     assert set(COUNTERS) == set(rows)
     for place, name in enumerate(rows):
         views = [layer.views[place] for layer in explanation.layers]

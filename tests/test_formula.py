@@ -14,14 +14,16 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import counted
 import pytest
 from chains import Chain, sample
+from counted import network
 from golden_files import assert_golden
 from jsonschema import Draft202012Validator
 from layer_cases import CASES
 
 from convstat.cli.run import run
-from convstat.commands.formula import network, term
+from convstat.commands.formula import term
 from convstat.commands.kind_formula import kind_formula
 from convstat.count.steps import of_node, params_of_node
 from convstat.formulas.notation import MEANINGS, SYMBOLS, latex, names
@@ -33,7 +35,6 @@ from convstat.render.views.formula import formula_lines
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.formula import Term
 from convstat.spec import shipped
-from convstat.targets import analysis
 
 ROOT = Path(__file__).resolve().parent.parent
 SPECS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -88,7 +89,7 @@ def test_the_formulas_of_every_kind_of_layer_come_to_its_counts(name: str) -> No
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_the_formulas_of_every_example_close_with_what_analyze_says(path: Path) -> None:
     """Layer by layer and in the totals; and so does the document that is printed."""
-    report = analysis.analyze(str(path), counters="none")
+    report = counted.analyze(str(path), counters="none")
     found = network(str(path))
     assert [row.name for row in report.layers] == [layer.row.name for layer in found.layers]
     for row, layer in zip(report.layers, found.layers, strict=True):
@@ -254,7 +255,7 @@ def test_the_formula_of_a_block_in_general_comes_to_what_is_counted(name: str) -
     """With every argument that it has a letter or a condition for."""
     formula = kind_formula(name)
     for arguments, values in BLOCKS[name]:
-        totals = analysis.analyze(f"{name}({arguments})", inputs=["4x12x11"], batch=2, counters="none")
+        totals = counted.analyze(f"{name}({arguments})", inputs=["4x12x11"], batch=2, counters="none")
         output = totals.layers[-1].output_shapes[0]
         letters = {"N": 2, "C_in": 4, "C_out": 8, "H_in": 12, "W_in": 11, **values}
         letters |= {"H_out": output[2], "W_out": output[3]}
@@ -386,7 +387,7 @@ def test_an_override_moves_the_formula(capsys: pytest.CaptureFixture[str]) -> No
     """As in analyze; the numbers are those of the value that was set."""
     assert 0 == run(["formula", str(ROOT / "configs" / "mobilenet_v1.yaml"), "alpha=0.5", "-f", "json"])
     totals = json.loads(capsys.readouterr().out)["totals"]
-    report = analysis.analyze(str(ROOT / "configs" / "mobilenet_v1.yaml"), {"alpha": Fraction(1, 2)}, counters="none")
+    report = counted.analyze(str(ROOT / "configs" / "mobilenet_v1.yaml"), {"alpha": Fraction(1, 2)}, counters="none")
     assert (report.totals.macs, report.totals.params) == (totals["macs"], totals["params"])
 
 

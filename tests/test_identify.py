@@ -8,21 +8,22 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
+import counted
 import pytest
+from counted import identify
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from convstat.cli.run import run
-from convstat.commands.identify import identify, read, reading_of
+from convstat.commands.identify import read, reading_of
 from convstat.errors import UsageError
 from convstat.results.documents.report_schema import report_schema
 from convstat.results.identification import Identification
-from convstat.targets import analysis
 
 RESNET = str(Path(__file__).resolve().parent.parent / "configs" / "resnet50.yaml")
 
-FIGURES = {row.name: row for row in analysis.analyze(RESNET, counters="all", predict=True).counters}
+FIGURES = {row.name: row for row in counted.analyze(RESNET, counters="all", predict=True).counters}
 
 
 @cache
@@ -109,7 +110,7 @@ LAYER = "Conv2d(12, 37, kernel_size=3, padding=1)"
 @pytest.mark.parametrize("rounding", [ROUND_HALF_EVEN, ROUND_DOWN])
 def test_what_a_counter_prints_is_found_again(digits: int, rounding: str) -> None:
     """Rounded or cut off to some digits of M; each tool is among those that may have printed it."""
-    rows = analysis.analyze(LAYER, inputs=("12x33x17",), counters="all", predict=True).counters
+    rows = counted.analyze(LAYER, inputs=("12x33x17",), counters="all", predict=True).counters
     printed: dict[str, list[str]] = {}
     for row in rows:
         if row.shown.macs:

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from counted import analyze
 
 from convstat.errors import SpecError
 from convstat.results.report import Report
-from convstat.targets.analysis import analyze
 
 
 def count(target: str, *shapes: str, **overrides: object) -> tuple[int, int]:

@@ -12,12 +12,12 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import counted
 import pytest
 from hand_made import CHECK, DIFF, FULL, HOSTILE, NASTY, OWN, SWEEP
 
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
-from convstat.targets import analysis
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -70,7 +70,7 @@ def page(*results: Any) -> str:
 def resnet50() -> str:
     """The page of a real network."""
     spec = Path(__file__).resolve().parent.parent / "configs" / "resnet50.yaml"
-    return page(analysis.analyze(str(spec), counters="none"))
+    return page(counted.analyze(str(spec), counters="none"))
 
 
 def browse(

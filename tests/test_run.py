@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import counted
 import numpy
 import pytest
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 from convstat.errors import ConvstatError, SourceError
 from convstat.patches import limits
 from convstat.results.report import Report
-from convstat.targets import entry, modules, trying
+from convstat.targets import entry, trying
 from convstat.trace import bounds, failures, placing, run
 from convstat.trace.answers import Answers
 from convstat.trace.recipe import Recipe
@@ -29,14 +30,14 @@ ODD_FILE = HERE / "odd_models.py"
 def analyze(make: Callable[[], Any], *inputs: str, **options: Any) -> Report:
     """Count what a function makes."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (make(), None), is_made=options.pop("is_made", False))
-    return modules.analyze(recipe, inputs=inputs or ("3x8x8",), counters="none", **options)
+    return counted.traced(recipe, inputs=inputs or ("3x8x8",), counters="none", **options)
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_model_takes_its_way_and_costs_what_it_costs(name: str) -> None:
     """Each is loaded as users load theirs, from its file; the way is said in one short note."""
     odd = ODD[name]
-    report = modules.analyze(entry.recipe(f"{ODD_FILE}:{name}", {}), inputs=odd.inputs, counters="none")
+    report = counted.traced(entry.recipe(f"{ODD_FILE}:{name}", {}), inputs=odd.inputs, counters="none")
     assert odd.macs == report.totals.macs
     starts = {run.STRIPPED: "traced on meta; its constructor ran on the CPU without weights: "}
     starts |= {run.FAKE: "traced with fake tensors: ", "cpu": "run for real on the CPU: "}
@@ -48,7 +49,7 @@ def test_an_odd_model_takes_its_way_and_costs_what_it_costs(name: str) -> None:
 
 def test_the_note_gives_the_reason_and_the_line() -> None:
     """Not a line of torch's: the user's own."""
-    report = modules.analyze(entry.recipe(f"{ODD_FILE}:Branches", {}), inputs=["3x8x8"], counters="none")
+    report = counted.traced(entry.recipe(f"{ODD_FILE}:Branches", {}), inputs=["3x8x8"], counters="none")
     note, *_ = report.model.notes
     line = next(i for i, text in enumerate(ODD_FILE.read_text().splitlines(), 1) if "y.mean().item()" in text)
     assert note.startswith("run for real on the CPU: it reads values of tensors (")
@@ -61,13 +62,13 @@ def test_meta_counts_what_a_real_run_counts(name: str) -> None:
     if name == "WantsAGpu" or name == "Deforms":
         pytest.skip("it does not run for real without a GPU, or without torchvision's operators")
     recipe = entry.recipe(f"{ODD_FILE}:{name}", {})
-    report = modules.analyze(recipe, inputs=["3x8x8"], counters="none", device="cpu")
+    report = counted.traced(recipe, inputs=["3x8x8"], counters="none", device="cpu")
     assert ODD[name].macs == report.totals.macs
 
 
 def test_a_gpu_that_is_not_there_is_not_needed() -> None:
     """Moving to one is left out, and said."""
-    report = modules.analyze(entry.recipe(f"{ODD_FILE}:WantsAGpu", {}), inputs=["3x8x8"], counters="none")
+    report = counted.traced(entry.recipe(f"{ODD_FILE}:WantsAGpu", {}), inputs=["3x8x8"], counters="none")
     if torch.cuda.is_available():
         assert () == report.model.notes
     else:
@@ -412,7 +413,7 @@ def test_no_inputs_at_all_show_the_same() -> None:
     """Nothing is guessed."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (TwoInputs(), None))
     with pytest.raises(SourceError) as caught:
-        modules.analyze(recipe, counters="none")
+        counted.traced(recipe, counters="none")
     assert "for example: --input x=4 --input mask=4" in caught.value.diagnostics[0].help
 
 
@@ -650,7 +651,7 @@ def test_shapes_that_do_not_fit_need_no_real_run_of_a_large_model(monkeypatch: p
     monkeypatch.setattr(failures, "SMALL_WEIGHTS", 0)
     recipe = Recipe("net", "net.py:net", "module", lambda: (Mismatch(), None))
     with pytest.raises(SourceError) as caught:
-        modules.analyze(recipe, inputs=("4",), counters="none")
+        counted.traced(recipe, inputs=("4",), counters="none")
     assert "a and b must have same reduction dim, but got [1, 4] X [5, 3]" in caught.value.diagnostics[0].message
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import counted
 import pytest
 
 from convstat.commands import check, compare
 from convstat.errors import Diagnostic
-from convstat.targets import analysis
 
 SPEC = """
 convstat: 1
@@ -20,7 +20,7 @@ budget: params<=1k
 
 Warn = Callable[[Sequence[Diagnostic]], None]
 USES: dict[str, Callable[[str, Warn], object]] = {
-    "analyze": lambda path, warn: analysis.analyze(path, counters="none", warn=warn),
+    "analyze": lambda path, warn: counted.analyze(path, counters="none", warn=warn),
     "check": lambda path, warn: check.check([path], warn=warn),
     "compare": lambda path, warn: compare.compare([path], warn=warn),
 }

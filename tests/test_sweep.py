@@ -8,6 +8,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import counted
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,8 +20,6 @@ from convstat.count import graphs
 from convstat.errors import ConvstatError, ExitCode, SpecError, UsageError
 from convstat.results.comparison import METRICS, Comparison, ratio
 from convstat.results.report import Totals
-from convstat.targets import analysis as analysis_module
-from convstat.targets import resolve
 
 NET = """\
 convstat: 1
@@ -209,7 +208,7 @@ def test_the_input_of_an_option_holds_for_all_points(folder: Path) -> None:
 def test_a_row_has_the_totals_of_an_analysis(folder: Path, point: dict[str, int]) -> None:
     """The fast way of a sweep and the whole way of analyze end in the same figures, every one of them."""
     [row] = compare(["net.yaml"], [f"{name}={value}" for name, value in point.items()], batch=2, dtype="float16").rows
-    graph = analysis_module.graph_of(resolve("net.yaml"), point, batch=2)
+    graph = counted.graph_of("net.yaml", point, batch=2)
     report = graphs.count(graph, source="net.yaml", kind="spec", batch=2, dtype="float16")
     assert report.totals == row.totals
 
@@ -238,7 +237,7 @@ def test_a_star_stands_for_the_file_and_all_its_variants(folder: Path) -> None:
 
 def test_a_saved_report_can_stand_beside_a_spec(folder: Path) -> None:
     """With its own totals; it cannot be swept."""
-    graph = analysis_module.graph_of(resolve("net.yaml"), {"width": 32})
+    graph = counted.graph_of("net.yaml", {"width": 32})
     report = graphs.count(graph, source="net.yaml", kind="spec")
     (folder / "old.json").write_text(json.dumps(report.to_dict()))
     comparison = compare(["old.json", "net.yaml"])

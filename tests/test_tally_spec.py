@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from counted import analyze, graph_of
 from layer_cases import CASES
 from torch import nn
 
@@ -17,7 +18,6 @@ from convstat.layers import KINDS
 from convstat.layers.base import Layer
 from convstat.results.report import ROOT, Report
 from convstat.targets import resolve
-from convstat.targets.analysis import analyze, graph_of
 from convstat.trace import build
 from convstat.trace.record import record
 
@@ -43,7 +43,7 @@ def targets() -> list[str]:
 @pytest.mark.parametrize("target", targets(), ids=lambda target: Path(target).name)
 def test_a_spec_and_the_trace_of_its_torch_model_agree_layer_by_layer(target: str) -> None:
     """Equal params, buffers and MACs in every layer; what is no module, like an addition, is in the root's row."""
-    graph = graph_of(resolve(target), {})
+    graph = graph_of(target)
     counted = analyze(target, counters="none")
     report = traced(build.build(graph, device="meta"), *build.example_inputs(graph, device="meta"))
     functional = {node.name for node in graph.nodes if node.layer.functional}

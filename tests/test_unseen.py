@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import counted
 import opaque_calls
 import pytest
 import torch
@@ -21,7 +22,7 @@ from convstat import errors
 from convstat.cli.run import run as run_command
 from convstat.patches.doors import key_of
 from convstat.results.report import Report
-from convstat.targets import analysis, zoo
+from convstat.targets import zoo
 from convstat.trace.unseen import Watch, way_of
 
 SEEN_BY_ITS_PARAMETER = {"meta_branch_of_zeros"}
@@ -371,7 +372,7 @@ SAMPLE = ("alexnet", "mobilenet_v2", "vit_b_32", "swin_t")
 )
 def test_no_network_of_torchvision_raises_a_false_alarm(name: str, torchvision: Any) -> None:
     """All 79 for the classification of pictures."""
-    assert "complete" == analysis.analyze(f"torchvision/{name}", counters="none").status
+    assert "complete" == counted.analyze(f"torchvision/{name}", counters="none").status
 
 
 def families() -> list[str]:
@@ -388,7 +389,7 @@ def families() -> list[str]:
 def test_no_model_of_timm_raises_a_false_alarm(name: str, torchvision: Any) -> None:
     """A hundred, where it is installed."""
     pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)
-    assert "complete" == analysis.analyze(f"timm/{name}", counters="none").status
+    assert "complete" == counted.analyze(f"timm/{name}", counters="none").status
 
 
 def test_a_hundred_models_of_timm_are_looked_at() -> None:
@@ -402,7 +403,7 @@ def test_a_hundred_models_of_timm_are_looked_at() -> None:
 @pytest.mark.verify
 def test_no_example_raises_a_false_alarm(path: Path) -> None:
     """Each, as the torch model that counters run: traced, and so watched."""
-    assert "complete" == analysis.analyze(str(path), counters="none", mode="train").status
+    assert "complete" == counted.analyze(str(path), counters="none", mode="train").status
 
 
 # The process is left as it was.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import counted
 import pytest
 
 from convstat.errors import SourceError, UsageError
 from convstat.patches.operators import torchvision_compat
-from convstat.targets import analysis, zoo
+from convstat.targets import zoo
 
 torchvision_compat()
 timm = pytest.importorskip("timm", reason="timm is not installed: it changes what ptflops counts", exc_type=ImportError)
@@ -36,7 +37,7 @@ def test_a_model_of_timm_counts_as_torch_counts_it(name: str) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    report = analysis.analyze(f"timm/{name}", counters="none")
+    report = counted.analyze(f"timm/{name}", counters="none")
     with torch.device("meta"):
         model = timm.create_model(name, pretrained=False).eval()
         size = timm.get_pretrained_cfg(name).input_size
@@ -50,9 +51,9 @@ def test_a_model_of_timm_counts_as_torch_counts_it(name: str) -> None:
 
 def test_overrides_go_to_the_builder() -> None:
     """The size of the picture, its channels and the number of classes; the input follows."""
-    report = analysis.analyze("timm/vit_small_patch32_384", {"img_size": 224, "in_chans": 1, "num_classes": 10})
+    report = counted.analyze("timm/vit_small_patch32_384", {"img_size": 224, "in_chans": 1, "num_classes": 10})
     assert (1, 1, 224, 224) == report.model.inputs[0].shape
-    plain = analysis.analyze("timm/vit_small_patch32_384", {"num_classes": 10}, counters="none").totals.params
+    plain = counted.analyze("timm/vit_small_patch32_384", {"num_classes": 10}, counters="none").totals.params
     tokens = (384 // 32) ** 2 - (224 // 32) ** 2
     width = 384
     assert plain - tokens * width - 2 * 32 * 32 * width == report.totals.params
@@ -61,8 +62,8 @@ def test_overrides_go_to_the_builder() -> None:
 def test_weights_are_not_loaded() -> None:
     """Asking for them is refused, as is a tag, which names weights."""
     with pytest.raises(UsageError, match="weights are never loaded"):
-        analysis.analyze("timm/resnet18", {"pretrained": True})
+        counted.analyze("timm/resnet18", {"pretrained": True})
     with pytest.raises(UsageError, match="timm names its weights in the name"):
-        analysis.analyze("timm/resnet18#a1")
+        counted.analyze("timm/resnet18#a1")
     with pytest.raises(SourceError, match="timm has no model 'resnet81'"):
-        analysis.analyze("timm/resnet81")
+        counted.analyze("timm/resnet81")

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import counted
 import pytest
 
-from convstat.targets import analysis, zoo
+from convstat.targets import zoo
 
 PROPOSALS = "rpn_post_nms_top_n_test"
 DETECTIONS = "box_detections_per_img"
@@ -95,7 +96,7 @@ def test_every_published_entry_is_counted_exactly(name: str, torchvision: Module
     for entry in torchvision.models.get_model_weights(name):
         target = f"torchvision/{name}#{entry.name}"
         settings, _ = MEASURED.get((name, entry.name), Measured({}, ""))
-        report = analysis.analyze(target, settings, counters="none")
+        report = counted.analyze(target, settings, counters="none")
         assert (target, entry.meta["num_params"]) == (target, report.totals.params)
         assert (target, entry.meta["_ops"]) == (target, figure(report.totals.macs))
         assert "complete" == report.status
@@ -113,7 +114,7 @@ def test_the_list_that_ships_is_the_list_of_the_zoo(torchvision: ModuleType) -> 
 )
 def test_an_exception_is_one(name: str, entry: str, torchvision: ModuleType) -> None:
     """With the usual settings a figure is another one; where a number was assumed, the report says which."""
-    report = analysis.analyze(f"torchvision/{name}#{entry}", counters="none")
+    report = counted.analyze(f"torchvision/{name}#{entry}", counters="none")
     published = torchvision.models.get_model_weights(name)[entry].meta
     settings, _ = MEASURED[name, entry]
     assert (published["num_params"], published["_ops"]) != (report.totals.params, figure(report.totals.macs))
@@ -148,8 +149,8 @@ def test_what_a_figure_was_measured_with_is_the_only_possibility(
 ) -> None:
     """Of all numbers of proposals and detections that the net can find, one alone gives the published figure."""
     target = f"torchvision/{name}"
-    none = analysis.analyze(target, {PROPOSALS: 0, DETECTIONS: 0}, counters="none").totals.macs
-    some = analysis.analyze(target, {PROPOSALS: 5, DETECTIONS: 3}, counters="none").totals.macs
+    none = counted.analyze(target, {PROPOSALS: 0, DETECTIONS: 0}, counters="none").totals.macs
+    some = counted.analyze(target, {PROPOSALS: 5, DETECTIONS: 3}, counters="none").totals.macs
     assert none + 5 * proposal + 3 * detection == some
     for entry in torchvision.models.get_model_weights(name):
         found = MEASURED.get((name, entry.name), Measured({}, "")).settings
@@ -165,8 +166,8 @@ def test_what_a_figure_was_measured_with_is_the_only_possibility(
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_a_net_that_is_really_quantized_has_the_macs_of_its_float_form(name: str, torchvision: ModuleType) -> None:
     """Its kernels are counted one by one; folding removes two parameters and adds a bias for each norm's channel."""
-    plain = analysis.analyze(f"torchvision/{name}", counters="none")
-    quantized = analysis.analyze(f"torchvision/{name}", {"quantize": True}, counters="none")
+    plain = counted.analyze(f"torchvision/{name}", counters="none")
+    quantized = counted.analyze(f"torchvision/{name}", {"quantize": True}, counters="none")
     assert plain.totals.macs == quantized.totals.macs
     assert "complete" == quantized.status
     assert "float32+qint8" == quantized.model.dtype
@@ -204,7 +205,7 @@ def test_nothing_is_downloaded_and_no_cache_is_written(
 ) -> None:
     """Neither by default, nor where a builder is asked for weights: they change no count."""
     inputs = ("3x320x320",) if "#none" in target else ()
-    assert analysis.analyze(target, overrides, inputs=inputs, counters="none").totals.params > 0
+    assert counted.analyze(target, overrides, inputs=inputs, counters="none").totals.params > 0
     assert not offline.exists()
 
 

@@ -48,9 +48,10 @@ def analyze(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "analyze")
     targets = session.targets(named)
-    asking = session.asking(
-        named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, config=config
-    )
+    requests = session.requests(
+        named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, mode=mode,
+        config=config,
+    )  # fmt: skip
     session.refuse_saved(
         targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,
         timeout=timeout, per=per, mode=mode,
@@ -63,38 +64,20 @@ def analyze(
         with session.setting("counters"):
             select(session.config.counters)
     with session.writing(targets, "report") as (outputs, progress):
-        reports = [
-            convention.express(
-                target,
-                as_,
-                asked.overrides,
-                inputs=asked.inputs,
-                batch=asked.batch,
-                device=asked.device,
-                dtype=asked.dtype,
-                per=asked.per,
-                seconds=timeout,
-                progress=progress,
-                warn=session.warn,
-            )
-            if as_ is not None
-            else analysis.analyze(
-                target,
-                asked.overrides,
-                inputs=asked.inputs,
-                batch=asked.batch,
-                device=asked.device,
-                dtype=asked.dtype,
-                counters=session.pick(counters, session.config.counters, analysis.DEFAULT_COUNTERS),
-                per=asked.per,
-                mode=mode or "eval",
-                predict=predict,
-                seconds=timeout,
-                progress=progress,
-                warn=session.warn,
-            )
-            for target, asked in ((target, asking.of(resolve(target))) for target in targets)
-        ]
+        asked = [requests.of(resolve(target)) for target in targets]
+        if as_ is not None:
+            reports = [
+                convention.express(request, as_, seconds=timeout, progress=progress, warn=session.warn)
+                for request in asked
+            ]
+        else:
+            chosen = session.pick(counters, session.config.counters, analysis.DEFAULT_COUNTERS)
+            reports = [
+                analysis.analyze(
+                    request, chosen, predict=predict, seconds=timeout, progress=progress, warn=session.warn
+                )
+                for request in asked
+            ]
         session.environment(reports)
         progress.clear()
         session.write(outputs, reports)

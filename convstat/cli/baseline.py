@@ -62,7 +62,9 @@ def baseline(
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "baseline")
     settings = session.config
-    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
+    requests = session.requests(
+        named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config
+    )
     if action != "show" and os.environ.get("CI") and os.environ["CI"] != "false" and not yes:
         raise UsageError(
             f"baseline {action} does nothing where CI is set: a build that accepts what it finds checks nothing",
@@ -76,7 +78,7 @@ def baseline(
             entries = baseline_command.prune(files, settings, named)
         else:
             entries = baseline_command.write(
-                files, session.targets(named) if named or (action == "save" and settings.models) else (), asking,
+                files, session.targets(named) if named or (action == "save" and settings.models) else (), requests,
                 update=action == "update", progress=progress,
             )  # fmt: skip
         progress.clear()

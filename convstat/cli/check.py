@@ -99,7 +99,7 @@ def check(
     with session.writing(targets, "check") as (outputs, _):
         result = check_command.check(
             targets,
-            session.asking(targets, overrides, config=config).overrides,
+            session.requests(targets, overrides, config=config).overrides,
             max=max or (),
             min=min or (),
             exact=exact or (),

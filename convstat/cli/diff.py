@@ -47,7 +47,7 @@ def diff(
     base, and then what stands behind the second is for the head; behind one target named twice it is for the head.
     """
     from convstat.cli.session import Session
-    from convstat.commands.diff import Request, all_saved, differences
+    from convstat.commands.diff import Sides, all_saved, differences
     from convstat.errors import UsageError
     from convstat.grammar import axes
     from convstat.history.baseline import Baselines
@@ -59,7 +59,7 @@ def diff(
     settings = session.config
     named, assignments = axes.split(arguments or ())
     shared, of_base, of_head = axes.sides(arguments or (), "diff")
-    asking = session.asking(
+    requests = session.requests(
         named, shared, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, config=config
     )
     if named and all_saved(named):
@@ -69,10 +69,10 @@ def diff(
             )
         session.refuse_saved(named, batch=batch, dtype=dtype, per=per)
     with session.writing(named, "diff") as (outputs, progress):
-        request = Request(
-            asking, base or settings.base, Baselines.of(settings.path), progress, session.warn, of_base, of_head
+        sides = Sides(
+            requests, base or settings.base, Baselines.of(settings.path), progress, session.warn, of_base, of_head
         )  # fmt: skip
-        found = differences(named, request, all=all)
+        found = differences(named, sides, all=all)
         progress.clear()
         if not found:
             session.note("no spec changed")

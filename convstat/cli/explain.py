@@ -71,19 +71,14 @@ def explain(
         )
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
-    asking = session.asking(
+    requests = session.requests(
         named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, device=device, config=config
     )
-    asked = asking.of(resolve(target))
+    request = requests.of(resolve(target))
     with session.writing([target], "explanation") as (outputs, progress):
         explanation = explain.explain(
-            target,
+            request,
             pattern,
-            asked.overrides,
-            inputs=asked.inputs,
-            batch=asked.batch,
-            device=asked.device,
-            dtype=asked.dtype,
             counters=counters or "all",
             seconds=timeout,
             progress=progress,
@@ -143,18 +138,14 @@ def identify(
     identify.read(number)
     target = session.target(named, "identify")
     overrides = axes.overrides((*assignments, *(set or ())), "identify")
-    asking = session.asking(named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config)
-    asked = asking.of(target)
+    requests = session.requests(
+        named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config
+    )
+    request = requests.of(target)
     with session.writing([target.argument], "identification") as (outputs, progress):
         found = identify.identify(
             number,
-            target.argument,
-            asked.overrides,
-            inputs=asked.inputs,
-            batch=asked.batch,
-            device=asked.device,
-            dtype=asked.dtype,
-            per=asked.per,
+            request,
             counters=counters or "all",
             seconds=timeout,
             progress=progress,

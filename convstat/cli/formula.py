@@ -76,20 +76,11 @@ def formula(
         refuse_unknown(named[0])
     target = session.target(named, "formula")
     overrides = axes.overrides(assignments, "formula")
-    asked = session.asking(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config).of(target)
+    requests = session.requests(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config)
     with session.writing([target.argument], "formula") as (outputs, progress):
         from convstat.commands.formula import network
 
-        result = network(
-            target.argument,
-            asked.overrides,
-            inputs=asked.inputs,
-            batch=asked.batch,
-            device=asked.device,
-            dtype=asked.dtype,
-            progress=progress,
-            warn=session.warn,
-        )
+        result = network(requests.of(target), progress=progress, warn=session.warn)
         progress.clear()
         session.write(outputs, [result])
     return ExitCode.OK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -32,8 +33,8 @@ def expand(
     if target.kind not in ("spec", "inline"):
         raise UsageError(f"{target.argument} is {kind_in_words(target.kind)}, and only a spec can be expanded")
     spec = target.load()
-    asked = session.asking(named, axes.overrides(assignments, "expand"), input).of(target)
-    graph = analysis.graph_of(target, asked.overrides, inputs=asked.inputs, spec=spec)
+    request = session.requests(named, axes.overrides(assignments, "expand"), input).of(target)
+    graph = analysis.graph_of(replace(request, batch=1, spec=spec))
     source = " ".join([target.argument, *assignments])
     standard_output().write(
         write_spec(graph, source=source, defaults=all, note=spec.note, budget=[limit for limit, _ in spec.budget])

@@ -11,7 +11,7 @@ from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
 from convstat.config import project as settings_file
-from convstat.config.asking import CONFIG, Asking
+from convstat.config.requests import CONFIG, Requests
 from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.grammar.paths import split_variant
 from convstat.render.base import Options
@@ -113,7 +113,7 @@ class Session:
         """Give the first that is set: the option, the setting, the default."""
         return next(value for value in values if value is not None)
 
-    def asking(
+    def requests(
         self,
         named: Sequence[str],
         overrides: Mapping[str, Value] | None = None,
@@ -123,11 +123,12 @@ class Session:
         dtype: str | None = None,
         per: str | None = None,
         device: str | None = None,
+        mode: str | None = None,
         config: str | None = None,
-    ) -> Asking:
-        """Say how each model is counted, from the options as they were given and the settings."""
+    ) -> Requests:
+        """Say how each target is counted, from the options as they were given and the settings."""
         overrides = {**({CONFIG: config} if config is not None else {}), **(overrides or {})}
-        return Asking(overrides, tuple(inputs or ()), batch, dtype, per, device, self.config, not named)
+        return Requests(overrides, tuple(inputs or ()), batch, dtype, per, device, mode, self.config, not named)
 
     def target(self, named: Sequence[str], command: str) -> Target:
         """Give the one target of a command: the one named, else that of the settings."""

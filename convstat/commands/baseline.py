@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from convstat.config.asking import Asking
 from convstat.config.project import Config
+from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, OutputError, UsageError
 from convstat.grammar.paths import as_target, split_file
 from convstat.history.baseline import Baselines, file_name
 from convstat.results.report import Report
 from convstat.targets import analysis, resolve
-from convstat.targets.request import Asked
+from convstat.targets.request import Request
 
 Entry = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ Entry = Mapping[str, Any]
 def write(
     files: Baselines,
     targets: Sequence[str],
-    asking: Asking,
+    requests: Requests,
     *,
     update: bool,
     progress: Callable[[str], None] | None = None,
@@ -31,8 +31,7 @@ def write(
 
     Nothing is written unless everything can be: a model that cannot be counted stops the others too.
     """
-    asked = [asking.of(resolve(target)) for target in targets]
-    plans = [(target, how, files.path(target, how)) for target, how in zip(targets, asked, strict=True)]
+    plans = [(request, files.path(request)) for request in (requests.of(resolve(target)) for target in targets)]
     if not targets and update:
         plans = [_plan_of(files, path) for path in files.files()]
     if not plans:
@@ -42,15 +41,18 @@ def write(
         )
     texts: list[tuple[str, Path, str, Report, Report | None]] = []
     problems: list[ConvstatError] = []
-    for target, how, path in plans:
+    for request, path in plans:
+        target = request.argument
         try:
             before = analysis.load_report(str(path)) if path.exists() else None
             if before is None and update:
                 raise UsageError(f"{target} has no baseline file to update", help=f"convstat baseline save {target}")
             if progress is not None:
                 progress(f"counting {target}")
-            report = _count(target, how)
-            text = files.text(target, how, report)
+            if request.target.kind == "report":
+                raise UsageError(f"{target} is a saved report: it can be a base as it is", help=f"--base {target}")
+            report = analysis.count(request)
+            text = files.text(request, report)
             if before is not None and not update and path.read_text(encoding="utf-8") != text:
                 raise OutputError(
                     f"{path} says something else already",
@@ -67,32 +69,25 @@ def write(
     )
 
 
-def _count(target: str, asked: Asked) -> Report:
-    if resolve(target).kind == "report":
-        raise UsageError(f"{target} is a saved report: it can be a base as it is", help=f"--base {target}")
-    return analysis.analyze(
-        target, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype, counters="none",
-        per=asked.per, device=asked.device,
-    )  # fmt: skip
-
-
-def _plan_of(files: Baselines, path: Path) -> tuple[str, Asked, Path]:
+def _plan_of(files: Baselines, path: Path) -> tuple[Request, Path]:
     """Say how a file was made, so that it can be made again."""
     import json
 
     report = analysis.load_report(str(path))
     asked = json.loads(path.read_bytes())["asked"]
-    target = report.model.source
-    how = Asked(asked["overrides"], tuple(asked["inputs"]), asked["batch"], asked["dtype"], asked["per"])
-    if file_name(target, how) != path.name:
-        raise UsageError(
-            f"{path} is not the file of {target}, which it says it is of",
-            help=f"remove it, and write it anew: convstat baseline save {target}",
-        )
+    target = named = report.model.source
     place, rest = split_file(target)
     if place is not None and not os.path.isabs(place):
         target = as_target(os.path.relpath(files.root / place)) + rest
-    return target, how, path
+    request = Request(
+        resolve(target), asked["overrides"], tuple(asked["inputs"]), asked["batch"], asked["dtype"], asked["per"]
+    )
+    if file_name(named, request) != path.name:
+        raise UsageError(
+            f"{path} is not the file of {named}, which it says it is of",
+            help=f"remove it, and write it anew: convstat baseline save {named}",
+        )
+    return request, path
 
 
 def show(files: Baselines, targets: Sequence[str]) -> tuple[Entry, ...]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-from convstat.budgets import limits
-from convstat.budgets import tables as tables_module
+from convstat.budgets import limits, tables
 from convstat.budgets.judge import BudgetResult, Growth, Offender, judge, skipped
 from convstat.budgets.limits import Limit
-from convstat.config.asking import Asking
 from convstat.config.project import EXISTING, MISSING, Config, Entry
-from convstat.count import graphs
+from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, Diagnostic, UsageError
 from convstat.grammar.axes import Value
 from convstat.grammar.paths import split_variant
@@ -25,9 +23,8 @@ from convstat.grammar.patterns import pattern
 from convstat.history.base import Base, Baselines, Bases
 from convstat.results.check import SCHEMA, BaseModel, Check, CheckedModel
 from convstat.results.report import Report
-from convstat.spec import Spec
-from convstat.targets import Target, resolve
-from convstat.targets import analysis as analysis_module
+from convstat.targets import analysis, resolve
+from convstat.targets.request import Request
 from convstat.targets.selection import select
 
 __all__ = [
@@ -96,7 +93,7 @@ def check(
         *(partial(_entry, entry) for entry in config.budgets),
     )
     gate = _Gate(
-        Asking(dict(overrides or {}), tuple(inputs), batch, dtype, per, device, config, from_settings),
+        Requests(dict(overrides or {}), tuple(inputs), batch, dtype, per, device, None, config, from_settings),
         base or config.base,
         _policy("missing_baseline", missing_baseline or config.missing_baseline),
         _policy("existing", existing or config.existing),
@@ -117,7 +114,7 @@ def _policy(name: str, value: str | None) -> str:
 class _Model:
     """One target while it is checked."""
 
-    target: Target
+    request: Request
     report: Report
     applying: list[Limit]
     base: Base | None = None
@@ -127,7 +124,7 @@ class _Model:
 class _Gate:
     """One check: counts all models first, then finds all bases, then judges; mistakes are told all at once."""
 
-    asking: Asking
+    requests: Requests
     base: str | None
     missing: str
     existing: str
@@ -141,13 +138,13 @@ class _Gate:
         problems: list[ConvstatError] = []
         for argument in targets:
             try:
-                target = resolve(argument)
-                spec = None if target.kind == "report" or target.needs_torch else target.load()
+                request = self.requests.of(resolve(argument))
+                spec = request.target.load() if request.target.is_spec else None
                 if spec is not None and self.warn is not None and spec.warnings:
                     self.warn(spec.warnings)
                 own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget)) if spec else []
                 applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
-                self.models.append(_Model(target, self.count_one(target, spec), applying))
+                self.models.append(_Model(request, analysis.count(replace(request, spec=spec)), applying))
                 if not applying and len(targets) > 1:
                     self.notes.append(f"{argument} has no budget")
             except ConvstatError as error:
@@ -155,27 +152,10 @@ class _Gate:
         if problems:
             raise limits.collect(problems)
 
-    def count_one(self, target: Target, spec: Spec | None = None) -> Report:
-        """Count a target, or this text of its spec."""
-        asked = self.asking.of(target)
-        if spec is None and target.kind == "report":
-            return analysis_module.analyze(target.argument, asked.overrides, inputs=asked.inputs)
-        if target.needs_torch:
-            return analysis_module.analyze(
-                target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
-                counters="none", per=asked.per, device=asked.device,
-            )  # fmt: skip
-        spec = spec or target.load()
-        graph = analysis_module.graph_of(target, asked.overrides, inputs=asked.inputs, batch=asked.batch, spec=spec)
-        return graphs.count(
-            graph, source=target.argument, kind=target.kind, batch=asked.batch, dtype=asked.dtype, per=asked.per,
-            overrides=asked.overrides,
-        )  # fmt: skip
-
     def judge(self, shared: Sequence[Limit], settings: Config | None) -> Check:
         """Find the bases, and judge every budget on every model."""
-        bases = Bases(self.base, asking=self.asking, files=self.files)
-        bases.prepare([model.target for model in self.models if model.applying])
+        bases = Bases(self.base, requests=self.requests, files=self.files, count=analysis.count)
+        bases.prepare([model.request.target for model in self.models if model.applying])
         self.find_bases(bases)
         checked: list[CheckedModel] = []
         results: list[BudgetResult] = []
@@ -184,13 +164,13 @@ class _Gate:
             found = self.compared(model)
             checked.append(found)
             try:
-                results += _judge_all(model.report, model.target.argument, model.applying, found, self.existing)
+                results += _judge_all(model.report, model.request.argument, model.applying, found, self.existing)
             except ConvstatError as error:
                 problems.append(error)
         if problems:
             raise limits.collect(problems)
         if not results:
-            raise UsageError(_no_budget(checked, [model.target.argument for model in self.models]))
+            raise UsageError(_no_budget(checked, [model.request.argument for model in self.models]))
         if settings is not None:
             # Of the models of the settings, a budget that is for none of them is for nothing; who names one model
             # asks for no other's.
@@ -206,9 +186,9 @@ class _Gate:
             live = [limit for limit in model.applying if limit.level != "off"]
             relative = next((limit for limit in live if limit.relative is not None), None)
             is_needed = relative is not None or (self.existing == "warn" and bool(live))
-            if not live or not (is_needed or self.base is not None or model.target.needs_torch):
+            if not live or not (is_needed or self.base is not None or model.request.target.needs_torch):
                 continue
-            model.base = bases.of(model.target, model.report, self.count_one)
+            model.base = bases.of(model.request, model.report)
             if model.base.state != "missing":
                 continue
             reason = model.base.reason or "there is no base"
@@ -217,7 +197,7 @@ class _Gate:
                 help = (*model.base.help, "or let such budgets be skipped: --missing-baseline skip")
                 problems.append(Diagnostic(f"{what}: {reason}", relative.mark if relative else None, help=help))
             elif self.base is not None:
-                self.notes.append(f"{model.target.argument} is not compared with a base: {reason}")
+                self.notes.append(f"{model.request.argument} is not compared with a base: {reason}")
         if problems:
             raise UsageError(list(dict.fromkeys(problems)))
 
@@ -232,8 +212,8 @@ class _Gate:
         from convstat.history import changes
 
         info = BaseModel(base.state, base.kind, base.label, base.commit, base.report.totals)
-        found = changes.compare(base.report, report, labels=(base.label, model.target.argument))
-        self.notes += [f"{model.target.argument}: {note}" for note in found.notes]
+        found = changes.compare(base.report, report, labels=(base.label, model.request.argument))
+        self.notes += [f"{model.request.argument}: {note}" for note in found.notes]
         return CheckedModel(report.model, report.totals, report.uncounted, info, found)
 
     def removed(self, bases: Bases, settings: Config | None) -> list[str]:
@@ -261,7 +241,7 @@ class _Gate:
 def _entry(entry: Entry) -> list[Limit]:
     if isinstance(entry.written, str):
         return [limits.read_short(entry.written, entry.mark)]
-    return tables_module.read_table(entry.written, entry.mark, entry.marks)
+    return tables.read_table(entry.written, entry.mark, entry.marks)
 
 
 def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
@@ -320,12 +300,12 @@ def _judge_all(
 def _no_budget(checked: Sequence[CheckedModel], targets: Sequence[str]) -> Diagnostic:
     """Say that there is nothing to check, and give today's numbers to start from."""
     totals = checked[0].totals
-    tables = "\n\n".join(
+    pasted = "\n\n".join(
         f'[[tool.convstat.budget]]\nmodel = "{argument}"\nmetric = "{metric}"\nmax = {getattr(item.totals, metric)}'
         for argument, item in zip(targets, checked, strict=True)
         for metric in ("params", "macs")
     )
-    help = [f"today's numbers, to paste into pyproject.toml:\n\n{tables}\n"]
+    help = [f"today's numbers, to paste into pyproject.toml:\n\n{pasted}\n"]
     if len(targets) == 1 and resolve(targets[0]).kind == "spec":
         help.append(f'or into the spec:\n\nbudget: ["params<={totals.params}", "macs<={totals.macs}"]\n')
     help.append(f"or once: convstat check {targets[0]} --max params={totals.params} --max macs={totals.macs}")

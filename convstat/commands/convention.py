@@ -6,14 +6,15 @@ So they sum up to what it would say, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean, torch_is_missing
 from convstat.results.report import CONVSTAT, LayerRow, Report
 from convstat.results.sums import total
 from convstat.targets import analysis
+from convstat.targets.request import Request
 
 if TYPE_CHECKING:
     from convstat.counters import Counter, Prediction
@@ -23,33 +24,30 @@ NO_LAYER = "(no layer)"
 
 
 def express(
-    argument: str,
+    request: Request,
     name: str,
-    overrides: Mapping[str, Any] | None = None,
     *,
-    device: str = "auto",
     seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-    **options: Any,
 ) -> Report:
-    """Count a target as a counter would; the other options are those of :func:`convstat.targets.analysis.prepare`."""
-    from convstat.targets import resolve
-
+    """Count a target as a counter would."""
     counter = _counter(name)
-    if resolve(argument).kind == "report":
+    argument = request.argument
+    if request.target.kind == "report":
         raise UsageError(
             f"{argument} is a saved report: it cannot be counted again, by --as {name}",
             help="name the model that it was made from",
         )
-    subject = analysis.prepare(argument, overrides, device=device, progress=progress, warn=warn, **options)
+    subject = analysis.prepare(request, progress=progress, warn=warn)
     if counter is None:
         return subject.report
     from convstat.counters.capture import first_line
     from convstat.counters.measure import Asking, foresee
 
     try:
-        foreseen = foresee(counter, subject.report, subject.stages, Asking(device, predict=True, seconds=seconds))
+        asking = Asking(request.device, predict=True, seconds=seconds)
+        foreseen = foresee(counter, subject.report, subject.stages, asking)
     except (ConvstatError, KeyboardInterrupt):
         raise
     except Exception as error:

@@ -7,29 +7,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from convstat.budgets.limits import collect
-from convstat.config.asking import Asking
-from convstat.count import graphs
+from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, Diagnostic, UsageError
 from convstat.grammar.axes import Value
 from convstat.history import changes
+from convstat.history.base import Bases
 from convstat.history.baseline import Baselines
 from convstat.results.diff import Diff
 from convstat.results.report import Report
 from convstat.spec import Spec
-from convstat.targets import Target, resolve, revisions
-from convstat.targets import analysis as analysis_module
+from convstat.targets import Target, analysis, resolve, revisions
+from convstat.targets.request import Request
 from convstat.targets.revisions import Repository
 from convstat.targets.selection import select
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be compared, and how both sides are counted.
+class Sides:
+    """What both sides of a diff have in common: how they are counted, and where a base is looked for.
 
     ``of_base`` and ``of_head`` are overrides of one of two targets alone.
     """
 
-    asking: Asking
+    requests: Requests
     base: str | None = None
     files: Baselines | None = None
     progress: Callable[[str], None] | None = None
@@ -37,29 +37,26 @@ class Request:
     of_base: Mapping[str, Value] = field(default_factory=dict)
     of_head: Mapping[str, Value] = field(default_factory=dict)
 
-    def count(self, target: Target, spec: Spec | None = None, *, own: Mapping[str, Value] | None = None) -> Report:
-        """Count a target, or this text of its spec, with overrides of its ``own``; a saved report is what it is."""
+    def request(self, target: Target, spec: Spec | None = None, *, own: Mapping[str, Value] | None = None) -> Request:
+        """How a target is counted, or this text of it, with overrides of its ``own``; a saved report is what it is."""
         if target.kind == "report" and spec is None:
-            return analysis_module.load_report(target.path, target.revision)
-        asked = self.asking.of(target)
-        asked = replace(asked, overrides={**asked.overrides, **(own or {})})
-        if spec is None and target.needs_torch:
-            return analysis_module.analyze(
-                target.argument, asked.overrides, inputs=asked.inputs, batch=asked.batch, dtype=asked.dtype,
-                counters="none", per=asked.per, device=asked.device, progress=self.progress,
-            )  # fmt: skip
-        if spec is None:
-            spec = target.load()
-            if self.warn is not None and spec.warnings:
-                self.warn(spec.warnings)
-        graph = analysis_module.graph_of(target, asked.overrides, inputs=asked.inputs, batch=asked.batch, spec=spec)
-        return graphs.count(
-            graph, source=target.argument, kind=target.kind, batch=asked.batch, dtype=asked.dtype, per=asked.per,
-            overrides=asked.overrides,
-        )  # fmt: skip
+            return Request(target)
+        request = self.requests.of(target)
+        return replace(request, overrides={**request.overrides, **(own or {})}, spec=spec)
+
+    def count(self, request: Request) -> Report:
+        """Count one side."""
+        if request.target.kind == "report":
+            request = Request(request.target)
+        return analysis.count(request, progress=self.progress, warn=self.warn)
+
+    def bases(self, base: str | None) -> Bases:
+        """Where bases are looked for; what they were is counted as the heads are."""
+        files = self.files or Baselines.of(None)
+        return Bases(base, requests=self.requests, files=files, count=self.count)
 
 
-def differences(arguments: Sequence[str], request: Request, *, all: bool = False) -> tuple[Diff, ...]:
+def differences(arguments: Sequence[str], sides: Sides, *, all: bool = False) -> tuple[Diff, ...]:
     """Make the diffs that are asked for.
 
     Two targets are compared with each other, and one target with what it was at the base;
@@ -69,17 +66,17 @@ def differences(arguments: Sequence[str], request: Request, *, all: bool = False
     targets = [_target(argument) for argument in arguments]
     match targets:
         case [Target() as old, Target() as new]:
-            return (_pair(old, new, request),)
+            return (_pair(old, new, sides),)
         case [Target() as new]:
-            return (_past(new, None, request),)
+            return (_past(new, None, sides),)
         case [None, Target() as new]:
-            return (_past(new, arguments[0], request),)
+            return (_past(new, arguments[0], sides),)
         case [Target() as old, None]:
             if old.kind not in ("spec", "report") or old.revision or old.path == "-":
                 raise UsageError(f"{old.argument} has no state at '{arguments[1]}'")
-            return (_pair(old, _at(old, arguments[1]), request),)
+            return (_pair(old, _at(old, arguments[1]), sides),)
         case [] | [None] | [None, None]:
-            return _changed(arguments, request, all=all)
+            return _changed(arguments, sides, all=all)
     raise UsageError(
         f"diff takes a base and a head, not {len(arguments)} targets",
         help="to set several side by side: convstat compare",
@@ -110,17 +107,17 @@ def _may_be_revision(argument: str) -> bool:
     return bool(argument) and "=" not in argument and not argument.startswith("-") and " " not in argument
 
 
-def _pair(old: Target, new: Target, request: Request) -> Diff:
-    sides = []
+def _pair(old: Target, new: Target, sides: Sides) -> Diff:
+    counted = []
     problems: list[ConvstatError] = []
-    for target, own in ((old, request.of_base), (new, request.of_head)):
+    for target, own in ((old, sides.of_base), (new, sides.of_head)):
         try:
-            sides.append(request.count(target, own=own))
+            counted.append(sides.count(sides.request(target, own=own)))
         except ConvstatError as error:
             problems.append(error)
     if problems:
         raise collect(problems)
-    return changes.compare(*sides, labels=(old.argument, new.argument))
+    return changes.compare(*counted, labels=(old.argument, new.argument))
 
 
 def _at(target: Target, revision: str) -> Target:
@@ -136,12 +133,11 @@ def _at(target: Target, revision: str) -> Target:
     return resolve(f"{repository.commit(revision)[:12]}:{place}{variant}")
 
 
-def _past(new: Target, revision: str | None, request: Request) -> Diff:
+def _past(new: Target, revision: str | None, sides: Sides) -> Diff:
     """Compare a target with what it was: at a revision, at the base, at HEAD, or in its baseline file."""
-    from convstat.history.base import Bases
-
-    head = request.count(new)
-    base = revision or request.base
+    request = sides.request(new)
+    head = sides.count(request)
+    base = revision or sides.base
     if revision is not None and ".." in revision:
         raise UsageError(
             f"{new.argument} is compared with one revision, not with {revision}",
@@ -149,15 +145,14 @@ def _past(new: Target, revision: str | None, request: Request) -> Diff:
         )
     if revision is not None or (base is None and new.kind == "spec" and new.path != "-" and revisions.find(new.path)):
         old = _at(new, revision or "HEAD")
-        report = _count_past(old, request)
+        report = _count_past(old, sides)
         label = f"{revision or 'HEAD'}:{old.path}"
         if report is None:
             return changes.added(head, label)
         return changes.compare(report, head, labels=(label, new.argument))
-    files = request.files or Baselines.of(None)
-    bases = Bases(base, asking=request.asking, files=files)
+    bases = sides.bases(base)
     bases.prepare([new])
-    found = bases.of(new, head, request.count)
+    found = bases.of(request, head)
     if found.state == "missing":
         raise UsageError(f"nothing to compare {new.argument} with: {found.reason}", help=found.help)
     if found.report is None:
@@ -165,7 +160,7 @@ def _past(new: Target, revision: str | None, request: Request) -> Diff:
     return changes.compare(found.report, head, labels=(found.label, new.argument))
 
 
-def _count_past(old: Target, request: Request) -> Report | None:
+def _count_past(old: Target, sides: Sides) -> Report | None:
     """Count a spec of the past; None where it was not there, or had no such variant."""
     from convstat.targets import yaml
 
@@ -175,9 +170,9 @@ def _count_past(old: Target, request: Request) -> Report | None:
     if data is None:
         return None
     if old.kind == "report":
-        return analysis_module.read_report(data, old.argument)
+        return analysis.read_report(data, old.argument)
     spec = yaml.parse(data, f"{old.revision}:{old.path}")
-    return request.count(old, spec) if old.variant is None or old.variant in spec.variants else None
+    return sides.count(sides.request(old, spec)) if old.variant is None or old.variant in spec.variants else None
 
 
 def _ends(
@@ -215,10 +210,10 @@ def _dotted(argument: str) -> tuple[str, str, str]:
     return argument, "", ""
 
 
-def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[Diff, ...]:
+def _changed(arguments: Sequence[str], sides: Sides, *, all: bool) -> tuple[Diff, ...]:
     """Compare every spec that is not the same text at two revisions, each of its variants too."""
     repository = revisions.here(f"'{arguments[0]}'" if arguments else "the base of a diff without targets")
-    old, old_name, new, new_name = _ends(arguments, repository, request.base)
+    old, old_name, new, new_name = _ends(arguments, repository, sides.base)
     moved = [move for move in repository.moved(old, new, untracked=True) if move.old or move.new]
     before = repository.read(old, [move.old for move in moved if move.status != "A"])
     after = _texts(repository, new, [move.new for move in moved if move.status != "D"])
@@ -233,14 +228,14 @@ def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[
             continue
         names = (f"{old_name}:{move.old}", move.new if new is None else f"{new_name}:{move.new}")
         try:
-            made = _of_texts(texts, names, request)
+            made = _of_texts(texts, names, sides)
         except ConvstatError as error:
             problems.append(error)
             continue
         found += [item for item in made if all or item.state != "unchanged"]
-    for target in _traced(request):
+    for target in _traced(sides):
         try:
-            traced = _of_traced(target, request, new_name if new is not None else None)
+            traced = _of_traced(target, sides, new_name if new is not None else None)
         except ConvstatError as error:
             problems.append(error)
             continue
@@ -251,26 +246,24 @@ def _changed(arguments: Sequence[str], request: Request, *, all: bool) -> tuple[
     return tuple(found)
 
 
-def _traced(request: Request) -> list[Target]:
+def _traced(sides: Sides) -> list[Target]:
     """The Python models of the settings: no text says what they were, so they are not among the changed files."""
-    return [target for target in map(resolve, select(request.asking.config.models)) if target.needs_torch]
+    return [target for target in map(resolve, select(sides.requests.config.models)) if target.needs_torch]
 
 
-def _of_traced(target: Target, request: Request, revision: str | None) -> Diff | None:
+def _of_traced(target: Target, sides: Sides, revision: str | None) -> Diff | None:
     """Compare a Python model with its baseline file; where that cannot be, say so."""
-    from convstat.history.base import Bases
-
     base_help: tuple[str, ...] = ()
     why, help = f"it has no state at {revision}, and its code is not run as it was there", base_help
     if revision is None:
-        bases = Bases(None, asking=request.asking, files=request.files or Baselines.of(None))
-        head = request.count(target)
-        base = bases.of(target, head, request.count)
+        request = sides.request(target)
+        head = sides.count(request)
+        base = sides.bases(None).of(request, head)
         if base.report is not None:
             return changes.compare(base.report, head, labels=(base.label, target.argument))
         why, help = base.reason or "there is no base", base.help
-    if request.warn is not None:
-        request.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
+    if sides.warn is not None:
+        sides.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
     return None
 
 
@@ -280,7 +273,7 @@ def _texts(repository: Repository, commit: str | None, paths: Sequence[str]) -> 
     return {path: repository.here(path) for path in paths}
 
 
-def _of_texts(texts: Sequence[bytes | None], names: Sequence[str], request: Request) -> list[Diff]:
+def _of_texts(texts: Sequence[bytes | None], names: Sequence[str], sides: Sides) -> list[Diff]:
     """Compare two texts of a spec, and each variant that either has; what is no spec on one side is not there."""
     from convstat.targets import yaml
 
@@ -297,7 +290,7 @@ def _of_texts(texts: Sequence[bytes | None], names: Sequence[str], request: Requ
         old, new = (
             None
             if spec is None or (variant is not None and variant not in spec.variants)
-            else request.count(Target(name + mark, "spec", name, variant), spec)
+            else sides.count(sides.request(Target(name + mark, "spec", name, variant), spec))
             for spec, name in zip(specs, names, strict=True)
         )
         labels = (names[0] + mark, names[1] + mark)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from convstat.count.steps import closed, folded, of_other, of_spec, of_trace, params_of_spec, params_of_trace
@@ -16,6 +16,7 @@ from convstat.grammar.patterns import matching
 from convstat.results.explanation import ExplainedLayer, Explanation, View
 from convstat.results.report import LayerRow
 from convstat.targets import analysis
+from convstat.targets.request import Request
 from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
@@ -24,33 +25,22 @@ if TYPE_CHECKING:
 
 
 def explain(
-    argument: str,
+    request: Request,
     pattern: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
     *,
     counters: str = "all",
-    device: str = "auto",
     seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-    **options: Any,
 ) -> Explanation:
     """Explain the layers of a target whose names a pattern matches; of a model of one layer, that.
 
-    The other options are those of :func:`convstat.targets.analysis.prepare`.
     With no counters, a spec is explained without torch.
     """
-    from convstat.targets import resolve
-
-    if resolve(argument).kind == "report":
-        raise UsageError(
-            f"{argument} is a saved report: it has figures, and not what they are made of",
-            help="name the model that it was made from",
-        )
-    subject = analysis.prepare(argument, overrides, device=device, progress=progress, warn=warn, **options)
+    subject = analysis.prepare(request, progress=progress, warn=warn)
     groups = grouped(subject.report.layers)
-    chosen = choose(list(groups), pattern, argument)
-    views = _views(subject, chosen, counters, device, seconds, progress)
+    chosen = choose(list(groups), pattern, request.argument)
+    views = _views(subject, chosen, counters, request.device, seconds, progress)
     trace = None if subject.graph is not None else subject.stages.foresight()[1]
     return Explanation(
         subject.report.model, tuple(_layer(subject, trace, name, groups[name], views[name]) for name in chosen)

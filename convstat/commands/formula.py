@@ -6,17 +6,18 @@ Here its words become letters, so that it can be printed, worked out by others, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from convstat.count.steps import closed, folded, of_node, of_trace, params_of_node, params_of_trace
-from convstat.errors import Diagnostic, UsageError
+from convstat.errors import Diagnostic
 from convstat.formulas.derivation import Factor, Product
 from convstat.formulas.notation import SYMBOLS, expression
 from convstat.results.explanation import Step
 from convstat.results.formula import LayerFormula, NetworkFormula, Term
 from convstat.results.report import LayerRow
 from convstat.targets import analysis
+from convstat.targets.request import Request
 
 if TYPE_CHECKING:
     from convstat.targets.subject import Subject
@@ -67,22 +68,13 @@ def _in_numbers(factor: Factor) -> str:
 
 
 def network(
-    argument: str,
-    overrides: Mapping[str, Any] | None = None,
+    request: Request,
     *,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-    **options: Any,
 ) -> NetworkFormula:
-    """Give the formulas of a target, of a spec without torch; the other options are those of ``api.prepare``."""
-    from convstat.targets import resolve
-
-    if resolve(argument).kind == "report":
-        raise UsageError(
-            f"{argument} is a saved report: it has figures, and not what they are made of",
-            help="name the model that it was made from",
-        )
-    subject = analysis.prepare(argument, overrides, progress=progress, warn=warn, **options)
+    """Give the formulas of a target, of a spec without torch."""
+    subject = analysis.prepare(request, progress=progress, warn=warn)
     return NetworkFormula(subject.report, _of_spec(subject) if subject.graph is not None else _of_trace(subject))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from convstat.errors import ConvstatError, Diagnostic, UsageError
 from convstat.results.identification import Candidate, Identification, Number
 from convstat.targets import analysis
+from convstat.targets.request import Request
 from convstat.targets.subject import Subject
 from convstat.units import UnitError, parse
 
@@ -87,33 +88,23 @@ def read(text: str) -> Number:
 
 def identify(
     text: str,
-    argument: str,
-    overrides: Mapping[str, Any] | None = None,
+    request: Request,
     *,
     counters: str = "all",
-    device: str = "auto",
     seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-    **options: Any,
 ) -> Identification:
-    """Find what gives a number for a target.
-
-    The other options are those of :func:`convstat.targets.analysis.prepare`.
-    """
-    from convstat.targets import resolve
-
+    """Find what gives a number for a target."""
     number = read(text)
-    if resolve(argument).kind == "report":
-        raise UsageError(f"{argument} is a saved report", help="name the model that it was made from")
-    subject = analysis.prepare(argument, overrides, device=device, progress=progress, warn=warn, **options)
+    subject = analysis.prepare(request, progress=progress, warn=warn)
     silent: list[tuple[str, str]] = []
     figures = list(_own(subject))
     if counters != "none":
         from convstat.counters import select
         from convstat.counters.measure import Asking
 
-        asking = Asking(device, predict=True, seconds=seconds)
+        asking = Asking(request.device, predict=True, seconds=seconds)
         for counter in select(counters):
             if progress is not None:
                 progress(f"predicting {counter.name}")

@@ -1,44 +1,264 @@
-"""Points of a comparison: what is set at one, and the row of one that cannot be built."""
+"""One model of a comparison at many points: of a spec its expansion, of a Python model a trace, of a report nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
-from convstat.count.pixels import BasisError
+from convstat.count.graphs import ITEM_BYTES
+from convstat.count.pixels import BasisError, pixels
 from convstat.count.pixels import check as check_basis
-from convstat.errors import SourceError, SpecError, UsageError
+from convstat.errors import Diagnostic, SourceError, SpecError, UsageError
 from convstat.formulas.cost import Shape
 from convstat.grammar.axes import Axis, Value, plain
 from convstat.results.comparison import ComparisonRow
-from convstat.targets import Target
-from convstat.targets.request import Asked
+from convstat.results.report import CounterRow, Totals
+from convstat.spec import Spec
+from convstat.targets import analysis
+from convstat.targets.request import Request
+
+_NOT_THERE = r"no (variable|argument) '"
+_OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot calculate with the word '"
+
+Progress = Callable[[str], None]
+Counted = tuple[Totals, tuple[CounterRow, ...]]
 
 
-def settings(point: Mapping[str, Value], special: Sequence[str], asked: Asked) -> Asked:
-    """Say how a model is counted at a point: what the point leaves open is as asked."""
-    overrides = {**asked.overrides, **point}
-    texts, batch, per = asked.inputs, asked.batch, asked.per
-    for name in special:
-        if name not in overrides:
-            continue
-        value = overrides.pop(name)
-        if name == "batch":
-            if type(value) is not int or value < 1:
-                raise UsageError(f"the batch must be an integer of at least 1, not {plain(value)}")
-            batch = value
-        elif name == "per":
-            per = str(value)
-            check_basis(per)
-        else:
-            shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
-            _, _, own = name.partition(".")
-            replaced = [text for text in texts if not own or text.startswith(f"{own}=")]
-            dtypes = {text.rpartition(":")[2] for text in replaced if ":" in text}
-            if ":" not in shape and len(dtypes) == 1:
-                shape = f"{shape}:{dtypes.pop()}"
-            texts = (*(text for text in texts if text not in replaced), f"{own}={shape}" if own else shape)
-    return replace(asked, overrides=overrides, inputs=texts, batch=batch, per=per)
+class Model(ABC):
+    """One model of a comparison, ready to be counted at many points.
+
+    ``shown_inputs`` are the inputs that it was counted on, as ``--input`` takes them, and ``notes`` what holds of all.
+    """
+
+    impossible: ClassVar[tuple[type[SpecError | SourceError | BasisError], ...]] = ()
+    """What makes a point a row with its reason."""
+
+    def __init__(self, request: Request, axes: Sequence[Axis]) -> None:
+        self.request = request
+        self.names = [axis.name for axis in axes]
+        self.special = [name for name in self.names if self.is_special(name)]
+        self.shown_inputs: set[str] = set()
+        self.notes: dict[str, None] = {}
+
+    def is_special(self, name: str) -> bool:
+        """Whether an axis is that of the batch, the basis or an input, and no parameter of the model is called so."""
+        return name in ("batch", "input", "per") or name.startswith("input.")
+
+    @abstractmethod
+    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+        """Count it as asked, and ask the counters; raises one of ``impossible`` where it cannot be built so."""
+
+    def rows(
+        self,
+        points: Sequence[tuple[Sequence[Value], Mapping[str, Value]]],
+        *,
+        base: Totals | None,
+        counters: str,
+        progress: Progress | None,
+    ) -> list[ComparisonRow]:
+        """Count the model at every point, each with the values that its row shows."""
+        rows: list[ComparisonRow] = []
+        argument = self.request.argument
+        error: SpecError | SourceError | BasisError | None = None
+        mistakes: dict[str, Diagnostic] = {}
+        for number, (point, values) in enumerate(points, 1):
+            self.at(number, len(points), progress)
+            try:
+                totals, answers = self.count(self.settings(pair(self.names, point)), counters, progress)
+            except self.impossible as caught:
+                if found := self.mistakes(caught, values):
+                    mistakes.update((str(diagnostic), diagnostic) for diagnostic in found)
+                    continue
+                error = error or caught
+                rows.append(_invalid(argument, values, caught))
+                continue
+            base = base or totals
+            rows.append(ComparisonRow(argument, values, "ok", totals, base, counters=answers))
+        if mistakes:
+            raise UsageError(list(mistakes.values()))
+        if error is not None and all(row.status == "invalid" for row in rows):
+            self._refuse_own(error)
+        return rows
+
+    def at(self, number: int, points: int, progress: Progress | None) -> None:
+        """Say which point is next, where that takes its time."""
+        return
+
+    def mistakes(
+        self, error: SpecError | SourceError | BasisError, values: Mapping[str, Value]
+    ) -> Sequence[Diagnostic]:
+        """What is a mistake of the command and not a property of the point."""
+        return ()
+
+    def settings(self, point: Mapping[str, Value]) -> Request:
+        """Say how the model is counted at a point: what the point leaves open is as asked."""
+        overrides = {**self.request.overrides, **point}
+        texts, batch, per = self.request.inputs, self.request.batch, self.request.per
+        for name in self.special:
+            if name not in overrides:
+                continue
+            value = overrides.pop(name)
+            if name == "batch":
+                if type(value) is not int or value < 1:
+                    raise UsageError(f"the batch must be an integer of at least 1, not {plain(value)}")
+                batch = value
+            elif name == "per":
+                per = str(value)
+                check_basis(per)
+            else:
+                shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
+                _, _, own = name.partition(".")
+                replaced = [text for text in texts if not own or text.startswith(f"{own}=")]
+                dtypes = {text.rpartition(":")[2] for text in replaced if ":" in text}
+                if ":" not in shape and len(dtypes) == 1:
+                    shape = f"{shape}:{dtypes.pop()}"
+                texts = (*(text for text in texts if text not in replaced), f"{own}={shape}" if own else shape)
+        return replace(self.request, overrides=overrides, inputs=texts, batch=batch, per=per)
+
+    def _refuse_own(self, error: SpecError | SourceError | BasisError) -> None:
+        """Raise the error if the model has it by itself, whatever is swept: then no point can be built."""
+        try:
+            self.count(self.request, "none", None)
+        except self.impossible as own:
+            if own.diagnostics[0].message == error.diagnostics[0].message:
+                raise own from None
+        except UsageError:
+            # It cannot be made at all without what is swept.
+            return
+
+
+class Saved(Model):
+    """A saved report, which is the same at every point."""
+
+    def __init__(self, request: Request, axes: Sequence[Axis]) -> None:
+        super().__init__(request, axes)
+        if axes:
+            raise UsageError(f"{request.argument} is a saved report: it takes no overrides and no --input")
+        self.report = analysis.count(replace(request, overrides={}))
+        self.shown_inputs.add(show_inputs({item.name: item.shape for item in self.report.model.inputs}))
+
+    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+        """The totals and the counters that were saved."""
+        return self.report.totals, self.report.counters if counters != "none" else ()
+
+
+class Expanded(Model):
+    """A spec: it is expanded at every point, and what is the same as before is not counted again."""
+
+    impossible = (SpecError, BasisError)
+
+    def __init__(self, request: Request, axes: Sequence[Axis], shelf: dict[str, Spec]) -> None:
+        if request.dtype not in ITEM_BYTES:
+            raise UsageError(f"unknown dtype '{request.dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
+        check_basis(request.per)
+        target = request.target
+        # However many variants of it are compared, a spec is read once.
+        self.spec = shelf[target.path] if target.path in shelf else shelf.setdefault(target.path, target.load())
+        self._shapes: dict[tuple[str, ...], dict[str, Shape]] = {}
+        self._pixels: dict[tuple[str, Shape, Shape], tuple[int, str]] = {}
+        super().__init__(request, axes)
+
+    def is_special(self, name: str) -> bool:
+        """A variable of the spec may have any name."""
+        return super().is_special(name) and name not in self.spec.vars
+
+    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+        """Measure the spec, and build its model where counters are asked."""
+        shapes = self._shapes.get(request.inputs)
+        if shapes is None:
+            shapes = analysis.input_shapes(self.spec, request.inputs, request.argument)
+            self._shapes[request.inputs] = shapes
+        variant = request.target.variant
+        measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
+        edge = (request.per, measured.input_shape, measured.output_shape)
+        basis = self._pixels.get(edge)
+        if basis is None:
+            basis = self._pixels[edge] = pixels(*edge)
+            self.shown_inputs.add(self._show_inputs(measured.input_shape, request, shapes))
+        totals = Totals(
+            measured.params,
+            measured.trainable_params,
+            measured.buffers,
+            measured.macs,
+            measured.params * ITEM_BYTES[request.dtype],
+            *basis,
+            measured.other,
+        )
+        if counters == "none":
+            return totals, ()
+        return totals, analysis.analyze(request, counters, progress=progress).counters
+
+    def mistakes(
+        self, error: SpecError | SourceError | BasisError, values: Mapping[str, Value]
+    ) -> Sequence[Diagnostic]:
+        """A parameter that does not exist, and a value that is wrong at any point."""
+        if any(re.match(_NOT_THERE, diagnostic.message) for diagnostic in error.diagnostics):
+            raise error
+        return [diagnostic for diagnostic in error.diagnostics if _is_of_wrong_type(diagnostic, values)]
+
+    def _show_inputs(self, first: Shape, request: Request, shapes: Mapping[str, Shape]) -> str:
+        names = self.spec.input_names
+        if len(names) == 1:
+            return show_inputs({names[0]: first})
+        graph = self.spec.expand(request.overrides, variant=request.target.variant, inputs=shapes)
+        return show_inputs({item.name: item.shape for item in graph.inputs})
+
+
+class Traced(Model):
+    """A Python model: it is made and traced anew at every point."""
+
+    impossible = (SourceError, BasisError)
+
+    def __init__(self, request: Request, axes: Sequence[Axis]) -> None:
+        check_basis(request.per)
+        super().__init__(request, axes)
+
+    def at(self, number: int, points: int, progress: Progress | None) -> None:
+        """Say which point is next: a trace takes its time."""
+        if progress is not None and points > 1:
+            progress(f"tracing {self.request.argument}, {number:,} of {points:,}")
+
+    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+        """Trace the model."""
+        report = analysis.analyze(request, counters, progress=progress if counters != "none" else None)
+        model = report.model
+        self.shown_inputs.add(
+            show_inputs({i.name: i.shape if i.shape[:1] == (request.batch,) else (1, *i.shape) for i in model.inputs})
+        )
+        if model.rests_on:
+            self.notes[f"the MACs of {request.argument} are {model.rests_on}"] = None
+        for item in report.uncounted:
+            self.notes[f"the count of {request.argument} is incomplete: {item.op} has no rule"] = None
+        return report.totals, report.counters
+
+
+def model_of(request: Request, axes: Sequence[Axis], shelf: dict[str, Spec]) -> Model:
+    """Make a model of a comparison; ``shelf`` holds the specs that have been read."""
+    if request.target.kind == "report":
+        return Saved(request, axes)
+    return Traced(request, axes) if request.target.needs_torch else Expanded(request, axes, shelf)
+
+
+def _is_of_wrong_type(problem: Diagnostic, values: Mapping[str, Value]) -> bool:
+    """Whether a value of the command is at fault, and would be at any point: a word for a number and the like.
+
+    What an expression of the spec makes of a right value is a property of the point.
+    """
+    if not re.match(_OF_WRONG_TYPE, problem.message):
+        return False
+    if problem.mark is not None and not problem.mark.source.is_file and problem.mark.text.partition("=")[0] in values:
+        return True
+    return any(f"the word '{value}'" in problem.message for value in values.values() if isinstance(value, str))
+
+
+def _invalid(argument: str, values: Mapping[str, Value], error: SpecError | SourceError | BasisError) -> ComparisonRow:
+    """The row of a point where a model cannot be built: its first problem, and where that is."""
+    first = error.diagnostics[0]
+    where = f"{first.mark.file}:{first.mark.line}" if first.mark and first.mark.source.is_file else None
+    return ComparisonRow(argument, values, "invalid", reason=first.message, help=first.help, where=where)
 
 
 def with_dtype(axes: Sequence[Axis]) -> tuple[Axis, ...]:
@@ -71,13 +291,6 @@ def refuse_doubtful(inputs: Sequence[str]) -> None:
             )
 
 
-def invalid(target: Target, values: Mapping[str, Value], error: SpecError | SourceError | BasisError) -> ComparisonRow:
-    """The row of a point where a model cannot be built: its first problem, and where that is."""
-    first = error.diagnostics[0]
-    where = f"{first.mark.file}:{first.mark.line}" if first.mark and first.mark.source.is_file else None
-    return ComparisonRow(target.argument, values, "invalid", reason=first.message, help=first.help, where=where)
-
-
 def show_inputs(inputs: Mapping[str, Shape]) -> str:
     """Write shapes without the batch, the way ``--input`` takes them.
 
@@ -93,11 +306,6 @@ def show_inputs(inputs: Mapping[str, Shape]) -> str:
     if len(shown) == 1:
         return next(iter(shown.values()))
     return ", ".join(f"{name}{'=' if name.isidentifier() else ' '}{shape}" for name, shape in shown.items())
-
-
-def is_special(name: str) -> bool:
-    """Whether a name is that of the batch, the basis or an input, where no parameter of the model is called so."""
-    return name in ("batch", "input", "per") or name.startswith("input.")
 
 
 def pair(names: Sequence[str], values: Sequence[Value]) -> dict[str, Value]:

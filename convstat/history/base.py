@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from convstat.config.asking import Asking
+from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, SpecError, UsageError
 from convstat.history import baseline
 from convstat.history.baseline import Baselines
 from convstat.results.report import Report
-from convstat.spec import Spec
 from convstat.targets import Target, analysis, resolve, revisions
-from convstat.targets.request import Asked
+from convstat.targets.request import Request
 from convstat.targets.revisions import Moved, Repository
 
-Count = Callable[[Target, Spec | None], Report]
-"""Counts a target, or its spec where that is given, as the head is counted."""
+Count = Callable[[Request], Report]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,15 @@ class Base:
 class Bases:
     """Finds the base of each model of one run; each repository is asked once, for all its specs together."""
 
-    def __init__(self, base: str | None, *, asking: Asking, files: Baselines) -> None:
-        """``base`` is a revision, a saved report or another target; None where nobody named one."""
+    def __init__(self, base: str | None, *, requests: Requests, files: Baselines, count: Count) -> None:
+        """``base`` is a revision, a saved report or another target; None where nobody named one.
+
+        ``count`` counts what is found, as the heads are counted.
+        """
         self.base = base
-        self.asking = asking
+        self.requests = requests
         self.files = files
+        self.count = count
         self.other = _as_target(base)
         self._found: dict[str, _Repository] = {}
 
@@ -81,18 +83,19 @@ class Bases:
         path = repository.relative(target.path)
         return None if path is None else (repository, path)
 
-    def of(self, target: Target, head: Report, count: Count) -> Base:
-        """Give the base of a model that is now counted as ``head``; ``count`` counts what it was."""
+    def of(self, request: Request, head: Report) -> Base:
+        """Give the base of a model that is now counted as ``head``."""
+        target = request.target
         if self.other is not None:
             kind = "report" if self.other.kind == "report" else "target"
-            return Base("found", kind, self.other.argument, count(self.other, None))
+            return Base("found", kind, self.other.argument, self.count(self.requests.of(self.other)))
         if target.kind in ("spec", "report") and target.path != "-" and self.base is not None:
-            return self._at_revision(target, head, count)
-        return self._of_file(target)
+            return self._at_revision(request, head)
+        return self._of_file(request)
 
-    def _of_file(self, target: Target) -> Base:
-        asked = self.asking.of(target)
-        path = self.files.path(target.argument, asked)
+    def _of_file(self, request: Request) -> Base:
+        target = request.target
+        path = self.files.path(request)
         label = os.path.relpath(path)
         if path.is_file():
             report = analysis.load_report(str(path))
@@ -113,15 +116,16 @@ class Bases:
         return Base("missing", "none", "no base", None, None, f"{what} has no history", help)
 
     def _options(self) -> str:
-        asked = self.asking
-        words = [f" {name}={value}" for name, value in asked.overrides.items()]
-        words += [f" -i {_quoted(shape)}" for shape in asked.inputs]
-        words += [f" --batch {asked.batch}"] if asked.batch is not None else []
-        words += [f" --dtype {asked.dtype}"] if asked.dtype is not None else []
-        words += [f" --per {asked.per}"] if asked.per is not None else []
+        said = self.requests
+        words = [f" {name}={value}" for name, value in said.overrides.items()]
+        words += [f" -i {_quoted(shape)}" for shape in said.inputs]
+        words += [f" --batch {said.batch}"] if said.batch is not None else []
+        words += [f" --dtype {said.dtype}"] if said.dtype is not None else []
+        words += [f" --per {said.per}"] if said.per is not None else []
         return "".join(words)
 
-    def _at_revision(self, target: Target, head: Report, count: Count) -> Base:
+    def _at_revision(self, request: Request, head: Report) -> Base:
+        target = request.target
         place = self._place(target)
         if place is None:
             inside = revisions.find("." if target.revision else target.path)
@@ -130,7 +134,7 @@ class Bases:
                 if inside is None
                 else f"{target.argument} is not in the working tree of {inside.top}"
             )
-            found = self._of_file(target)
+            found = self._of_file(request)
             if found.state == "found":
                 return found
             help = (f"compare with a file: convstat baseline save {_quoted(target.argument)}, or --base report.json",)
@@ -152,18 +156,19 @@ class Bases:
         if asked.is_same(target, path, data):
             # Today's code on the same text gives the same figures.
             return Base("found", "git", label, head, asked.commit)
-        return self._count(target, data, name, label, asked.commit, count)
+        return self._count(request, data, name, label, asked.commit)
 
-    def _count(self, target: Target, data: bytes, name: str, label: str, commit: str, count: Count) -> Base:
+    def _count(self, request: Request, data: bytes, name: str, label: str, commit: str) -> Base:
         from convstat.targets import yaml
 
+        target = request.target
         try:
             if target.kind == "report":
                 return Base("found", "git", label, analysis.read_report(data, name), commit)
             spec = yaml.parse(data, name)
             if target.variant is not None and target.variant not in spec.variants:
                 return Base("new", "git", label, None, commit, f"{label} has no variant '{target.variant}'")
-            return Base("found", "git", label, count(target, spec), commit)
+            return Base("found", "git", label, self.count(replace(request, spec=spec)), commit)
         except ConvstatError as error:
             first = error.diagnostics[0]
             # What is wrong with an argument is right with the head: the base knows no such variable or input.
@@ -254,4 +259,4 @@ def _quoted(text: str) -> str:
     return shlex.quote(text)
 
 
-__all__ = ["Asked", "Base", "Baselines", "Bases", "Count", "baseline"]
+__all__ = ["Base", "Baselines", "Bases", "Count", "baseline"]

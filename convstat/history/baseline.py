@@ -21,7 +21,7 @@ from convstat.grammar.axes import plain
 from convstat.grammar.paths import as_target, split_file
 from convstat.results.baseline import CONVENTION, COUNTS, SCHEMA
 from convstat.results.report import LayerRow, Report
-from convstat.targets.request import Asked
+from convstat.targets.request import Request
 
 FOLDER = os.path.join(".convstat", "baselines")
 
@@ -55,17 +55,17 @@ class Baselines:
             return argument
         return as_target(os.path.relpath(path, self.root).replace(os.sep, "/")) + rest
 
-    def path(self, argument: str, asked: Asked) -> Path:
+    def path(self, request: Request) -> Path:
         """Give the file of a model; two models, or one counted in two ways, never share one."""
-        return self.folder / file_name(self.named(argument), asked)
+        return self.folder / file_name(self.named(request.argument), request)
 
     def files(self) -> Iterator[Path]:
         """Every baseline file, in the order of their names."""
         return iter(sorted(self.folder.glob("*.json")))
 
-    def text(self, argument: str, asked: Asked, report: Report) -> str:
+    def text(self, request: Request, report: Report) -> str:
         """Write the file of a model."""
-        return to_text(document_of(report, self.named(argument), asked))
+        return to_text(document_of(report, self.named(request.argument), request))
 
     def write(self, path: Path, text: str) -> bool:
         """Write a file, whole or not at all; False where it already says so."""
@@ -81,30 +81,32 @@ class Baselines:
         return True
 
 
-def file_name(target: str, asked: Asked) -> str:
+def file_name(target: str, request: Request) -> str:
     """Name the file of a model: readable, and different for what is different.
 
-    >>> file_name("torchvision/resnet18", Asked()), file_name("nets.unet:build", Asked())
+    >>> from convstat.targets import resolve
+    >>> plain = Request(resolve("torchvision/resnet18"))
+    >>> file_name("torchvision/resnet18", plain), file_name("nets.unet:build", plain)
     ('torchvision-resnet18.json', 'nets.unet--build.json')
-    >>> file_name("torchvision/resnet18", Asked(batch=2))
+    >>> file_name("torchvision/resnet18", Request(plain.target, batch=2))
     'torchvision-resnet18-df8a045a.json'
     """
     readable = re.sub(r"[^A-Za-z0-9_.\-]+", "-", target.replace(":", "--")).strip("-.")[:80] or "model"
     # Only such names say all that there is to say; any other gets a mark that does.
     is_plain = re.fullmatch(r"[a-z0-9_.]+([/:][a-z0-9_.]+)*", target) is not None and len(target) <= 60
-    if is_plain and asked == Asked():
+    if is_plain and request.is_plain:
         return f"{readable}.json"
     import hashlib
 
-    identity = json.dumps([target, asked.to_dict()], sort_keys=True)
+    identity = json.dumps([target, request.to_dict()], sort_keys=True)
     return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.json"
 
 
-def document_of(report: Report, target: str, asked: Asked) -> dict[str, Any]:
+def document_of(report: Report, target: str, request: Request) -> dict[str, Any]:
     """Make the document of a baseline file."""
     totals = report.totals
     return {
-        "asked": asked.to_dict(),
+        "asked": request.to_dict(),
         "convention": CONVENTION,
         "inputs": [{"dtype": i.dtype, "name": i.name, "shape": list(i.shape)} for i in report.model.inputs],
         "layers": [_layer_to_dict(row) for row in report.layers],

@@ -52,6 +52,11 @@ class Target:
         """Whether it is a Python model: made by running code that the user named."""
         return self.kind in ("module", "zoo")
 
+    @property
+    def is_spec(self) -> bool:
+        """Whether it is YAML or an inline layer, which is counted without torch."""
+        return self.kind in ("spec", "inline")
+
     def load(self) -> Spec:
         """Read the spec or the inline layer; raises SpecError or SourceError."""
         if self.kind == "inline":

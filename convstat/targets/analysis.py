@@ -1,8 +1,8 @@
-"""One call from a target to its report; the command line does nothing else."""
+"""From a request to its report: every command and the API count through here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,17 @@ from convstat.formulas.cost import Shape
 from convstat.graph import Graph
 from convstat.results import sums
 from convstat.results.report import Report
-from convstat.targets import Target, resolve
 from convstat.targets.inputs import parse_all
+from convstat.targets.request import Request
 from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
     from convstat.spec import Spec
 
 DEFAULT_COUNTERS = "default"
+
+Progress = Callable[[str], None]
+Warn = Callable[[Sequence[Diagnostic]], None]
 
 
 def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, Shape]:
@@ -63,80 +66,57 @@ def _unnamed(spec: Spec, inputs: Sequence[str]) -> list[Diagnostic]:
     ]
 
 
-def graph_of(
-    target: Target,
-    overrides: Mapping[str, Any],
-    *,
-    inputs: Sequence[str] = (),
-    batch: int = 1,
-    spec: Spec | None = None,
-) -> Graph:
+def graph_of(request: Request) -> Graph:
     """Expand a spec or an inline layer with its overrides, inputs and batch."""
-    spec = spec or target.load()
+    target, batch = request.target, request.batch
+    spec = request.spec or target.load()
     if batch < 1:
         raise UsageError(f"the batch must be at least 1, not {batch}")
-    shapes = input_shapes(spec, inputs, target.argument)
-    graph = spec.expand(overrides, variant=target.variant, inputs=shapes, batch=batch)
+    shapes = input_shapes(spec, request.inputs, target.argument)
+    graph = spec.expand(request.overrides, variant=target.variant, inputs=shapes, batch=batch)
     declared = {item.name: item.dtype for item in graph.inputs}
     names = list(spec.input_names)
-    for position, item in enumerate(parse_all(inputs)):
+    for position, item in enumerate(parse_all(request.inputs)):
         key = item.name or names[position]
         if item.dtype is not None and item.dtype != declared[key]:
             raise UsageError(f"input '{key}' is {declared[key]} in {target.argument}, not {item.dtype}")
     return graph
 
 
-def prepare(
-    argument: str,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    inputs: Sequence[str] = (),
-    batch: int = 1,
-    device: str = "auto",
-    dtype: str = "float32",
-    per: str = "input",
-    mode: str = "eval",
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-) -> Subject:
-    """Count a target that is no saved report, and get it ready for counters; a spec without torch."""
-    target = resolve(argument)
+def prepare(request: Request, *, progress: Progress | None = None, warn: Warn | None = None) -> Subject:
+    """Count a target that is no saved report, and get it ready for counters; a spec without torch.
+
+    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec that is read here.
+    """
+    target = request.target
+    if target.kind == "report":
+        raise UsageError(
+            f"{target.argument} is a saved report: it has figures, and not what they are made of",
+            help="name the model that it was made from",
+        )
     if target.needs_torch:
         from convstat.targets import modules
 
-        return modules.prepare(
-            modules.recipe_of(target, overrides or {}),
-            inputs=inputs,
-            batch=batch,
-            device=device,
-            dtype=None if dtype == "float32" else dtype,
-            per=per,
-            mode=mode,
-            overrides=overrides,
-            progress=progress,
-        )
-    spec = target.load()
-    if warn is not None and spec.warnings:
-        warn(spec.warnings)
-    graph = graph_of(target, overrides or {}, inputs=inputs, batch=batch, spec=spec)
-    if warn is not None and (notes := _unnamed(spec, inputs)):
+        return modules.prepare(modules.recipe_of(target, request.overrides), request, progress=progress)
+    if request.spec is None:
+        request = replace(request, spec=target.load())
+        assert request.spec is not None
+        if warn is not None and request.spec.warnings:
+            warn(request.spec.warnings)
+    graph = graph_of(request)
+    if warn is not None and request.spec is not None and (notes := _unnamed(request.spec, request.inputs)):
         warn(notes)
-    if mode != "eval":
+    if request.mode != "eval":
         from convstat.targets import modules
 
-        return modules.prepare(
-            modules.recipe_of_graph(graph, target, dtype=dtype),
-            batch=batch,
-            device=device,
-            per=per,
-            mode=mode,
-            overrides=overrides,
-            progress=progress,
-        )
+        recipe = modules.recipe_of_graph(graph, target, dtype=request.dtype)
+        # The graph has its inputs, and is built with its dtype.
+        return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), progress=progress)
     report = graphs.count(
-        graph, source=target.argument, kind=target.kind, batch=batch, dtype=dtype, per=per, overrides=overrides
-    )
-    return Subject(report, _GraphStages(graph, dtype), graph)
+        graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype, per=request.per,
+        overrides=request.overrides,
+    )  # fmt: skip
+    return Subject(report, _GraphStages(graph, request.dtype), graph)
 
 
 class _GraphStages:
@@ -154,54 +134,68 @@ class _GraphStages:
         return getattr(self._made, name)
 
 
+def count(request: Request, *, progress: Progress | None = None, warn: Warn | None = None) -> Report:
+    """Count a target, without asking any counter; a saved report is read, and is what it is."""
+    target = request.target
+    if target.kind != "report" or request.spec is not None:
+        return prepare(request, progress=progress, warn=warn).report
+    if request.overrides or request.inputs:
+        raise UsageError(f"{target.argument} is a saved report: it takes no overrides and no --input")
+    return load_report(target.path, target.revision)
+
+
 def analyze(
-    argument: str,
-    overrides: Mapping[str, Any] | None = None,
-    *,
-    device: str = "auto",
-    dtype: str = "float32",
+    request: Request,
     counters: str = DEFAULT_COUNTERS,
-    mode: str = "eval",
+    *,
     predict: bool = False,
     seconds: float | None = None,
-    progress: Callable[[str], None] | None = None,
-    **options: Any,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
 ) -> Report:
     """Count a target, ask the peers, and explain where they differ.
 
-    The other options are those of :func:`prepare`: ``inputs`` are shapes without the batch, as ``--input`` takes them.
     ``counters`` is ``default``, ``all``, ``none`` or names with commas; with ``predict`` none is run, and what each
     would say is told instead. Each may take so many ``seconds`` (None: five minutes, 0: any).
     In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
-    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec.
     """
-    target = resolve(argument)
-    if target.kind == "report":
-        if overrides or options.get("inputs"):
-            raise UsageError(f"{argument} is a saved report: it takes no overrides and no --input")
-        return load_report(target.path, target.revision)
-    subject = prepare(argument, overrides, device=device, dtype=dtype, mode=mode, progress=progress, **options)
+    if counters == "none" or request.target.kind == "report":
+        return count(request, progress=progress, warn=warn)
+    subject = prepare(request, progress=progress, warn=warn)
+    return ask(subject, request, counters, predict=predict, seconds=seconds, progress=progress)
+
+
+def ask(
+    subject: Subject,
+    request: Request,
+    counters: str,
+    *,
+    predict: bool = False,
+    seconds: float | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Ask the peers about a target that was counted, and explain where they differ."""
     report = subject.report
     if counters == "none":
         return report
-    if subject.graph is None:
-        from convstat.targets import modules
-
-        return modules.ask(
-            subject, counters, device=device, mode=mode, predict=predict, seconds=seconds, progress=progress
-        )
+    if request.mode == "train":
+        note = "other counters were not run: they count a forward pass alone"
+        return replace(report, model=replace(report.model, notes=(*report.model.notes, note)))
     from convstat.counters import check, measure_on, select
     from convstat.counters.measure import Asking
 
     chosen = select(counters)
     if not chosen:
         return report
-    check(device, dtype)
+    if subject.graph is not None:
+        check(request.device, request.dtype)
     if progress is not None:
         progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
-    rows = measure_on(subject.stages, report, chosen, Asking(device, predict, seconds))
-    ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")
-    return replace(report, counters=rows, model=replace(report.model, device="+".join(ran_on) or "none"))
+    rows = measure_on(subject.stages, report, chosen, Asking(request.device, predict, seconds))
+    if subject.graph is not None:
+        ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")
+        report = replace(report, model=replace(report.model, device="+".join(ran_on) or "none"))
+    return replace(report, counters=rows)
 
 
 def load_report(path: str, revision: str | None = None) -> Report:

@@ -13,6 +13,7 @@ from convstat.patches.room import alone
 from convstat.results.report import InputInfo, Report
 from convstat.targets.data import Value
 from convstat.targets.inputs import InputSpec, parse_all
+from convstat.targets.request import Request
 from convstat.targets.subject import Subject
 from convstat.trace.foreign import foreign
 from convstat.trace.recipe import Example, Recipe
@@ -62,35 +63,26 @@ def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
 
 
 @alone
-def prepare(
-    recipe: Recipe,
-    *,
-    inputs: Sequence[str] = (),
-    batch: int = 1,
-    device: str = "auto",
-    dtype: str | None = None,
-    per: str = "input",
-    mode: str = "eval",
-    overrides: Mapping[str, Any] | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Subject:
+def prepare(recipe: Recipe, request: Request, *, progress: Callable[[str], None] | None = None) -> Subject:
     """Trace a model and count what ran."""
     from convstat.counters.stages import ModuleStages
     from convstat.patches.preserve import process_preserved
     from convstat.targets.trying import suggest
     from convstat.trace.run import FAKE, run
 
-    _check(device, mode, batch)
-    specs = _loaded(parse_all(inputs))
-    recipe = replace(recipe, dtype=_dtype(dtype))
+    _check(request.device, request.mode, request.batch)
+    specs = _loaded(parse_all(request.inputs))
+    if request.dtype != "float32":
+        # The usual one leaves a model as it was made.
+        recipe = replace(recipe, dtype=floating(request.dtype))
 
     def example_of(module: torch.nn.Module, given: Example | None) -> Example:
-        return _example(recipe, specs, batch, module, given)
+        return _example(recipe, specs, request.batch, module, given)
 
     if progress is not None:
         progress(f"tracing {recipe.name}")
     try:
-        traced = run(recipe, example_of, _weigh, device=device, train=mode == "train")
+        traced = run(recipe, example_of, _weigh, device=request.device, train=request.mode == "train")
     except InputError as error:
         if isinstance(error.__cause__, _NEVER_OF_INPUTS):
             raise
@@ -98,7 +90,7 @@ def prepare(
             progress(f"looking for inputs that {recipe.name} runs on")
         [problem] = error.diagnostics
         asked = [spec for spec in specs if isinstance(spec, InputSpec)]
-        found = suggest(recipe, asked, batch, overrides or {})
+        found = suggest(recipe, asked, request.batch, request.overrides)
         raise InputError(replace(problem, help=(*problem.help, *found))) from error.__cause__
     with process_preserved(), foreign(f"{recipe.source} does not run"):
         infos = _infos(traced.module, traced.example)
@@ -110,10 +102,10 @@ def prepare(
             source=recipe.source,
             kind=recipe.kind,
             inputs=infos,
-            batch=batch,
-            per=per,
-            mode=mode,
-            overrides=overrides,
+            batch=request.batch,
+            per=request.per,
+            mode=request.mode,
+            overrides=request.overrides,
         )
     if traced.way == FAKE:
         report = replace(report, model=replace(report.model, device="fake"))
@@ -134,51 +126,6 @@ def _weigh(trace: Trace) -> tuple[int, dict[str, int]]:
     return totals.macs, dict(totals.other)
 
 
-def analyze(
-    recipe: Recipe,
-    *,
-    counters: str = "default",
-    device: str = "auto",
-    mode: str = "eval",
-    progress: Callable[[str], None] | None = None,
-    predict: bool = False,
-    seconds: float | None = None,
-    **options: Any,
-) -> Report:
-    """Trace a model, count what ran, and explain how the peers differ; the other options are those of ``prepare``."""
-    subject = prepare(recipe, device=device, mode=mode, progress=progress, **options)
-    return ask(subject, counters, device=device, mode=mode, progress=progress, predict=predict, seconds=seconds)
-
-
-@alone
-def ask(
-    subject: Subject,
-    counters: str,
-    *,
-    device: str = "auto",
-    mode: str = "eval",
-    progress: Callable[[str], None] | None = None,
-    predict: bool = False,
-    seconds: float | None = None,
-) -> Report:
-    """Explain how the peers differ."""
-    report = subject.report
-    if counters == "none":
-        return report
-    if mode == "train":
-        return _with_notes(report, "other counters were not run: they count a forward pass alone")
-
-    from convstat.counters import Asking, measure_on, select
-
-    chosen = select(counters)
-    if chosen:
-        if progress is not None:
-            progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
-        rows = measure_on(subject.stages, report, chosen, Asking(device, predict, seconds))
-        report = replace(report, counters=rows)
-    return report
-
-
 def _with_notes(report: Report, *notes: str) -> Report:
     return replace(report, model=replace(report.model, notes=(*report.model.notes, *notes)))
 
@@ -194,12 +141,10 @@ def _check(device: str, mode: str, batch: int) -> None:
         raise UsageError(f"the batch must be at least 1, not {batch}")
 
 
-def _dtype(name: str | None) -> torch.dtype | None:
+def floating(name: str) -> torch.dtype:
     """A floating-point dtype by name."""
     import torch
 
-    if name is None:
-        return None
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise UsageError(

@@ -1,30 +1,49 @@
-"""How a target is to be counted."""
+"""How something is to be counted: a target, and everything that decides what comes out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convstat.grammar.axes import plain
+from convstat.targets import Target
+
+if TYPE_CHECKING:
+    from convstat.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How a model was to be counted: what the command line or the settings said beside its name.
+class Request:
+    """A target and how it is to be counted.
 
-    Where it ran changes no figure, so two runs on different devices ask for the same.
+    ``inputs`` are shapes as ``--input`` takes them, and ``per`` is the basis of MACs/pixel.
+    ``spec`` is the text of the target where it has been read already, or where it is that of another time.
+    Where it runs changes no figure, so requests for different devices are equal.
     """
 
+    target: Target
     overrides: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     batch: int = 1
     dtype: str = "float32"
     per: str = "input"
+    mode: str = "eval"
     device: str = field(default="auto", compare=False)
+    spec: Spec | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def argument(self) -> str:
+        """The target as written."""
+        return self.target.argument
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is said beside the name of the target."""
+        return self == Request(self.target)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
+        """The JSON form, without the target."""
         return {
             "batch": self.batch,
             "dtype": self.dtype,

@@ -16,9 +16,10 @@ def main(path: str) -> None:
 
     from convstat.targets import resolve
     from convstat.targets.analysis import graph_of
+    from convstat.targets.request import Request
     from convstat.trace import build
 
-    graph = graph_of(resolve(path), {})
+    graph = graph_of(Request(resolve(path)))
     model = build.build(graph, device="cpu", dtype="float32").eval()
     shape = graph.inputs[0].shape[1:]
     macs, params = ptflops.get_model_complexity_info(

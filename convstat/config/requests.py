@@ -1,26 +1,24 @@
-"""How each model is counted: as the command says, else as the settings say of that model, else of all models."""
+"""How each target of a command is counted: as the command says, else the settings of that model, else of all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 from convstat.config.project import Config
 from convstat.errors import UsageError
 from convstat.grammar.axes import Value
 from convstat.targets import Target
 from convstat.targets.configured import CONFIG
-from convstat.targets.request import Asked
+from convstat.targets.request import Request
 
-__all__ = ["CONFIG", "Asking"]
-
-T = TypeVar("T")
+__all__ = ["CONFIG", "Requests"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """What one command says of all its models: None or empty where it says nothing.
+class Requests:
+    """What one command says of all its targets: None or empty where it says nothing.
 
     ``from_settings``: no model was named, so they are those of the settings, and have the input that stands there.
     """
@@ -31,14 +29,15 @@ class Asking:
     dtype: str | None = None
     per: str | None = None
     device: str | None = None
+    mode: str | None = None
     config: Config = field(default_factory=Config)
     from_settings: bool = False
 
-    def of(self, target: Target) -> Asked:
+    def of(self, target: Target) -> Request:
         """Say how a target is counted. Overrides add to those of the settings; inputs replace them."""
         shared = self.config
         if target.kind == "report":
-            return Asked(self.overrides, self.inputs, *self._defaults(shared, shared))
+            return Request(target, self.overrides, self.inputs, **self._defaults(shared, shared))
         own = shared.of(_named(target))
         if target.kind != "module" and CONFIG in self.overrides:
             raise UsageError(
@@ -46,20 +45,17 @@ class Asking:
                 help="set its parameters: NAME=VALUE",
             )
         everywhere = shared.inputs if self.from_settings else ()
-        return Asked(
-            {**own.overrides, **self.overrides},
-            self.inputs or own.inputs or everywhere,
-            *self._defaults(own, shared),
-        )
+        overrides = {**own.overrides, **self.overrides}
+        return Request(target, overrides, self.inputs or own.inputs or everywhere, **self._defaults(own, shared))
 
-    def _defaults(self, own: object, shared: Config) -> tuple[int, str, str, str]:
-        """The batch, dtype, basis and device."""
-
-        def first(name: str, default: T) -> T:
-            found = (getattr(place, name) for place in (self, own, shared))
-            return next((value for value in found if value is not None), default)
-
-        return first("batch", 1), first("dtype", "float32"), first("per", "input"), first("device", "auto")
+    def _defaults(self, own: object, shared: Config) -> dict[str, Any]:
+        """What is said of the batch, the dtype, the basis, the device and the mode; of the rest, nothing is."""
+        said = {"mode": self.mode} if self.mode is not None else {}
+        for name in ("batch", "dtype", "per", "device"):
+            values = (getattr(place, name) for place in (self, own, shared))
+            if (value := next((value for value in values if value is not None), None)) is not None:
+                said[name] = value
+        return said
 
 
 def _named(target: Target) -> str:
