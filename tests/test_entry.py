@@ -196,10 +196,7 @@ def test_torchvision_can_be_imported_whatever_its_build(here: Path) -> None:
     """Its compiled part may not fit this torch; what is named is its Python."""
     pytest.importorskip("torch")
     write(here, "tv.py", "import torchvision\nNet = lambda: torchvision.ops.Conv2dNormActivation(3, 4, 3)\n")
-    code = (
-        "from convstat.targets.analysis import analyze;"
-        "print(analyze('tv.py:Net', inputs=['3x8x8'], counters='none').totals.macs)"
-    )
+    code = "import convstat; print(convstat.analyze('tv.py:Net', '3x8x8').totals.macs)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (f"{4 * 3 * 9 * 64}\n", 0) == (done.stdout, done.returncode), done.stderr
 
