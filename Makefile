@@ -15,7 +15,7 @@ SEED    := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench verify compat golden compiled zoo-names clean
+.PHONY: help run test lint bench verify device compat golden compiled zoo-names clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ bench: $(STAMP) compiled ## speed and memory, as ratios within one run
 verify: $(STAMP) ## the long checks: examples on real tensors, whole families of networks, other random cases (SEED=...)
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "verify or hypothesis" \
 		--hypothesis-profile random --hypothesis-seed $(SEED)
+
+device: ## the checks that need an NVIDIA GPU: counts, counters beside their predictions, peak memory; six minutes
+	@tests/device/run.sh
 
 compat: $(STAMP) ## the core of the tests beside other versions: TORCH="2.4.0 2.15.0" PY="3.12"; thop (25 GB, .compat/)
 	@$(BIN)/python tests/compat.py --jobs $(JOBS) $(if $(TORCH),--torch "$(TORCH)") $(if $(PY),--python "$(PY)")

@@ -35,6 +35,7 @@ settings.load_profile("same")
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "verify: a long check, run by `make verify` and not by `make test`")
+    config.addinivalue_line("markers", "cuda: needs a CUDA device; tests/device/run.sh runs these")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
