@@ -35,6 +35,9 @@ def run(arguments: Sequence[str]) -> int:
             show_problems([Diagnostic(reason)])
             return int(ExitCode.USAGE)
         return _crash(error, arguments)
+    except SystemExit:
+        # Of ours, and what answers the shell: that of foreign code does not come so far.
+        raise
     except BaseException as error:
         # No exception leaves in another way, whoever raised it where nobody thought of it.
         return _crash(error, arguments)
