@@ -129,6 +129,7 @@ def analyze(
     mode: str = "eval",
     predict: bool = False,
     timeout: float | None = None,
+    in_process: bool = False,
     **overrides: Any,
 ) -> Report:
     """Count a model: its parameters, its multiply-accumulates, and the rest of its work by name.
@@ -157,8 +158,11 @@ def analyze(
     The model's code may take ``timeout`` seconds (None: 300, 0: any time), and so may each counter.
     ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
     commas) also runs others and explains how they differ; with ``predict`` none is run, and what each would say is
-    told instead, of the default ones unless others are named. ``per`` is the basis of MACs/pixel, ``dtype`` the
-    floating-point type of the weights where it is not to be the model's own.
+    told instead, of the default ones unless others are named. Each runs in a process of its own, which is forked from
+    this one: nothing that it does comes back but its answer. With ``in_process`` it runs in this one, as it does where
+    a fork is not safe: on a system other than Linux, where CUDA is in use, and where other threads run.
+    ``per`` is the basis of MACs/pixel, ``dtype`` the floating-point type of the weights where it is not to be the
+    model's own.
 
     Raises :class:`convstat.errors.UsageError` for arguments that make no sense,
     :class:`convstat.errors.SpecError` for a spec that cannot be built, and
@@ -177,7 +181,7 @@ def analyze(
         counters = analysis.DEFAULT_COUNTERS
     with allowed(timeout):
         return Report.of(
-            _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, timeout)
+            _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, timeout, in_process)
         )
 
 
@@ -193,13 +197,14 @@ def _analyzed(
     per: str,
     mode: str,
     seconds: float | None,
+    in_process: bool,
 ) -> report.Report:
     texts = _texts(inputs)
     if isinstance(model, str):
         target = resolve(model)
         if texts is not None:
             request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
-            return analysis.analyze(request, counters, predict=predict, seconds=seconds)
+            return analysis.analyze(request, counters, predict=predict, seconds=seconds, in_process=in_process)
         if not target.needs_torch:
             raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
     from convstat.targets import modules
@@ -210,7 +215,7 @@ def _analyzed(
     live = Target(recipe.source, "module", recipe.source)
     request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device)
     subject = modules.prepare(recipe, request)
-    return analysis.ask(subject, request, counters, predict=predict, seconds=seconds)
+    return analysis.ask(subject, request, counters, predict=predict, seconds=seconds, in_process=in_process)
 
 
 def load(path: str | os.PathLike[str]) -> Report:

@@ -119,7 +119,7 @@ def test_a_crash_anywhere_is_a_row_with_its_reason(error: BaseException, place: 
 def test_an_interruption_by_the_user_is_no_row() -> None:
     """Ctrl-C ends everything."""
     with pytest.raises(KeyboardInterrupt):
-        rows(Fake(_raises(KeyboardInterrupt())))
+        rows(Fake(_raises(KeyboardInterrupt())), in_process=True)
 
 
 def _spins(*_: object) -> Any:
@@ -147,11 +147,12 @@ def _multiplies(*_: object) -> Any:
 
 @pytest.mark.parametrize("hangs", [_spins, _spins_and_swallows, _sleeps, _multiplies], ids=lambda run: run.__name__)
 @pytest.mark.parametrize("place", ["run", "predict"])
-def test_a_hang_ends_with_the_time_limit(hangs: Callable[..., Any], place: str) -> None:
-    """In Python, asleep, and in one kernel after another."""
+@pytest.mark.parametrize("in_process", [False, True])
+def test_a_hang_ends_with_the_time_limit(hangs: Callable[..., Any], place: str, in_process: bool) -> None:
+    """In Python, asleep, and in one kernel after another; also where no process of its own is to be had."""
     graph = _graph()
     started = time.monotonic()
-    (row,) = measure(graph, count(graph), (Fake(**{place: hangs}),), seconds=0.2)
+    (row,) = measure(graph, count(graph), (Fake(**{place: hangs}),), seconds=0.2, in_process=in_process)
     assert time.monotonic() - started < 10
     if place == "run":
         assert ("failed", False) == (row.status, row.is_foreseen)
@@ -332,7 +333,7 @@ def test_what_a_counter_leaves_behind_reaches_nobody(leak: Callable[..., None], 
             raise ValueError("after all that")
         return _right()
 
-    _, row, _ = rows(Fake(run), device="cpu")
+    _, row, _ = rows(Fake(run), device="cpu", in_process=True)
     assert ("failed" if then == "raises" else "ok") == row.status
 
 

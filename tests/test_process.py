@@ -249,7 +249,7 @@ def _unequal(one: Any, other: Any) -> bool:
 
 def test_several_threads_that_count_at_once_get_right_answers() -> None:
     """Each its own model, with and without peers; afterwards nothing is patched."""
-    convstat.analyze(Net(1), (3, 8, 8), counters="ptflops,torchsummary")
+    convstat.analyze(Net(1), (3, 8, 8), counters="ptflops,torchsummary", in_process=True)
     widths = range(2, 8)
     models = {width: Net(width) for width in widths}
     found: dict[int, Any] = {}

@@ -18,6 +18,7 @@ def analyze(
     predict: o.Predict = False,
     as_: o.As = None,
     timeout: o.Timeout = None,
+    in_process: o.InProcess = False,
     per: o.Per = None,
     mode: o.Mode = None,
     format: o.Format = None,
@@ -54,10 +55,12 @@ def analyze(
     )  # fmt: skip
     session.refuse_saved(
         targets, batch=batch, device=device, dtype=dtype, counters=counters, predict=predict or None,
-        timeout=timeout, per=per, mode=mode,
+        timeout=timeout, **{"in-process": in_process or None}, per=per, mode=mode,
     )  # fmt: skip
     if as_ is not None:
-        _refuse_beside_as(counters=counters, predict=predict, strict=strict, mode=mode == "train")
+        _refuse_beside_as(
+            counters=counters, predict=predict, in_process=in_process, strict=strict, mode=mode == "train"
+        )
     elif counters is None and session.config.counters:
         from convstat.counters import select
 
@@ -74,7 +77,13 @@ def analyze(
             chosen = session.pick(counters, session.config.counters, analysis.DEFAULT_COUNTERS)
             reports = [
                 analysis.analyze(
-                    request, chosen, predict=predict, seconds=timeout, progress=progress, warn=session.warn
+                    request,
+                    chosen,
+                    predict=predict,
+                    seconds=timeout,
+                    in_process=in_process,
+                    progress=progress,
+                    warn=session.warn,
                 )
                 for request in asked
             ]
@@ -95,10 +104,11 @@ def _refuse_beside_as(**given: object) -> None:
     reasons = {
         "counters": "it shows one convention, and the others differ from convstat's",
         "predict": "what it shows is predicted already",
+        "in_process": "no counter is run",
         "strict": "no counter is run, so none can be reconciled",
         "mode": "other counters count a forward pass alone",
     }
     for name, value in given.items():
         if value:
-            option = "--mode train" if name == "mode" else f"--{name}"
+            option = "--mode train" if name == "mode" else f"--{name.replace('_', '-')}"
             raise UsageError(f"--as goes without {option}", help=reasons[name])

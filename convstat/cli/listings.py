@@ -67,17 +67,19 @@ def blocks() -> tuple[Entry, ...]:
 def counters() -> tuple[Entry, ...]:
     """The other counters, and which of them are there."""
     from convstat.counters import COUNTERS, DEFAULT
+    from convstat.counters.measure import version_of
 
+    versions = {name: version_of(counter) for name, counter in COUNTERS.items()}
     return tuple(
         {
             "name": name,
-            "version": counter.version() or "not installed",
+            "version": versions[name] or "not installed",
             "unit": counter.unit,
             "default": "runs by default" if name in DEFAULT else "",
             # A counter of another package may say less of itself.
             "counts": getattr(counter, "counts", ""),
             "defects": tuple(getattr(counter, "defects", ())),
-            "install": "" if counter.version() else counter.help,
+            "install": "" if versions[name] else counter.help,
         }
         for name, counter in COUNTERS.items()
     )

@@ -252,6 +252,14 @@ Timeout = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+InProcess = Annotated[
+    bool,
+    typer.Option(
+        "--in-process",
+        help="Run the other counters in this process, as for a debugger: one that crashes ends everything.",
+        rich_help_panel=WHAT,
+    ),
+]
 Mode = Annotated[
     str | None,
     typer.Option(

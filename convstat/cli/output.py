@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from convstat.errors import OutputError, UsageError
+from convstat.patches.streams import result_path
 from convstat.render.base import Options, Renderer
 from convstat.render.console import DEFAULT_WIDTH, standard_error, standard_output
 from convstat.render.formats.registry import RENDERERS
@@ -136,7 +137,7 @@ class Outputs:
     def __enter__(self) -> Outputs:
         for file in self.files:
             _try(file.path)
-            if (pipe := _open_pipe(file.path)) is not None:
+            if (pipe := _open_pipe(result_path(file.path))) is not None:
                 self.pipes[file.path] = pipe
         return self
 
@@ -157,7 +158,7 @@ class Outputs:
                 if (pipe := self.pipes.get(file.path)) is not None:
                     _write_pipe(pipe, data)
                 else:
-                    _write(file.path, data)
+                    _write(result_path(file.path), data)
             except OSError as error:
                 raise OutputError(f"cannot write '{file.path}': {error.strerror}") from None
         if self.silent:

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO, cast
 
+from convstat.patches.child import OURS
 from convstat.render.console import needs_ascii, width_for
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Progress:
 
         self.clear()
         self.timer = Timer(self.delay, self._show, [text])
+        self.timer.name = f"{OURS}'s progress"
         self.timer.daemon = True
         self.timer.start()
 

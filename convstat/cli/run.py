@@ -79,9 +79,10 @@ def _is_somewhere() -> bool:
 
 def _discard_what_cannot_be_written() -> None:
     """Whatever is left in a stream that is full would make a second error as the process ends."""
+    from convstat.patches.streams import result_stream
     from convstat.render.console import discard
 
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (result_stream(), sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):

@@ -106,7 +106,9 @@ def converted(report: Report, counter: Counter, prediction: Prediction, note: st
 
 def said(counter: Counter) -> str:
     """What a counter's figures are, in words."""
-    version = counter.version()
+    from convstat.counters.measure import version_of
+
+    version = version_of(counter)
     name = f"{counter.name} {version}" if version else counter.name
     return f"as {name} would: {counter.unit}; predicted, it was not run"
 

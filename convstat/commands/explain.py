@@ -156,11 +156,11 @@ def _views(
 def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: Any) -> dict[str, View]:
     from convstat.counters import reconcile
     from convstat.counters.capture import first_line
-    from convstat.counters.measure import foresee
+    from convstat.counters.measure import foresee, version_of
     from convstat.results import report
 
     layers = subject.report.layers
-    name, variant, version = counter.name, counter.variant, counter.version()
+    name, variant, version = counter.name, counter.variant, version_of(counter)
     try:
         foreseen = foresee(counter, subject.report, subject.stages, asking)
     except (ConvstatError, KeyboardInterrupt):

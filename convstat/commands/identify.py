@@ -156,9 +156,9 @@ def _own(subject: Subject) -> Iterator[_Figure]:
 def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[tuple[str, str]]) -> Iterator[_Figure]:
     """What a counter says; where that depends on the device, what it says on each."""
     from convstat.counters.capture import first_line
-    from convstat.counters.measure import foresee
+    from convstat.counters.measure import foresee, version_of
 
-    version = counter.version()
+    version = version_of(counter)
     try:
         foreseen = foresee(counter, subject.report, subject.stages, asking)
     except (ConvstatError, KeyboardInterrupt):

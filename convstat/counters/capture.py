@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+LONGEST = 1_000
+"""Characters of a reason; an exception may have a whole model in its message."""
+
+
 def installed_version(distribution: str) -> str | None:
     """The version of an installed distribution, None where there is none."""
     from importlib.metadata import PackageNotFoundError, version
@@ -83,7 +87,12 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, ConvstatError):
         # A name of ours says nothing to who asked.
         return error.diagnostics[0].message
-    message = plain(str(error).strip().partition("\n")[0])
+    try:
+        message = plain(str(error).strip().partition("\n")[0])
+    except BaseException:
+        message = ""
+    if len(message) > LONGEST:
+        message = f"{message[:LONGEST]}..."
     if isinstance(error, CounterFailure) and message:
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

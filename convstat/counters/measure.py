@@ -9,28 +9,29 @@ Whatever a peer does, crash, hang or leave things behind, costs its own row.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from convstat.counters import reconcile
+from convstat.counters import checked, reconcile
+from convstat.counters.apart import Apart, is_ours
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
 from convstat.counters.capture import first_line, refusal_of_eval
+from convstat.counters.crew import Crew, Question, guarded
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.passes import Made, as_seen, with_unseen
 from convstat.counters.stages import FAKE, GraphStages, Stages
+from convstat.counters.worker import Late
 from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
 from convstat.patches.room import alone
-from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
 from convstat.results.report import CounterRow, LayerRow, Report
 
 if TYPE_CHECKING:
     import torch
 
     from convstat.trace import Trace
-
-T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda", "meta")
 
@@ -42,15 +43,17 @@ class Asking(NamedTuple):
     """How counters are asked: on which device, or predicted alone.
 
     Each may take so many seconds; None is as many as is usual, 0 any number.
+    Each runs in a process of its own, where this one can be forked safely; with ``in_process`` all run in this one.
     """
 
     device: str = "auto"
     predict: bool = False
     seconds: float | None = None
+    in_process: bool = False
 
-
-class Late(CounterFailure):
-    """The tool gave no answer in the time that it has."""
+    def crew(self) -> Crew:
+        """Who asks them."""
+        return Crew(self.seconds, in_process=self.in_process)
 
 
 USUAL = Asking()
@@ -65,13 +68,14 @@ def measure(
     dtype: str = "float32",
     predict: bool = False,
     seconds: float | None = None,
+    in_process: bool = False,
 ) -> tuple[CounterRow, ...]:
     """Run some counters on a graph and explain how they differ from its report; a failing one is a row too.
 
     With ``predict``, none is run: the rows hold what their conventions give.
     """
     check(device if counters else "auto", dtype)
-    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, seconds))
+    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, seconds, in_process))
 
 
 def check(device: str, dtype: str) -> None:
@@ -88,8 +92,23 @@ def check(device: str, dtype: str) -> None:
 def measure_on(
     stages: Stages, report: Report, counters: Sequence[Counter], asking: Asking = USUAL
 ) -> tuple[CounterRow, ...]:
-    """Run, or predict, some counters on a model that is made where it is wanted."""
-    return tuple(_Row(counter, report, stages, asking).row() for counter in counters)
+    """Run, or predict, some counters on a model that is made where it is wanted.
+
+    All are asked before the first answer is waited for.
+    """
+    with asking.crew() as crew:
+        rows = [_Row(counter, report, stages, asking, crew) for counter in counters]
+        for row in rows:
+            row.start()
+        return tuple(row.finish() for row in rows)
+
+
+@alone
+def version_of(counter: Counter) -> str | None:
+    """The installed version of a counter; None where there is none, or it cannot say."""
+    with Crew() as crew, suppress(CounterFailure):
+        return Apart(counter, crew).version()
+    return None
 
 
 class Foreseen(NamedTuple):
@@ -107,15 +126,22 @@ def foresee(counter: Counter, report: Report, stages: Stages, asking: Asking = U
     The trace is the one that is there already. Where that is of meta and the counter's answer depends on the device,
     a small model is traced on the CPU, as a run would be; for a large one the answer is that on meta, with a note.
     """
+    with asking.crew() as crew:
+        return _foreseen(crew, counter, report, stages, asking)
+
+
+def _foreseen(crew: Crew, counter: Counter, report: Report, stages: Stages, asking: Asking) -> Foreseen:
     device, trace = stages.foresight() if asking.device == "auto" else (asking.device, stages.trace(asking.device))
     note = None
-    why = _why_not_foreseen(counter, stages, trace) if asking.device == "auto" and device == "meta" else None
+    why = (
+        _why_not_foreseen(Apart(counter, crew), stages, trace) if asking.device == "auto" and device == "meta" else None
+    )
     if why is not None:
         note = f"foreseen for the meta device, and on the CPU it may say something else: {why}"
         if report.totals.weight_bytes < SMALL_BYTES and report.totals.macs < SMALL_MACS:
             with suppress(CounterFailure, ConvstatError):
                 device, trace, note = "cpu", stages.trace("cpu"), None
-    prediction = _predicted(counter, stages, device, trace, asking.seconds)
+    prediction = _predicted(crew, counter, stages, device, trace)
     # Fake tensors pass for tensors of the CPU.
     return Foreseen(prediction, "cpu" if device == FAKE else device, note)
 
@@ -136,85 +162,63 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
         except PredictedFailure:
             raise
         except Exception as error:
-            if not _is_ours(counter):
+            if not is_ours(counter):
                 raise
             raise InternalError.of(f"predict {counter.name}", error) from error
     except PredictedFailure as failure:
         return Prediction(None, None, failure=str(failure))
 
 
-def _is_ours(counter: Counter) -> bool:
-    return type(counter).__module__.startswith("convstat.")
-
-
-def _why_not_foreseen(counter: Counter, stages: Stages, trace: Trace) -> str | None:
+def _why_not_foreseen(apart: Apart, stages: Stages, trace: Trace) -> str | None:
     """Why a counter's answer on the CPU may not follow from the trace of meta.
 
     A counter that cannot run on meta can be foreseen from there all the same, unless the kernels are others.
     """
-    if stages.why_not_meta() or counter.why_not_meta(trace):
-        # A counter may add up values, which no trace has.
-        reads = getattr(counter, "reads_values", None)
-        return stages.why_not_meta() or (reads and reads(trace)) or why_other_kernels(trace)
+    if stages.why_not_meta() or apart.why_not_meta(trace):
+        return stages.why_not_meta() or apart.reads_values(trace) or why_other_kernels(trace)
     return None
 
 
-def _predicted(counter: Counter, stages: Stages, device: str, trace: Trace, seconds: float | None) -> Prediction:
+def _predicted(crew: Crew, counter: Counter, stages: Stages, device: str, trace: Trace) -> Prediction:
     model, inputs = stages.model(device)
 
     def ask() -> Prediction:
         with stages.running(device):
             return predict(counter, model, inputs, trace)
 
-    # Our own predictions run no code but ours and the model's, which the recording of a trace puts back by itself.
-    return guarded(ask, None if _is_ours(counter) else model, seconds)
-
-
-@alone
-def guarded(ask: Callable[[], T], model: torch.nn.Module | None, seconds: float | None) -> T:
-    """Ask a counter; whatever goes wrong with it is a CounterFailure, and nothing else is touched.
-
-    Without a ``model``, what is asked is known to touch nothing.
-    """
-    from convstat.patches.isolation import isolated
-
-    seconds = DEFAULT_SECONDS if seconds is None else seconds
-    try:
-        with isolated(model) if model is not None else nullcontext(), time_limit(seconds):
-            return ask()
-    except (CounterFailure, ConvstatError, InternalError, KeyboardInterrupt):
-        raise
-    except Overtime:
-        raise Late(f"it gave no answer in {seconds:g} seconds", "with --timeout SECONDS it may take longer") from None
-    except BaseException as error:
-        # What ends a process, SystemExit, ends this row alone.
-        raise CounterFailure(first_line(error)) from error
+    if is_ours(counter):
+        # It runs no code but ours and the model's, which the recording of a trace puts back by itself.
+        return guarded(ask, None, crew.seconds)
+    return crew.ask(ask, checked.prediction, model, device).answer()
 
 
 class _Row:
-    """The row of one counter in the making."""
+    """The row of one counter in the making: first it is asked, then its answer is waited for."""
 
-    def __init__(self, counter: Counter, report: Report, stages: Stages, asking: Asking) -> None:
+    def __init__(self, counter: Counter, report: Report, stages: Stages, asking: Asking, crew: Crew) -> None:
         self.counter = counter
         self.report = report
         self.stages = stages
         self.asking = asking
+        self.crew = crew
+        self.apart = Apart(counter, crew)
         self.version: str | None = None
         self.device: str | None = None
+        self._rest: Callable[[], CounterRow] = partial(self._failed, "it was not asked")
 
-    def row(self) -> CounterRow:
+    def start(self) -> None:
+        """Ask the counter, where it is to be asked."""
+        try:
+            self._rest = self._begun()
+        except (ConvstatError, InternalError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._rest = partial(_raise, error)
+
+    def finish(self) -> CounterRow:
         """The row, whatever happens."""
         try:
-            with time_limit(DEFAULT_SECONDS):
-                self.version = self.counter.version()
-            if self.asking.predict:
-                return self._foreseen("predicted")
-            if self.version is None:
-                # A counter may have more to say: two distributions can share the name by which they are imported.
-                said = getattr(self.counter, "unavailable", None)
-                reason = (said and said()) or f"it is not installed; {self.counter.help}"
-                return self._foreseen("unavailable", reason)
-            return self._run()
+            return self._rest()
         except Unfit as failure:
             return self._foreseen("skipped", str(failure))
         except CounterFailure as failure:
@@ -224,25 +228,36 @@ class _Row:
         except BaseException as error:
             return self._failed(first_line(error))
 
-    def _run(self) -> CounterRow:
-        counter, stages, wanted = self.counter, self.stages, self.asking.device
+    def _begun(self) -> Callable[[], CounterRow]:
+        """Ask; returns what makes the row."""
+        stages, wanted = self.stages, self.asking.device
+        self.version = self.apart.version()
+        if self.asking.predict:
+            return partial(self._foreseen, "predicted")
+        if self.version is None:
+            return partial(self._foreseen, "unavailable", self.apart.unavailable())
         self.device = "meta" if wanted == "auto" else wanted
-        why_not = stages.why_not_meta() or counter.why_not_meta(stages.trace("meta"))
+        why_not = stages.why_not_meta() or self.apart.why_not_meta(stages.trace("meta"))
         self.device = wanted if wanted != "auto" else "cpu" if why_not else "meta"
         if self.device == "meta" and why_not:
-            return self._foreseen("skipped", f"{why_not}; use --device auto or cpu")
-        reported = self._reported()
+            return partial(self._foreseen, "skipped", f"{why_not}; use --device auto or cpu")
+        return partial(self._reconciled, self._ask(self.device))
+
+    def _reconciled(self, question: Question[Reported]) -> CounterRow:
+        stages, counter = self.stages, self.counter
+        reported = self._answer(question)
+        assert self.device is not None
         # Where the kernels are the same, so are the traces, and that of meta is there already.
         place = self.device
         layers = self.report.layers
         if place != "meta" and stages.rests_on_data():
             # The run is another one than was counted: what it costs is counted beside it.
             layers = self._layers_of(place)
-        elif not stages.why_not_meta() and _why_not_foreseen(counter, stages, stages.trace("meta")) is None:
+        elif not stages.why_not_meta() and _why_not_foreseen(self.apart, stages, stages.trace("meta")) is None:
             place = "meta"
         fault = None
         try:
-            prediction = _predicted(counter, stages, place, stages.trace(place), self.asking.seconds)
+            prediction = _predicted(self.crew, counter, stages, place, stages.trace(place))
         except CounterFailure as failure:
             prediction = Prediction(None, None, failure=str(failure))
         except InternalError as error:
@@ -262,18 +277,17 @@ class _Row:
             return self.report.layers
         return traces_module.count(trace, name="", source="", inputs=()).layers
 
-    def _reported(self) -> Reported:
+    def _answer(self, question: Question[Reported]) -> Reported:
         """The answer; where meta alone is what a counter fails on, that of the CPU."""
-        assert self.device is not None
         try:
-            return self._asked(self.device)
+            return question.answer()
         except Late:
             raise
         except CounterFailure as failure:
             if self.asking.device != "auto" or self.device != "meta" or self._foresees_failure():
                 raise
             try:
-                reported = self._asked("cpu")
+                reported = self._ask("cpu").answer()
             except Unfit:
                 raise failure from None
             except CounterFailure:
@@ -282,14 +296,14 @@ class _Row:
             self.device = "cpu"
             return reported
 
-    def _asked(self, device: str) -> Reported:
+    def _ask(self, device: str) -> Question[Reported]:
         model, inputs = self._model(device)
 
         def ask() -> Reported:
             with self.stages.running(device):
-                return _checked(self.counter.run(model, inputs))
+                return self.counter.run(model, inputs)
 
-        return guarded(ask, model, self.asking.seconds)
+        return self.crew.ask(ask, checked.reported, model, device)
 
     def _model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         try:
@@ -311,7 +325,7 @@ class _Row:
         foreseen = None
         try:
             asking = self.asking if status == "predicted" else self.asking._replace(device="auto")
-            foreseen = foresee(self.counter, self.report, self.stages, asking)
+            foreseen = _foreseen(self.crew, self.counter, self.report, self.stages, asking)
         except KeyboardInterrupt:
             raise
         except InternalError as error:
@@ -342,7 +356,7 @@ class _Row:
         device = self.device or "meta"
         try:
             trace = self.stages.trace(device)
-            prediction = _predicted(self.counter, self.stages, device, trace, self.asking.seconds)
+            prediction = _predicted(self.crew, self.counter, self.stages, device, trace)
         except KeyboardInterrupt:
             raise
         except BaseException:
@@ -351,11 +365,5 @@ class _Row:
         return prediction.failure is not None
 
 
-def _checked(reported: Reported) -> Reported:
-    """Refuse what is no answer: a tool's figure is a whole number or none."""
-    if not isinstance(reported, Reported):
-        raise CounterFailure(f"its adapter gave {type(reported).__name__}, and not Reported")
-    for name, figure in (("params", reported.params), ("macs", reported.macs)):
-        if figure is not None and type(figure) is not int:
-            raise CounterFailure(f"its {name} are no whole number: {figure!r}")
-    return reported
+def _raise(error: BaseException) -> NoReturn:
+    raise error

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from convstat.errors import SourceError
 from convstat.patches.room import once
+from convstat.patches.streams import keep_standard_output
 from convstat.patches.time_limit import Overtime, ending, seconds_allowed, time_limit
 
 
@@ -54,6 +55,7 @@ class guard:  # noqa: N801 - used as contextlib's are
         self.is_outermost = self.has_limit = False
 
     def __enter__(self) -> None:
+        keep_standard_output()
         self.is_outermost = self.stack.enter_context(once("foreign code is guarded"))
         if self.is_outermost:
             seconds = seconds_allowed()

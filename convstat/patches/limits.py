@@ -44,3 +44,14 @@ def data_limit(most: int) -> Iterator[None]:
     with undone(lambda: resource.setrlimit(resource.RLIMIT_DATA, before)):
         resource.setrlimit(resource.RLIMIT_DATA, (min(limits), before[1]))
         yield
+
+
+def no_core_files() -> None:
+    """Let no crash of this process leave a file with its memory; only in a process that is convstat's own."""
+    if not is_owned():
+        return
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -31,6 +31,7 @@ from operator import is_
 from typing import Any
 
 from convstat.patches.room import patch, session, undone
+from convstat.patches.streams import keep_standard_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Changes:
 @patch
 def states_kept(states: Sequence[State]) -> Iterator[Changes]:
     """Put back, whatever happens, what some states are now."""
+    keep_standard_output()
     kept = Changes()
     before = [(state, state.read()) for state in states]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from convstat.errors import OutputError
+from convstat.patches.streams import result_stream
 from convstat.text.printable import harmless
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def discard(stream: TextIO) -> None:
 
 def standard_output(*, width: int | None = None, ascii: bool = False) -> Terminal:
     """Standard output: the result and nothing else."""
-    return Terminal(sys.stdout, "standard output", width=width, ascii=ascii)
+    return Terminal(result_stream(), "standard output", width=width, ascii=ascii)
 
 
 def standard_error() -> Terminal:
