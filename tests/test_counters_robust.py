@@ -376,7 +376,7 @@ def test_a_plugin_that_cannot_be_loaded_is_a_row(monkeypatch: pytest.MonkeyPatch
         raise ImportError("no module named nothing")
 
     class Point:
-        name = "broken-plugin"
+        name, value = "broken-plugin", "plugin:broken"
         load = staticmethod(broken)
 
     monkeypatch.setattr(metadata, "entry_points", lambda group: [Point()] if group == "convstat.counters" else [])
