@@ -287,6 +287,8 @@ def test_select_reads_names_and_groups() -> None:
 class _Point:
     """An entry point."""
 
+    name, value = "third", "third:Third"
+
     def __init__(self, loaded: object) -> None:
         self.loaded = loaded
 
