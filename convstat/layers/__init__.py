@@ -6,9 +6,11 @@ A layer kind is an attribute of this package too: ``layers.Conv2d``.
 
 from __future__ import annotations
 
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+from convstat.errors import UsageError
 from convstat.formulas.cost import Cost
 from convstat.layers import (
     activation,
@@ -29,23 +31,76 @@ from convstat.layers.base import Layer
 FAMILIES = (conv, linear, norm, activation, pool, resize, pad, reshape, attention, recurrent, learned, merge)
 """The families in the order in which they are listed."""
 
+GROUP = "convstat.layers"
+"""The entry point group in which other packages offer layer kinds: a subclass of :class:`Layer` under its own name."""
 
-def _table() -> dict[str, type[Layer]]:
-    table: dict[str, type[Layer]] = {}
-    for family in FAMILIES:
-        for kind in family.LAYERS:
-            for name in (kind.kind(), *kind.aliases):
-                if name in table:
-                    raise RuntimeError(f"two layer kinds are called {name!r}: {table[name]} and {kind}")
-                table[name] = kind
-    return table
+_names: dict[str, type[Layer]] = {}
+_kinds: dict[str, type[Layer]] = {}
 
-
-NAMES = MappingProxyType(_table())
+NAMES = MappingProxyType(_names)
 """Every name that a spec may use for a layer kind, aliases included."""
 
-KINDS = MappingProxyType({name: kind for name, kind in NAMES.items() if name == kind.kind()})
+KINDS = MappingProxyType(_kinds)
 """Every layer kind by its own name."""
+
+
+def add(kind: type[Layer], place: str) -> None:
+    """Add a layer kind; ``place`` says in messages where it is from.
+
+    Raises ValueError where something is missing, or where another kind has one of its names.
+    """
+    name = kind.kind()
+    missing = [
+        (not kind.family, "family: the heading that `convstat list layers` shows it under"),
+        (not kind.__doc__, "docstring: its first sentence is what `convstat list layers` says of it"),
+        *((method in kind.__abstractmethods__, f"{method}()") for method in ("output_shape", "cost")),
+    ]
+    if lacks := [what for is_missing, what in missing if is_missing]:
+        raise ValueError(f"{place}: the layer kind {name} has no {'; no '.join(lacks)}")
+    for word in (name, *kind.aliases):
+        if word in _names:
+            raise ValueError(f"{place}: two layer kinds are called {word!r}: {_names[word]} and {kind}")
+    _kinds[name] = kind
+    _names.update(dict.fromkeys((name, *kind.aliases), kind))
+
+
+def _add_ours() -> None:
+    for family in FAMILIES:
+        place = f"convstat/layers/{family.__name__.rpartition('.')[2]}.py"
+        for kind in family.LAYERS:
+            add(kind, place)
+        for name, value in vars(family).items():
+            is_own = isinstance(value, type) and issubclass(value, Layer) and value.__module__ == family.__name__
+            if is_own and not name.startswith("_") and value not in family.LAYERS:
+                raise ValueError(f"{place}: {name} is a layer kind and stands not in LAYERS, at the end of the file")
+
+
+_add_ours()
+
+
+@cache
+def load_plugins() -> None:
+    """Add the layer kinds of installed packages, once: when a name is none of ours, or all kinds are listed.
+
+    Raises UsageError for one that cannot be loaded, or is none.
+    """
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP):
+        place = f"plugin '{point.name}' of {GROUP}"
+        try:
+            with guard(place):
+                kind = point.load()
+        except Exception as error:
+            raise UsageError(f"{place} failed: {in_words(error)}", help="uninstall or mend it") from error
+        try:
+            if not (isinstance(kind, type) and issubclass(kind, Layer)):
+                raise ValueError(f"{place} is no subclass of convstat.layers.base.Layer: {kind!r}")
+            if kind.kind() != point.name:
+                raise ValueError(f"{place} is the layer kind {kind.kind()}: an entry point is named as its kind")
+            add(kind, place)
+        except ValueError as error:
+            raise UsageError(str(error), help="uninstall or mend it") from error
 
 
 def __getattr__(name: str) -> Any:
@@ -56,4 +111,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
-__all__ = ["FAMILIES", "KINDS", "NAMES", "Cost", "Layer"]
+__all__ = ["FAMILIES", "GROUP", "KINDS", "NAMES", "Cost", "Layer", "add", "load_plugins"]
