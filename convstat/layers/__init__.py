@@ -27,6 +27,7 @@ from convstat.layers import (
     resize,
 )
 from convstat.layers.base import Layer
+from convstat.patches.guard import guard, in_words
 
 FAMILIES = (conv, linear, norm, activation, pool, resize, pad, reshape, attention, recurrent, learned, merge)
 """The families in the order in which they are listed."""
