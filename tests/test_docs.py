@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -59,9 +60,14 @@ def is_as_printed(expected: str, actual: str) -> bool:
 
 
 def run(command: str, folder: Path, last: int) -> tuple[str, int]:
-    """Run a command as a shell would, in the folder of the page; give what it prints, and its exit code."""
+    """Run a command as a shell would, in the folder of the page; give what it prints, and its exit code.
+
+    A copy of the package in that folder is used in the place of ours.
+    """
     scripts = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "COLUMNS": WIDTH}
+    if (folder / "convstat").is_dir():
+        environment["PYTHONPATH"] = str(folder)
     answer = subprocess.run(
         ["bash", "-c", f"(exit {last}); {command}"],
         cwd=folder,
@@ -74,6 +80,16 @@ def run(command: str, folder: Path, last: int) -> tuple[str, int]:
     )
     lines = [line.rstrip() for line in answer.stdout.splitlines()]
     return "".join(f"{line}\n" for line in lines), answer.returncode
+
+
+def apply(patch: str, folder: Path) -> None:
+    """Apply a patch to the copy of the package in a folder, which is made where there is none."""
+    if not (folder / "convstat").is_dir():
+        shutil.copytree(ROOT / "convstat", folder / "convstat", ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["git", "apply", "--whitespace=nowarn", "--unidiff-zero", "-"]
+    answer = subprocess.run(command, input=patch, cwd=folder, capture_output=True, text=True, check=False)
+    assert 0 == answer.returncode, answer.stderr
+    assert len(re.findall(r"^\+\+\+ ", patch, re.MULTILINE)) <= 2, "a recipe touches at most two files"
 
 
 def count_yaml(text: str) -> None:
@@ -109,6 +125,8 @@ def test_golden_documentation_is_what_really_happens(path: Path, tmp_path: Path)
             tomllib.loads(block.text)
         elif block.language == "json":
             json.loads(block.text)
+        elif block.language == "diff":
+            apply(block.text, tmp_path)
         elif block.language == "console":
             result = ""
             for command, expected in commands(block.text):
@@ -140,7 +158,9 @@ def test_every_fence_is_closed_and_of_a_known_language() -> None:
     for path in DOCS:
         page = path.read_text(encoding="utf-8")
         assert page.count("```") == 2 * len(blocks(page)), path.name
-        assert {"console", "yaml", "toml", "json", "sh", "python", ""} >= {block.language for block in blocks(page)}
+        assert {"console", "diff", "yaml", "toml", "json", "sh", "python", ""} >= {
+            block.language for block in blocks(page)
+        }
 
 
 def test_what_is_not_macs_is_documented_entry_by_entry() -> None:

@@ -21,7 +21,7 @@ Entry = Mapping[str, Any]
 
 def layers() -> tuple[Entry, ...]:
     """The layer kinds that a spec can name; an argument is [inferred], required, optional=default, and name/short."""
-    from convstat.layers import KINDS
+    from convstat.layers import KINDS, load_plugins
     from convstat.layers.base import REQUIRED, show
 
     def written(kind: type[Layer], name: str) -> str:
@@ -31,6 +31,7 @@ def layers() -> tuple[Entry, ...]:
             return f"[{shown}]"
         return shown if argument.default is REQUIRED else f"{shown}={show(argument.default)}"
 
+    load_plugins()
     return tuple(
         {
             "family": kind.family or kind.__module__.rpartition(".")[2],

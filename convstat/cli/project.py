@@ -146,7 +146,9 @@ def topics() -> dict[str, Path]:
 ABOUT = {
     "budgets": "limits on what a model costs: their grammar, bases and settings",
     "ci": "the gate in GitHub, GitLab, pre-commit and pytest",
+    "architecture": "the rooms of the code, and the way of a value through them",
     "cli": "the commands, targets, sweeps, streams and exit codes",
+    "contributing": "how to add a layer kind, a format or a counter",
     "counters": "the other counters, what each counts, and why they differ",
     "formats": "what -f and -o write, from JSON to pictures",
     "how-it-counts": "what is a MAC and what is not",

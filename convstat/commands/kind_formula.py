@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.formulas.notation import expression
-from convstat.layers import KINDS, NAMES
+from convstat.layers import KINDS, NAMES, load_plugins
 from convstat.layers.notes import Form
 from convstat.results.formula import KindFormula
 from convstat.spec import shipped
@@ -28,9 +28,11 @@ def name_of(argument: str) -> str | None:
     ('Conv2d', 'LSTM', 'ACBlock', None)
     """
     name = re.sub(r"^(torch\.)?nn\.", "", argument)
-    if name in NAMES:
-        return NAMES[name].kind()
-    return name if name in shipped.NAMES else None
+    if name in shipped.NAMES:
+        return name
+    if name not in NAMES and name.isidentifier():
+        load_plugins()
+    return NAMES[name].kind() if name in NAMES else None
 
 
 def refuse_unknown(argument: str) -> None:
@@ -92,7 +94,7 @@ def kind_formula(name: str) -> KindFormula:
     notes = (
         notes_module.KINDS.get(name)
         or notes_module.KINDS.get(_without_dims(name))
-        or notes_module.FAMILIES[kind.family]
+        or notes_module.FAMILIES.get(kind.family, notes_module.Notes(()))
     )
     about = " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "").split())
     return KindFormula(name, about, _macs(kind), _params(kind), notes, _example(kind, required))

@@ -54,6 +54,10 @@ class Registry(Mapping[str, Counter]):
 
     def add(self, counter: Counter) -> None:
         """Add a counter; two of one name are refused."""
+        if missing := [name for name in _NEEDED if not hasattr(counter, name)]:
+            raise TypeError(
+                f"the counter {type(counter).__module__}.{type(counter).__name__} has no {', '.join(missing)}"
+            )
         name = counter.name
         if name in self._table:
             raise ValueError(f"two counters are called {name!r}")
@@ -72,8 +76,6 @@ class Registry(Mapping[str, Counter]):
                 with guard(f"the counter {point.value}"):
                     loaded = point.load()
                     counter = loaded() if callable(loaded) else loaded
-                if missing := [name for name in _NEEDED if not hasattr(counter, name)]:
-                    raise TypeError(f"its counter has no {', '.join(missing)}")
                 self.add(counter)
             except Exception as error:
                 # Somebody else's package is broken, which is its own row, under a name that is still free.

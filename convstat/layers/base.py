@@ -226,7 +226,13 @@ class Layer(ABC):
         from convstat.layers import twins
 
         name = type(self).__name__
-        module: torch.nn.Module = getattr(nn if hasattr(nn, name) else twins, name)(**self.torch_arguments())
+        twin = getattr(nn, name, None) or getattr(twins, name, None)
+        if twin is None:
+            raise NotImplementedError(
+                f"the layer kind {name} has no torch twin: no class {name} in torch.nn or convstat/layers/twins.py, "
+                "and no method build() of its own"
+            )
+        module: torch.nn.Module = twin(**self.torch_arguments())
         return module
 
     def torch_arguments(self) -> dict[str, Any]:

@@ -121,7 +121,10 @@ class Renderers(Mapping[str, type[Renderer]]):
             from importlib import import_module
 
             module, _, attribute = self._places[name].partition(":")
-            self._table[name] = getattr(import_module(module), attribute)
+            renderer = getattr(import_module(module), attribute)
+            if lacks := [field for field in ("name", "suffixes", "about") if not hasattr(renderer, field)]:
+                raise RuntimeError(f"the format {self._places[name]} has no {', '.join(lacks)}")
+            self._table[name] = renderer
         return self._table[name]
 
     def __contains__(self, name: object) -> bool:

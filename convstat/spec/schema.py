@@ -37,6 +37,7 @@ def spec_schema() -> Schema:
     >>> spec_schema()["required"]
     ['input', 'layers']
     """
+    layers.load_plugins()
     return {
         "$schema": DIALECT,
         "title": "convstat spec, version 1",

@@ -116,6 +116,9 @@ def _order(name: str, call: ast.Call, source: SourceText, compiler: Compiler) ->
     params = compiler.block_params(name)
     if params is not None:
         return tuple(params)
+    layers.load_plugins()
+    if name in layers.NAMES:
+        return tuple(layers.NAMES[name].arguments)
     near = did_you_mean(name, (*layers.NAMES, *compiler.block_names()), also="convstat list layers")
     mark = Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name))
     raise SpecError(Diagnostic(f"unknown layer '{name}'", mark, help=near))
