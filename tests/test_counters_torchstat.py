@@ -13,6 +13,7 @@ from measured_probes import MEASURED, example, measured
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from convstat.api import analyze as analyze_module
 from convstat.counters import COUNTERS, CounterFailure, Prediction
 from convstat.counters.causes import CAUSES
 from convstat.counters.measure import predict as predict_from
@@ -325,3 +326,60 @@ def test_a_wrong_rule_of_torchstat_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("convstat.counters.torchstat.rules.FLOPS", wrong)
     row = analyze("Conv2d(8, 4, 1, bias=False)", inputs=["8x5x5"], counters="torchstat").counters[0]
     assert 4 * 5 * 5 * 8 - 7 == row.unexplained.macs
+
+
+class Batched(nn.Module):
+    """Two layers, and a forward pass in which the batch does not stay where it is."""
+
+    def __init__(self, forward: Callable[..., torch.Tensor], first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+        self.do = forward
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.do(self.first, self.second, x)
+
+
+def conv(inputs: int = 4, outputs: int = 4, size: int = 3) -> nn.Conv2d:
+    """A convolution that keeps the sizes of an image."""
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2)
+
+
+BATCHED: dict[str, tuple[Callable[..., torch.Tensor], nn.Module, nn.Module]] = {
+    "each sample on its own": (lambda a, b, x: torch.stack([b(a(one[None]))[0] for one in x]), conv(), conv()),
+    "the first sample": (lambda a, b, x: b(a(x)[:1]), conv(), conv()),
+    "the mean of the batch": (lambda a, b, x: b(a(x).mean(0, keepdim=True)), conv(), conv()),
+    "twice the batch": (lambda a, b, x: b(torch.cat([a(x), x])), conv(), conv()),
+    "batch and height": (lambda a, b, x: b(a(x).permute(2, 1, 0, 3)), conv(), conv(size=1)),
+    "one long image": (lambda a, b, x: b(a(x).permute(1, 0, 2, 3).reshape(1, 4, -1, 6)), conv(), conv(size=1)),
+    "rows of all samples": (lambda a, b, x: b(a(x).flatten(1).reshape(-1, 12)), conv(), nn.Linear(12, 5)),
+    "a row for all": (lambda a, b, x: b(a(x).mean((0, 2, 3))[None]), conv(), nn.Linear(4, 5)),
+    "a product over the batch": (
+        lambda a, b, x: b(torch.matmul(a(x).flatten(1), a(x).flatten(1).T).sum()[None, None]),
+        conv(),
+        nn.Linear(1, 5),
+    ),
+    "patches as samples": (
+        lambda a, b, x: b(F.unfold(a(x), 2, stride=2).permute(0, 2, 1).reshape(-1, 4, 2, 2)),
+        conv(),
+        conv(size=1),
+    ),
+    "as it should be": (lambda a, b, x: b(F.relu(a(x))), conv(), conv()),
+}
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+@pytest.mark.parametrize("name", BATCHED)
+def test_a_batch_of_which_it_runs_one_sample_is_a_cause(name: str, batch: int) -> None:
+    """Wherever the batch stands: all of the difference has a name, and none is left over or not understood."""
+    model, x = Batched(*BATCHED[name]).eval(), torch.rand(batch, 4, 6, 6)
+    live(model, x)
+    report = analyze_module(model, x, counters="torchstat")
+    (row,) = report.counters
+    assert row.status == "ok", row.error
+    assert row.unexplained is not None
+    assert (0, 0) == (row.unexplained.macs, row.unexplained.params)
+    codes = {cause.code: cause.macs for cause in row.causes}
+    assert "unattributed" not in codes, codes
+    assert row.difference is not None
+    assert row.difference.macs == sum(codes.values())

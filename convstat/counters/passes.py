@@ -60,15 +60,16 @@ def with_unseen(prediction: Prediction, trace: Trace, seen: Trace, made: Made) -
 
 def _macs(trace: Trace, seen: Trace) -> list[Term]:
     """What the layers multiply is lined up with those of the whole pass; what nobody takes is not seen."""
-    ours, theirs = _by_layer(trace), _by_layer(seen)
-    unread = _by_layer(replace(trace, root=replace(trace.root, children=trace.root.children[trace.returned :])))
+    ours, theirs = products_by_layer(trace), products_by_layer(seen)
+    unread = products_by_layer(replace(trace, root=replace(trace.root, children=trace.root.children[trace.returned :])))
     terms = [Term(layer, macs=ours.get(layer, 0) - theirs.get(layer, 0)) for layer in {**ours, **theirs}]
     if trace.returned is not None:
         terms += [Term(layer, macs=-macs, code="generator_unread") for layer, macs in unread.items()]
     return [term for term in terms if term.macs]
 
 
-def _by_layer(trace: Trace) -> Mapping[str, int]:
+def products_by_layer(trace: Trace) -> Mapping[str, int]:
+    """What the kernels of a trace multiply, by the layer that they are counted in."""
     found: dict[str, int] = {}
     work = Work.of(trace)
     for kernel in (*work.kernels, *work.derivatives):
@@ -93,4 +94,4 @@ def _without(info: ModuleInfo, hidden: set[int]) -> ModuleInfo:
     )
 
 
-__all__ = ["Made", "as_seen", "with_unseen"]
+__all__ = ["Made", "as_seen", "products_by_layer", "with_unseen"]

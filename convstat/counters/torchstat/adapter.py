@@ -113,7 +113,7 @@ class Torchstat:
         elif batched:
             inputs = tuple(tensor[:1] for tensor in inputs)
         try:
-            return record(model, inputs, hooked=())
+            return walk.of_another_run(record(model, inputs, hooked=()), trace, batched=batched)
         except Exception as error:
             raise PredictedFailure(f"it runs the model with a batch of one: {first_line(error)}") from error
 

@@ -6,13 +6,15 @@ that way too, and have to return a tensor; those of a class that is made of such
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.capture import installed_version
 from convstat.counters.layer_work import is_scripted, no_attribute, own_kernels, why_unseen
 from convstat.counters.parameters import is_packed
+from convstat.counters.passes import products_by_layer
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.macs import base_of
 from convstat.counters.torchstat.rules import FLOPS, figures
@@ -32,6 +34,23 @@ _ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecod
 _NOT_FLOAT32 = {"float16", "bfloat16", "float64"}
 
 
+@dataclass(frozen=True, slots=True)
+class OtherTrace(Trace):
+    """A trace of the run that torchstat makes, where that is another one than was counted.
+
+    ``counted`` is what the layers multiply in the run that was counted, and ``why`` is why they multiply otherwise.
+    """
+
+    counted: Mapping[str, int] = field(default_factory=dict)
+    why: str = "one_sample"
+
+
+def of_another_run(trace: Trace, counted: Trace, *, batched: bool) -> OtherTrace:
+    """The trace of another run, with what was counted: it is of one sample, or of other values."""
+    values = {one.name: getattr(trace, one.name) for one in fields(Trace)}
+    return OtherTrace(**values, counted=products_by_layer(counted), why="one_sample" if batched else "other_data")
+
+
 def predict(trace: Trace) -> Prediction:
     """Say what torchstat will answer."""
     try:
@@ -43,6 +62,12 @@ def predict(trace: Trace) -> Prediction:
         return Prediction(None, None, failure=str(failure))
     walk.leave_out_all_but_the_last()
     walk.work.unseen(trace.root, walk.why_unseen)
+    if isinstance(trace, OtherTrace):
+        ran = products_by_layer(trace)
+        for layer in {**trace.counted, **ran}:
+            less = ran.get(layer, 0) - trace.counted.get(layer, 0)
+            walk.terms.add(layer, None, macs=-less)
+            walk.terms.add(layer, trace.why, macs=less)
     macs = walk.terms.macs
     walk.enter_parameters()
     native = {"Flops": macs, "MAdd": sum(walk.madd.values())}
@@ -50,12 +75,12 @@ def predict(trace: Trace) -> Prediction:
 
 
 def depends_on_batch(trace: Trace) -> bool:
-    """Whether a batch of one may give rows that this trace does not show: sizes that the batch does not divide."""
+    """Whether a batch of one may give rows that this trace does not show: where a first size is not the batch."""
     batch = _batch(trace)
-    if batch < 2:
+    if batch < 2 or not _takes_an_image(trace):
         return False
     seen = (value for call in _wrapped(trace) for value in (*call.args[:1], call.output))
-    return any(isinstance(value, TensorInfo) and value.shape and value.shape[0] % batch for value in seen)
+    return any(isinstance(value, TensorInfo) and value.shape and value.shape[0] != batch for value in seen)
 
 
 def depends_on_hooks(trace: Trace) -> bool:
@@ -77,10 +102,15 @@ def _batch(trace: Trace) -> int:
     return first.shape[0] if isinstance(first, TensorInfo) and first.shape else 1
 
 
-def _check(trace: Trace) -> None:
+def _takes_an_image(trace: Trace) -> bool:
     inputs = trace.root.args
-    first = inputs[0] if inputs else None
-    if len(inputs) != 1 or trace.root.kwargs or not isinstance(first, TensorInfo) or len(first.shape) != 4:
+    first = inputs[0] if len(inputs) == 1 and not trace.root.kwargs else None
+    return isinstance(first, TensorInfo) and len(first.shape) == 4
+
+
+def _check(trace: Trace) -> None:
+    first = trace.root.args[0] if trace.root.args else None
+    if not _takes_an_image(trace) or not isinstance(first, TensorInfo):
         raise PredictedFailure("AssertionError: it makes one input, an image of three sizes")
     if trace.device not in ("cpu", "meta"):
         raise PredictedFailure("RuntimeError: it makes its input on the CPU, whatever device the model is on")
@@ -210,4 +240,4 @@ def _numpy_has_long() -> bool:
     return not (1, 24) <= (int(parts[0]), int(parts[1])) < (2, 0)
 
 
-__all__ = ["depends_on_batch", "depends_on_hooks", "predict"]
+__all__ = ["depends_on_batch", "depends_on_hooks", "of_another_run", "predict"]
