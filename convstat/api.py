@@ -85,11 +85,10 @@ class Report(report.Report):
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from convstat.render.base import Options
-        from convstat.render.formats.terminal import TableRenderer
-        from convstat.render.renderables import renderables
+        from convstat.render.formats.terminal import TableRenderer, drawn
 
         shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
-        yield from renderables(TableRenderer().pieces([self], shown, framed=True), ascii=shown.ascii)
+        yield from drawn(TableRenderer().pages([self], shown), shown)
 
     def _repr_html_(self) -> str:
         from convstat.render.base import Options

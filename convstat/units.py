@@ -9,7 +9,7 @@ A spelling that is nearly one of these is refused rather than guessed:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
@@ -106,15 +106,6 @@ def _suffix_help(suffix: str, units: Mapping[str, int]) -> str:
     return f"units of bytes: {_or(units)}"
 
 
-def grouped(value: int) -> str:
-    """Write a count exactly, for people.
-
-    >>> grouped(2515816)
-    '2,515,816'
-    """
-    return f"{value:,}"
-
-
 def decimal(value: int | Fraction, decimals: int) -> str:
     """Write a fraction with so many decimals, rounded half to even, with no float on the way.
 
@@ -125,57 +116,3 @@ def decimal(value: int | Fraction, decimals: int) -> str:
     whole, rest = divmod(abs(scaled), 10**decimals)
     sign = "-" if scaled < 0 else ""
     return f"{sign}{whole:,}.{rest:0{decimals}d}" if decimals else f"{sign}{whole:,}"
-
-
-class Scale:
-    """How one column writes its numbers: all in one unit, with one number of decimals.
-
-    A column that mixes k and M has to be read digit by digit; so the scale is chosen once, for the largest value.
-
-    >>> scale = Scale.of([2515816, 568740352])
-    >>> [scale.format(2515816), scale.format(568740352), scale.suffix]
-    ['2.52', '568.74', 'M']
-    """
-
-    def __init__(self, suffix: str = "", factor: int = 1, decimals: int = 0) -> None:
-        self.suffix = suffix
-        self.factor = factor
-        self.decimals = decimals
-
-    @classmethod
-    def of(cls, values: Iterable[int | Fraction], units: Mapping[str, int] = COUNT, *, decimals: int = 2) -> Scale:
-        """Choose the scale for some values: the largest unit in which the largest value is at least 1."""
-        largest = max((abs(Fraction(value)) for value in values), default=Fraction(0))
-        chosen = ("", 1)
-        for suffix, factor in units.items():
-            # In bytes only the powers of 1024 are chosen: it is memory that is meant.
-            if chosen[1] < factor <= largest and (units is not BYTES or "i" in suffix):
-                chosen = (suffix, factor)
-        return cls(*chosen, decimals if chosen[0] else 0)
-
-    @classmethod
-    def named(cls, suffix: str, units: Mapping[str, int] = COUNT, *, decimals: int = 2) -> Scale:
-        """The scale that a user asked for by name; ``raw`` is no scale at all."""
-        if suffix == "raw":
-            return cls()
-        if suffix not in units:
-            raise UnitError(f"unknown unit '{suffix}'", help=_suffix_help(suffix, units))
-        return cls(suffix, units[suffix], decimals)
-
-    def format(self, value: int | Fraction) -> str:
-        """Write a value in this scale, without the suffix."""
-        if self.factor == 1 and isinstance(value, int):
-            return grouped(value)
-        return decimal(Fraction(value, self.factor), self.decimals)
-
-
-def scaled(value: int | Fraction, units: Mapping[str, int] = COUNT) -> str:
-    """Write one number short, with its suffix.
-
-    >>> scaled(312450816), scaled(999), scaled(2097152, BYTES)
-    ('312.45M', '999', '2.00MiB')
-    """
-    scale = Scale.of([value], units)
-    if scale.factor == 1 and isinstance(value, Fraction) and value.denominator != 1:
-        scale = Scale(decimals=2)
-    return f"{scale.format(value)}{scale.suffix}"

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from built import verify
 from chains import SAMPLES, Chain, sample
 from torch import nn
 
 from convstat.errors import DeviceError
 from convstat.layers import KINDS
-from convstat.trace.build import SpecModel, build, check_device, example_inputs, verify
+from convstat.trace.build import SpecModel, build, check_device, example_inputs
 
 
 def _one(kind: str) -> Chain:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from built import verify
 from counted import analyze, graph_of
 
 from convstat.targets import resolve
@@ -163,7 +164,7 @@ def test_the_torch_model_of_a_spec_is_its_graph_layer_by_layer(figure: Figure) -
 
     graph = graph_of(figure.target, figure.overrides)
     module = build.build(graph, device="meta")
-    assert () == build.verify(graph, module)
+    assert () == verify(graph, module)
     assert figure.params == sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -203,4 +204,4 @@ def test_the_torch_model_of_a_spec_runs_on_real_tensors(path: Path) -> None:
 
     for batch in (1, 2):
         graph = graph_of(str(path), batch=batch)
-        assert () == build.verify(graph, build.build(graph, device="cpu"))
+        assert () == verify(graph, build.build(graph, device="cpu"))

@@ -6,13 +6,12 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import pytest
 from hand_made import CHECK, DIFF, FULL, HUGE, NASTY, OWN, SWEEP
 
 from convstat.errors import OutputError
-from convstat.render.base import Options
+from convstat.render.base import Options, Result
 from convstat.render.console import Terminal, width_for
 from convstat.render.formats.registry import RENDERERS
 from convstat.render.formats.terminal import MOST_DRAWN, TableRenderer
@@ -21,9 +20,6 @@ from convstat.render.page import Column, Heading, Item, Items, Line, Page, Pairs
 from convstat.render.renderables import renderables
 from convstat.text.printable import cells
 from convstat.text.printable import shown as shown_text
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 
 class Screen(io.StringIO):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convstat.units import BYTES, COUNT, Scale, UnitError, decimal, grouped, parse, parse_whole, scaled
+from convstat.text.printable import exact
+from convstat.units import BYTES, UnitError, decimal, parse, parse_whole
 
 
 @pytest.mark.parametrize(
@@ -102,35 +103,10 @@ def test_the_same_text_is_read_the_same_in_every_spelling() -> None:
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.integers(0, 10**16), st.sampled_from([*COUNT, "raw"]), st.integers(0, 4))
-def test_a_printed_count_reads_back_within_half_a_unit_of_its_last_digit(
-    value: int, suffix: str, decimals: int
-) -> None:
-    """The scale of a column loses only what its last digit cannot show."""
-    scale = Scale.named(suffix, decimals=decimals)
-    back = parse(scale.format(value) + scale.suffix)
-    last_digit = Fraction(scale.factor, 10**scale.decimals)
-    assert abs(back - value) <= last_digit / 2
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.lists(st.integers(0, 10**15), min_size=1), st.sampled_from([COUNT, BYTES]))
-def test_one_scale_serves_a_whole_column(values: list[int], units: dict[str, int]) -> None:
-    """Every cell of the column has the same unit and the same number of decimals, and reads back."""
-    scale = Scale.of(values, units)
-    cells = [scale.format(value) for value in values]
-    assert 1 == len({len(cell.partition(".")[2]) for cell in cells})
-    for value, cell in zip(values, cells, strict=True):
-        back = parse(cell + scale.suffix, units)
-        assert abs(back - value) <= Fraction(scale.factor, 10**scale.decimals) / 2
-
-
-@settings(deadline=None, max_examples=200)
 @given(st.integers(0, 10**20))
 def test_an_exact_count_reads_back_as_itself(value: int) -> None:
     """Separators lose nothing."""
-    assert value == parse_whole(grouped(value))
-    assert value == parse_whole(Scale.named("raw").format(value))
+    assert value == parse_whole(exact(value))
 
 
 @settings(deadline=None, max_examples=200)
@@ -139,20 +115,3 @@ def test_a_decimal_is_within_half_of_its_last_digit(value: Fraction, decimals: i
     """No float takes part, so this holds for any size."""
     shown = Fraction(decimal(value, decimals).replace(",", ""))
     assert abs(shown - value) <= Fraction(1, 2 * 10**decimals)
-
-
-def test_a_scale_is_chosen_for_the_largest_value() -> None:
-    """The unit is the largest in which the largest value is at least one."""
-    assert "M" == Scale.of([288, 999_999, 1_000_000]).suffix
-    assert "k" == Scale.of([288, 999_999]).suffix
-    assert "" == Scale.of([288, 999]).suffix
-    assert "" == Scale.of([]).suffix
-    assert "KiB" == Scale.of([2048], BYTES).suffix
-    assert "312.45M" == scaled(312_450_816)
-    assert "11.33" == scaled(Fraction(34, 3))
-
-
-def test_an_unknown_scale_is_refused() -> None:
-    """A scale is named as a unit is."""
-    with pytest.raises(UnitError, match="unknown unit 'm'"):
-        Scale.named("m")

@@ -11,16 +11,13 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from convstat.errors import OutputError, UsageError
 from convstat.patches.streams import result_path
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.console import DEFAULT_WIDTH, standard_error, standard_output
 from convstat.render.formats.registry import RENDERERS
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 SOURCES = (".py", ".toml", ".yaml", ".yml")
 """Files that somebody wrote by hand; they are never overwritten."""

@@ -14,7 +14,7 @@ from convstat.config import project as settings_file
 from convstat.config.requests import CONFIG, Requests
 from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.grammar.paths import split_variant
-from convstat.render.base import Options
+from convstat.render.base import Options, Result
 from convstat.render.console import DEFAULT_WIDTH
 from convstat.render.formats.registry import RENDERERS
 from convstat.targets import FORMS, resolve
@@ -22,7 +22,6 @@ from convstat.targets.selection import select
 
 if TYPE_CHECKING:
     from convstat.grammar.axes import Value
-    from convstat.render.base import Result
     from convstat.results.report import Report
     from convstat.targets import Target
 

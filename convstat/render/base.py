@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from convstat.results.listing import Listing
     from convstat.results.report import Report
 
-    Result: TypeAlias = (
-        Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula
-    )
+Result: TypeAlias = (
+    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula"
+)
+"""Anything that can be shown."""
 
 ENTRY_POINTS = "convstat.renderers"
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from convstat.grammar.paths import split_variant
+from convstat.render.base import Result
 from convstat.results.report import GIVE_A_RULE
 from convstat.text.printable import exact, printable, signed
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.results.check import BudgetResult, Check
     from convstat.results.comparison import Comparison
     from convstat.results.diff import Diff, LayerChange

@@ -180,12 +180,11 @@ def _arrange_table(table: Table, options: Options) -> Iterator[Prose | Grid]:
 
 def natural_widths(table: Table) -> list[int]:
     """The cells that each column needs to show everything."""
-    widths = [cells(column.title) for column in table.columns]
-    for row in table.every:
-        for position, text in enumerate(row.cells):
-            lead = cells(row.leading) if position == 0 else 0
-            widths[position] = max(widths[position], lead + cells(text))
-    return widths
+    every = table.every
+    widths = [
+        max(map(cells, (column.title, *(row.cells[p] for row in every)))) for p, column in enumerate(table.columns)
+    ]
+    return [max([widths[0], *(cells(row.leading) + cells(row.cells[0]) for row in every if row.leading)]), *widths[1:]]
 
 
 def fit(table: Table, width: int) -> Fit:

@@ -11,12 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.markdown import cut, escape, write_page
 from convstat.text.printable import printable, shorten
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.results.check import BudgetResult, Check
     from convstat.results.diff import Diff
 

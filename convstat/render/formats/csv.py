@@ -14,12 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.results.report import LayerRow, Report, Totals
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.results.check import Check
     from convstat.results.comparison import Comparison
     from convstat.results.diff import Diff

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.findings import LEVELS, Finding, findings, repository_path
 from convstat.text.printable import printable
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 MOST = 10
 """The annotations of one level that GitHub shows for a step."""

@@ -6,13 +6,10 @@ GitLab compares the reports of two branches by fingerprint, so an entry keeps it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.findings import Finding, findings, repository_path
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 SEVERITIES = {"error": "major", "warning": "minor", "note": "info"}
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from convstat.render.base import Options, Renderer
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
+from convstat.render.base import Options, Renderer, Result
 
 
 class JsonRenderer(Renderer):

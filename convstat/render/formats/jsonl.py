@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.json import plain
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 PARTS: Mapping[str, Mapping[str, str]] = {
     "report": {"layers": "layer", "counters": "counter", "uncounted": "uncounted"},

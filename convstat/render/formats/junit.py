@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.results.check import BudgetResult, Check
 
 

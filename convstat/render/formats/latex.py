@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.latex_formula import write_formula
 from convstat.render.page import Heading, Items, Line, Pairs, Row, Table
 from convstat.text.latex import escape
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.render.page import Page
     from convstat.results.formula import Formula
 

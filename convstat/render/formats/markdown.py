@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 _SPECIAL = re.compile(r"([\\`*_\[\]{}<>|~#$@&]|:(?=[\w+-]+:))")
 _AT_START = re.compile(r"^(\s*)(?=[-+=]|\d+[.)]\s)")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from convstat.render.base import Options, Renderer
-from convstat.render.layout import BLANK, Grid, Piece, arrange
+from convstat.render.base import Options, Renderer, Result
+from convstat.render.layout import BLANK, arrange
+from convstat.render.page import Page, Table
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-    from convstat.render.base import Result
     from convstat.render.console import Terminal
-    from convstat.render.page import Page
 
 MOST_DRAWN = 2_000
 """The rows that rich draws, which takes it half a millisecond for each; more are written as plain text."""
@@ -32,51 +31,58 @@ class TableRenderer(Renderer):
 
         return view(result, options)
 
-    def pieces(self, results: Sequence[Result], options: Options, *, framed: bool = False) -> Iterator[Piece]:
-        """Arrange results, one after the other."""
-        for number, result in enumerate(results):
-            if number:
-                yield from (BLANK, BLANK)
-            yield from arrange(self.page(result, options), options, framed=framed)
+    def pages(self, results: Sequence[Result], options: Options) -> list[Page]:
+        """Say what is shown of each result."""
+        return [self.page(result, options) for result in results]
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Lay results out as plain text."""
-        from convstat.render.plain import write
-
-        return write(self.pieces(results, options), options.width)
+        return _plain(self.pages(results, options), options)
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
         """Write what a terminal shows, without its colours."""
-        pieces = list(self.pieces(results, options, framed=True))
-        if not _is_drawn(pieces):
-            return super().encode(results, options)
-        lines = recorded(pieces, options).export_text().splitlines()
+        pages = self.pages(results, options)
+        if _are_long(pages):
+            return _plain(pages, options).encode("utf-8", "backslashreplace")
+        lines = recorded(pages, options).export_text().splitlines()
         return "".join(f"{line.rstrip()}\n" for line in lines).encode("utf-8", "backslashreplace")
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Lay results out, and let rich draw them where somebody looks at them."""
-        if terminal.is_drawn:
-            from convstat.render.renderables import renderables
-
-            pieces = list(self.pieces(results, options, framed=True))
-            if _is_drawn(pieces):
-                terminal.draw(renderables(pieces, ascii=options.ascii))
-                return
-        terminal.write(self.render(results, options))
+        pages = self.pages(results, options)
+        if terminal.is_drawn and not _are_long(pages):
+            terminal.draw(drawn(pages, options))
+        else:
+            terminal.write(_plain(pages, options))
 
 
-def _is_drawn(pieces: Sequence[Piece]) -> bool:
-    return sum(len(piece.rows) for piece in pieces if isinstance(piece, Grid)) <= MOST_DRAWN
+def _are_long(pages: Sequence[Page]) -> bool:
+    return sum(len(block.rows) for page in pages for block in page.blocks if isinstance(block, Table)) > MOST_DRAWN
 
 
-def recorded(pieces: Iterable[Piece], options: Options) -> Console:
+def _plain(pages: Sequence[Page], options: Options) -> str:
+    from convstat.render.plain import write
+
+    return "\n\n".join(write(arrange(page, options), options.width) for page in pages)
+
+
+def drawn(pages: Sequence[Page], options: Options) -> Iterator[RenderableType]:
+    """Give what rich draws of pages, one after the other."""
+    from convstat.render.renderables import renderables
+
+    for number, page in enumerate(pages):
+        if number:
+            yield from renderables((BLANK, BLANK))
+        yield from renderables(arrange(page, options, framed=True), ascii=options.ascii)
+
+
+def recorded(pages: Sequence[Page], options: Options) -> Console:
     """Let rich draw for a file: what comes back can be exported."""
     from io import StringIO
 
     from convstat.render.console import console_of
-    from convstat.render.renderables import renderables
 
     console = console_of(StringIO(), options.width, colour=True, record=True)
-    for renderable in renderables(pieces, ascii=options.ascii):
+    for renderable in drawn(pages, options):
         console.print(renderable)
     return console

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from convstat.render.base import Options
+from convstat.render.base import Options, Result
 from convstat.render.formats.terminal import TableRenderer
 from convstat.render.page import Block, Column, Heading, Line, Page, Row, Table
 from convstat.render.views import tree
 from convstat.results.report import GIVE_A_RULE, Report
 from convstat.text.printable import bar, exact, printable, share
-
-if TYPE_CHECKING:
-    from convstat.render.base import Result
 
 BAR_WIDTH = 10
 

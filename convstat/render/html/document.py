@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from convstat.grammar.paths import split_variant
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 from convstat.render.html import icicle
 from convstat.render.html.layer_tree import Entry, entries
 from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
@@ -22,7 +22,6 @@ from convstat.results.report import Report
 from convstat.text.printable import exact, per_pixel_scale, printable, share, shorten
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.results.comparison import Comparison
 
 MOST = 3_000

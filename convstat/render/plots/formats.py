@@ -11,10 +11,9 @@ from html import escape
 from typing import TYPE_CHECKING, ClassVar
 
 from convstat.errors import UsageError
-from convstat.render.base import Options, Renderer
+from convstat.render.base import Options, Renderer, Result
 
 if TYPE_CHECKING:
-    from convstat.render.base import Result
     from convstat.render.console import Terminal
     from convstat.render.plots.chart import Chart
     from convstat.results.comparison import Comparison
@@ -74,7 +73,7 @@ class SvgRenderer(Renderer):
             return draw.draw(charts, "svg").decode("utf-8")
         from convstat.render.formats.terminal import TableRenderer, recorded
 
-        svg = recorded(TableRenderer().pieces(results, options, framed=True), options).export_svg(title="convstat")
+        svg = recorded(TableRenderer().pages(results, options), options).export_svg(title="convstat")
         # The picture fetches nothing: a font that is not installed is another one.
         return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 

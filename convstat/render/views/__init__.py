@@ -7,8 +7,9 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from convstat.render.base import Options, Result
+
 if TYPE_CHECKING:
-    from convstat.render.base import Options, Result
     from convstat.render.page import Page
 
 PAGES: Mapping[str, str] = MappingProxyType(
