@@ -405,8 +405,23 @@ def test_a_notebook_shows_a_table_that_stands_alone() -> None:
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             """Open."""
-            assert tag in ("div", "h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td")
-            assert {name for name, _ in attrs} <= {"class", "style"}
+            assert tag in [
+                "div",
+                "h3",
+                "h4",
+                "p",
+                "dl",
+                "dt",
+                "dd",
+                "table",
+                "thead",
+                "tbody",
+                "tfoot",
+                "tr",
+                "th",
+                "td",
+            ]
+            assert {name for name, _ in attrs} <= {"class", "style", "scope", "title"}
             open_tags.append(tag)
 
         def handle_endtag(self, tag: str) -> None:

@@ -1,6 +1,8 @@
-"""Text in a LaTeX document: it stands for itself there."""
+"""Text in a LaTeX document: it stands for itself there; and tables for the package booktabs."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -33,3 +35,19 @@ def escape(text: str) -> str:
     if text[:1] == "-" and text[1:2].isdigit():
         return f"$-${escape(text[1:])}"
     return "".join(SPECIAL.get(character, character) for character in text)
+
+
+def indented(text: str, levels: int) -> str:
+    """Move what is written in a cell to the right."""
+    return rf"\hspace*{{{levels}em}}{text}" if levels else text
+
+
+def tabular(
+    aligned: str, heads: Sequence[str], rows: Iterable[Sequence[str]], total: Sequence[str] | None = None
+) -> Iterator[str]:
+    """Write the lines of a table of cells that are LaTeX already; the total stands below a rule."""
+    yield from (rf"\begin{{tabular}}{{{aligned}}}", r"\toprule", rf"{' & '.join(heads)} \\", r"\midrule")
+    yield from (rf"{' & '.join(row)} \\" for row in rows)
+    if total is not None:
+        yield from (r"\midrule", rf"{' & '.join(total)} \\")
+    yield from (r"\bottomrule", r"\end{tabular}")

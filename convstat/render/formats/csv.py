@@ -10,7 +10,7 @@ A dash alone (standard input) and the options that a budget comes from (``--max 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from convstat.results.explanation import Explanation
     from convstat.results.formula import Formula
     from convstat.results.identification import Identification
+    from convstat.results.listing import Listing
 
 Record = dict[str, Any]
 
@@ -48,34 +49,7 @@ class CsvRenderer(Renderer):
 
 def records_of(result: Result) -> list[Record]:
     """Turn a result into records; every one names its model."""
-    if isinstance(result, Report):
-        return list(_report_records(result))
-    from convstat.results.listing import Listing
-
-    if isinstance(result, Listing):
-        # Sentences, one after the other.
-        return [{k: " ".join(v) if isinstance(v, list) else v for k, v in e.items()} for e in result.to_dict()]
-    from convstat.results.explanation import Explanation
-
-    if isinstance(result, Explanation):
-        return list(_explanation_records(result))
-    from convstat.results.formula import Formula
-
-    if isinstance(result, Formula):
-        return list(_formula_records(result))
-    from convstat.results.identification import Identification
-
-    if isinstance(result, Identification):
-        return list(_identification_records(result))
-    from convstat.results.comparison import Comparison
-
-    if isinstance(result, Comparison):
-        return list(_comparison_records(result))
-    from convstat.results.diff import Diff
-
-    if isinstance(result, Diff):
-        return list(_diff_records(result))
-    return list(_check_records(result))
+    return list(RECORDS[result.kind](result))
 
 
 def write(records: Sequence[Mapping[str, Any]]) -> str:
@@ -123,16 +97,12 @@ def text_cell(text: str) -> str:
     return f"'{safe}" if is_formula else safe
 
 
+COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs", "flops")
+
+
 def _counts(counts: Totals | LayerRow, pixels: int) -> Record:
-    return {
-        "params": counts.params,
-        "trainable_params": counts.trainable_params,
-        "buffers": counts.buffers,
-        "weight_bytes": counts.weight_bytes,
-        "macs": counts.macs,
-        "flops": counts.flops,
-        "macs_per_pixel": Fraction(counts.macs, pixels) if pixels else None,
-    }
+    record: Record = {name: getattr(counts, name) for name in COUNTS}
+    return {**record, "macs_per_pixel": Fraction(counts.macs, pixels) if pixels else None}
 
 
 def _shapes(shapes: Iterable[Sequence[int]]) -> str:
@@ -216,13 +186,8 @@ def _formula_records(formula: Formula) -> Iterable[Record]:
     if isinstance(formula, KindFormula):
         for figure, forms in (("macs", formula.macs), ("params", formula.params)):
             for form in forms:
-                yield {
-                    "row": "term",
-                    "layer": formula.name,
-                    "figure": figure,
-                    **form.to_dict(),
-                    "needs": form.condition,
-                }
+                lead = {"row": "term", "layer": formula.name, "figure": figure}
+                yield {**lead, **form.to_dict(), "needs": form.condition}
     if isinstance(formula, NetworkFormula):
         model = formula.report.model.name
         for layer in formula.layers:
@@ -240,21 +205,9 @@ def _identification_records(found: Identification) -> Iterable[Record]:
 
 
 def _check_records(check: Check) -> Iterable[Record]:
+    names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where"]
     for result in check.results:
-        yield {
-            "row": "budget",
-            "model": result.model,
-            "metric": result.metric,
-            "scope": result.scope,
-            "on": result.on,
-            "comparison": result.comparison,
-            "limit": result.limit,
-            "actual": result.actual,
-            "headroom": result.headroom,
-            "status": result.status,
-            "reason": result.reason,
-            "where": result.where,
-        }
+        yield {"row": "budget", **{name: getattr(result, name) for name in names}}
 
 
 def _diff_records(diff: Diff) -> Iterable[Record]:
@@ -285,3 +238,21 @@ def _diff_records(diff: Diff) -> Iterable[Record]:
         for of, side in (("base", diff.base), ("head", diff.head))
     }
     yield {"row": "total", **lead, "status": diff.state, **figures}
+
+
+def _listing_records(listing: Listing) -> Iterable[Record]:
+    # Sentences, one after the other.
+    return ({k: " ".join(v) if isinstance(v, list) else v for k, v in entry.items()} for entry in listing.to_dict())
+
+
+RECORDS: Mapping[str, Callable[[Any], Iterable[Record]]] = {
+    "report": _report_records,
+    "comparison": _comparison_records,
+    "check": _check_records,
+    "diff": _diff_records,
+    "listing": _listing_records,
+    "explanation": _explanation_records,
+    "identification": _identification_records,
+    "formula": _formula_records,
+}
+"""What makes the records of each kind of result."""

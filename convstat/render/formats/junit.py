@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from convstat.results.check import BudgetResult, Check
 
 
@@ -27,22 +29,22 @@ class JunitRenderer(Renderer):
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the suites of all checks as one document."""
-        return "".join(f"{line}\n" for line in _document(results))  # type: ignore[arg-type]
+        from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-
-def _document(checks: Sequence[Check]) -> Iterator[str]:
-    budgets = [result for check in checks for result in check.results]
-    yield '<?xml version="1.0" encoding="UTF-8"?>'
-    # There is no attribute for skipped tests here, only on each suite.
-    yield f'<testsuites name="convstat"{_counts(budgets)}>'
-    for model in dict.fromkeys(result.model for result in budgets):
-        of_model = [result for result in budgets if result.model == model]
-        skipped = sum(_outcome(result) == "skipped" for result in of_model)
-        yield f'  <testsuite name={_attribute(model or "every model")}{_counts(of_model)} skipped="{skipped}" time="0">'
-        for result in of_model:
-            yield from _case(result)
-        yield "  </testsuite>"
-    yield "</testsuites>"
+        budgets = [budget for result in results for budget in cast("Check", result).results]
+        # There is no attribute for skipped tests here, only on each suite.
+        suites = Element("testsuites", {"name": "convstat", **_counts(budgets)})
+        for model in dict.fromkeys(budget.model for budget in budgets):
+            of_model = [budget for budget in budgets if budget.model == model]
+            skipped = str(sum(_outcome(budget) == "skipped" for budget in of_model))
+            name = printable(model or "every model")
+            suite = SubElement(
+                suites, "testsuite", {"name": name, **_counts(of_model), "skipped": skipped, "time": "0"}
+            )
+            for budget in of_model:
+                _add(SubElement(suite, "testcase", classname=name, name=printable(budget.text), time="0"), budget)
+        indent(suites)
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
 
 
 def _outcome(result: BudgetResult) -> str:
@@ -53,42 +55,24 @@ def _outcome(result: BudgetResult) -> str:
     return "passed"
 
 
-def _counts(results: Sequence[BudgetResult]) -> str:
+def _counts(results: Sequence[BudgetResult]) -> dict[str, str]:
     outcomes = [_outcome(result) for result in results]
-    return f' tests="{len(outcomes)}" failures="{outcomes.count("failure")}" errors="{outcomes.count("error")}"'
+    counts = {"tests": len(outcomes), "failures": outcomes.count("failure"), "errors": outcomes.count("error")}
+    return {name: str(count) for name, count in counts.items()}
 
 
-def _case(result: BudgetResult) -> Iterator[str]:
+def _add(case: Element, result: BudgetResult) -> None:
+    """Say in a test case what became of its budget; of one that is kept without a word, nothing."""
+    from xml.etree.ElementTree import SubElement
+
     from convstat.render.findings import reasons, statement
 
-    head = (
-        f'    <testcase classname={_attribute(result.model or "every model")} name={_attribute(result.text)} time="0"'
-    )
     outcome = _outcome(result)
-    said = _text("\n".join([statement(result), *reasons(result)]))
-    if outcome == "passed" and result.status == "pass" and not result.reason:
-        yield f"{head}/>"
-        return
-    yield f"{head}>"
-    if outcome == "passed":
-        yield f"      <system-out>{'' if result.status == 'pass' else 'warning: '}{said}</system-out>"
-    elif outcome == "skipped":
-        yield f"      <skipped>{_text(result.reason or '')}</skipped>"
-    else:
+    said = "\n".join(printable(line) for text in (statement(result), *reasons(result)) for line in text.split("\n"))
+    if outcome == "skipped":
+        SubElement(case, "skipped").text = printable(result.reason or "")
+    elif outcome != "passed":
         kind = f"budget/{result.metric}" if outcome == "failure" else "incomplete"
-        message = _attribute(statement(result))
-        yield f'      <{outcome} type="{kind}" message={message}>{said}</{outcome}>'
-    yield "    </testcase>"
-
-
-def _text(text: str) -> str:
-    """Escape a text; of control characters, only the ends of lines stay."""
-    from xml.sax.saxutils import escape
-
-    return "\n".join(escape(printable(line)) for line in text.split("\n"))
-
-
-def _attribute(text: str) -> str:
-    from xml.sax.saxutils import quoteattr
-
-    return quoteattr(printable(text))
+        SubElement(case, outcome, type=kind, message=printable(statement(result))).text = said
+    elif result.status != "pass" or result.reason:
+        SubElement(case, "system-out").text = said if result.status == "pass" else f"warning: {said}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.latex_formula import write_formula
 from convstat.render.page import Heading, Items, Line, Pairs, Row, Table
-from convstat.text.latex import escape
+from convstat.text.latex import escape, indented, tabular
 
 if TYPE_CHECKING:
     from convstat.render.page import Page
@@ -68,24 +68,12 @@ def _write_page(page: Page) -> Iterator[str]:
 
 def _write_table(table: Table) -> Iterator[str]:
     columns = [place for place, column in enumerate(table.columns) if not column.graphic]
-    yield rf"\begin{{tabular}}{{{''.join('r' if table.columns[p].align == 'right' else 'l' for p in columns)}}}"
-    yield r"\toprule"
-    yield _cells([escape(table.columns[p].title) for p in columns])
-    yield r"\midrule"
 
-    def write(row: Row) -> str:
+    def write(row: Row) -> list[str]:
         texts = [escape(row.cells[p]) for p in columns]
-        if row.indent:
-            texts[0] = rf"\hspace*{{{row.indent}em}}{texts[0]}"
-        return _cells(texts)
+        texts[0] = indented(texts[0], row.indent)
+        return texts
 
-    yield from (write(row) for row in table.rows)
-    if table.total is not None:
-        yield r"\midrule"
-        yield write(table.total)
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
-
-
-def _cells(texts: Sequence[str]) -> str:
-    return rf"{' & '.join(texts)} \\"
+    heads = [escape(table.columns[p].title) for p in columns]
+    aligned = "".join("r" if table.columns[p].align == "right" else "l" for p in columns)
+    yield from tabular(aligned, heads, map(write, table.rows), write(table.total) if table.total else None)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from convstat.formulas.notation import Symbol, latex
 from convstat.layers.notes import Form
-from convstat.render.views.formula import FIGURES, formula_lines
+from convstat.render.views.formula import FIGURES, FormulaLine, formula_lines
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
-from convstat.text.latex import escape
+from convstat.text.latex import escape, indented, tabular
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
@@ -34,39 +34,25 @@ def _network(formula: NetworkFormula, options: Options) -> Iterator[str]:
     totals = formula.report.totals
     layers = len(formula.report.layers)
     for figure in FIGURES:
-        yield ""
-        yield f"% {figure} of {printable(formula.report.model.name)}"
-        yield r"\begin{tabular}{lllr}"
-        yield r"\toprule"
-        yield rf"layer & {figure} & with values & {figure} \\"
-        yield r"\midrule"
-        for line in formula_lines(figure, formula, options):
-            name = escape(line.name)
-            lead = rf"\hspace*{{{line.indent}em}}{name}" if line.indent else name
-            symbols = f"${latex(line.symbols)}$" if line.symbols else escape(line.words)
-            numbers = f"${latex(line.numbers)}$" if line.numbers else ""
-            amount = "" if line.amount is None else f"{line.amount:,}"
-            yield rf"{lead} & {symbols} & {numbers} & {amount} \\"
-        yield r"\midrule"
         whole = totals.macs if figure == "MACs" else totals.params
-        yield rf"total ({layers} layer{'s' if layers != 1 else ''}) & & & {whole:,} \\"
-        yield r"\bottomrule"
-        yield r"\end{tabular}"
+        total = (f"total ({layers} layer{'s' if layers != 1 else ''})", "", "", f"{whole:,}")
+        rows = map(_line, formula_lines(figure, formula, options))
+        yield from ("", f"% {figure} of {printable(formula.report.model.name)}")
+        yield from tabular("lllr", ("layer", figure, "with values", figure), rows, total)
     yield from _symbols(formula.symbols())
 
 
+def _line(line: FormulaLine) -> tuple[str, ...]:
+    symbols = f"${latex(line.symbols)}$" if line.symbols else escape(line.words)
+    numbers = f"${latex(line.numbers)}$" if line.numbers else ""
+    amount = "" if line.amount is None else f"{line.amount:,}"
+    return indented(escape(line.name), line.indent), symbols, numbers, amount
+
+
 def _symbols(symbols: Sequence[Symbol]) -> Iterator[str]:
-    if not symbols:
-        return
-    yield ""
-    yield r"\begin{tabular}{ll}"
-    yield r"\toprule"
-    yield r"symbol & meaning \\"
-    yield r"\midrule"
-    for symbol in symbols:
-        yield rf"${symbol.latex}$ & {escape(symbol.meaning)} \\"
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
+    if symbols:
+        yield ""
+        yield from tabular("ll", ("symbol", "meaning"), ((f"${s.latex}$", escape(s.meaning)) for s in symbols))
 
 
 def _kind(formula: KindFormula) -> Iterator[str]:

@@ -17,7 +17,8 @@ from convstat.grammar.paths import split_variant
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.html import icicle
 from convstat.render.html.layer_tree import Entry, entries
-from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.html.page import classes, write_block
+from convstat.render.page import Page, Table
 from convstat.results.report import Report
 from convstat.text.printable import exact, per_pixel_scale, printable, share, shorten
 
@@ -79,7 +80,7 @@ def _plain(page: Page, result: Result) -> Iterator[str]:
             from convstat.render.plots.formats import figure
 
             yield figure(cast("Comparison", result))
-        yield _block(block)
+        yield write_block(block, classes, 1)
 
 
 def _report(page: Page, report: Report, number: int) -> Iterator[str]:
@@ -91,7 +92,7 @@ def _report(page: Page, report: Report, number: int) -> Iterator[str]:
             yield _drawings(report, listed, number, prefix)
             yield _layers(report, listed, prefix)
         else:
-            yield _block(block)
+            yield write_block(block, classes, 1)
 
 
 def _drawings(report: Report, listed: Sequence[Entry], number: int, prefix: str) -> str:
@@ -165,54 +166,3 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         f'{note}<div class="wide"><table class="layers"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table></div>"
     )
-
-
-def _block(block: Block) -> str:
-    match block:
-        case Heading():
-            level = 2 if block.level == 1 else 3
-            return f"<h{level}>{escape(block.text)}</h{level}>\n"
-        case Line():
-            return f"<p{_class(block.tone)}>{escape(block.text)}</p>\n"
-        case Pairs():
-            return _list("facts", [(name, text, "") for name, text in block.items])
-        case Items():
-            kind = "amounts right" if block.align == "right" else "amounts"
-            return _list(kind, [(item.lead, item.text, item.tone) for item in block.items])
-        case Table():
-            return _table(block)
-
-
-def _list(kind: str, items: Sequence[tuple[str, str, Tone]]) -> str:
-    lines = (
-        f"<dt{_class(tone)}>{escape(lead)}</dt><dd{_class(tone)}>{escape(text)}</dd>" for lead, text, tone in items
-    )
-    return f'<dl class="{kind}">{"".join(lines)}</dl>\n'
-
-
-def _table(table: Table) -> str:
-    """Write a table without its bars: a browser has room for the numbers that they repeat."""
-    shown = [place for place, column in enumerate(table.columns) if not column.graphic]
-
-    def right(place: int) -> str:
-        return "r" if table.columns[place].align == "right" else ""
-
-    def write(row: Row) -> str:
-        cells = (f"<td{_class(row.tone, right(p))}>{escape(row.cells[p])}</td>" for p in shown)
-        return f"<tr>{''.join(cells)}</tr>\n"
-
-    head = "".join(
-        f'<th scope="col"{_class(right(place))} title="{escape(column.label)}">{escape(column.title)}</th>'
-        for place, column in enumerate(table.columns)
-        if place in shown
-    )
-    foot = f"<tfoot>{write(table.total)}</tfoot>" if table.total else ""
-    return (
-        f'<div class="wide"><table class="sortable"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(map(write, table.rows))}</tbody>{foot}</table></div>\n"
-    )
-
-
-def _class(*names: str) -> str:
-    written = " ".join(name for name in names if name)
-    return f' class="{written}"' if written else ""

@@ -8,7 +8,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.views.report import RESTS_ON, input_fact, show_value, title
+from convstat.render.views.report import RESTS_ON, input_fact, set_facts, title
 from convstat.results.report import GIVE_A_RULE
 from convstat.text.printable import apart, change, exact, printable, share, signed
 
@@ -41,9 +41,7 @@ def _blocks(check: Check) -> Iterator[Block]:
             facts.append(("values", printable(model.values)))
         if model.rests_on:
             facts.append((RESTS_ON, printable(model.rests_on)))
-        if model.overrides:
-            written = (f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
-            facts.append(("set", " ".join(written)))
+        facts += set_facts(model)
         if checked.base is not None:
             facts.append(("base", base_fact(checked.base)))
         yield Pairs(tuple(facts))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.views.report import input_fact, show_value
+from convstat.render.views.report import input_fact, set_facts
 from convstat.results.comparison import ratio
 from convstat.text.printable import change, exact, printable, signed
 
@@ -58,8 +58,7 @@ def _side(side: Side) -> str:
     if side.model is None:
         return f"no model at {printable(side.label)}"
     commit = f" ({side.commit[:12]})" if side.commit else ""
-    given = [f"{printable(name)}={printable(show_value(value))}" for name, value in side.model.overrides.items()]
-    made = f", {' '.join(given)}" if given else ""
+    made = "".join(f", {text}" for _, text in set_facts(side.model))
     layers = f"{side.layers:,} layer{'s' if side.layers != 1 else ''}"
     return f"{printable(side.label)}{commit}{made}, {input_fact(side.model)}, {layers}"
 

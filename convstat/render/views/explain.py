@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.views.layers import show_shapes
-from convstat.render.views.report import CONVENTION, amount, input_fact, show_value, title
+from convstat.render.views.report import CONVENTION, amount, input_fact, set_facts, show_value, title
 from convstat.results.explanation import ExplainedLayer, Explanation, Step, View, words_for
 from convstat.results.report import CounterRow
 from convstat.text.printable import exact, printable, signed
@@ -16,12 +16,8 @@ from convstat.text.printable import exact, printable, signed
 def explanation_page(explanation: Explanation, options: Options) -> Page:
     """Make the page of one explanation."""
     model = explanation.model
-    facts = [("input", input_fact(model))]
-    if model.overrides:
-        facts.append(
-            ("set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items()))
-        )
-    blocks: list[Block] = [Heading(title(model.name, model.source), 1), Pairs((*facts, ("counts", CONVENTION)))]
+    facts = (("input", input_fact(model)), *set_facts(model), ("counts", CONVENTION))
+    blocks: list[Block] = [Heading(title(model.name, model.source), 1), Pairs(facts)]
     for layer in explanation.layers:
         blocks += _layer(layer)
     return Page(tuple(blocks))

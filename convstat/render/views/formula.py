@@ -10,7 +10,7 @@ from convstat.layers.notes import Form
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.views.layers import LayerLine, layer_lines
-from convstat.render.views.report import CONVENTION, input_fact, show_value
+from convstat.render.views.report import CONVENTION, input_fact, set_facts
 from convstat.render.views.report import title as title_of
 from convstat.results.formula import Formula, KindFormula, NetworkFormula, Term, combined, gathered, joined
 from convstat.text.printable import exact, printable
@@ -30,13 +30,8 @@ def formula_page(formula: Formula, options: Options) -> Page:
 
 def _network(formula: NetworkFormula, options: Options) -> Iterator[Block]:
     model = formula.report.model
-    facts = [("input", input_fact(model))]
-    if model.overrides:
-        facts.append(
-            ("set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items()))
-        )
     yield Heading(title_of(model.name, model.source), 1)
-    yield Pairs((*facts, ("counts", CONVENTION)))
+    yield Pairs((("input", input_fact(model)), *set_facts(model), ("counts", CONVENTION)))
     for figure in FIGURES:
         yield Heading(figure)
         yield _table(figure, formula, options)

@@ -137,8 +137,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "values", printable(model.values)
     if model.rests_on:
         yield RESTS_ON, printable(model.rests_on)
-    if model.overrides:
-        yield "set", " ".join(f"{printable(k)}={printable(show_value(v))}" for k, v in model.overrides.items())
+    yield from set_facts(model)
     yield "counts", printable(model.counts) if report.is_foreign else CONVENTION
     if totals.pixels:
         yield "pixels", f"{totals.pixels:,} ({printable(totals.pixel_basis)})"
@@ -190,6 +189,12 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         # On one device there is nothing to tell apart.
         who = f"{', '.join(counters)} ran" if len(ran) > 1 else "ran"
         yield "peers", f"{who} {where}; {printable(model.mode)} mode"
+
+
+def set_facts(model: ModelInfo) -> list[tuple[str, str]]:
+    """Say which parameters were set, where any were."""
+    written = (f"{printable(name)}={printable(show_value(value))}" for name, value in model.overrides.items())
+    return [("set", " ".join(written))] if model.overrides else []
 
 
 def input_fact(model: ModelInfo) -> str:
