@@ -69,10 +69,15 @@ def _add(case: Element, result: BudgetResult) -> None:
 
     outcome = _outcome(result)
     said = "\n".join(printable(line) for text in (statement(result), *reasons(result)) for line in text.split("\n"))
+    if outcome == "passed" and result.status == "pass" and not result.reason:
+        return
+    about: dict[str, str] = {}
     if outcome == "skipped":
-        SubElement(case, "skipped").text = printable(result.reason or "")
+        said = printable(result.reason or "")
     elif outcome != "passed":
         kind = f"budget/{result.metric}" if outcome == "failure" else "incomplete"
-        SubElement(case, outcome, type=kind, message=printable(statement(result))).text = said
-    elif result.status != "pass" or result.reason:
-        SubElement(case, "system-out").text = said if result.status == "pass" else f"warning: {said}"
+        about = {"type": kind, "message": printable(statement(result))}
+    elif result.status != "pass":
+        said = f"warning: {said}"
+    child = SubElement(case, "system-out" if outcome == "passed" else outcome, about)
+    child.text = said
