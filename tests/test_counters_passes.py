@@ -225,3 +225,22 @@ def test_a_model_that_is_made_on_a_gpu_that_is_not_there_is_made_without_it_for_
     report = analyze(lambda: nn.Sequential(nn.Linear(8, 8)).cuda(), torch.rand(2, 8), counters="all")
     assert {"fvcore", "torchprofile"} <= {row.name for row in report.counters if row.status == "ok"}
     assert not any("SourceError" in (row.error or "") for row in report.counters)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_jagged_tensors_have_elements_and_a_last_size(device: str) -> None:
+    """14 rows of 8 x 8: for counters that ask for these, and not for those that see kernels from outside."""
+    rows = [torch.rand(5, 8), torch.rand(9, 8)]
+    ragged = torch.nested.nested_tensor(rows, layout=torch.jagged)
+    report = analyze(nn.Sequential(nn.Linear(8, 8, bias=False)), ragged, counters="all", device=device)
+    assert report.totals.macs == 14 * 8 * 8
+    answered = {}
+    for row in report.counters:
+        if row.status == "ok":
+            assert row.unexplained is not None
+            assert not row.unexplained.macs, row.name
+            assert row.reported is not None
+            answered[row.name] = row.reported.macs
+    for name in ("ultralytics-thop", "calflops", "deepspeed"):
+        assert answered.get(name, 14 * 8 * 8) == 14 * 8 * 8
+    assert answered["ptflops-aten"] == 0

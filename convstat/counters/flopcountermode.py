@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import keywords_of
-from convstat.counters.kernel_walk import ATTENTION, Part, Rule, convolved, shape_of, walk, why_other_kernels
+from convstat.counters.kernel_walk import (
+    ATTENTION,
+    Part,
+    Rule,
+    convolved,
+    shape_of,
+    takes_jagged,
+    walk,
+    why_other_kernels,
+)
 from convstat.counters.products import fused_modules
 from convstat.trace import KernelCall
 from convstat.trace.calls import higher_order
@@ -56,6 +65,9 @@ class FlopCounter:
 
     def predict(self, trace: Trace) -> Prediction:
         """Walk the kernels of the trace by its rules."""
+        if takes_jagged(trace):
+            said = "TypeError: Multiple dispatch failed for 'torch._ops.aten.sym_is_contiguous.default'"
+            return Prediction(None, None, failure=said)
         try:
             terms = walk(trace, RULES, into=_INTO)
         except PredictedFailure as failure:

@@ -9,7 +9,7 @@ from convstat.counters.base import Ledger, PredictedFailure
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.products import products, ruled
 from convstat.trace import Call, FunctionCall, KernelCall, TensorInfo, Trace
-from convstat.trace.calls import HIGHER_ORDER, higher_order
+from convstat.trace.calls import HIGHER_ORDER, higher_order, jagged
 
 Part = tuple[str | None, int]
 Rule = Callable[[KernelCall], list[Part]]
@@ -56,8 +56,8 @@ def walk(trace: Trace, rules: Mapping[str, Rule], *, into: tuple[str, ...] = ())
         if call.in_thread:
             terms.add(owner.path, "other_threads", macs=-own)
             continue
-        if id(call) in apart:
-            terms.add(owner.path, "higher_order", macs=-own)
+        if (why := apart.get(id(call))) is not None:
+            terms.add(owner.path, why, macs=-own)
             continue
         if rule is None:
             is_fused = any(word in call.op for word in _FUSED)
@@ -72,20 +72,32 @@ def walk(trace: Trace, rules: Mapping[str, Rule], *, into: tuple[str, ...] = ())
     return terms
 
 
-def _apart(trace: Trace, into: tuple[str, ...]) -> frozenset[int]:
-    """The ids of the kernels inside of operators that take functions, but for those that the counter looks into."""
-    found: set[int] = set()
-    stack: list[tuple[Call, bool]] = [(trace.root, False)]
+def _apart(trace: Trace, into: tuple[str, ...]) -> dict[int, str]:
+    """The kernels, by id, that run where a mode does not see them, and why.
+
+    They are inside of operators that take functions, but for those that the counter looks into, or are what jagged
+    tensors do with the values of all their samples.
+    """
+    found: dict[int, str] = {}
+    stack: list[tuple[Call, str]] = [(trace.root, "")]
     while stack:
-        call, inside = stack.pop()
+        call, why = stack.pop()
         if isinstance(call, KernelCall):
-            if inside:
-                found.add(id(call))
+            if why:
+                found[id(call)] = why
             continue
-        if isinstance(call, FunctionCall) and call.name.startswith(HIGHER_ORDER):
-            inside = inside or call.name.removeprefix(HIGHER_ORDER) not in into
-        stack.extend((child, inside) for child in call.children)
-    return frozenset(found)
+        if isinstance(call, FunctionCall) and not why:
+            if call.name.startswith(HIGHER_ORDER) and call.name.removeprefix(HIGHER_ORDER) not in into:
+                why = "higher_order"
+            elif any(jagged(value) for value in call.args):
+                why = "kernel_unseen"
+        stack.extend((child, why) for child in call.children)
+    return found
+
+
+def takes_jagged(trace: Trace) -> bool:
+    """Whether the model gets jagged tensors."""
+    return any(jagged(value) for value in (*trace.root.args, *trace.root.kwargs.values()))
 
 
 def refused(trace: Trace) -> str | None:

@@ -156,7 +156,7 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
             raise PredictedFailure(reason)
         retraced = counter.retrace(model, inputs, trace)
         made: Made = getattr(counter, "made", "seen")
-        seen = as_seen(retraced, made)
+        seen = as_seen(retraced, made, flat=getattr(counter, "takes_jagged", False))
         try:
             return with_unseen(counter.predict(seen), retraced, seen, made)
         except PredictedFailure:

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from convstat.counters.base import Prediction, Term
 from convstat.counters.parameters import held
 from convstat.counters.products import Work
-from convstat.trace import ModuleInfo, ObjectInfo, Trace
+from convstat.trace import KernelCall, ModuleInfo, ObjectInfo, Trace
+from convstat.trace.calls import jagged
 
 Made = Literal["seen", "unseen", "params", "fails"]
 """What a counter makes of modules that its own call of the model makes: their work and parameters, nothing of them,
 their parameters alone, or that it fails, which its own prediction says (:attr:`Trace.made`)."""
 
 
-def as_seen(trace: Trace, made: Made) -> Trace:
-    """The trace as a counter sees it."""
+def as_seen(trace: Trace, made: Made, *, flat: bool = False) -> Trace:
+    """The trace as a counter sees it; ``flat``: it asks jagged tensors what it asks others, and they answer."""
+    if flat and any(jagged(value) for value in (*trace.root.args, *trace.root.kwargs.values())):
+        trace = replace(trace, root=_flat(trace.root))
     if trace.returned is not None:
         root = replace(trace.root, children=trace.root.children[: trace.returned], output=GENERATOR)
         trace = replace(trace, root=root)
@@ -32,6 +35,19 @@ def as_seen(trace: Trace, made: Made) -> Trace:
         hidden = {info.index for info in late}
         trace = replace(trace, modules=tuple(_without(info, hidden) for info in trace.modules))
     return trace
+
+
+def _flat(call: Any) -> Any:
+    """A call in which jagged tensors stand as what they look like."""
+    if isinstance(call, KernelCall):
+        return call
+    return replace(
+        call,
+        args=tuple(jagged(value) or value for value in call.args),
+        kwargs={name: jagged(value) or value for name, value in call.kwargs.items()},
+        output=jagged(call.output) or call.output,
+        children=tuple(map(_flat, call.children)),
+    )
 
 
 GENERATOR = ObjectInfo("builtins.generator")

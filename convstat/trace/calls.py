@@ -70,6 +70,26 @@ class ObjectInfo:
     samples: tuple[TensorInfo, ...] = ()
 
 
+JAGGED = "torch.nested._internal.nested_tensor.NestedTensor"
+"""The class of nested tensors whose samples lie one after the other."""
+
+
+def jagged(value: Value) -> TensorInfo | None:
+    """What a jagged tensor looks like to who asks it for its elements and its last size; None of anything else.
+
+    >>> jagged(ObjectInfo(JAGGED, samples=(TensorInfo((5, 16)), TensorInfo((9, 16)))))
+    TensorInfo(shape=(1, 14, 16), dtype='float32', layout='strided')
+    """
+    if not isinstance(value, ObjectInfo) or value.type != JAGGED or not value.samples:
+        return None
+    first = value.samples[0]
+    differ = next(
+        (i for i, sizes in enumerate(zip(*(s.shape for s in value.samples), strict=False)) if len(set(sizes)) > 1), 0
+    )
+    together = sum(sample.shape[differ] for sample in value.samples)
+    return TensorInfo((1, *first.shape[:differ], together, *first.shape[differ + 1 :]), first.dtype)
+
+
 Value: TypeAlias = (
     "TensorInfo | ListInfo | DictInfo | ObjectInfo | tuple[Value, ...] | bool | int | float | complex | str | None"
 )

@@ -28,6 +28,7 @@ class DeepSpeed:
     name = "deepspeed"
     made: Made = "unseen"
     calls_eval = True
+    takes_jagged = True
     variant = "default"
     unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"
     help = "pip install setuptools wheel && DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed"

@@ -21,6 +21,7 @@ class Calflops:
     name = "calflops"
     made: Made = "unseen"
     calls_eval = True
+    takes_jagged = True
     variant = "default"
     unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs count much else too"
     help = "pip install --no-deps calflops, and numpy: of what it asks for besides, nothing is used here"

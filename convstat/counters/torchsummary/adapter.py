@@ -141,7 +141,8 @@ def _given(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[torch.Tenso
     passed = by_position(model, inputs)
     for value in passed:
         if not hasattr(value, "shape"):
-            raise CounterFailure(f"it makes its inputs from shapes, and this model takes a {type(value).__name__}")
+            kind = "None" if value is None else f"a {type(value).__name__}"
+            raise CounterFailure(f"it makes its inputs from shapes, and this model takes {kind} beside tensors")
     return passed
 
 

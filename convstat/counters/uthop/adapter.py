@@ -21,6 +21,7 @@ class UltralyticsThop(Thop):
 
     name = "ultralytics-thop"
     made: Made = "params"
+    takes_jagged = True
     other = "thop"
     help = "pip install ultralytics-thop, without thop, which has the same import name"
     counts = "operations of modules of known kinds at each call and of products called as functions, and all parameters"
