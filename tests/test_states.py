@@ -234,7 +234,7 @@ CHANGES: dict[str, tuple[Callable[[], object], Callable[[], Any]]] = {
     ),
     "`threading.settrace` and `threading.setprofile`": (lambda: threading.settrace(tracer), threading.gettrace),
     "the functions in `builtins`": setter(builtins, "sum", tracer),
-    "the functions in `json` and `os`": setter(json, "dumps", tracer),
+    "the functions in `json`": setter(json, "dumps", tracer),
     "`sys.stdin`, `sys.stdout` and `sys.stderr`": (
         lambda: vars(sys).update(stdin=None, stdout=None, stderr=None),
         lambda: (sys.stdin, sys.stdout, sys.stderr),

@@ -6,7 +6,7 @@ Peers put hooks, attributes and modes on the model and patch torch; some leave t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from operator import is_
 from typing import Any
 
@@ -39,11 +39,9 @@ def process_preserved() -> Iterator[Changes]:
         yield kept
 
 
-@patch
-def generators_kept() -> Iterator[None]:
+def generators_kept() -> AbstractContextManager[object]:
     """Put back the random states of Python, numpy and torch."""
-    with states_kept((GENERATORS, RANDOM)):
-        yield
+    return states_kept((GENERATORS, RANDOM))
 
 
 @patch

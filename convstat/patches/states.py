@@ -170,6 +170,12 @@ def _pair(owner: Any, get: str, put: str) -> tuple[Callable[[], Any], Callable[[
     return getattr(owner, get, lambda: None), getattr(owner, put, lambda _: None)
 
 
+def same_functions(before: Any, after: Any) -> bool:
+    """Whether all names stand for what they did; a new one comes last."""
+    pairs = zip(before, after, strict=True)
+    return all(len(one) == len(other) and all(map(is_, one.values(), other.values())) for one, other in pairs)
+
+
 # The surroundings.
 
 
@@ -501,8 +507,8 @@ PYTHONS: tuple[State, ...] = (
         _restore_thread_tracing,
     ),
     State("the tools of `sys.monitoring`", _monitors, _free_monitors),
-    State("the functions in `builtins`", *functions_of(builtins), nothing_said),
-    State("the functions in `json` and `os`", *functions_of(json, json.encoder, json.decoder, os), nothing_said),
+    State("the functions in `builtins`", *functions_of(builtins), nothing_said, same_functions),
+    State("the functions in `json`", *functions_of(json, json.encoder, json.decoder), nothing_said, same_functions),
     State("`sys.stdin`, `sys.stdout` and `sys.stderr`", *attributes(sys, *_STREAMS)),
     State("`sys.excepthook`, `sys.displayhook`, `sys.unraisablehook`, `sys.breakpointhook`", *attributes(sys, *_HOOKS)),
     State("`threading.excepthook`", *attributes(threading, "excepthook")),

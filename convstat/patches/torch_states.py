@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,8 +14,16 @@ from torch.nn.modules import module as registration
 from torch.utils import _device, _python_dispatch
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from convstat.patches.room import patch
-from convstat.patches.states import PYTHONS, Changes, State, attributes, functions_of, nothing_said, states_kept
+from convstat.patches.states import (
+    PYTHONS,
+    Changes,
+    State,
+    attributes,
+    functions_of,
+    nothing_said,
+    same_functions,
+    states_kept,
+)
 
 _C: Any = torch._C
 _autograd: Any = torch.autograd
@@ -407,6 +416,7 @@ TORCHS: tuple[State, ...] = (
         "the functions of `torch`, `torch.nn.functional`, `torch.Tensor` and `nn.Module`",
         *functions_of(torch, functional, torch.Tensor, torch.nn.Module),
         nothing_said,
+        same_functions,
     ),
     State("the current GPU and its stream", _gpu, _restore_gpu),
     State("process groups", _group, None, _say_group),
@@ -417,8 +427,6 @@ STATES = (*PYTHONS, *TORCHS)
 """All that is put back around whatever a model does."""
 
 
-@patch
-def modes_left() -> Iterator[Changes]:
+def modes_left() -> AbstractContextManager[Changes]:
     """Leave the modes that are entered inside and not left there; those that were left are entered again."""
-    with states_kept((MODES,)) as kept:
-        yield kept
+    return states_kept((MODES,))

@@ -66,7 +66,6 @@ def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
 def prepare(recipe: Recipe, request: Request, *, progress: Callable[[str], None] | None = None) -> Subject:
     """Trace a model and count what ran."""
     from convstat.counters.stages import ModuleStages
-    from convstat.patches.preserve import process_preserved
     from convstat.targets.trying import suggest
     from convstat.trace.run import FAKE, run
 
@@ -92,16 +91,14 @@ def prepare(recipe: Recipe, request: Request, *, progress: Callable[[str], None]
         asked = [spec for spec in specs if isinstance(spec, InputSpec)]
         found = suggest(recipe, asked, request.batch, request.overrides)
         raise InputError(replace(problem, help=(*problem.help, *found))) from error.__cause__
-    with process_preserved(), foreign(f"{recipe.source} does not run"):
-        infos = _infos(traced.module, traced.example)
+    # Inputs are asked what they hold, and rules of somebody else's what something costs.
     with without_collection(), foreign(f"{recipe.source} cannot be counted"):
-        # Rules of somebody else's are asked.
         report = traces.count(
             traced.trace,
             name=recipe.name,
             source=recipe.source,
             kind=recipe.kind,
-            inputs=infos,
+            inputs=_infos(traced.module, traced.example),
             batch=request.batch,
             per=request.per,
             mode=request.mode,
