@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import decimal
 import gc
 import json
@@ -31,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 import convstat
+from convstat.errors import SourceError
 from convstat.patches.states import GENERATORS, PYTHONS, State, states_kept
 from convstat.patches.torch_states import RANDOM, STATES
 
@@ -605,3 +607,79 @@ def test_to_keep_all_states_takes_less_than_a_millisecond() -> None:
         return time.perf_counter() - began
 
     assert min(keep() for _ in range(50)) < 1e-3
+
+
+class Restless(nn.Module):
+    """Changes itself in each forward pass."""
+
+    def __init__(self, change: Callable[[Restless], object]) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.register_buffer("calls", torch.zeros(()))
+        self.seen: list[int] = []
+        self.change = change
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        x = self.norm(self.fc(x))
+        self.change(self)
+        return x
+
+
+def _fill(model: Restless) -> None:
+    with torch.no_grad():
+        model.fc.weight.fill_(3)
+
+
+OWN: dict[str, Callable[[Restless], object]] = {
+    "train and eval flags": lambda model: model.train(not model.training),
+    "whether parameters are trained": lambda model: model.requires_grad_(False),
+    "forward hooks": lambda model: model.fc.register_forward_hook(tracer),
+    "backward hooks": lambda model: model.fc.register_full_backward_hook(tracer),
+    "hooks of states": lambda model: model.register_state_dict_pre_hook(tracer),
+    "buffers, in place": lambda model: model.get_buffer("calls").add_(1),
+    "buffers, by another": lambda model: setattr(model, "calls", model.get_buffer("calls") + 1),
+    "parameters, in place": _fill,
+    "parameters, by others": lambda model: setattr(model.fc, "weight", nn.Parameter(torch.ones(4, 4))),
+    "parameters that are new": lambda model: model.register_parameter("more", nn.Parameter(torch.ones(1))),
+    "modules that are new": lambda model: model.add_module("more", nn.Linear(1, 1)),
+    "modules that go": lambda model: model.__delattr__("norm"),
+    "attributes": lambda model: setattr(model, "other", 1),
+    "what attributes hold": lambda model: model.seen.append(1),
+    "its class": lambda model: setattr(model, "__class__", type("Other", (Restless,), {})),
+    "gradients": lambda model: setattr(model.fc.weight, "grad", torch.ones_like(model.fc.weight)),
+    "the statistics of norms": lambda model: model.norm.train()(torch.rand(8, 4, device=model.fc.weight.device)),
+    "its dtype": lambda model: model.double(),
+}
+
+
+def _of_model(model: nn.Module) -> Any:
+    """What everybody sees of a model."""
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return (
+        type(model),
+        [(name, id(module), type(module), module.training, _counted(module)) for name, module in model.named_modules()],
+        [(name, id(t), t.requires_grad, t.dtype, t.tolist(), None if t.grad is None else 1) for name, t in tensors],
+        {name: value for name, value in vars(model).items() if not name.startswith("_")},
+        list(vars(model)["seen"]),
+    )
+
+
+def _counted(module: nn.Module) -> list[int]:
+    return [len(value) for name, value in vars(module).items() if name.endswith("_hooks")]
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("options", [{}, {"device": "cpu"}, {"mode": "train"}], ids=str)
+def test_what_a_model_changes_of_itself_is_put_back(name: str, options: dict[str, str]) -> None:
+    """On the meta device, in a real run, and with a backward pass."""
+    changed: list[None] = []
+    model = Restless(lambda model: (OWN[name](model), changed.append(None)))
+    before = _of_model(model)
+    for _ in range(2):
+        # Some changes keep it from running once more, in a backward pass.
+        with contextlib.suppress(SourceError):
+            convstat.analyze(model, (4,), batch=2, **options)
+        assert _of_model(model) == before
+    assert len(changed) >= 2
