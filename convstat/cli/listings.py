@@ -45,23 +45,18 @@ def layers() -> tuple[Entry, ...]:
 
 def blocks() -> tuple[Entry, ...]:
     """The blocks that come with convstat."""
+    from convstat.layers.notes import BLOCKS
     from convstat.spec import shipped
-    from convstat.spec.load import Map, Scalar
-
-    def words(name: str, key: str) -> str:
-        block = shipped.tree(name)
-        found = block.get(key) if block is not None else None
-        if isinstance(found, Scalar):
-            return found.text
-        if not isinstance(found, Map):
-            return ""
-        return ", ".join(
-            key.text if not isinstance(value, Scalar) or value.is_null else f"{key.text}={value.text}"
-            for key, value in found
-        )
 
     return tuple(
-        {"name": name, "parameters": words(name, "params"), "about": words(name, "note")} for name in shipped.NAMES
+        {
+            "name": name,
+            "parameters": ", ".join(
+                key if default is None else f"{key}={default}" for key, default in shipped.defaults(name).items()
+            ),
+            "about": BLOCKS[name].about,
+        }
+        for name in shipped.NAMES
     )
 
 

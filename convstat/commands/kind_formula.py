@@ -87,7 +87,7 @@ def kind_formula(name: str) -> KindFormula:
 
     if name in shipped.NAMES:
         block = notes_module.BLOCKS[name]
-        required = [key for key, value in _parameters(name) if value == ""]
+        required = [key for key, default in shipped.defaults(name).items() if default is None]
         return KindFormula(name, block.about, block.macs, block.params, block.notes, _use(name, required, "64x56x56"))
     kind = KINDS[name]
     required = [key for key, argument in kind.arguments.items() if argument.required]
@@ -103,20 +103,6 @@ def kind_formula(name: str) -> KindFormula:
 def _without_dims(name: str) -> str:
     """``Conv`` for ``Conv2d``."""
     return re.sub(r"\dd$", "", name)
-
-
-def _parameters(block: str) -> list[tuple[str, str]]:
-    """The parameters of a block and their defaults; without one, an empty text."""
-    from convstat.spec.load import Map, Scalar
-
-    tree = shipped.tree(block)
-    params = tree.get("params") if tree is not None else None
-    if not isinstance(params, Map):
-        return []
-    return [
-        (key.text, "" if isinstance(value, Scalar) and value.is_null else getattr(value, "text", "-"))
-        for key, value in params
-    ]
 
 
 _SIZES: Mapping[str, str] = {

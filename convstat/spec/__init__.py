@@ -4,6 +4,5 @@
 """
 
 from convstat.spec.spec import Measured, Spec, read
-from convstat.spec.values import read_value
 
-__all__ = ["Measured", "Spec", "read", "read_value"]
+__all__ = ["Measured", "Spec", "read"]

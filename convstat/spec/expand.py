@@ -8,24 +8,43 @@ After a mistake the rest is still looked at, with an unknown shape, so that one 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-from convstat.errors import LayerError, Mark
+from convstat import layers
+from convstat.errors import LayerError, SpecError
 from convstat.formulas.cost import Shape
 from convstat.layers.base import Layer
-from convstat.spec.body import MAX_LAYERS, Body
+from convstat.spec import shipped
 from convstat.spec.explain import Explainer
-from convstat.spec.fragment import Fragment, Leaf
-from convstat.spec.fragment import Value as Wire
-from convstat.spec.groups import UnknownError
-from convstat.spec.overrides import Patch
-from convstat.spec.plan import INPUT, Block, Item, Plan, Ref
+from convstat.spec.expressions import Expression, ExpressionError, Value
+from convstat.spec.fragment import Fragment, Leaf, Part, Turn, Wire, find
+from convstat.spec.items import MAX_CALLS
+from convstat.spec.overrides import NO_PATCH, Patch
+from convstat.spec.plan import (
+    INPUT,
+    PREV,
+    Block,
+    BlockCall,
+    Broken,
+    Choice,
+    Item,
+    LayerCall,
+    Parallel,
+    Plan,
+    Ref,
+    Residual,
+)
 from convstat.spec.problems import Problems
-from convstat.spec.scalars import Value
-from convstat.spec.values import types_of
+from convstat.spec.values import sizes_of, truth, types_of
 
 MAX_STEPS = 60_000
 """Items that are worked out one by one and are not layers; those of a block found in the memo are not."""
+
+MAX_LAYERS = 100_000
+MAX_BLOCKS = 100_000
+"""How many calls of blocks may stand in a model. One that comes to nothing costs time and memory too."""
 
 MAX_SIZE = 1 << 40
 """The largest size of an axis or an argument."""
@@ -33,6 +52,11 @@ MAX_SIZE = 1 << 40
 MAX_MEMO = 50_000
 
 Memo = dict[Any, Any]
+Values = Mapping[str, Value]
+
+
+class UnknownError(Exception):
+    """Something that a mistake already reported has left without a value."""
 
 
 class Run:
@@ -49,74 +73,74 @@ class Run:
         if len(memo) > MAX_MEMO:
             memo.clear()
 
-    def expand(self, shapes: tuple[Shape | None, ...], names: tuple[str, ...], patch: Patch) -> Fragment:
-        """Expand the whole plan."""
-        fragment = Fragment([Wire(shape, -1 - number) for number, shape in enumerate(shapes)])
-        fragment.names.update({name: number for number, name in enumerate(names)}, **{INPUT: 0})
-        body = Body(self, fragment)
-        return fragment.finish(body.items(self.plan.items, self.values, "", 0, patch))
+    def fragment(
+        self,
+        names: tuple[str, ...],
+        shapes: tuple[Shape | None, ...],
+        items: tuple[Item, ...],
+        values: Values,
+        patch: Patch,
+    ) -> Fragment:
+        """Expand a list of layers, given the names and shapes of what comes in."""
+        made = Fragment([Wire(shape, -1 - number) for number, shape in enumerate(shapes)])
+        made.names.update({name: number for number, name in enumerate(names)}, **{INPUT: 0})
+        return made.finish(_Body(self, made).items(items, values, "", 0, patch))
 
-    def find(self, ref: Ref, fragment: Fragment) -> int | None:
-        """The wire of a name of the top level; None where there is none, which is reported."""
-        try:
-            return Body(self, fragment).find(ref, "")
-        except UnknownError:
-            return None
+    def outputs(self, refs: tuple[Ref, ...], fragment: Fragment) -> tuple[int, ...]:
+        """The wires that come out of a model; a name that nothing has is reported."""
+        found = []
+        for ref in refs:
+            with suppress(UnknownError):
+                found.append(fragment.output if ref.name == PREV else _Body(self, fragment).find(ref, ""))
+        return tuple(found) if refs else (fragment.output,)
 
     def step(self, item: Item) -> None:
         """Count one item, so that a hostile spec ends."""
         self.steps += 1
         if self.steps > MAX_STEPS:
-            self.refuse(f"more than {MAX_STEPS:,} items", item.mark)
+            self.expect(0, 0, item)
 
     def expect(self, steps: int, layers: int, item: Item) -> None:
         """Refuse at once what would be refused after so many more steps, or with so many layers."""
         if layers > MAX_LAYERS:
-            self.refuse(f"more than {MAX_LAYERS:,} layers", item.mark)
+            self.problems.refuse(f"more than {MAX_LAYERS:,} layers", item.mark)
         if self.steps + steps > MAX_STEPS:
-            self.refuse(f"more than {MAX_STEPS:,} items", item.mark)
+            self.problems.refuse(f"more than {MAX_STEPS:,} items", item.mark)
 
-    def refuse(self, message: str, mark: Mark) -> None:
-        """Give up: the spec is too large to look at the rest."""
-        self.problems.add(message, mark)
-        self.problems.raise_if_any()
-
-    def key_of(self, block: Block, params: tuple[Value, ...], shapes: tuple[Shape | None, ...]) -> tuple[Any, ...]:
-        """What the expansion of a block depends on."""
+    def block(
+        self, block: Block, turn: Turn, params: dict[str, Value], shapes: tuple[Shape, ...], at: Fragment
+    ) -> Fragment:
+        """Expand a block with all its parameters, or find it in the memo by what its expansion depends on."""
         read = self.block_values.get(block.name)
         if read is None:
             own = tuple([self.values.get(name) for name in block.reads])
             read = self.block_values[block.name] = (own, types_of(own))
-        return (block.name, params, types_of(params), read, shapes)
+        given = tuple(params.values())
+        key = (block.name, given, types_of(given), read, shapes)
+        is_patched = bool(turn.patch.below)
+        found: Fragment | None = None if is_patched else self.memo.get(key)
+        if found is not None:
+            return found
+        self.explain.calls.append((block, turn, at))
+        if len(self.explain.calls) > MAX_CALLS:
+            self.problems.refuse(f"blocks call blocks more than {MAX_CALLS} deep", turn.item.mark)
+        noted = self.problems.noted
+        values = params if block.shipped else {**self.values, **params}
+        made = self.fragment(block.inputs, shapes, block.items, values, turn.patch)
+        if not is_patched and self.problems.noted == noted:
+            self.memo[key] = made
+        self.explain.calls.pop()
+        return made
 
-    def call(
-        self, block: Block, shapes: tuple[Shape, ...], params: dict[str, Value], patch: Patch, key: Any
-    ) -> Fragment:
-        """Expand a block, and remember it by its key, if it has one. ``params`` are all its parameters."""
-        values = {**self.values, **params} if not block.shipped else params
-        fragment = Fragment([Wire(shape, -1 - number) for number, shape in enumerate(shapes)])
-        fragment.names.update({name: number for number, name in enumerate(block.inputs)}, **{INPUT: 0})
-        before = self.problems.noted
-        fragment.finish(Body(self, fragment).items(block.items, values, "", 0, patch))
-        if key is not None and self.problems.noted == before:
-            self.memo[key] = fragment
-        return fragment
-
-    def leaf(
-        self,
-        kind: type[Layer],
-        known_by: tuple[Any, ...],
-        names: tuple[str, ...],
-        values: tuple[Value, ...],
-        shapes: tuple[Shape, ...],
-    ) -> Leaf:
+    def leaf(self, kind: type[Layer], given: dict[str, Value], shapes: tuple[Shape, ...]) -> Leaf:
         """Make a layer, or find it in the memo by its kind and its arguments; raises LayerError."""
-        key = (known_by, shapes)
+        values = tuple(given.values())
+        key = (kind, tuple(given), values, types_of(values), shapes)
         found: Leaf | None = self.memo.get(key)
         if found is None:
-            for name, value in zip(names, values, strict=True):
-                check_size(name, value)
-            layer = kind.create(dict(zip(names, values, strict=True)), shapes)
+            for name, value in given.items():
+                _check_size(name, value)
+            layer = kind.create(given, shapes)
             output = layer.output_shape(shapes)
             if max(output) > MAX_SIZE:
                 raise LayerError(f"the output would be larger than {MAX_SIZE} along an axis")
@@ -124,10 +148,396 @@ class Run:
         return found
 
 
-def check_size(name: str, value: Value) -> None:
+def _check_size(name: str, value: Value) -> None:
     """Refuse a size that no tensor can have."""
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, tuple):
-            check_size(name, item)
+            _check_size(name, item)
         elif isinstance(item, int) and abs(item) > MAX_SIZE:
             raise LayerError(f"{name} is larger than {MAX_SIZE}", argument=name)
+
+
+class _Body:
+    """Expands the items of one fragment into its parts, and the wires between them."""
+
+    def __init__(self, run: Run, fragment: Fragment) -> None:
+        self.run = run
+        self.fragment = fragment
+        self.wires = fragment.wires
+        self.names = fragment.names
+        self.count = 0
+
+    def items(self, items: tuple[Item, ...], values: Values, prefix: str, wire: int, patch: Patch) -> int:
+        """Expand items one after the other; give the wire that comes out of the last."""
+        for item in items:
+            wire = self.item(item, values, prefix, wire, patch.at(item.name))
+        return wire
+
+    def item(self, item: Item, values: Values, prefix: str, wire: int, patch: Patch) -> int:
+        """Expand one item; give the wire that comes out of it."""
+        turn = Turn(item, prefix + item.name, values, (wire,), patch)
+        try:
+            if item.when is not None and not self.flag("when", item.when, turn):
+                self.run.step(item)
+                return wire
+            if item.repeat is not None:
+                end = self.repeated(item.repeat, turn, prefix)
+            elif item.sources is not None:
+                end = self.one(turn._replace(sources=self.sources(item, prefix, wire)))
+            else:
+                end = self.one(turn)
+        except UnknownError:
+            # What else is wrong with it: the names that it takes, and how often it is repeated.
+            with suppress(UnknownError):
+                self.sources(item, prefix, wire)
+            with suppress(UnknownError):
+                if item.share is not None:
+                    self.find(item.share, prefix)
+            with suppress(UnknownError):
+                if item.repeat is not None:
+                    self.times(item.repeat, turn)
+            self.wires.append(Wire(None, -1))
+            end = len(self.wires) - 1
+        self.names[turn.path] = end
+        if prefix:
+            self.names.setdefault(f"{prefix}{item.position}", end)
+        return end
+
+    def modifier(self, name: str, written: Expression, turn: Turn) -> Value:
+        """Work out ``when``, ``repeat`` or ``frozen``."""
+        override = turn.patch.take(name)
+        return self.work_out(written, self.with_sizes(turn)) if override is None else override.value
+
+    def flag(self, name: str, written: Expression, turn: Turn) -> bool:
+        """Work out ``when`` or ``frozen``."""
+        value = self.modifier(name, written, turn)
+        try:
+            return truth(value)
+        except ExpressionError as error:
+            self.run.explain.expression(error, written, turn.values)
+            raise UnknownError from None
+
+    def with_sizes(self, turn: Turn) -> Values:
+        """The values with the sizes of what comes in, where the item reads them."""
+        if not turn.item.needs_shape:
+            return turn.values
+        shape = self.wires[turn.sources[0]].shape
+        if shape is None:
+            raise UnknownError
+        return {**turn.values, **sizes_of(shape)}
+
+    def work_out(self, written: Expression, values: Values) -> Value:
+        """Work out one value; what is wrong with it is reported."""
+        try:
+            return written.value(values)
+        except ExpressionError as error:
+            self.run.explain.expression(error, written, values)
+            raise UnknownError from None
+
+    def arguments(self, written: Mapping[str, Expression], turn: Turn) -> dict[str, Value]:
+        """Work out the arguments of a call."""
+        known = turn.values
+        if turn.item.needs_shape and any(value.evaluate is not None for value in written.values()):
+            known = self.with_sizes(turn)
+        try:
+            return {name: v.constant if v.evaluate is None else v.evaluate(known) for name, v in written.items()}
+        except Exception:  # found again below, one by one, with its place
+            pass
+        found: dict[str, Value] = {}
+        for name, value in written.items():
+            with suppress(UnknownError):
+                found[name] = self.work_out(value, known)
+        if len(found) < len(written):
+            raise UnknownError
+        return found
+
+    def sources(self, item: Item, prefix: str, wire: int) -> tuple[int, ...]:
+        """The wires that an item takes."""
+        if item.sources is None:
+            return (wire,)
+        found = []
+        for ref in item.sources:
+            with suppress(UnknownError):
+                found.append(wire if ref.name == PREV else self.find(ref, prefix))
+        if len(found) < len(item.sources):
+            raise UnknownError
+        return tuple(found)
+
+    def find(self, ref: Ref, prefix: str) -> int:
+        """The wire of a name: of this list first, then of those around it; else of a layer inside a block."""
+        paths = [outer + ref.name for outer in _outward(prefix)]
+        for path in paths:
+            if path in self.names:
+                return self.names[path]
+        for path in paths:
+            for index, part in enumerate(self.fragment.parts):
+                if isinstance(part.content, Fragment) and path.startswith(f"{part.name}."):
+                    with suppress(KeyError):
+                        shape, inner, _ = find(part.content, path[len(part.name) + 1 :])
+                        self.wires.append(Wire(shape, index, inner))
+                        self.names[path] = len(self.wires) - 1
+                        return self.names[path]
+        self.run.explain.reference(ref, self.names, prefix)
+        raise UnknownError
+
+    def repeated(self, repeat: Expression, turn: Turn, prefix: str) -> int:
+        """Expand an item several times, each turn after the other."""
+        item, path, values, (wire,), patch = turn
+        times = self.times(repeat, turn)
+        before = 0, 0
+        for number in range(times):
+            if number == 2:
+                # The second turn is a fair sample: what the first put into the memo, all later ones find there.
+                steps, count = self.run.steps - before[0], self.count - before[1]
+                self.run.expect(steps * (times - 2), self.count + count * (times - 2), item)
+            before = self.run.steps, self.count
+            # What is named by 'from' comes in once; from the second turn on, it is what the turn before delivers.
+            first = number == 0 or (item.sources is not None and len(item.sources) > 1)
+            sources = self.sources(item, prefix, wire) if first else (wire,)
+            inner = patch if patch is NO_PATCH else patch.turn(number)
+            wire = self.one(Turn(item, f"{path}.{number}", {**values, "i": number, "n": times}, sources, inner))
+            self.names[f"{path}.{number}"] = wire
+        return wire
+
+    def times(self, repeat: Expression, turn: Turn) -> int:
+        """How often an item is repeated."""
+        times = self.modifier("repeat", repeat, turn)
+        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+            override = turn.patch.take("repeat")
+            self.run.explain.repeat(times, override.mark if override else repeat.mark, repeat, turn.values)
+            raise UnknownError
+        if times > MAX_LAYERS:
+            self.run.problems.refuse(f"repeat is larger than {MAX_LAYERS:,}: {times}", repeat.mark)
+        return times
+
+    def one(self, turn: Turn) -> int:
+        """Expand one turn of an item."""
+        action = turn.item.action
+        if isinstance(action, LayerCall):
+            return self.layer(action, turn)
+        self.run.step(turn.item)
+        if isinstance(action, Choice):
+            action = self.chosen(action, turn)
+        if isinstance(action, LayerCall):
+            return self.layer(action, turn)
+        if isinstance(action, BlockCall):
+            return self.block(action, turn)
+        if isinstance(action, (Broken, Choice)):
+            raise UnknownError
+        if len(turn.sources) > 1:
+            self.run.problems.add("a group takes one input", turn.item.mark)
+            raise UnknownError
+        self.fragment.groups[turn.path] = "residual" if isinstance(action, Residual) else "parallel"
+        return self.residual(action, turn) if isinstance(action, Residual) else self.parallel(action, turn)
+
+    def chosen(self, action: Choice, turn: Turn) -> LayerCall | BlockCall:
+        """The layer or the block that a variable or a parameter names."""
+        word = self.work_out(action.written, turn.values)
+        try:
+            found = action.compile(word) if isinstance(word, str) else None
+        except SpecError as error:
+            self.run.problems.include(error.diagnostics)
+            raise UnknownError from None
+        if not isinstance(found, (LayerCall, BlockCall)):
+            self.run.explain.choice(word, action.written, turn.values)
+            raise UnknownError
+        return found
+
+    def layer(self, action: LayerCall, turn: Turn) -> int:
+        """Expand one layer."""
+        kind, share = action.kind, turn.item.share
+        owner = None if share is None else self.find(share, turn.path[: turn.path.rfind(".") + 1])
+        given = self.arguments(action.arguments, turn)
+        overridden = {} if turn.patch is NO_PATCH else turn.patch.apply(given, kind.arguments, kind.shorts)
+        shapes = tuple([self.wires[source].shape for source in turn.sources])
+        try:
+            if owner is not None and not given:
+                given = self.borrowed(owner, turn, kind)
+            if None in shapes:
+                self.run.explain.arguments(action, given, overridden)
+                raise UnknownError
+            leaf = self.run.leaf(kind, given, shapes)  # type: ignore[arg-type]
+        except LayerError as error:
+            self.run.explain.layer(error, action, turn, self.fragment, overridden)
+            # Where the output has the same shape without the argument at fault, what follows is looked at.
+            if error.argument not in given or error.argument not in _without_shape(kind):
+                raise UnknownError from None
+            kept = {name: value for name, value in given.items() if name != error.argument}
+            try:
+                leaf, owner = self.run.leaf(kind, kept, shapes), None  # type: ignore[arg-type]
+            except LayerError:
+                raise UnknownError from None
+        return self.add(turn, leaf, owner=owner)
+
+    def borrowed(self, owner: int, turn: Turn, kind: type[Layer]) -> dict[str, Value]:
+        """The arguments of the layer whose weights are used again."""
+        leaf = self.leaf_of(owner)
+        if leaf is None:
+            return {}
+        if type(leaf.layer) is not kind:
+            self.run.explain.other_kind(turn.item.share, leaf.layer.kind(), kind.kind())
+            raise UnknownError
+        return {name: tuple(v) if isinstance(v, list) else v for name, v in leaf.layer.written().items()}
+
+    def leaf_of(self, index: int) -> Leaf | None:
+        """The layer that delivers a wire, or None where it is an input or a block."""
+        wire = self.wires[index]
+        if wire.part < 0 or wire.shape is None:
+            return None
+        content = self.fragment.parts[wire.part].content
+        if isinstance(content, Leaf):
+            return content
+        return find(content, wire.inner)[2] if wire.inner else None
+
+    def check_owner(self, share: Ref, leaf: Leaf, owner: int) -> None:
+        """Refuse to use weights again in a layer that they do not fit."""
+        first = self.leaf_of(owner)
+        if first is None:
+            if self.wires[owner].shape is not None:
+                self.run.problems.add(f"'{share.name}' is not a single layer", share.mark)
+            raise UnknownError
+        if type(first.layer) is not type(leaf.layer) or dict(first.layer.parameters()) != dict(leaf.layer.parameters()):
+            self.run.explain.share(share, first, leaf)
+            raise UnknownError
+
+    def add(
+        self,
+        turn: Turn,
+        content: Leaf | Fragment,
+        *,
+        what: str = "",
+        owner: int | None = None,
+        given: Mapping[str, Value] | None = None,
+    ) -> int:
+        """Add a part; give its wire."""
+        item, fragment = turn.item, self.fragment
+        frozen = item.frozen is not None and self.flag("frozen", item.frozen, turn)
+        if owner is not None and item.share is not None and isinstance(content, Leaf):
+            self.check_owner(item.share, content, owner)
+        self.count += content.counts.layers
+        if self.count > MAX_LAYERS:
+            self.run.expect(0, self.count, item)
+        if isinstance(content, Fragment):
+            fragment.calls += 1 + content.calls
+            if fragment.calls > MAX_BLOCKS:
+                self.run.problems.refuse(f"more than {MAX_BLOCKS:,} calls of blocks", item.mark)
+        fragment.parts.append(Part(turn.path, item, turn.sources, content, what, owner, not frozen, given))
+        shape = content.output if isinstance(content, Leaf) else content.wires[content.output].shape
+        self.wires.append(Wire(shape, len(fragment.parts) - 1))
+        return len(self.wires) - 1
+
+    def block(self, action: BlockCall, turn: Turn) -> int:
+        """Expand one call of a block."""
+        run = self.run
+        block = run.plan.blocks.get(action.block)
+        if block is None:
+            raise UnknownError
+        if len(turn.sources) != len(block.inputs):
+            run.explain.inputs(block, turn)
+            raise UnknownError
+        given = self.arguments(action.arguments, turn)
+        if turn.patch is not NO_PATCH:
+            turn.patch.apply(given, block.params)
+        shapes = tuple([self.wires[source].shape for source in turn.sources])
+        if None in shapes:
+            raise UnknownError
+        params: dict[str, Value] = {}
+        around: Values | None = None
+        for name, default in block.params.items():
+            if name in given:
+                params[name] = given[name]
+            elif default is None:
+                raise UnknownError
+            elif default.evaluate is None:
+                params[name] = default.constant
+            else:
+                around = around or {**({} if block.shipped else run.values), **sizes_of(shapes[0])}
+                params[name] = self.work_out(default, {**around, **params})
+        odd = shipped.ODD.get(block.name) if block.shipped else None
+        if odd is not None and isinstance(params[odd], int) and params[odd] % 2 == 0:
+            run.explain.add(f"{odd} of {block.name} must be odd, not {params[odd]}", turn.item.mark)
+            raise UnknownError
+        fragment = run.block(block, turn, params, shapes, self.fragment)  # type: ignore[arg-type]
+        return self.add(turn, fragment, what=block.name, given=given)
+
+    def made(self, name: str, arguments: dict[str, Value], turn: Turn, below: str, sources: tuple[int, ...]) -> int:
+        """Add a layer that the grammar implies."""
+        turn = turn._replace(path=f"{turn.path}.{below}", sources=sources, patch=NO_PATCH)
+        try:
+            shapes = tuple([self.wires[source].shape for source in sources])
+            leaf = self.run.leaf(layers.NAMES[name], arguments, shapes)  # type: ignore[arg-type]
+        except LayerError as error:
+            self.run.explain.merge(error, turn, self.fragment)
+            raise UnknownError from None
+        self.names[turn.path] = self.add(turn, leaf)
+        return self.names[turn.path]
+
+    def residual(self, action: Residual, turn: Turn) -> int:
+        """Expand a body and what is added to it."""
+        values, path, side = turn.values, turn.path, turn.sources[0]
+        end = self.items(action.body, values, f"{path}.", side, turn.patch)
+        before, after = self.wires[side].shape, self.wires[end].shape
+        known = before is not None and after is not None
+        if action.shortcut == "same" and known and before != after:
+            return end
+        if action.shortcut == "layers":
+            side = self.items(action.shortcut_items, values, f"{path}.shortcut.", side, turn.patch.at("shortcut"))
+            self.names[f"{path}.shortcut"] = side
+        if before is None or after is None:
+            raise UnknownError
+        if action.shortcut == "project" and before != after:
+            side = self.project(action, turn, before, after)
+        if self.wires[side].shape is None:
+            raise UnknownError
+        if self.wires[side].shape != after:
+            self.run.explain.residual(action, self.fragment, side, end)
+            return end  # what follows was most likely written for what the body gives
+        return self.made("add", {}, turn, "add", (end, side))
+
+    def project(self, action: Residual, turn: Turn, before: Shape, after: Shape) -> int:
+        """The shortcut of a ResNet where the shape changes: 1x1 convolution without bias, then a batch norm.
+
+        Option B of *Deep Residual Learning* (arXiv:1512.03385, section 4.1); the stride follows from the shapes.
+        """
+        rank = len(after)
+        strides = tuple(
+            next((step for step in (-(-a // b), a // b) if step and (a - 1) // step + 1 == b), 0)
+            for a, b in zip(before[2:], after[2:], strict=False)
+        )
+        if len(before) != rank or rank not in (3, 4, 5) or 0 in strides:
+            self.run.explain.project(action, before, after)
+            raise UnknownError
+        stride = strides[0] if len(set(strides)) == 1 else strides
+        arguments = {"out_channels": after[1], "kernel_size": 1, "stride": stride, "bias": False}
+        dims = f"{rank - 2}d"
+        wire = self.made(f"Conv{dims}", arguments, turn, f"shortcut.conv{dims}", turn.sources)
+        return self.made(f"BatchNorm{dims}", {}, turn, f"shortcut.batchnorm{dims}", (wire,))
+
+    def parallel(self, action: Parallel, turn: Turn) -> int:
+        """Expand the paths and merge their ends."""
+        ends = []
+        for name, items in action.paths:
+            path = f"{turn.path}.{name}"
+            end = self.items(items, turn.values, f"{path}.", turn.sources[0], turn.patch.at(name))
+            self.names[path] = end
+            ends.append(end)
+        if any(self.wires[end].shape is None for end in ends):
+            raise UnknownError
+        return self.made(action.merge, {}, turn, action.merge, tuple(ends))
+
+
+def _outward(prefix: str) -> Iterator[str]:
+    """The prefixes of names in a list and in the lists around it.
+
+    >>> list(_outward("stage.0."))
+    ['stage.0.', 'stage.', '']
+    """
+    while prefix:
+        yield prefix
+        prefix = prefix[: prefix.rstrip(".").rfind(".") + 1]
+    yield ""
+
+
+def _without_shape(kind: type[Layer]) -> tuple[str, ...]:
+    """The arguments on which the shape of the output does not depend: those that follow from the input, and groups."""
+    return tuple(name for name, spec in kind.arguments.items() if spec.infer is not None or name == "groups")

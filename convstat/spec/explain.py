@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
 
 from convstat.errors import LayerError, Mark, did_you_mean
 from convstat.formulas.cost import Shape
 from convstat.layers.base import show, show_shape
-from convstat.spec.fragment import Fragment, Leaf
+from convstat.spec.expressions import Expression, ExpressionError, Value
+from convstat.spec.fragment import Fragment, Leaf, Turn
 from convstat.spec.overrides import Override, mark_of, shown
-from convstat.spec.plan import INPUT, PREV, Block, Item, LayerCall, Plan, Ref, Residual
+from convstat.spec.plan import INPUT, PREV, Block, LayerCall, Plan, Ref, Residual
 from convstat.spec.problems import Problems
-from convstat.spec.scalars import ExpressionError, Value
-from convstat.spec.sizes import sizes_of
-from convstat.spec.values import Formula
+from convstat.spec.values import SHAPE_NAMES, sizes_of
 
 Values = Mapping[str, Value]
-
-
-class _Call(NamedTuple):
-    """A call of a block that is being expanded."""
-
-    block: Block
-    item: Item
-    path: str
-    fragment: Fragment
-    sources: tuple[int, ...]
 
 
 class Explainer:
@@ -37,51 +25,46 @@ class Explainer:
         self.plan = plan
         self.values = values
         self.problems = problems
-        self.calls: list[_Call] = []
+        self.calls: list[tuple[Block, Turn, Fragment]] = []
+        """The calls of blocks that are being expanded, each with the fragment that it stands in."""
         self.overridden: dict[str, Value] = {}
         self.given_inputs: Collection[str] = ()
 
-    def enter(self, block: Block, item: Item, path: str, fragment: Fragment, sources: tuple[int, ...]) -> None:
-        """A block is being expanded, called in a fragment with some of its values."""
-        self.calls.append(_Call(block, item, path, fragment, sources))
-
-    def leave(self) -> None:
-        """Its expansion is done."""
-        self.calls.pop()
-
-    def add(self, message: str, mark: Mark, notes: tuple[str, ...] = (), help: tuple[str, ...] = ()) -> None:
+    def add(
+        self, message: str, mark: Mark, notes: tuple[str, ...] = (), help: str | tuple[str, ...] | None = None
+    ) -> None:
         """Add a problem, with the calls of blocks that led to it."""
-        shipped = next((k for k, call in enumerate(self.calls) if call.block.shipped), None)
+        shipped = next((k for k, (block, _, _) in enumerate(self.calls) if block.shipped), None)
         if shipped is not None:
             # The user did not write the inside of a shipped block: the place is the call.
-            call = self.calls[shipped]
-            notes = (f"inside the block {call.block.name}, at {mark.text.strip()[:80]}", *notes)
-            mark = call.item.mark
-        for call in reversed(self.calls[:shipped]):
-            notes = (*notes, f"in block '{call.block.name}', called at {_place(call.item.mark)} ('{call.path}')")
+            block, turn, _ = self.calls[shipped]
+            notes = (f"inside the block {block.name}, at {mark.text.strip()[:80]}", *notes)
+            mark = turn.item.mark
+        for block, turn, _ in reversed(self.calls[:shipped]):
+            notes = (*notes, f"in block '{block.name}', called at {_place(turn.item.mark)} ('{turn.path}')")
         self.problems.add(message, mark, notes=notes, help=help)
 
-    def expression(self, error: ExpressionError, formula: Formula, values: Values) -> None:
+    def expression(self, error: ExpressionError, written: Expression, values: Values) -> None:
         """A value that cannot be worked out."""
         message, help = error.message, error.help
         missing = re.fullmatch(r"'(\w+)' has no value here", message)
-        if missing and missing[1] in dict(self.plan.variants[None].variables):
+        if missing and missing[1] in self.plan.variants[None].variables:
             self.problems.noted += 1  # the variable itself is wrong, which is reported
             return
         if missing:
-            there = ", ".join(name for name in ("cin", "din", "hin", "win", "lin", "fin") if name in values)
+            there = ", ".join(name for name in SHAPE_NAMES if name in values)
             message = f"what comes in has no '{missing[1]}'"
             help = (f"it has: {there}",) if there else ()
-        self.add(message, formula.place(error), self.read(formula, values), help)
+        self.add(message, written.part(error.offset, error.length), self.read(written, values), help)
 
-    def read(self, formula: Formula, values: Values) -> tuple[str, ...]:
-        """Where the values came from that a formula reads."""
+    def read(self, written: Expression, values: Values) -> tuple[str, ...]:
+        """Where the values came from that an expression reads."""
         lines = []
-        variables = dict(self.plan.variants[None].variables)
-        for name in sorted(formula.names):
+        variables = self.plan.variants[None].variables
+        for name in sorted(written.names):
             if name not in values:
                 continue
-            line = f"{name}={_number(values[name])}"
+            line = f"{name}={shown(values[name])}"
             if name in self.overridden and values[name] == self.overridden[name]:
                 line += f", from {mark_of(name, values[name])}"
             elif name in variables and values[name] == self.values.get(name):
@@ -90,33 +73,23 @@ class Explainer:
         return tuple(lines)
 
     def layer(
-        self,
-        error: LayerError,
-        item: Item,
-        action: LayerCall,
-        path: str,
-        fragment: Fragment,
-        sources: tuple[int, ...],
-        values: Values,
-        overridden: Mapping[str, Override],
+        self, error: LayerError, action: LayerCall, turn: Turn, fragment: Fragment, overridden: Mapping[str, Override]
     ) -> None:
         """A layer that cannot be, or that does not fit its input."""
-        mark, notes = item.mark, list[str]()
-        argument = error.argument or ""
+        mark, notes = turn.item.mark, list[str]()
+        argument, sources = error.argument or "", turn.sources
+        shapes = [fragment.wires[source].shape for source in sources]
         if argument in overridden:
             mark = overridden[argument].mark
-        elif argument in action.names:
-            formula = action.formulas[action.names.index(argument)]
-            mark = formula.mark
-            notes += self.read(formula, {**values, **_sizes(fragment, sources)})
-        elif argument in action.keys:
-            mark = action.keys[argument]
+        elif argument in action.arguments:
+            written = action.arguments[argument]
+            mark = written.mark
+            notes += self.read(written, {**turn.values, **sizes_of(shapes[0])})
         inferred = [
             name
             for name, spec in action.kind.arguments.items()
-            if spec.infer is not None and name not in action.names and re.search(rf"\b{name}\b", error.message)
+            if spec.infer is not None and name not in action.arguments and re.search(rf"\b{name}\b", error.message)
         ]
-        shapes = [fragment.values[source].shape for source in sources]
         if inferred:
             notes.append(f"{inferred[0]} comes from {self.origin(fragment, sources[0])}")
         elif not argument or any(shape and show_shape(shape) in error.message for shape in shapes):
@@ -126,58 +99,48 @@ class Explainer:
                 if shape
             ]
         help = (error.help,) if error.help else ()
-        if argument and not help and argument not in action.names and argument not in overridden:
+        if argument and not help and argument not in action.arguments and argument not in overridden:
             spec = action.kind.arguments.get(argument)
             if spec is not None and spec.required:
                 help = (f"{action.kind.kind()}: {{{argument}: ...}}",)
         self.add(error.message, mark, tuple(notes), help)
 
-    def arguments(
-        self, action: LayerCall, names: tuple[str, ...], values: tuple[Value, ...], overridden: Mapping[str, Override]
-    ) -> None:
+    def arguments(self, action: LayerCall, given: Mapping[str, Value], overridden: Mapping[str, Override]) -> None:
         """Check what can be checked of a layer whose input is not known: each argument by itself."""
-        for name, value in zip(names, values, strict=True):
+        for name, value in given.items():
             try:
                 action.kind.arguments[name].kind.parse(value, name)
             except LayerError as error:
-                where = overridden[name].mark if name in overridden else None
-                if where is None:
-                    where = action.formulas[action.names.index(name)].mark
-                self.add(error.message, where, (), (error.help,) if error.help else ())
+                mark = overridden[name].mark if name in overridden else action.arguments[name].mark
+                self.add(error.message, mark, (), error.help)
 
-    def origin(self, fragment: Fragment, wire: int) -> str:
-        """Where a value was made, in words: what came into a block was made outside of it."""
-        value = fragment.values[wire]
-        for call in reversed(self.calls):
-            if value.part >= 0:
+    def origin(self, fragment: Fragment, index: int) -> str:
+        """Where what a wire carries was made, in words: what came into a block was made outside of it."""
+        wire = fragment.wires[index]
+        for _, turn, outer in reversed(self.calls):
+            if wire.part >= 0:
                 break
-            fragment, wire = call.fragment, call.sources[-1 - value.part]
-            value = fragment.values[wire]
-        if value.part < 0:
-            inputs = self.plan.variants[None].inputs
-            number = -1 - value.part
-            if number < len(inputs) and inputs[number].name in self.given_inputs:
-                return "the given shape (--input)"
-            if number < len(inputs):
-                return f"{_place(inputs[number].mark)} (input)"
-            return "the input"
-        part = fragment.parts[value.part]
+            fragment = outer
+            wire = fragment.wires[turn.sources[-1 - wire.part]]
+        if wire.part < 0:
+            number, inputs = -1 - wire.part, self.plan.variants[None].inputs
+            if number >= len(inputs):
+                return "the input"
+            is_given = inputs[number].name in self.given_inputs
+            return "the given shape (--input)" if is_given else f"{_place(inputs[number].mark)} (input)"
+        part = fragment.parts[wire.part]
         kind = part.content.layer.kind() if isinstance(part.content, Leaf) else part.what
         return f"{_place(part.item.mark)} ({kind} '{part.name}')"
 
     def reference(self, ref: Ref, names: Mapping[str, int], prefix: str) -> None:
         """A name that nothing earlier has."""
-        later = self.plan.later_names.get(ref.name)
+        later = next((item.mark for item in reversed(self.plan.items) if item.name == ref.name), None)
         if later is not None and not self.calls:
             if ref.name not in names and (later.line, later.column) < (ref.mark.line, ref.mark.column):
-                message = f"'{ref.name}' is left out here, by its 'when'"
-                self.add(message, ref.mark)
-                return
-            self.add(
-                f"'{ref.name}' comes later, in line {later.line}",
-                ref.mark,
-                help=("an item can take only what an earlier one delivers",),
-            )
+                self.add(f"'{ref.name}' is left out here, by its 'when'", ref.mark)
+            else:
+                help = ("an item can take only what an earlier one delivers",)
+                self.add(f"'{ref.name}' comes later, in line {later.line}", ref.mark, help=help)
             return
         visible = [name for name in names if "." not in name or not name.split(".")[-1].isdigit()]
         near = did_you_mean(ref.name, [*visible, PREV, INPUT])
@@ -201,30 +164,30 @@ class Explainer:
         assert ref is not None
         self.add(f"the weights of '{ref.name}' do not fit: it is a {first}, and this a {this}", ref.mark)
 
-    def choice(self, word: Value, formula: Formula, values: Values) -> None:
+    def choice(self, word: Value, written: Expression, values: Values) -> None:
         """A variable in the place of a layer that names none."""
         self.add(
-            f"'{formula.text}' stands for a layer here, but it is {show(word)}",
-            formula.mark,
-            self.read(formula, values),
+            f"'{written.text}' stands for a layer here, but it is {show(word)}",
+            written.mark,
+            self.read(written, values),
             did_you_mean(str(word), (), also="convstat list layers"),
         )
 
-    def repeat(self, times: Value, mark: Mark, formula: Formula, values: Values) -> None:
+    def repeat(self, times: Value, mark: Mark, written: Expression, values: Values) -> None:
         """A number of turns that is none."""
-        help = ("use // for whole division",) if "/" in formula.text else ()
-        self.add(f"repeat must be a whole number, not {show(times)}", mark, self.read(formula, values), help)
+        help = ("use // for whole division",) if "/" in written.text else ()
+        self.add(f"repeat must be a whole number, not {show(times)}", mark, self.read(written, values), help)
 
-    def inputs(self, block: Block, item: Item, given: int) -> None:
+    def inputs(self, block: Block, turn: Turn) -> None:
         """A block that is given too many or too few inputs."""
-        wanted = len(block.inputs)
+        wanted, given = len(block.inputs), len(turn.sources)
         message = f"block '{block.name}' takes {wanted} input{'s' if wanted != 1 else ''}, not {given}"
         help = (f"its inputs: {', '.join(block.inputs)}",) if wanted > 1 else ()
-        self.add(message, item.mark, help=help)
+        self.add(message, turn.item.mark, help=help)
 
     def residual(self, action: Residual, fragment: Fragment, side: int, end: int) -> None:
         """A body whose output cannot be added to the shortcut."""
-        before, after = fragment.values[side].shape, fragment.values[end].shape
+        before, after = fragment.wires[side].shape, fragment.wires[end].shape
         assert before is not None
         assert after is not None
         help = ("shortcut: project, or shortcut: same to add only where the shape is unchanged",)
@@ -243,23 +206,15 @@ class Explainer:
         message = f"no 1x1 convolution leads from {show_shape(before)} to {show_shape(after)}"
         self.add(message, action.mark, help=("write the shortcut as a list of layers",))
 
-    def merge(self, error: LayerError, item: Item, fragment: Fragment, sources: tuple[int, ...]) -> None:
+    def merge(self, error: LayerError, turn: Turn, fragment: Fragment) -> None:
         """Ends of paths that do not go together."""
         notes = tuple(
             f"{show_shape(shape)} comes from {self.origin(fragment, source)}"
-            for source in sources
-            if (shape := fragment.values[source].shape)
+            for source in turn.sources
+            if (shape := fragment.wires[source].shape)
         )
-        self.add(error.message, item.mark, notes, (error.help,) if error.help else ())
-
-
-def _sizes(fragment: Fragment, sources: tuple[int, ...]) -> dict[str, int]:
-    return sizes_of(fragment.values[sources[0]].shape)
+        self.add(error.message, turn.item.mark, notes, error.help)
 
 
 def _place(mark: Mark) -> str:
     return f"{mark.file}:{mark.line}" if mark.source.is_file else mark.file
-
-
-def _number(value: Value) -> str:
-    return shown(value) if not isinstance(value, float) else str(value)

@@ -10,18 +10,45 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from operator import itemgetter
 from typing import Any
 
+from convstat.errors import Mark, SourceText
 from convstat.patches.quiet import unwarned
-from convstat.spec.scalars import MAX_BITS, NO_VALUE, ExpressionError, Value, bits, bounded, number, yaml_trap
+from convstat.spec.load import Scalar
 
 MAX_LENGTH = 500
 MAX_DEPTH = 40
+
+MAX_BITS = 256
+"""The size of a result; a wider one is a mistake or an attack."""
+
+LIMIT = 1 << MAX_BITS
+MAX_DIGITS = 77
+"""Decimal digits that always fit."""
+
+Value = Any
+"""int, Fraction, bool, str, None, or a tuple of them."""
+
+NO_VALUE = "has no value here"
+"""How the message ends where a name of an expression has no value."""
+
+NOWHERE = Mark(SourceText("", "", is_file=False), 1, 1)
+
+
+class ExpressionError(ValueError):
+    """An expression that cannot be read or worked out; ``offset`` and ``length`` say where in its text."""
+
+    def __init__(self, message: str, offset: int = 0, length: int = 0, help: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
+        self.length = length
+        self.help = help
 
 
 class UnknownNameError(ExpressionError):
@@ -33,20 +60,108 @@ class UnknownNameError(ExpressionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
-    """A compiled expression: ``evaluate`` takes the values of ``names``; ``constant`` is the result where none."""
+class Expression(Scalar):
+    """One value of a spec, compiled: a constant, or what works it out from the values of the names that it reads.
 
-    text: str
-    evaluate: Callable[[Mapping[str, Value]], Value]
+    A list of values is one too.
+    """
+
     names: frozenset[str] = frozenset()
     constant: Value = None
+    evaluate: Callable[[Mapping[str, Value]], Value] | None = None
 
-    is_simple: bool = False
+    def at(self, written: Scalar) -> Expression:
+        """The same at another place."""
+        return Expression(written.text, written.mark, written.plain, self.names, self.constant, self.evaluate)
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether no name is in it."""
-        return not self.names
+    def value(self, values: Mapping[str, Value]) -> Value:
+        """Work it out; raises ExpressionError, also for what Python says about the types of the operands."""
+        if self.evaluate is None:
+            return self.constant
+        try:
+            return self.evaluate(values)
+        except KeyError as error:
+            raise ExpressionError(f"'{error.args[0]}' {NO_VALUE}") from None
+        except (TypeError, ValueError, ArithmeticError) as error:
+            if isinstance(error, ExpressionError):
+                raise
+            raise ExpressionError("this takes numbers, and was given something else") from None
+
+
+def bits(value: int | Fraction) -> int:
+    """The bits of the larger part of a number."""
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def bounded(value: Value) -> Value:
+    """The value, an int where it is whole; refused where it is too large."""
+    if value.__class__ is int:
+        if -LIMIT < value < LIMIT:
+            return value
+    elif value.__class__ is Fraction:
+        if bits(value) <= MAX_BITS:
+            return value.numerator if value.denominator == 1 else value
+    else:
+        return value
+    raise ExpressionError(f"the result has more than {MAX_BITS} bits")
+
+
+_LITERAL = re.compile(r"(\d[\d_]*)?(\.[\d_]*)?([eE][-+]?\d[\d_]*)?")
+
+
+def number(text: str, offset: int = 0) -> int | Fraction:
+    """Read a decimal literal exactly.
+
+    >>> number("1e6"), number("1_000_000"), number("0.1")
+    (1000000, 1000000, Fraction(1, 10))
+    """
+    match = _LITERAL.fullmatch(text)
+    if match is None or not (match.group(1) or match.group(2)):
+        raise ExpressionError(f"'{text}' is not a decimal number", offset, len(text))
+    if len(text) > 100 or abs(int((match.group(3) or "e0")[1:].replace("_", ""))) > 77:
+        raise ExpressionError(f"the number has more than {MAX_BITS} bits", offset, len(text))
+    value = Fraction(text.replace("_", ""))
+    result: int | Fraction = bounded(value)
+    return result
+
+
+def yaml_trap(text: str) -> tuple[str, str] | None:
+    """What YAML 1.1 would have made of a number, and what to write; None where it is no trap.
+
+    >>> yaml_trap("010")
+    ("'010' is ambiguous: YAML 1.1 reads it as 8", 'write 10, or 8 if octal was meant')
+    >>> yaml_trap("12:30")
+    ("'12:30' is ambiguous: YAML 1.1 reads it as 750", 'write 750, or a list: [12, 30]')
+    """
+    sign = -1 if text.startswith("-") else 1
+    digits = text.lstrip("+-").replace("_", "")
+    if len(digits) > 30:
+        return None
+    if re.fullmatch(r"0[0-9]+", digits):
+        plain = sign * int(digits)
+        if re.fullmatch(r"0[0-7]+", digits):
+            octal = sign * int(digits, 8)
+            return (
+                f"'{text}' is ambiguous: YAML 1.1 reads it as {octal}",
+                f"write {plain}, or {octal} if octal was meant",
+            )
+        return f"'{text}' has a leading zero", f"write {plain}"
+    if re.fullmatch(r"0[oO][0-7]+", digits):
+        return f"'{text}' is octal", f"write {sign * int(digits[2:], 8)}"
+    if re.fullmatch(r"0[xX][0-9a-fA-F]+", digits):
+        return f"'{text}' is hexadecimal", f"write {sign * int(digits, 16)}"
+    if re.fullmatch(r"0[bB][01]+", digits):
+        return f"'{text}' is binary", f"write {sign * int(digits, 2)}"
+    if re.fullmatch(r"[0-9]+(:[0-5]?[0-9])+", digits):
+        parts = [int(part) for part in digits.split(":")]
+        total = 0
+        for part in parts:
+            total = 60 * total + part
+        return (
+            f"'{text}' is ambiguous: YAML 1.1 reads it as {sign * total}",
+            f"write {sign * total}, or a list: [{', '.join(map(str, parts))}]",
+        )
+    return None
 
 
 def round8(value: int | Fraction) -> int:
@@ -62,64 +177,36 @@ def round8(value: int | Fraction) -> int:
     return rounded + 8 if 10 * rounded < 9 * value else rounded
 
 
-def _numbers(left: Value, right: Value, sign: str, at: int) -> None:
-    for value in (left, right):
-        if not isinstance(value, (int, Fraction)):
-            what = f"the word '{value}'" if isinstance(value, str) else "null" if value is None else "a list"
-            raise ExpressionError(f"cannot calculate with {what}: '{sign}' takes numbers", at, len(sign))
-
-
 _NUMBER = frozenset((int, Fraction))
 
 
-def _add(left: Value, right: Value, at: int) -> Value:
-    if left.__class__ not in _NUMBER or right.__class__ not in _NUMBER:
-        _numbers(left, right, "+", at)
-    return left + right
+def _guarded(sign: str, operate: Callable[[Value, Value], Value], *, divides: bool = False) -> Callable[..., Value]:
+    """An operation on two numbers; ``at`` is where its sign stands."""
+
+    def guarded(left: Value, right: Value, at: int) -> Value:
+        if left.__class__ not in _NUMBER or right.__class__ not in _NUMBER:
+            for value in (left, right):
+                if not isinstance(value, (int, Fraction)):
+                    what = f"the word '{value}'" if isinstance(value, str) else "null" if value is None else "a list"
+                    raise ExpressionError(f"cannot calculate with {what}: '{sign}' takes numbers", at, len(sign))
+        if divides and not right:
+            raise ExpressionError("division by zero", at, len(sign))
+        try:
+            return operate(left, right)
+        except ExpressionError as error:
+            raise ExpressionError(error.message, at, len(sign)) from None
+
+    return guarded
 
 
-def _sub(left: Value, right: Value, at: int) -> Value:
-    if left.__class__ not in _NUMBER or right.__class__ not in _NUMBER:
-        _numbers(left, right, "-", at)
-    return left - right
-
-
-def _mul(left: Value, right: Value, at: int) -> Value:
-    if left.__class__ not in _NUMBER or right.__class__ not in _NUMBER:
-        _numbers(left, right, "*", at)
-    return left * right
-
-
-def _div(left: Value, right: Value, at: int) -> Value:
-    _numbers(left, right, "/", at)
-    if not right:
-        raise ExpressionError("division by zero", at, 1)
-    return Fraction(left) / right
-
-
-def _floordiv(left: Value, right: Value, at: int) -> Value:
-    _numbers(left, right, "//", at)
-    if not right:
-        raise ExpressionError("division by zero", at, 2)
-    return left // right
-
-
-def _mod(left: Value, right: Value, at: int) -> Value:
-    _numbers(left, right, "%", at)
-    if not right:
-        raise ExpressionError("division by zero", at, 1)
-    return left % right
-
-
-def _pow(base: Value, exponent: Value, at: int) -> Value:
-    _numbers(base, exponent, "**", at)
+def _power(base: Value, exponent: Value) -> Value:
     if exponent != int(exponent):
-        raise ExpressionError("an exponent must be a whole number, so that the result is exact", at, 2)
+        raise ExpressionError("an exponent must be a whole number, so that the result is exact")
     exponent = int(exponent)
     if not base and exponent < 0:
-        raise ExpressionError("division by zero", at, 2)
+        raise ExpressionError("division by zero")
     if base not in (0, 1, -1) and (bits(base) - 1 or 1) * abs(exponent) > MAX_BITS:
-        raise ExpressionError(f"the result has more than {MAX_BITS} bits", at, 2)
+        raise ExpressionError(f"the result has more than {MAX_BITS} bits")
     return Fraction(base) ** exponent if exponent < 0 else base**exponent
 
 
@@ -138,27 +225,34 @@ CONSTANTS: Mapping[str, Value] = {
     "null": None, "None": None, "Null": None, "NULL": None,
 }  # fmt: skip
 
-_BINARY: Mapping[type, str] = {
-    ast.Add: "_add", ast.Sub: "_sub", ast.Mult: "_mul", ast.Div: "_div",
-    ast.FloorDiv: "_floordiv", ast.Mod: "_mod", ast.Pow: "_pow",
-}  # fmt: skip
-_SIGNS: Mapping[str, str] = {
-    "_add": "+", "_sub": "-", "_mul": "*", "_div": "/", "_floordiv": "//", "_mod": "%", "_pow": "**",
-}  # fmt: skip
+_OPERATORS: Mapping[str, tuple[str, Callable[..., Value]]] = {
+    "Add": ("+", _guarded("+", operator.add)),
+    "Sub": ("-", _guarded("-", operator.sub)),
+    "Mult": ("*", _guarded("*", operator.mul)),
+    "Div": ("/", _guarded("/", lambda left, right: Fraction(left) / right, divides=True)),
+    "FloorDiv": ("//", _guarded("//", operator.floordiv, divides=True)),
+    "Mod": ("%", _guarded("%", operator.mod, divides=True)),
+    "Pow": ("**", _guarded("**", _power)),
+}
+"""The operators, by the names of Python's syntax tree."""
+
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 _GLOBALS: dict[str, Any] = {
     "__builtins__": {},
-    "_add": _add, "_sub": _sub, "_mul": _mul, "_div": _div, "_floordiv": _floordiv, "_mod": _mod, "_pow": _pow,
-    "_result": bounded, **{f"_{name}": entry[0] for name, entry in FUNCTIONS.items()},
-}  # fmt: skip
+    "_result": bounded,
+    **{f"_{name}": operation for name, (_, operation) in _OPERATORS.items()},
+    **{f"_{name}": function for name, (function, _, _) in FUNCTIONS.items()},
+}
 
 
 class _Compiler:
-    def __init__(self, text: str, known: Container[str], words: Container[str]) -> None:
+    """Rewrites the syntax tree of an expression; ``names`` are those whose values it reads."""
+
+    def __init__(self, text: str, known: Container[str], is_word: Callable[[str], bool]) -> None:
         self.text = text
         self.known = known
-        self.words = words
+        self.is_word = is_word
         self.names: set[str] = set()
         self.constants: dict[str, Value] = {}
 
@@ -176,17 +270,16 @@ class _Compiler:
         if isinstance(node, ast.Name):
             return self.name(node)
         if isinstance(node, ast.BinOp):
-            function = _BINARY.get(type(node.op))
-            if function is None:
+            name = type(node.op).__name__
+            if name not in _OPERATORS:
                 raise self.error("only + - * / // % ** are allowed here", node)
-            sign = _SIGNS[function]
-            at = self.text.find(sign, node.left.end_col_offset or 0)
+            at = self.text.find(_OPERATORS[name][0], node.left.end_col_offset or 0)
             operands = [self.visit(node.left, below), self.visit(node.right, below), ast.Constant(at)]
-            return _call(function, operands)
+            return _call(f"_{name}", operands)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd, ast.Not)):
             if isinstance(node.op, ast.Not):
                 return ast.UnaryOp(node.op, self.visit(node.operand, below))
-            function = "_sub" if isinstance(node.op, ast.USub) else "_add"
+            function = "_Sub" if isinstance(node.op, ast.USub) else "_Add"
             return _call(function, [ast.Constant(0), self.visit(node.operand, below), ast.Constant(node.col_offset)])
         if isinstance(node, ast.BoolOp):
             return ast.BoolOp(node.op, [self.visit(value, below) for value in node.values])
@@ -222,7 +315,7 @@ class _Compiler:
             return ast.Subscript(ast.Name("_e", ast.Load()), ast.Constant(name), ast.Load())
         if name in CONSTANTS:
             return ast.Constant(CONSTANTS[name])
-        if name in self.words:
+        if self.is_word(name):
             return ast.Constant(name)
         if name in FUNCTIONS:
             raise self.error(f"'{name}' is a function: call it, as in {name}(...)", node)
@@ -257,16 +350,18 @@ def _described(node: ast.AST) -> str:
     return kinds.get(type(node).__name__, "this")
 
 
-def compile_expression(text: str, known: Container[str] = (), words: Container[str] = ()) -> Expression:
-    """Compile an expression; ``known`` are the names that will have values, ``words`` those that stand for themselves.
+def compile_expression(
+    text: str, known: Container[str] = (), is_word: Callable[[str], bool] = lambda word: False
+) -> Expression:
+    """Compile an expression; ``known`` are the names that will have values, and words stand for themselves.
 
-    >>> compile_expression("32*alpha", {"alpha"}).evaluate({"alpha": Fraction(1, 2)})
+    >>> compile_expression("32*alpha", {"alpha"}).value({"alpha": Fraction(1, 2)})
     16
     """
-    if text.isdecimal() and text.isascii() and len(text) < 16 and (text[0] != "0" or text == "0"):
-        return Expression(text, _never, constant=int(text), is_simple=True)
+    if text.isdecimal() and text.isascii() and len(text) <= MAX_DIGITS and (text[0] != "0" or text == "0"):
+        return Expression(text, NOWHERE, constant=int(text))
     if text in known and text not in CONSTANTS:
-        return Expression(text, itemgetter(text), frozenset((text,)), is_simple=True)
+        return Expression(text, NOWHERE, names=frozenset((text,)), evaluate=operator.itemgetter(text))
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"the expression is longer than {MAX_LENGTH} characters")
     flat = re.sub(r"\s", " ", text)
@@ -274,45 +369,21 @@ def compile_expression(text: str, known: Container[str] = (), words: Container[s
     if odd is not None:
         help = ("write * to multiply",) if flat[odd] in "×·∗" else ()
         raise ExpressionError(f"the character '{text[odd]}' is not allowed in an expression", odd, 1, help)
-    lead = len(flat) - len(flat.lstrip())
     try:
-        tree = _parse(flat.strip())
-    except ExpressionError as error:
-        error.offset += lead
-        raise
-    compiler = _Compiler(flat.strip(), known, words)
-    try:
-        body = compiler.visit(tree, 0)
+        compiler = _Compiler(flat.strip(), known, is_word)
+        body = compiler.visit(_parse(flat.strip()), 0)
         arguments = ast.arguments([], [ast.arg("_e")], None, [], [], None, [])
         function = ast.Expression(ast.Lambda(arguments, _call("_result", [body])))
-        scope = {**_GLOBALS, **compiler.constants} if compiler.constants else _GLOBALS
+        scope = {**_GLOBALS, **compiler.constants}
         evaluate = eval(compile(ast.fix_missing_locations(function), "<expression>", "eval"), scope)
-        names = frozenset(compiler.names)
-        constant = None if names else work_out(evaluate, {})
+        made = Expression(text, NOWHERE, names=frozenset(compiler.names), evaluate=evaluate)
+        return made if made.names else Expression(text, NOWHERE, constant=made.value({}))
     except ExpressionError as error:
-        error.offset += lead
+        error.offset += len(flat) - len(flat.lstrip())
         raise
-    return Expression(text, evaluate, names, constant)
-
-
-def _never(values: Mapping[str, Value]) -> Value:
-    raise AssertionError("a constant is not worked out")
-
-
-def work_out(evaluate: Callable[[Mapping[str, Value]], Value], values: Mapping[str, Value]) -> Value:
-    """Evaluate, and turn whatever Python says about the types of the operands into an ExpressionError."""
-    try:
-        return evaluate(values)
-    except KeyError as error:
-        raise ExpressionError(f"'{error.args[0]}' {NO_VALUE}") from None
-    except (TypeError, ValueError, ArithmeticError) as error:
-        if isinstance(error, ExpressionError):
-            raise
-        raise ExpressionError("this takes numbers, and was given something else") from None
 
 
 def _parse(text: str) -> ast.expr:
-
     if not text:
         raise ExpressionError("an expression is missing")
     trap = yaml_trap(text)

@@ -18,6 +18,8 @@ from convstat.formulas.cost import Cost, Shape
 from convstat.graph import Call, Node
 from convstat.layers.base import Layer
 from convstat.spec import shipped
+from convstat.spec.expressions import Value
+from convstat.spec.overrides import Patch
 from convstat.spec.plan import Item
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -58,7 +60,7 @@ class Leaf:
         self.counts = Counts(params, params, self.cost.macs, buffers, 1, self.cost.other, stored)
 
 
-class Value(NamedTuple):
+class Wire(NamedTuple):
     """Something that can be taken as an input.
 
     ``part`` is the index of the part that delivers it, or -1 - k for the k-th input;
@@ -71,9 +73,19 @@ class Value(NamedTuple):
     inner: str = ""
 
 
+class Turn(NamedTuple):
+    """One turn of an item: the name that it has then, the values of the names in it, the wires that it takes."""
+
+    item: Item
+    path: str
+    values: Mapping[str, Value]
+    sources: tuple[int, ...]
+    patch: Patch
+
+
 @dataclass(slots=True)
 class Part:
-    """One layer, or one call of a block, in a fragment; ``inputs`` are indices of values.
+    """One layer, or one call of a block, in a fragment; ``inputs`` are indices of wires.
 
     ``given`` holds the arguments of a call of a block.
     """
@@ -90,9 +102,9 @@ class Part:
 
 @dataclass(slots=True)
 class Fragment:
-    """Parts in the order in which they run, and the value that comes out."""
+    """Parts in the order in which they run, and the wire that comes out."""
 
-    values: list[Value]
+    wires: list[Wire]
     parts: list[Part] = field(default_factory=list)
     names: dict[str, int] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
@@ -131,100 +143,79 @@ def total(parts: list[Part]) -> Counts:
     return Counts(params, trainable, macs, buffers, layers, other, stored)
 
 
-@dataclass(slots=True)
 class Flat:
-    """A fragment laid flat."""
+    """Fragments laid flat: the nodes of a graph, its groups and its calls of blocks."""
 
-    nodes: list[Node] = field(default_factory=list)
-    groups: dict[str, str] = field(default_factory=dict)
-    calls: dict[str, Call] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.groups: dict[str, str] = {}
+        self.calls: dict[str, Call] = {}
+        self._owners: dict[str, str] = {}
 
+    def lay(
+        self,
+        fragment: Fragment,
+        inputs: tuple[str, ...],
+        prefix: str = "",
+        trainable: bool = True,
+        caller: Mark | None = None,
+    ) -> list[str]:
+        """Add the nodes of a fragment; give the name of each of its wires.
 
-def names_of(
-    fragment: Fragment,
-    inputs: tuple[str, ...],
-    flat: Flat,
-    prefix: str = "",
-    trainable: bool = True,
-    caller: Mark | None = None,
-) -> list[str]:
-    """Add the nodes of a fragment to ``flat``; give the name of each of its values.
-
-    ``inputs`` are the names of what comes in. ``caller`` is where the user wrote what this comes from:
-    the lines of a block that ships with convstat are nobody's to change.
-    """
-    names: list[str] = []
-    flat.groups.update((prefix + name, what) for name, what in fragment.groups.items())
-    for value in fragment.values:
-        if value.part < 0:
-            names.append(inputs[-1 - value.part])
-            continue
-        part = fragment.parts[value.part]
-        name = prefix + part.name
-        if value.inner:
-            names.append(f"{name}.{value.inner}")
-            continue
-        sources = tuple(names[index] for index in part.inputs)
-        mine = trainable and part.trainable
-        place = part.item.mark if caller is None or not shipped.holds(part.item.mark) else caller
-        if isinstance(part.content, Fragment):
-            if part.content.parts:
-                flat.groups[name] = part.what
-                flat.calls[name] = Call(part.given or NOTHING, place)
-            inner = names_of(part.content, sources, flat, f"{name}.", mine, place)
-            names.append(inner[part.content.output])
-            continue
-        owner = name
-        if part.owner is not None:
-            owner = names[part.owner]
-            owner = flat.owners.get(owner, owner)
-            flat.owners[name] = owner
-        flat.nodes.append(_node(part, part.content, name, sources, owner, mine, place))
-        names.append(name)
-    return names
-
-
-def _node(
-    part: Part, leaf: Leaf, name: str, sources: tuple[str, ...], owner: str, trainable: bool, place: Mark
-) -> Node:
-    return Node(
-        name=name,
-        layer=leaf.layer,
-        inputs=sources,
-        input_shapes=leaf.inputs,
-        output_shape=leaf.output,
-        cost=leaf.cost,
-        source=place,
-        owner=owner,
-        trainable=trainable,
-        note=part.item.note,
-    )
+        ``inputs`` are the names of what comes in. ``caller`` is where the user wrote what this comes from:
+        the lines of a block that ships with convstat are nobody's to change.
+        """
+        names: list[str] = []
+        self.groups.update((prefix + name, what) for name, what in fragment.groups.items())
+        for wire in fragment.wires:
+            if wire.part < 0:
+                names.append(inputs[-1 - wire.part])
+                continue
+            part = fragment.parts[wire.part]
+            content, name = part.content, prefix + part.name
+            if wire.inner:
+                names.append(f"{name}.{wire.inner}")
+                continue
+            sources = tuple(names[index] for index in part.inputs)
+            trains = trainable and part.trainable
+            place = part.item.mark if caller is None or not shipped.holds(part.item.mark) else caller
+            if isinstance(content, Fragment):
+                if content.parts:
+                    self.groups[name] = part.what
+                    self.calls[name] = Call(part.given or NOTHING, place)
+                names.append(self.lay(content, sources, f"{name}.", trains, place)[content.output])
+                continue
+            owner = name
+            if part.owner is not None:
+                owner = names[part.owner]
+                owner = self._owners[name] = self._owners.get(owner, owner)
+            leaf, note = content, part.item.note
+            node = Node(name, leaf.layer, sources, leaf.inputs, leaf.output, leaf.cost, place, owner, trains, note)
+            self.nodes.append(node)
+            names.append(name)
+        return names
 
 
-def find(fragment: Fragment, path: str) -> tuple[Shape | None, str, Leaf | None]:
+def find(fragment: Fragment, path: str) -> tuple[Shape | None, str, Leaf]:
     """Look a dotted path up inside a fragment: the shape, the name of the layer it ends in, and that layer.
 
     Raises KeyError where there is no such path.
     """
     if path in fragment.names:
-        index = fragment.names[path]
-        value = fragment.values[index]
-        if value.part < 0:
+        wire = fragment.wires[fragment.names[path]]
+        if wire.part < 0:
             raise KeyError(path)
-        part = fragment.parts[value.part]
-        if value.inner:
-            assert isinstance(part.content, Fragment)
-            shape, inner, leaf = find(part.content, value.inner)
-            return shape, f"{part.name}.{inner}", leaf
-        if isinstance(part.content, Leaf):
-            return value.shape, part.name, part.content
+        part = fragment.parts[wire.part]
         content = part.content
-        end = content.values[content.output]
-        if end.part < 0:
-            raise KeyError(path)
-        last = content.parts[end.part].name + (f".{end.inner}" if end.inner else "")
-        shape, inner, leaf = find(content, last)
+        if isinstance(content, Leaf):
+            return wire.shape, part.name, content
+        rest = wire.inner
+        if not rest:
+            end = content.wires[content.output]
+            if end.part < 0:
+                raise KeyError(path)
+            rest = content.parts[end.part].name + (f".{end.inner}" if end.inner else "")
+        shape, inner, leaf = find(content, rest)
         return shape, f"{part.name}.{inner}", leaf
     for part in fragment.parts:
         if isinstance(part.content, Fragment) and path.startswith(f"{part.name}."):
@@ -233,10 +224,10 @@ def find(fragment: Fragment, path: str) -> tuple[Shape | None, str, Leaf | None]
     raise KeyError(path)
 
 
-def leaves(fragment: Fragment, prefix: str = "") -> Iterator[tuple[str, Part]]:
-    """The names and parts of all layers."""
+def leaves(fragment: Fragment, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """The names of all layers, and the layers."""
     for part in fragment.parts:
         if isinstance(part.content, Fragment):
             yield from leaves(part.content, f"{prefix}{part.name}.")
         else:
-            yield prefix + part.name, part
+            yield prefix + part.name, part.content.layer

@@ -1,4 +1,6 @@
-"""Compiles lists of layers: the items of a spec, of a block, of a body, of a path.
+"""Lists of layers and the blocks that name them -> items and blocks of a plan.
+
+The two are one recursive grammar: a block holds a list of layers, whose items may call blocks or hold further lists.
 
 Names: an item is called what ``name`` says.
 Without one it is called after its layer in lower case, or after its block;
@@ -9,26 +11,48 @@ So a name changes only when an unnamed item of the same kind is put before it in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from convstat import layers
-from convstat.errors import Diagnostic, Mark, SpecError, did_you_mean
+from convstat.errors import Diagnostic, LayerError, Mark, SpecError, did_you_mean
 from convstat.layers.base import Flag, Layer
-from convstat.spec.calls import block_call, layer_call
-from convstat.spec.load import List, Map, Scalar, Tree
-from convstat.spec.plan import INPUT, PREV, Action, BlockCall, Broken, Choice, Item, LayerCall, Parallel, Ref, Residual
-from convstat.spec.values import REPEAT_NAMES, SHAPE_NAMES, Formula, Scope
-
-if TYPE_CHECKING:
-    from convstat.spec.compile import Compiler
+from convstat.spec import shipped
+from convstat.spec.expressions import Expression
+from convstat.spec.load import List, Map, Scalar, Tree, unless_null
+from convstat.spec.plan import (
+    INPUT,
+    PREV,
+    Action,
+    Block,
+    BlockCall,
+    Broken,
+    Choice,
+    Item,
+    LayerCall,
+    Parallel,
+    Ref,
+    Residual,
+)
+from convstat.spec.problems import Problems
+from convstat.spec.values import REPEAT_NAMES, RESERVED, SHAPE_NAMES, Scope
 
 MODIFIERS = ("name", "from", "repeat", "when", "note", "share", "frozen")
 """What may stand beside a layer in its item."""
 
-GROUPS = ("residual", "parallel")
+GROUPS: Mapping[str, tuple[str, str]] = {"residual": ("shortcut", "body"), "parallel": ("merge", "paths")}
+"""Items that hold lists of layers, and their arguments."""
+
 MERGES = ("concat", "add", "mul")
 SHORTCUTS = ("identity", "same", "project")
+BLOCK_KEYS = ("params", "inputs", "layers", "note")
+
+MAX_NAMES = 1_000
+"""Variables in a spec, blocks in a spec."""
+
+MAX_PARAMS = 100
+
+MAX_CALLS = 64
+"""How deep blocks may call blocks."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -38,7 +62,57 @@ def is_merge(kind: type[Layer]) -> bool:
     return kind.functional and kind.arity != (1, 1)
 
 
-def check_name(name: Scalar, what: str, compiler: Compiler) -> bool:
+def in_order(uses: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[str]]]:
+    """The names, each after those that it uses, and every cycle as a path that ends where it starts."""
+    order: dict[str, None] = {}
+    cycles: list[list[str]] = []
+    for start in uses:
+        # Depth first with a stack of its own: a chain of names may be longer than Python's.
+        path: dict[str, None] = {}
+        stack = [(start, False)]
+        while stack:
+            name, done = stack.pop()
+            if done:
+                path.pop(name, None)
+                order[name] = None
+            elif name in path:
+                names = list(path)
+                cycles.append([*names[names.index(name) :], name])
+            elif name not in order:
+                path[name] = None
+                stack.append((name, True))
+                stack += [(used, False) for used in uses[name] if used in uses and used not in order]
+    return list(order), cycles
+
+
+def keys(problems: Problems, tree: Map, allowed: Iterable[str], what: str) -> dict[str, Tree]:
+    """The entries of a mapping, unknown keys reported."""
+    for key, _ in tree:
+        if key.text not in allowed:
+            problems.unknown(
+                f"unknown key '{key.text}'", key.mark, key.text, allowed, f"{what} has: {', '.join(allowed)}"
+            )
+    return {key.text: value for key, value in tree}
+
+
+def at_most(problems: Problems, most: int, tree: Map, what: str) -> None:
+    """Refuse more names than anyone needs, which would take too long to look through."""
+    if len(tree) > most:
+        problems.refuse(f"more than {most:,} {what}", tree.mark)
+
+
+def refs(problems: Problems, tree: Tree | None, what: str) -> tuple[Ref, ...]:
+    """A list of names, or one of them alone."""
+    found = []
+    for item in tree.items if isinstance(tree, List) else () if tree is None else (tree,):
+        if isinstance(item, Scalar) and item.text:
+            found.append(Ref(item.text, item.mark))
+        else:
+            problems.add(f"{what} is expected here", item.mark)
+    return tuple(found)
+
+
+def is_name(problems: Problems, name: Scalar, what: str) -> bool:
     """Whether this may be a name in a dotted path."""
     if _NAME.fullmatch(name.text) and name.text not in (PREV, INPUT):
         return True
@@ -47,16 +121,162 @@ def check_name(name: Scalar, what: str, compiler: Compiler) -> bool:
         if name.text in (PREV, INPUT)
         else "must be letters, digits, _ and -, not starting with a digit"
     )
-    compiler.problems.add(f"the name of {what} {why}: '{name.text}'", name.mark)
+    problems.add(f"the name of {what} {why}: '{name.text}'", name.mark)
     return False
 
 
-def compile_items(tree: Tree, scope: Scope, compiler: Compiler, taken: Iterable[str] = ()) -> tuple[Item, ...]:
+def is_variable_name(problems: Problems, key: Scalar, what: str) -> bool:
+    """Whether this may be the name of a variable or a parameter."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", key.text, re.ASCII):
+        problems.add(f"the name of {what} must be letters, digits and _: '{key.text}'", key.mark)
+    elif key.text in RESERVED:
+        problems.add(f"'{key.text}' has a meaning of its own and cannot be {what}", key.mark)
+    else:
+        return True
+    return False
+
+
+class Blocks(Container[str]):
+    """The blocks that can be called, those of the spec and those that come with convstat."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        self.variables: dict[str, Expression] = {}
+        self.own: dict[str, tuple[Scalar, Map]] = {}
+        self.compiled: dict[str, Block] = {}
+        """The blocks as they are called; one that a variable names later joins them then."""
+        self.calls: dict[str, dict[str, Mark]] = {}
+        """Which block calls which, and where; the layers of the spec call as ``""``."""
+        self.named: set[str] = set()
+        """The blocks of the spec that a value names."""
+        self.calls_end = True
+        self._current = ""
+        self._read: dict[str, Block] = {}
+        self._chosen_in: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in shipped.NAMES
+
+    def is_named(self, word: str) -> bool:
+        """Whether a word in a value is the name of a block, which is used then."""
+        self.named |= {word} & self.own.keys()
+        return word in self
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all blocks."""
+        return (*self.own, *shipped.NAMES)
+
+    def params(self, name: str) -> Mapping[str, Tree | None]:
+        """The parameters of a block and their defaults; None where it must be given."""
+        return shipped.params(self.own[name][1] if name in self.own else shipped.trees()[name])
+
+    def scope(self, names: Iterable[str] = ()) -> Scope:
+        """A place where the variables and some more names have values; blocks stand for themselves there."""
+        return Scope((*self.variables, *names), self.problems, self.is_named)
+
+    def define(self, tree: Tree | None) -> None:
+        """Find the blocks of a spec, so that they can call each other in any order."""
+        tree = unless_null(tree)
+        if tree is None:
+            return
+        if not isinstance(tree, Map):
+            self.problems.add("blocks is a mapping: {name: {params: {...}, layers: [...]}}", tree.mark)
+            return
+        at_most(self.problems, MAX_NAMES, tree, "blocks")
+        for key, value in tree:
+            if key.text in layers.KINDS or key.text in GROUPS:
+                self.problems.add(f"a block cannot be called '{key.text}': a layer is", key.mark)
+            elif isinstance(value, List):
+                self.own[key.text] = (key, Map(((Scalar("layers", key.mark), value),), value.mark))
+            elif not isinstance(value, Map):
+                self.problems.add(f"block '{key.text}' needs layers", key.mark, help="layers: a list")
+            elif is_name(self.problems, key, "a block"):
+                self.own[key.text] = (key, value)
+
+    def compile(self) -> None:
+        """Compile the blocks of the spec."""
+        for name, (key, tree) in self.own.items():
+            self._compile(name, tree, key.mark, self.variables)
+
+    def _compile(
+        self, name: str, tree: Map, mark: Mark, variables: Mapping[str, Expression], ships: bool = False
+    ) -> None:
+        outer, self._current = self._current, name
+        entries = keys(self.problems, tree, BLOCK_KEYS, "a block")
+        params: dict[str, Expression | None] = {}
+        written = unless_null(entries.get("params"))
+        scope = Scope((*variables, *SHAPE_NAMES), self.problems, self.is_named)
+        if isinstance(written, Map):
+            at_most(self.problems, MAX_PARAMS, written, "parameters")
+            for key, value in written:
+                known = scope.with_names(params)
+                if is_variable_name(self.problems, key, "a parameter"):
+                    params[key.text] = None if unless_null(value) is None else known.compile(value)
+        elif written is not None:
+            self.problems.add("params is a mapping: {out: null, stride: 1}", written.mark)
+        inputs = tuple(ref.name for ref in refs(self.problems, entries.get("inputs"), "the name of an input")) or (
+            INPUT,
+        )
+        body = Scope((*variables, *params), self.problems, self.is_named)
+        if "layers" not in entries:
+            self.problems.add(f"block '{name}' needs layers", mark, help="layers: a list")
+        items = compile_items(entries["layers"], body, self, inputs) if "layers" in entries else ()
+        reads = tuple((scope.used | body.used) & set(variables) - set(params))
+        self._read[name] = Block(name, inputs, params, items, reads, mark, ships)
+        self._current = outer
+
+    def call(self, name: str, mark: Mark) -> None:
+        """Note that what is being compiled calls a block; one that comes with convstat is compiled then."""
+        self.calls.setdefault(self._current, {}).setdefault(name, mark)
+        if name not in self.own and name not in self._read:
+            self._compile(name, shipped.trees()[name], mark, {}, ships=True)
+
+    def read(self) -> set[str]:
+        """The variables that the blocks read by themselves."""
+        return set().union(*(block.reads for block in self._read.values()))
+
+    def choose(self) -> None:
+        """Note that what is being compiled calls what a variable or a parameter names."""
+        self._chosen_in.add(self._current)
+
+    def finish(self) -> Mapping[str, Block]:
+        """The blocks, each with the variables that the blocks it calls read."""
+        for block in [block for name, block in self._read.items() if name not in self.compiled]:
+            reads = set(block.reads)
+            if block.name in self._chosen_in and not block.shipped:
+                reads.update(self.variables)  # which block it calls is known only to its caller
+            seen, open_calls = {block.name}, list(self.calls.get(block.name, ()))
+            while open_calls:
+                name = open_calls.pop()
+                if name not in seen and name in self._read:
+                    seen.add(name)
+                    reads.update(self._read[name].reads)
+                    open_calls += self.calls.get(name, ())
+            self.compiled[block.name] = block._replace(reads=tuple(sorted(reads)))
+        return self.compiled
+
+    def check_calls(self) -> None:
+        """Refuse blocks that call themselves, and towers of blocks."""
+        order, cycles = in_order({name: self.calls.get(name, {}) for name in self._read})
+        self.calls_end = not cycles
+        for cycle in cycles[:1]:
+            mark = self.calls[cycle[-2]][cycle[-1]]
+            self.problems.add(f"a block calls itself: {' -> '.join(cycle)}", mark)
+        depth: dict[str, int] = {}
+        for name in order if self.calls_end else ():
+            depth[name] = 1 + max((depth.get(callee, 0) for callee in self.calls.get(name, ())), default=0)
+            if depth[name] > MAX_CALLS:
+                self.calls_end = False
+                self.problems.add(f"blocks call blocks more than {MAX_CALLS} deep", self._read[name].mark)
+                return
+
+
+def compile_items(tree: Tree, scope: Scope, blocks: Blocks, taken: Iterable[str] = ()) -> tuple[Item, ...]:
     """Compile a list of layers; ``taken`` are names that the list must leave free."""
+    problems = blocks.problems
     if not isinstance(tree, List):
-        if isinstance(tree, Scalar) and tree.is_null:
-            return ()
-        compiler.problems.add("a list of layers is expected here, each starting with '- '", tree.mark)
+        if unless_null(tree) is not None:
+            problems.add("a list of layers is expected here, each starting with '- '", tree.mark)
         return ()
     explicit: dict[str, Mark] = {}
     for entry in tree.items:
@@ -64,19 +284,16 @@ def compile_items(tree: Tree, scope: Scope, compiler: Compiler, taken: Iterable[
         if not isinstance(name, Scalar):
             continue
         if name.text in taken:
-            compiler.problems.add(f"the name '{name.text}' is needed for the merge here", name.mark)
+            problems.add(f"the name '{name.text}' is needed for the merge here", name.mark)
         elif name.text in explicit:
-            compiler.problems.add(
-                f"the name '{name.text}' is given twice",
-                name.mark,
-                notes=(f"first given in line {explicit[name.text].line}",),
-            )
-        elif check_name(name, "an item", compiler):
+            notes = (f"first given in line {explicit[name.text].line}",)
+            problems.add(f"the name '{name.text}' is given twice", name.mark, notes=notes)
+        elif is_name(problems, name, "an item"):
             explicit[name.text] = name.mark
     names = {*explicit, *taken}
     found: list[Item] = []
     for position, entry in enumerate(tree.items):
-        item = _Reader(entry, scope, compiler, names, position).item()
+        item = _Reader(entry, scope, blocks, names, position).item()
         names.add(item.name)
         found.append(item)
     return tuple(found)
@@ -85,11 +302,11 @@ def compile_items(tree: Tree, scope: Scope, compiler: Compiler, taken: Iterable[
 class _Reader:
     """Reads one item."""
 
-    def __init__(self, tree: Tree, scope: Scope, compiler: Compiler, names: set[str], position: int) -> None:
+    def __init__(self, tree: Tree, scope: Scope, blocks: Blocks, names: set[str], position: int) -> None:
         self.tree = tree
         self.scope = scope
-        self.compiler = compiler
-        self.problems = compiler.problems
+        self.blocks = blocks
+        self.problems = blocks.problems
         self.names = names
         self.position = position
         self.borrows = False
@@ -110,36 +327,34 @@ class _Reader:
         inner = scope.with_names(SHAPE_NAMES)
         given = self.sources(modifiers.get("from"))
         self.borrows = "share" in modifiers
-        action, named = self.action(op, arguments, inner, scope)
-        if action is None:
-            action = Broken()
+        action, named = self.action(op, unless_null(arguments), inner, scope)
         if named and given:
             self.problems.add(f"'from' and the list of '{op.text}' both name its inputs", modifiers["from"].mark)
-        formulas = self.formulas(modifiers, inner, scope)
+        # How often is asked before there is a turn to count, but what comes in is known.
+        repeat = self.modifier(modifiers.get("repeat"), self.scope.with_names(SHAPE_NAMES))
+        when = self.modifier(modifiers.get("when"), inner, Flag())
+        frozen = self.modifier(modifiers.get("frozen"), scope, Flag())
         sources = named or given
         if isinstance(action, LayerCall) and is_merge(action.kind) and sources is None:
-            self.problems.add(
-                f"{op.text} needs the names of its inputs",
-                op.mark,
-                help=f"for example: {op.text}: [stem, prev]",
-            )
+            help = f"for example: {op.text}: [stem, prev]"
+            self.problems.add(f"{op.text} needs the names of its inputs", op.mark, help=help)
         note = modifiers.get("note")
-        own = action.formulas if isinstance(action, (LayerCall, BlockCall)) else ()
-        needs_shape = any(
-            formula is not None and not formula.names.isdisjoint(SHAPE_NAMES) for formula in (*own, *formulas.values())
-        ) or isinstance(action, Choice)
+        own = action.arguments.values() if isinstance(action, (LayerCall, BlockCall)) else ()
         return Item(
             action=action,
             name=self.name(op, action, modifiers.get("name")),
             position=self.position,
             mark=op.mark,
             sources=sources,
-            repeat=formulas.get("repeat"),
-            when=formulas.get("when"),
+            repeat=repeat,
+            when=when,
             share=self.share(modifiers.get("share"), action),
-            frozen=formulas.get("frozen"),
+            frozen=frozen,
             note=note.text if isinstance(note, Scalar) else None,
-            needs_shape=needs_shape,
+            needs_shape=isinstance(action, Choice)
+            or any(
+                read is not None and not read.names.isdisjoint(SHAPE_NAMES) for read in (*own, repeat, when, frozen)
+            ),
         )
 
     def broken(self, op: Scalar) -> Item:
@@ -158,52 +373,39 @@ class _Reader:
         extra = [key for key, _ in ops if key is not op]
         if not extra:
             return op, value, modifiers
-        kind = layers.NAMES.get(op.text)
         arguments = self.argument_names(op.text)
         for key in extra:
-            if key.text in arguments and isinstance(value, Scalar) and value.is_null:
+            beside = f"'{key.text}' cannot stand beside {op.text}"
+            if key.text in arguments and unless_null(value) is None:
                 self.problems.add(
                     f"'{key.text}' stands beside {op.text}, not inside it",
                     key.mark,
                     help=f"indent it by two more spaces, or write {op.text}: {{{key.text}: ...}}",
                 )
             elif self.is_op(key.text):
-                self.problems.add(
-                    f"two layers in one item: {op.text} and {key.text}", key.mark, help="start each with '- '"
-                )
+                message = f"two layers in one item: {op.text} and {key.text}"
+                self.problems.add(message, key.mark, help="start each with '- '")
+            elif key.text in arguments:
+                self.problems.add(beside, key.mark, help=f"write it inside {op.text}: {{...}}")
             else:
-                where = f" inside {op.text}: {{...}}" if key.text in arguments else ""
-                self.problems.add(
-                    f"'{key.text}' cannot stand beside {op.text}",
-                    key.mark,
-                    help=(f"write it{where}",)
-                    if where
-                    else did_you_mean(key.text, (*MODIFIERS, *arguments))
-                    or (f"beside a layer: {', '.join(MODIFIERS)}",),
-                )
-        if kind is None and not self.is_op(op.text):
+                known = (*MODIFIERS, *arguments)
+                self.problems.unknown(beside, key.mark, key.text, known, f"beside a layer: {', '.join(MODIFIERS)}")
+        if not self.is_op(op.text):
             self.unknown(op)
         return None
 
     def is_op(self, name: str) -> bool:
-        return name in GROUPS or name in layers.NAMES or self.compiler.has_block(name)
+        return name in GROUPS or name in layers.NAMES or name in self.blocks
 
     def argument_names(self, op: str) -> tuple[str, ...]:
         if op in layers.NAMES:
-            kind = layers.NAMES[op]
-            return (*kind.arguments, *kind.shorts)
-        if op == "residual":
-            return ("shortcut", "body")
-        if op == "parallel":
-            return ("merge", "paths")
-        params = self.compiler.block_params(op)
-        return tuple(params) if params else ()
+            return (*layers.NAMES[op].arguments, *layers.NAMES[op].shorts)
+        return GROUPS[op] if op in GROUPS else tuple(self.blocks.params(op)) if op in self.blocks else ()
 
     def unknown(self, op: Scalar) -> None:
-        candidates = (*layers.NAMES, *self.compiler.block_names(), *GROUPS)
-        self.problems.add(
-            f"unknown layer '{op.text}'", op.mark, help=did_you_mean(op.text, candidates, also="convstat list layers")
-        )
+        candidates = (*layers.NAMES, *self.blocks.names(), *GROUPS)
+        help = did_you_mean(op.text, candidates, also="convstat list layers")
+        self.problems.add(f"unknown layer '{op.text}'", op.mark, help=help)
 
     def name(self, op: Scalar, action: Action, given: Tree | None) -> str:
         if isinstance(given, Scalar):
@@ -211,8 +413,8 @@ class _Reader:
         if given is not None:
             self.problems.add("a name must be one word", given.mark)
         base = action.kind.kind().lower() if isinstance(action, LayerCall) else op.text
-        if isinstance(action, Broken) and not self.compiler.has_own_block(base):
-            base = layers.NAMES[base].kind().lower() if base in layers.NAMES else base
+        if isinstance(action, Broken) and base not in self.blocks.own and base in layers.NAMES:
+            base = layers.NAMES[base].kind().lower()
         name, count = base, 1
         while name in self.names:
             count += 1
@@ -220,101 +422,96 @@ class _Reader:
         return name
 
     def sources(self, tree: Tree | None) -> tuple[Ref, ...] | None:
-        if tree is None:
-            return None
-        items = tree.items if isinstance(tree, List) else (tree,)
-        refs = []
-        for item in items:
-            if isinstance(item, Scalar) and item.text:
-                refs.append(Ref(item.text, item.mark))
-            else:
-                self.problems.add("the name of an earlier item is expected here", item.mark)
-        if not refs and not self.problems:
+        found = refs(self.problems, tree, "the name of an earlier item")
+        if tree is not None and not found and not self.problems:
             self.problems.add("the names of earlier items are expected here", tree.mark)
-        return tuple(refs) or None
+        return found or None
 
     def share(self, tree: Tree | None, action: Action) -> Ref | None:
         if tree is None:
             return None
         if not isinstance(tree, Scalar) or not tree.text:
             self.problems.add("the name of an earlier layer is expected here", tree.mark)
-            return None
-        if not isinstance(action, (LayerCall, Broken)):
+        elif not isinstance(action, (LayerCall, Broken)):
             self.problems.add("only a single layer can share the weights of another", tree.mark)
-            return None
-        return Ref(tree.text, tree.mark)
+        else:
+            return Ref(tree.text, tree.mark)
+        return None
 
-    def formulas(self, modifiers: Mapping[str, Tree], inner: Scope, outer: Scope) -> dict[str, Formula | None]:
-        found: dict[str, Formula | None] = {}
-        if (repeat := modifiers.get("repeat")) is not None:
-            # How often is asked before there is a turn to count, but what comes in is known.
-            found["repeat"] = self.scope.with_names(SHAPE_NAMES).compile(repeat)
-        if (when := modifiers.get("when")) is not None:
-            found["when"] = inner.compile(when, Flag())
-        if (frozen := modifiers.get("frozen")) is not None:
-            found["frozen"] = outer.compile(frozen, Flag())
-        return found
+    def modifier(self, tree: Tree | None, scope: Scope, kind: Flag | None = None) -> Expression | None:
+        return None if tree is None else scope.compile(tree, kind)
 
     def action(
         self, op: Scalar, arguments: Tree | None, scope: Scope, turns: Scope
-    ) -> tuple[Action | None, tuple[Ref, ...] | None]:
+    ) -> tuple[Action, tuple[Ref, ...] | None]:
         """What the item does, and the inputs that its own value names."""
-        if isinstance(arguments, Scalar) and arguments.is_null:
-            arguments = None
-        if op.text == "residual":
-            return self.residual(op, arguments, turns), None
-        if op.text == "parallel":
-            return self.parallel(op, arguments, turns), None
+        found: Action | None = None
+        named = None
+        if op.text in GROUPS:
+            entries = self.group(op, arguments)
+            group = self.residual if op.text == "residual" else self.parallel
+            found = None if entries is None else group(op, entries, turns)
         # A block of the spec comes before a layer of the same name, a variable after both.
-        if self.compiler.has_own_block(op.text):
-            return self.block(op, arguments, scope), None
-        if op.text in layers.NAMES:
-            return self.layer(op, arguments, scope)
-        if self.compiler.has_block(op.text):
-            return self.block(op, arguments, scope), None
-        if op.text in self.scope.known and op.text not in SHAPE_NAMES | REPEAT_NAMES:
-            return self.choice(op, arguments, scope), None
-        self.unknown(op)
-        return None, None
+        elif op.text in layers.NAMES and op.text not in self.blocks.own:
+            kind = layers.NAMES[op.text]
+            if is_merge(kind) and arguments is not None:
+                named = self.sources(arguments.get("inputs") if isinstance(arguments, Map) else arguments)
+                kept = [entry for entry in arguments if entry[0].text != "inputs"] if isinstance(arguments, Map) else []
+                arguments = Map(tuple(kept), arguments.mark)
+            found = self.layer(kind, op, arguments, scope)
+        elif op.text in self.blocks:
+            found = self.block(op.text, op, arguments, scope)
+        elif op.text in self.scope.known and op.text not in (*SHAPE_NAMES, *REPEAT_NAMES):
+            found = self.choice(op, arguments, scope)
+        else:
+            self.unknown(op)
+        return Broken() if found is None else found, named
 
-    def residual(self, op: Scalar, arguments: Tree | None, scope: Scope) -> Residual | None:
-        entries = self.group(op, arguments, ("shortcut", "body"))
-        if entries is None:
+    def group(self, op: Scalar, arguments: Tree | None) -> dict[str, Tree] | None:
+        allowed = GROUPS[op.text]
+        takes = " and ".join(allowed)
+        if not isinstance(arguments, Map):
+            place = arguments.mark if arguments is not None else op.mark
+            self.problems.add(f"{op.text} needs {takes}", place)
             return None
+        for key, _ in arguments:
+            if key.text not in allowed:
+                message = f"{op.text} has no argument '{key.text}'"
+                self.problems.unknown(message, key.mark, key.text, allowed, f"it takes {takes}")
+        return {key.text: value for key, value in arguments}
+
+    def residual(self, op: Scalar, entries: Mapping[str, Tree], scope: Scope) -> Residual | None:
         if "body" not in entries:
             self.problems.add("residual needs a body", op.mark, help="body: [...], the layers whose output is added")
             return None
-        body = compile_items(entries["body"], scope, self.compiler, ("add", "shortcut"))
+        body = compile_items(entries["body"], scope, self.blocks, ("add", "shortcut"))
         shortcut = entries.get("shortcut")
         if shortcut is None:
             return Residual("identity", (), body, op.mark)
         if isinstance(shortcut, Scalar) and not shortcut.is_null:
             if shortcut.text not in SHORTCUTS:
-                self.problems.add(
-                    f"unknown shortcut '{shortcut.text}'",
-                    shortcut.mark,
-                    help=did_you_mean(shortcut.text, SHORTCUTS)
-                    or (f"it is {', '.join(SHORTCUTS)} or a list of layers",),
-                )
+                message = f"unknown shortcut '{shortcut.text}'"
+                otherwise = f"it is {', '.join(SHORTCUTS)} or a list of layers"
+                self.problems.unknown(message, shortcut.mark, shortcut.text, SHORTCUTS, otherwise)
             return Residual(shortcut.text, (), body, shortcut.mark)
-        items = compile_items(shortcut, scope, self.compiler)
+        items = compile_items(shortcut, scope, self.blocks)
         return Residual("layers" if items else "identity", items, body, shortcut.mark)
 
-    def parallel(self, op: Scalar, arguments: Tree | None, scope: Scope) -> Parallel | None:
-        entries = self.group(op, arguments, ("merge", "paths"))
-        if entries is None:
-            return None
+    def parallel(self, op: Scalar, entries: Mapping[str, Tree], scope: Scope) -> Parallel | None:
         merge = entries.get("merge")
         how = merge.text if isinstance(merge, Scalar) else ""
         if how not in MERGES:
-            if merge is None:
-                self.problems.add("parallel needs merge", op.mark, help=f"it is one of {', '.join(MERGES)}")
-            else:
-                self.problems.add(
-                    f"unknown merge '{how}'" if how else "merge must be a word",
-                    merge.mark,
-                    help=did_you_mean(how, MERGES) or (f"it is one of {', '.join(MERGES)}",),
-                )
+            message = (
+                f"unknown merge '{how}'"
+                if how
+                else "merge must be a word"
+                if merge is not None
+                else "parallel needs merge"
+            )
+            place = op.mark if merge is None else merge.mark
+            self.problems.unknown(
+                message, place, how, () if merge is None else MERGES, f"it is one of {', '.join(MERGES)}"
+            )
             how = ""
         paths = entries.get("paths")
         named: list[tuple[str, Tree]] = []
@@ -324,76 +521,129 @@ class _Reader:
             for key, path in paths:
                 if key.text == how:
                     self.problems.add(f"a path cannot be called '{how}': the merge is", key.mark)
-                elif check_name(key, "a path", self.compiler):
+                elif is_name(self.problems, key, "a path"):
                     named.append((key.text, path))
         else:
             self.problems.add("parallel needs paths", op.mark, help="paths: {a: [...], b: [...]}")
-        compiled = tuple((name, compile_items(path, scope, self.compiler)) for name, path in named)
+        compiled = tuple((name, compile_items(path, scope, self.blocks)) for name, path in named)
         if isinstance(paths, (List, Map)) and len(paths) < 2:
-            self.problems.add(
-                "parallel needs at least two paths", op.mark, help="an empty list, [], passes its input on"
-            )
+            help = "an empty list, [], passes its input on"
+            self.problems.add("parallel needs at least two paths", op.mark, help=help)
         return Parallel(how, compiled) if how and len(compiled) > 1 else None
 
-    def group(self, op: Scalar, arguments: Tree | None, allowed: tuple[str, ...]) -> dict[str, Tree] | None:
-        if not isinstance(arguments, Map):
-            place = arguments.mark if arguments is not None else op.mark
-            self.problems.add(f"{op.text} needs {' and '.join(allowed)}", place)
+    def layer(self, kind: type[Layer], op: Scalar, arguments: Tree | None, scope: Scope) -> LayerCall | None:
+        """A layer with its arguments; one that borrows the weights of another may leave all of them out."""
+
+        def compiled(name: str, tree: Tree) -> Expression | None:
+            """One argument; what is a value already is checked at once."""
+            argument = kind.arguments[name]
+            found = scope.compile(tree, argument.kind)
+            if found is None or found.evaluate is not None or (found.constant is None and argument.infer is not None):
+                return found
+            try:
+                argument.kind.parse(found.constant, name)
+            except LayerError as error:
+                self.problems.add(error.message, found.mark, help=error.help)
+                return None
+            return found
+
+        bare, shorts = kind.scalar_argument(), kind.shorts
+        given, known = self.arguments(kind.kind(), "argument", kind.arguments, shorts, bare, arguments, compiled)
+        missing = [name for name, argument in kind.arguments.items() if argument.required and name not in given]
+        if missing and known and (given or not self.borrows):
+            help = _example(kind.kind(), missing, op)
+            self.problems.add(f"{kind.kind()} needs {' and '.join(missing)}", op.mark, help=help)
             return None
-        for key, _ in arguments:
-            if key.text not in allowed:
-                self.problems.add(
-                    f"{op.text} has no argument '{key.text}'",
-                    key.mark,
-                    help=did_you_mean(key.text, allowed) or (f"it takes {' and '.join(allowed)}",),
-                )
-        return {key.text: value for key, value in arguments}
+        complete = {name: value for name, value in given.items() if value is not None}
+        return LayerCall(kind, complete) if known and len(complete) == len(given) else None
 
-    def layer(
-        self, op: Scalar, arguments: Tree | None, scope: Scope
-    ) -> tuple[LayerCall | None, tuple[Ref, ...] | None]:
-        kind = layers.NAMES[op.text]
-        if is_merge(kind):
-            if isinstance(arguments, Map):
-                entries = {key.text: value for key, value in arguments}
-                named = self.sources(entries.get("inputs"))
-                rest = Map(tuple((k, v) for k, v in arguments if k.text != "inputs"), arguments.mark)
-                return layer_call(kind, op, rest, scope, self.compiler), named
-            if arguments is not None:
-                return layer_call(kind, op, None, scope, self.compiler), self.sources(arguments)
-        return layer_call(kind, op, arguments, scope, self.compiler, borrows=self.borrows), None
+    def block(self, name: str, op: Scalar, arguments: Tree | None, scope: Scope) -> BlockCall | None:
+        """A call of a block; a bare value is its first parameter that must be given, else its first."""
+        params = self.blocks.params(name)
+        self.blocks.call(name, op.mark)
+        required = [key for key, default in params.items() if default is None]
+        bare = next(iter((*required, *params)), None)
+        given, known = self.arguments(
+            f"block '{name}'", "parameter", params, {}, bare, arguments, lambda _, tree: scope.compile(tree)
+        )
+        missing = [key for key in required if key not in given]
+        for key in missing:
+            self.problems.add(f"block '{name}' needs {key}", op.mark, help=_example(name, [key], op))
+        complete = {key: value for key, value in given.items() if value is not None}
+        return BlockCall(name, complete) if known and not missing and len(complete) == len(given) else None
 
-    def block(self, op: Scalar, arguments: Tree | None, scope: Scope) -> BlockCall | None:
-        return block_call(op.text, op, arguments, scope, self.compiler)
+    def arguments(
+        self,
+        what: str,
+        noun: str,
+        takes: Iterable[str],
+        shorts: Mapping[str, str],
+        bare: str | None,
+        written: Tree | None,
+        compiled: Callable[[str, Tree], Expression | None],
+    ) -> tuple[dict[str, Expression | None], bool]:
+        """Compile arguments: a mapping, or the value of the ``bare`` one alone; and whether all of them are known."""
+        names = tuple(takes)
+        given: dict[str, Expression | None] = {}
+        spelled: dict[str, str] = {}
+        entries = written.entries if isinstance(written, Map) else ()
+        if written is not None and not isinstance(written, Map):
+            if bare is None:
+                self.problems.add(f"{what} takes no {noun}s", written.mark)
+                return {}, True
+            entries = ((Scalar(bare, written.mark), written),)
+        known = True
+        for key, tree in entries:
+            name = shorts.get(key.text, key.text)
+            if name not in names:
+                known = False
+                listed = f"it takes {', '.join(names)}" if names else f"it takes no {noun}s"
+                message = f"{what} has no {noun} '{key.text}'"
+                self.problems.unknown(message, key.mark, key.text, (*names, *shorts), listed)
+                continue
+            if name in given:
+                other = key.text if key.text != name else spelled[name]
+                self.problems.add(f"'{name}' is given twice, once as '{other}'", key.mark)
+            spelled[name] = key.text
+            given[name] = compiled(name, tree)
+        return given, known
 
     def choice(self, op: Scalar, arguments: Tree | None, scope: Scope) -> Choice | None:
-        formula = scope.compile(op)
-        if formula is None:
+        written = scope.compile(op)
+        if written is None:
             return None
         made: dict[str, Action | None] = {}
         wrong: dict[str, list[Diagnostic]] = {}
-        compiler = self.compiler
-        compiler.chosen_in.add(compiler.current)
+        blocks = self.blocks
+        blocks.choose()
 
         def compile_for(word: str) -> Action | None:
             if word not in made and word not in wrong:
-                noted, known = compiler.problems.noted, len(compiler.problems.found)
+                noted, before = self.problems.noted, len(self.problems.found)
                 call: Action | None = None
-                if compiler.has_own_block(word) or word not in layers.NAMES:
-                    call = block_call(word, op, arguments, scope, compiler) if compiler.has_block(word) else None
-                else:
-                    call = layer_call(layers.NAMES[word], op, arguments, scope, compiler)
-                compiler.finish()
-                if compiler.problems.noted == noted:
+                if word in layers.NAMES and word not in blocks.own:
+                    call = self.layer(layers.NAMES[word], op, arguments, scope)
+                elif word in blocks:
+                    call = self.block(word, op, arguments, scope)
+                blocks.finish()
+                if self.problems.noted == noted:
                     made[word] = call
                 else:
-                    wrong[word] = compiler.problems.found[known:]
+                    wrong[word] = self.problems.found[before:]
             if word in wrong:
                 raise SpecError(wrong[word])
             return made[word]
 
-        if arguments is not None:
-            # Its arguments cannot be checked before its layer is known, but what they read is read.
-            for tree in [v for _, v in arguments] if isinstance(arguments, Map) else [arguments]:
-                scope.used.update(re.findall(r"[A-Za-z_]\w*", tree.text) if isinstance(tree, Scalar) else ())
-        return Choice(formula, arguments, compile_for)
+        # Its arguments cannot be checked before its layer is known, but what they read is read.
+        for tree in [v for _, v in arguments] if isinstance(arguments, Map) else [arguments]:
+            scope.used.update(re.findall(r"[A-Za-z_]\w*", tree.text) if isinstance(tree, Scalar) else ())
+        return Choice(written, compile_for)
+
+
+def _example(name: str, missing: list[str], op: Scalar) -> str:
+    """The call with what is missing, as one would write it there: in a file, or on the command line."""
+    if op.mark.source.is_file:
+        return f"{name}: {{{', '.join(f'{argument}: ...' for argument in missing)}}}"
+    given = op.mark.source.text.strip().removesuffix(")").rstrip(", ")
+    more = ", ".join(f"{argument}=..." for argument in missing)
+    return f"{given}{'' if given.endswith('(') else ', '}{more})"

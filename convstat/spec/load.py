@@ -3,8 +3,8 @@
 No value is constructed: a scalar stays the text that was written, with its place, and what it means is decided
 where it is used (:mod:`convstat.spec.values`).
 So nothing of YAML 1.1 (``on`` is true, ``12:30`` is 750) happens behind the user's back, and no tag makes an object.
-The tree is built from libyaml's events with an explicit stack:
-its limits are checked as the text is read, so that a hostile file is refused before it costs anything.
+The tree is built from PyYAML's events, not from its nodes: its composer recurses before any limit can be checked,
+and stops at the first alias without an anchor. Places come from the index of PyYAML's own marks.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ MAX_NODES = 50_000
 _PROPERTY = re.compile(r"([&!][^\s,\[\]{}]*)(?:\s|#[^\r\n]*)*")
 """An anchor or a tag, and what parts it from what it is for."""
 
+_SPACE = re.compile(r"\s+|\\(?=[\r\n])")
+"""What parts words in a scalar; a line that ends with a backslash goes on in the next one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
@@ -39,6 +42,30 @@ class Scalar:
     def is_null(self) -> bool:
         """Whether it says nothing: empty, ``~`` or ``null``."""
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
+
+    def part(self, offset: int, length: int) -> Mark:
+        """The place of a part of the text; of the whole scalar, where its text is not what is written there."""
+        if not length:
+            return self.mark
+        source, written = self.mark.source, self.mark.source.text
+        at = source.offset(self.mark.line, self.mark.column)
+        if not self.plain and written[at : at + 1] in ("|", ">"):
+            at = source.offset(self.mark.line + 1, 1) if self.mark.line < len(source.starts) else len(written)
+        elif not self.plain:
+            at += 1
+        # Lines are folded, and quotes doubled: all that is no space is there, in its order.
+        for position in range(offset + 1):
+            wanted = self.text[position : position + 1]
+            if wanted.isspace():
+                continue
+            while (space := _SPACE.match(written, at)) is not None:
+                at = space.end()
+            if wanted and written[at : at + 1] != wanted:
+                return self.mark
+            if position < offset:
+                at += 2 if wanted == "'" == written[at + 1 : at + 2] else 1
+        line, column = source.place(at)
+        return Mark(source, line, column, max(1, min(length, len(source.lines[line - 1]) - column + 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +102,12 @@ class Map:
 
 Tree = Scalar | List | Map
 
+
+def unless_null(tree: Tree | None) -> Tree | None:
+    """The value; None where there is none, or one that says nothing."""
+    return None if isinstance(tree, Scalar) and tree.is_null else tree
+
+
 _NOT_A_NAME = re.compile(r"[-+]?(\.?[0-9].*)?|~|null|Null|NULL|true|True|TRUE|false|False|FALSE")
 
 
@@ -91,22 +124,17 @@ def load(source: SourceText) -> Tree:
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     problems = Problems()
-    parser = None
+    tree = parser = None
     try:
         parser = loader(text)
         tree = _Composer(source, parser, problems).compose()
     except yaml.MarkedYAMLError as error:
-        problems.found.append(_syntax(source, error))
-        tree = None
+        problems.include([_syntax(source, error)])
     except yaml.reader.ReaderError as error:
-        problems.found.append(_unreadable(source, error))
-        tree = None
+        problems.include([_unreadable(source, error)])
     except UnicodeError:
         half = next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), 0)
         problems.add("not text: it contains half of a surrogate pair", Mark(source, *source.place(half)))
-        tree = None
-    except _RefusedError:
-        tree = None
     finally:
         if parser is not None:
             parser.dispose()
@@ -117,19 +145,13 @@ def load(source: SourceText) -> Tree:
     return tree
 
 
-class _RefusedError(Exception):
-    """A limit was passed: reading stops."""
-
-
 class _Frame:
     """A list or map that is being read."""
 
-    __slots__ = ("anchor", "broken", "entries", "flow", "key", "mark", "names", "size")
+    __slots__ = ("broken", "entries", "event", "key", "names", "size")
 
-    def __init__(self, mark: Mark, anchor: str | None, is_map: bool, flow: bool) -> None:
-        self.mark = mark
-        self.anchor = anchor
-        self.flow = flow
+    def __init__(self, event: Any, is_map: bool) -> None:
+        self.event = event
         self.entries: list[Any] = []
         self.names: dict[str, Mark] | None = {} if is_map else None
         self.key: Scalar | None = None
@@ -138,12 +160,13 @@ class _Frame:
 
 
 class _Composer:
+    """Builds the tree with a stack of its own, and checks its limits as it goes."""
+
     def __init__(self, source: SourceText, parser: Any, problems: Problems) -> None:
         self.source = source
         self.parser = parser
         self.problems = problems
         self.anchors: dict[str, tuple[Tree, int]] = {}
-        self.open_anchors: set[str] = set()
         self.stack: list[_Frame] = []
         self.root: Tree | None = None
         self.nodes = 0
@@ -171,8 +194,7 @@ class _Composer:
         return start
 
     def refuse(self, message: str, event: Any, help: str = "") -> None:
-        self.problems.add(message, self.mark(event), help=help or ())
-        raise _RefusedError
+        self.problems.refuse(message, self.mark(event), help=help or ())
 
     def compose(self) -> Tree | None:
         documents = 0
@@ -192,8 +214,7 @@ class _Composer:
                 self.alias(event)
             elif name == "StreamEndEvent":
                 break
-        root = self.root
-        return None if isinstance(root, Scalar) and root.is_null else root
+        return unless_null(self.root)
 
     def tagged(self, event: Any) -> None:
         if event.tag is not None:
@@ -206,8 +227,7 @@ class _Composer:
         self.tagged(event)
         plain = event.style not in ("'", '"', "|", ">")
         node = Scalar(event.value, self.mark(event), plain)
-        self.remember(event.anchor, node, 1)
-        self.put(node, 1)
+        self.made(event.anchor, node, 1)
 
     def open(self, event: Any, is_map: bool) -> None:
         self.tagged(event)
@@ -215,50 +235,38 @@ class _Composer:
             self.refuse(f"nested more than {MAX_DEPTH} deep", event)
         if self.stack and self.stack[-1].names is not None and self.stack[-1].key is None:
             self.refuse("a key must be a word", event)
-        mark = self.mark(event)
-        mark = Mark(mark.source, mark.line, mark.column)
-        if event.anchor:
-            self.open_anchors.add(event.anchor)
-        self.stack.append(_Frame(mark, event.anchor, is_map, bool(event.flow_style)))
+        self.anchors.pop(event.anchor, None)
+        self.stack.append(_Frame(event, is_map))
 
     def close(self) -> None:
         frame = self.stack.pop()
-        node: Tree
-        if frame.names is not None:
-            node = Map(tuple(frame.entries), frame.mark)
-        else:
-            node = List(tuple(frame.entries), frame.mark)
-        if frame.anchor:
-            self.open_anchors.discard(frame.anchor)
-        self.remember(frame.anchor, node, frame.size)
-        self.put(node, frame.size)
+        mark = self.mark(frame.event)
+        made = List if frame.names is None else Map
+        node = made(tuple(frame.entries), Mark(mark.source, mark.line, mark.column))
+        self.made(frame.event.anchor, node, frame.size)
+
+    def made(self, anchor: str | None, node: Tree, size: int) -> None:
+        if anchor:
+            self.anchors[anchor] = (node, size)
+        self.put(node, size)
 
     def alias(self, event: Any) -> None:
         name = event.anchor
-        if name in self.open_anchors:
+        if name in self.anchors:
+            self.put(*self.anchors[name], event)
+        elif any(frame.event.anchor == name for frame in self.stack):
             self.refuse(f"the alias '*{name}' contains itself", event)
-        if name not in self.anchors:
-            self.problems.add(
-                f"no anchor '&{name}' above this alias",
-                self.mark(event),
-                help=f"to multiply, put the variable first: {name}*2, not *{name}",
-            )
+        else:
+            help = f"to multiply, put the variable first: {name}*2, not *{name}"
+            self.problems.add(f"no anchor '&{name}' above this alias", self.mark(event), help=help)
             self.put(Scalar("0", self.mark(event)), 1)
-            return
-        node, size = self.anchors[name]
-        self.put(node, size, event)
-
-    def remember(self, anchor: str | None, node: Tree, size: int) -> None:
-        if anchor:
-            self.anchors[anchor] = (node, size)
 
     def put(self, node: Tree, size: int, event: Any = None) -> None:
         # An alias costs what it stands for: ten lines of aliases to aliases are a billion values.
         self.nodes += size if event is not None else 1
         if self.nodes > MAX_NODES:
             what = "its aliases stand for" if event is not None else "it holds"
-            self.problems.add(f"too large: {what} more than {MAX_NODES:,} values", node.mark)
-            raise _RefusedError
+            self.problems.refuse(f"too large: {what} more than {MAX_NODES:,} values", node.mark)
         if not self.stack:
             self.root = node
             return
@@ -279,8 +287,7 @@ class _Composer:
 
     def key(self, frame: _Frame, node: Tree) -> None:
         if not isinstance(node, Scalar):
-            self.problems.add("a key must be a word", node.mark)
-            raise _RefusedError
+            self.problems.refuse("a key must be a word", node.mark)
         frame.key = node
         text = node.text
         assert frame.names is not None
@@ -296,7 +303,7 @@ class _Composer:
 
     def split(self, frame: _Frame, node: Tree, value: Tree | None = None) -> bool:
         """Whether this is half of a call that a comma of YAML cut in two; the first half is reported."""
-        if not frame.flow or not isinstance(node, Scalar) or not node.plain:
+        if not frame.event.flow_style or not isinstance(node, Scalar) or not node.plain:
             return False
         balance = _unbalanced(node.text)
         if balance > 0:
@@ -311,7 +318,7 @@ class _Composer:
         if frame.broken:
             # Everything up to the closing parenthesis belongs to the call.
             frame.broken = balance == 0
-            return value is None or (isinstance(value, Scalar) and value.is_null)
+            return unless_null(value) is None
         return False
 
 

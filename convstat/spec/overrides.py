@@ -8,22 +8,21 @@ An override changes what is there and adds nothing: a typo is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
 from convstat.errors import Mark, SourceText, did_you_mean
-from convstat.spec.fragment import Fragment, leaves
+from convstat.layers.base import Layer
+from convstat.spec.expressions import ExpressionError, Value
 from convstat.spec.plan import BlockCall, LayerCall, Plan
 from convstat.spec.problems import Problems
-from convstat.spec.scalars import ExpressionError, Value
-from convstat.spec.values import normal
 
 
 class Override:
     """A value that is set from outside, and whether anything took it."""
 
-    __slots__ = ("key", "mark_column", "used", "value")
+    __slots__ = ("key", "used", "value")
 
     def __init__(self, key: str, value: Value) -> None:
         self.key = key
@@ -36,8 +35,51 @@ class Override:
         return mark_of(self.key, self.value)
 
 
-Patch = dict[str, Any]
-"""Overrides by path: names -> Override, or a deeper Patch."""
+class Patch:
+    """What is set from outside at one place: the values of arguments, and what is set below, by the name of an item."""
+
+    __slots__ = ("below", "values")
+
+    def __init__(self, values: Mapping[str, Override] = {}, below: Mapping[str, Patch] = {}) -> None:
+        self.values = dict(values)
+        self.below = dict(below)
+
+    def at(self, name: str) -> Patch:
+        """What is set in an item."""
+        return self.below.get(name, NO_PATCH)
+
+    def turn(self, number: int) -> Patch:
+        """What is set in one turn of a repeated item: ``stage.groups`` in each, ``stage.2.groups`` in the third."""
+        own = self.at(str(number))
+        shared = {name: patch for name, patch in self.below.items() if not name.isdigit()}
+        return Patch({**self.values, **own.values}, {**shared, **own.below})
+
+    def take(self, name: str) -> Override | None:
+        """The value of an argument, which is used then."""
+        found = self.values.get(name)
+        if found is not None:
+            found.used = True
+        return found
+
+    def apply(
+        self, given: dict[str, Value], takes: Collection[str], shorts: Mapping[str, str] | None = None
+    ) -> dict[str, Override]:
+        """Set the arguments that something takes, by their names or short forms; give what was set by what."""
+        found = {}
+        for key in self.values:
+            name = (shorts or {}).get(key, key)
+            if name in takes and (override := self.take(key)) is not None:
+                found[name] = override
+                given[name] = override.value
+        return found
+
+    def __iter__(self) -> Iterator[Override]:
+        yield from self.values.values()
+        for patch in self.below.values():
+            yield from patch
+
+
+NO_PATCH = Patch()
 
 
 def mark_of(key: str, value: Value) -> Mark:
@@ -63,15 +105,29 @@ def shown(value: Value) -> str:
     return str(value)
 
 
+def exact(value: object) -> Value:
+    """A value as expressions have it: a float is the decimal that it was written as, and a list a tuple.
+
+    >>> exact(0.5), exact([1, 2.0])
+    (Fraction(1, 2), (1, 2))
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(exact(item) for item in value)
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ExpressionError(f"{value} is not a number to count with")
+        value = Fraction(repr(value))
+    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
+
+
 def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[dict[str, Value], Patch]:
     """Part overrides into the values of variables, and a patch for arguments."""
     variables: dict[str, Value] = {}
-    patch: Patch = {}
-    known = plan.variants[None].variables
-    names = {name for name, _ in known}
+    patch = Patch()
+    names = plan.variants[None].variables
     for key, raw in overrides.items():
         try:
-            value = normal(raw)
+            value = exact(raw)
         except ExpressionError as error:
             problems.add(error.message, mark_of(key, str(raw)))
             continue
@@ -82,65 +138,47 @@ def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[
         if len(steps) == 1 and plan.single is not None:
             steps = [plan.single.name, *steps]
         elif len(steps) == 1:
-            problems.add(
-                f"no variable '{key}'",
-                mark_of(key, value),
-                help=did_you_mean(key, names) or _help(plan, names),
-            )
+            help = did_you_mean(key, names) or _help(plan, names)
+            problems.add(f"no variable '{key}'", mark_of(key, value), help=help)
             continue
         place = patch
         for step in steps[:-1]:
-            below = place.setdefault(step, {})
-            if not isinstance(below, dict):
-                problems.add(f"'{key}' and '{below.key}' cannot both be set", mark_of(key, value))
+            if step in place.values:
+                message = f"'{key}' and '{place.values[step].key}' cannot both be set"
+                problems.add(message, mark_of(key, value))
                 break
-            place = below
+            place = place.below.setdefault(step, Patch())
         else:
-            place[steps[-1]] = Override(key, value)
+            place.values[steps[-1]] = Override(key, value)
     return variables, patch
 
 
-def _help(plan: Plan, names: set[str]) -> tuple[str, ...]:
+def _help(plan: Plan, names: Collection[str]) -> tuple[str, ...]:
     lines = []
     if names:
         lines.append(f"variables of {plan.source.name}: {', '.join(sorted(names))}")
-    item = next(
-        (item for item in plan.items if isinstance(item.action, LayerCall) and item.action.kind.arguments), None
-    )
-    if item is not None and isinstance(item.action, LayerCall):
-        lines.append(f"or an argument of a layer by its path: {item.name}.{next(iter(item.action.kind.arguments))}=...")
+    for item in plan.items:
+        if isinstance(item.action, LayerCall) and item.action.kind.arguments:
+            argument = next(iter(item.action.kind.arguments))
+            return (*lines, f"or an argument of a layer by its path: {item.name}.{argument}=...")
     return tuple(lines)
 
 
-def report_unused(plan: Plan, patch: Patch, fragment: Fragment | None, problems: Problems) -> None:
-    """Report what no layer took, with the paths that there are."""
-    unused = [override for override in _walk(patch) if not override.used]
+def report_unused(plan: Plan, patch: Patch, layers: Iterable[tuple[str, Layer]], problems: Problems) -> None:
+    """Report what none of the layers took, with the paths that there are."""
+    unused = [override for override in patch if not override.used]
     if not unused:
         return
-    paths: list[str] = [name for name, _ in plan.variants[None].variables]
-    for name, part in leaves(fragment) if fragment is not None else ():
-        paths += [f"{name}.{argument}" for argument in _arguments(part.content)]
+    paths = [*plan.variants[None].variables, *(f"{name}.{key}" for name, layer in layers for key in layer.arguments)]
     for item in plan.items:
-        action = item.action
-        if isinstance(action, BlockCall):
-            paths += [f"{item.name}.{param}" for param in plan.blocks[action.block].params]
+        if isinstance(item.action, BlockCall):
+            paths += [f"{item.name}.{param}" for param in plan.blocks[item.action.block].params]
         if item.repeat is not None:
             paths.append(f"{item.name}.repeat")
     if plan.single is not None:
         paths += [path.partition(".")[2] for path in paths if path.startswith(f"{plan.single.name}.")]
     for override in unused:
         what = "argument" if "." in override.key or plan.single is not None else "variable"
-        near = did_you_mean(override.key, paths) or ((f"there are: {', '.join(paths[:8])}",) if paths else ())
-        problems.add(f"no {what} '{override.key}' in {plan.source.name}", override.mark, help=near)
-
-
-def _arguments(content: Any) -> list[str]:
-    layer = getattr(content, "layer", None)
-    return list(layer.arguments) if layer is not None else []
-
-
-def _walk(patch: Patch) -> list[Override]:
-    found: list[Override] = []
-    for value in patch.values():
-        found += _walk(value) if isinstance(value, dict) else [value]
-    return found
+        message = f"no {what} '{override.key}' in {plan.source.name}"
+        listed = f"there are: {', '.join(paths[:8])}" if paths else ""
+        problems.unknown(message, override.mark, override.key, paths, listed)

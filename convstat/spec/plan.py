@@ -5,14 +5,12 @@ The records are named tuples: defining a dozen dataclasses would take longer tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from convstat.errors import Mark, SourceText
 from convstat.layers.base import Layer
-from convstat.spec.load import Tree
-from convstat.spec.values import Formula
+from convstat.spec.expressions import Expression
 
 PREV = "prev"
 """The name of what the item above delivers."""
@@ -29,26 +27,17 @@ class Ref(NamedTuple):
 
 
 class LayerCall(NamedTuple):
-    """A layer kind with its arguments.
-
-    ``constants`` holds the values where no name is in them;
-    ``token`` is equal for calls that mean the same, wherever they are written.
-    """
+    """A layer kind with its arguments, by torch's names."""
 
     kind: type[Layer]
-    names: tuple[str, ...]
-    formulas: tuple[Formula, ...]
-    keys: Mapping[str, Mark]
-    constants: tuple[Any, ...] | None
-    token: tuple[Any, ...]
+    arguments: Mapping[str, Expression]
 
 
 class BlockCall(NamedTuple):
     """A block with its arguments."""
 
     block: str
-    names: tuple[str, ...]
-    formulas: tuple[Formula, ...]
+    arguments: Mapping[str, Expression]
 
 
 class Residual(NamedTuple):
@@ -70,8 +59,7 @@ class Parallel(NamedTuple):
 class Choice(NamedTuple):
     """An item whose layer is the value of a variable or parameter (``- activation``)."""
 
-    formula: Formula
-    arguments: Tree | None
+    written: Expression
     compile: Any
     """Compiles the arguments for a name; made by the compiler, remembers what it made."""
 
@@ -91,12 +79,20 @@ class Item(NamedTuple):
     position: int
     mark: Mark
     sources: tuple[Ref, ...] | None = None
-    repeat: Formula | None = None
-    when: Formula | None = None
+    repeat: Expression | None = None
+    when: Expression | None = None
     share: Ref | None = None
-    frozen: Formula | None = None
+    frozen: Expression | None = None
     note: str | None = None
     needs_shape: bool = False
+
+    def lists(self) -> Iterator[tuple[str, tuple[Item, ...]]]:
+        """The lists of layers inside it, each with what its items are called below the item."""
+        if isinstance(self.action, Residual):
+            yield "", self.action.body
+            yield "shortcut.", self.action.shortcut_items
+        elif isinstance(self.action, Parallel):
+            yield from ((f"{name}.", items) for name, items in self.action.paths)
 
 
 class Block(NamedTuple):
@@ -104,7 +100,7 @@ class Block(NamedTuple):
 
     name: str
     inputs: tuple[str, ...]
-    params: Mapping[str, Formula | None]
+    params: Mapping[str, Expression | None]
     items: tuple[Item, ...]
     reads: tuple[str, ...]
     """The variables that it reads, those of the blocks that it calls included."""
@@ -116,18 +112,16 @@ class InputPlan(NamedTuple):
     """One input: its sizes without the batch, and its dtype where it was written."""
 
     name: str
-    sizes: tuple[Formula, ...]
+    sizes: tuple[Expression, ...]
     dtype: str | None
     mark: Mark
 
 
 class Variant(NamedTuple):
-    """A named variant: its variables in the order in which they can be worked out, and its inputs."""
+    """The variables of a variant, in the order in which they can be worked out, and its inputs."""
 
-    name: str
-    variables: tuple[tuple[str, Formula], ...]
+    variables: Mapping[str, Expression]
     inputs: tuple[InputPlan, ...]
-    note: str | None = None
 
 
 class Plan(NamedTuple):
@@ -135,15 +129,17 @@ class Plan(NamedTuple):
 
     source: SourceText
     name: str
-    note: str | None
     variants: Mapping[str | None, Variant]
     blocks: Mapping[str, Block]
     items: tuple[Item, ...]
-    outputs: tuple[Ref, ...]
-    budget: tuple[tuple[str, Mark], ...]
-    read_beside_input: frozenset[str]
+    note: str | None = None
+    outputs: tuple[Ref, ...] = ()
+    budget: tuple[tuple[str, Mark], ...] = ()
+    read_beside_input: frozenset[str] = frozenset()
     """Variables that are read anywhere but in the sizes of the inputs."""
-    single: Item | None = None
-    """The only item, where it is one layer or block: its arguments can then be overridden by their bare names."""
-    later_names: Mapping[str, Mark] = MappingProxyType({})
-    """Where each name of the top level is given, to tell a forward reference from a wrong one."""
+
+    @property
+    def single(self) -> Item | None:
+        """The only item, where it is one layer or block: its arguments can be overridden by their bare names."""
+        only = len(self.items) == 1 and isinstance(self.items[0].action, (LayerCall, BlockCall))
+        return self.items[0] if only else None

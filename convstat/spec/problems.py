@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
-from convstat.errors import Diagnostic, Mark, SpecError
+from convstat.errors import Diagnostic, Mark, SpecError, did_you_mean
 
 MOST = 20
 """How many problems are shown before only their number is."""
@@ -38,8 +39,7 @@ class Problems:
         """Count a compiled expression: a hostile file could hold enough of them to take minutes."""
         self._expressions += 1
         if self._expressions > MAX_EXPRESSIONS:
-            self.add(f"more than {MAX_EXPRESSIONS:,} different expressions", mark)
-            self.raise_if_any()
+            self.refuse(f"more than {MAX_EXPRESSIONS:,} different expressions", mark)
 
     def __bool__(self) -> bool:
         return bool(self.found)
@@ -62,22 +62,34 @@ class Problems:
         if len(self.found) >= ENOUGH:
             self.raise_if_any()
 
+    def unknown(self, message: str, mark: Mark, word: str, known: Iterable[str], otherwise: str = "") -> None:
+        """Note a word that is none of the known ones: the help is the nearest of them, or else what there is."""
+        self.add(message, mark, help=did_you_mean(word, known) or otherwise or None)
+
+    def refuse(self, message: str, mark: Mark | None, *, help: str | Sequence[str] = ()) -> NoReturn:
+        """Give up: note a problem, and raise it with all others."""
+        self.add(message, mark, help=help)
+        raise self.error()
+
     def include(self, problems: Iterable[Diagnostic]) -> None:
         """Note problems that were found elsewhere."""
         for problem in problems:
             self.add(problem.message, problem.mark, notes=problem.notes, help=problem.help)
 
     def raise_if_any(self) -> None:
-        """Raise all of them as one SpecError: twenty in the order of the text, of every sort some."""
-        if not self.found:
-            return
+        """Raise the problems as one SpecError, if there are any."""
+        if self.found:
+            raise self.error()
+
+    def error(self) -> SpecError:
+        """All problems as one error: twenty in the order of the text, of every sort some."""
         ordered = sorted(self.found, key=_place)
         shown = _some(ordered)
         if len(ordered) > MOST:
             rest = [problem for problem in ordered if problem not in shown]
             least = "at least " if len(ordered) >= ENOUGH else ""
             shown.append(Diagnostic(f"and {least}{len(rest)} more error{'s' if len(rest) > 1 else ''}{_lines(rest)}"))
-        raise SpecError(shown)
+        return SpecError(shown)
 
 
 def _some(problems: list[Diagnostic]) -> list[Diagnostic]:

@@ -14,9 +14,8 @@ from convstat import layers
 from convstat.budgets.tables import BUDGET_KEYS, table_schema
 from convstat.layers.base import Layer
 from convstat.spec import shipped
-from convstat.spec.inputs import DTYPES
+from convstat.spec.compile import DTYPES
 from convstat.spec.items import GROUPS, MERGES, MODIFIERS, SHORTCUTS, is_merge
-from convstat.spec.load import Map, Scalar
 
 Schema = dict[str, Any]
 
@@ -24,11 +23,13 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _NAME = "^[A-Za-z_][A-Za-z0-9_-]*$"
 _VARIABLE = "^[A-Za-z_][A-Za-z0-9_]*$"
+_TEXT: Schema = {"type": "string"}
+_NULL: Schema = {"type": "null"}
 _EXPRESSION: Schema = {"$ref": "#/$defs/expression"}
 _VALUE: Schema = {"$ref": "#/$defs/value"}
 _LAYERS: Schema = {"$ref": "#/$defs/layers"}
 _KNOWN_LAYERS: Schema = {"$ref": "#/$defs/known.layers"}
-_REFERENCES: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+_REFERENCES: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
 
 
 def spec_schema() -> Schema:
@@ -56,17 +57,12 @@ def spec_schema() -> Schema:
             },
             "value": {
                 "description": "What a variable or a parameter can be",
-                "anyOf": [_EXPRESSION, {"type": "null"}, {"type": "array", "items": _EXPRESSION}],
+                "anyOf": [_EXPRESSION, _NULL, _list(_EXPRESSION)],
             },
-            "sizes": {
-                "description": "The sizes of one sample: channels, height, width",
-                "type": "array",
-                "items": _EXPRESSION,
-                "minItems": 1,
-            },
-            "layers": {"type": "array", "items": {"$ref": "#/$defs/item"}},
+            "sizes": {"description": "The sizes of one sample: channels, height, width", **_list(_EXPRESSION, 1)},
+            "layers": _list({"$ref": "#/$defs/item"}),
             "item": {"anyOf": [_known_item(_LAYERS), _own_item()]},
-            "known.layers": {"type": "array", "items": {"$ref": "#/$defs/known.item"}},
+            "known.layers": _list({"$ref": "#/$defs/known.item"}),
             "known.item": _known_item(_KNOWN_LAYERS),
             **{f"layer.{name}": _layer(kind) for name, kind in layers.KINDS.items()},
             **{f"block.{name}": _shipped(name) for name in shipped.NAMES},
@@ -75,83 +71,69 @@ def spec_schema() -> Schema:
 
 
 def _properties() -> Schema:
-    one_input = {
-        "anyOf": [
-            {"$ref": "#/$defs/sizes"},
-            {
-                "type": "object",
-                "properties": {"shape": {"$ref": "#/$defs/sizes"}, "dtype": {"enum": list(DTYPES)}},
-                "required": ["shape"],
-                "additionalProperties": False,
-            },
-        ]
-    }
-    several = {
-        "type": "object",
-        "propertyNames": {"pattern": _NAME},
-        "additionalProperties": one_input,
-        "minProperties": 1,
-    }
+    sizes = {"$ref": "#/$defs/sizes"}
+    one_input = {"anyOf": [sizes, _object({"shape": sizes, "dtype": {"enum": list(DTYPES)}}, ["shape"])]}
+    several = {**_named(one_input, _NAME), "minProperties": 1}
     read = {"description": "The sizes of the input, or several inputs by name", "anyOf": [one_input, several]}
-    block = {
-        "type": "object",
-        "properties": {
-            "params": {
-                "description": "Parameters and their defaults; null: must be given",
-                "anyOf": [_named(_VALUE, _VARIABLE), {"type": "null"}],
-            },
-            "inputs": {"description": "The names of what comes in, where it is several", **_REFERENCES},
-            "layers": _LAYERS,
-            "note": {"type": "string"},
-        },
-        "required": ["layers"],
-        "additionalProperties": False,
+    params = {
+        "description": "Parameters and their defaults; null: must be given",
+        "anyOf": [_named(_VALUE, _VARIABLE), _NULL],
     }
+    inputs = {"description": "The names of what comes in, where it is several", **_REFERENCES}
+    block = _object({"params": params, "inputs": inputs, "layers": _LAYERS, "note": _TEXT}, ["layers"])
     variant = {
         "type": ["object", "null"],
-        "properties": {"input": read, "note": {"type": "string"}},
+        "properties": {"input": read, "note": _TEXT},
         "additionalProperties": _VALUE,
     }
-    budget = {"anyOf": [{"type": "string"}, table_schema([key for key in BUDGET_KEYS if key != "model"])]}
+    budget = {"anyOf": [_TEXT, table_schema([key for key in BUDGET_KEYS if key != "model"])]}
     return {
         "convstat": {"description": "The version of the grammar", "const": 1},
-        "name": {"description": "What the model is called", "type": "string"},
-        "note": {"description": "A remark", "type": "string"},
+        "name": {"description": "What the model is called", **_TEXT},
+        "note": {"description": "A remark", **_TEXT},
         "input": read,
         "vars": {
             "description": "Variables, which can be set from outside: alpha=0.5",
-            "anyOf": [_named(_VALUE, _VARIABLE), {"type": "null"}],
+            "anyOf": [_named(_VALUE, _VARIABLE), _NULL],
         },
         "blocks": {
             "description": "Lists of layers with a name and parameters",
-            "anyOf": [_named({"anyOf": [block, _LAYERS]}, _NAME), {"type": "null"}],
+            "anyOf": [_named({"anyOf": [block, _LAYERS]}, _NAME), _NULL],
         },
         "layers": _LAYERS,
-        "models": {
-            "description": "Variants: net.yaml#small",
-            "anyOf": [_named(variant, _NAME), {"type": "null"}],
-        },
+        "models": {"description": "Variants: net.yaml#small", "anyOf": [_named(variant, _NAME), _NULL]},
         "outputs": {"description": "What comes out, where it is not the last item alone", **_REFERENCES},
         "budget": {
             "description": "Limits that convstat check enforces: macs<=600M",
-            "anyOf": [budget, {"type": "array", "items": budget, "minItems": 1}],
+            "anyOf": [budget, _list(budget, 1)],
         },
     }
 
 
 def _named(value: Schema, pattern: str) -> Schema:
+    """A mapping of any names."""
     return {"type": "object", "propertyNames": {"pattern": pattern}, "additionalProperties": value}
+
+
+def _object(properties: Schema, required: list[str] | None = None) -> Schema:
+    """A mapping of these names alone."""
+    needed = {} if required is None else {"required": required}
+    return {"type": "object", "properties": properties, **needed, "additionalProperties": False}
+
+
+def _list(items: Schema, least: int = 0) -> Schema:
+    return {"type": "array", "items": items, **({"minItems": least} if least else {})}
 
 
 def _modifiers() -> Schema:
     return {
-        "name": {"description": "What the item is called", "type": "string", "pattern": _NAME},
+        "name": {"description": "What the item is called", **_TEXT, "pattern": _NAME},
         "from": {"description": "The earlier items that it takes; prev is the one above", **_REFERENCES},
         "repeat": {"description": "How often; inside, i counts from 0 and n is how often", **_EXPRESSION},
         "when": {"description": "Where false, the item is left out", **_EXPRESSION},
-        "share": {"description": "The earlier layer whose weights it uses", "type": "string"},
+        "share": {"description": "The earlier layer whose weights it uses", **_TEXT},
         "frozen": {"description": "Where true, its parameters do not train", **_EXPRESSION},
-        "note": {"description": "A remark", "type": "string"},
+        "note": {"description": "A remark", **_TEXT},
     }
 
 
@@ -159,37 +141,21 @@ def _known_item(lists: Schema) -> Schema:
     """An item that is a layer, a shipped block or a group; ``lists`` are the lists of layers in a group."""
     operations: Schema = {name: {"$ref": f"#/$defs/layer.{kind.kind()}"} for name, kind in layers.NAMES.items()}
     operations.update({name: {"$ref": f"#/$defs/block.{name}"} for name in shipped.NAMES})
+    shortcut = {"anyOf": [{"enum": list(SHORTCUTS)}, lists, _NULL]}
+    paths = {"anyOf": [_named(lists, _NAME), _list(lists, 2)]}
     operations["residual"] = {
         "description": "A body whose output is added to what comes in",
-        "type": "object",
-        "properties": {
-            "shortcut": {"anyOf": [{"enum": list(SHORTCUTS)}, lists, {"type": "null"}]},
-            "body": lists,
-        },
-        "required": ["body"],
-        "additionalProperties": False,
+        **_object({"shortcut": shortcut, "body": lists}, ["body"]),
     }
     operations["parallel"] = {
         "description": "Paths that start from the same place, and how their ends are merged",
-        "type": "object",
-        "properties": {
-            "merge": {"enum": list(MERGES)},
-            "paths": {
-                "anyOf": [_named(lists, _NAME), {"type": "array", "items": lists, "minItems": 2}],
-            },
-        },
-        "required": ["merge", "paths"],
-        "additionalProperties": False,
+        **_object({"merge": {"enum": list(MERGES)}, "paths": paths}, ["merge", "paths"]),
     }
+    modifiers_alone = {"propertyNames": {"enum": list(MODIFIERS)}}
     return {
         "anyOf": [
             {"description": "A layer or a block without arguments", "enum": [*layers.NAMES, *shipped.NAMES]},
-            {
-                "type": "object",
-                "properties": {**_modifiers(), **operations},
-                "additionalProperties": False,
-                "not": {"propertyNames": {"enum": list(MODIFIERS)}},
-            },
+            {**_object({**_modifiers(), **operations}), "not": modifiers_alone},
         ]
     }
 
@@ -230,7 +196,7 @@ def _layer(kind: type[Layer]) -> Schema:
         properties[name] = {"description": about, **written}
         if argument.short:
             properties[argument.short] = {"description": f"{name}: {about}", **written}
-    choices: list[Schema] = [{"type": "null"}]
+    choices: list[Schema] = [_NULL]
     if is_merge(kind):
         choices.append(_REFERENCES)
         properties["inputs"] = _REFERENCES
@@ -241,7 +207,7 @@ def _layer(kind: type[Layer]) -> Schema:
         if argument.required:
             names = [name, argument.short] if argument.short else [name]
             required.append({"anyOf": [{"required": [word]} for word in names]})
-    arguments: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    arguments = _object(properties)
     if required:
         arguments["allOf"] = required
     first = (kind.__doc__ or kind.kind()).strip().splitlines()[0]
@@ -250,35 +216,27 @@ def _layer(kind: type[Layer]) -> Schema:
 
 def _shipped(name: str) -> Schema:
     """What may stand behind the name of a shipped block."""
-    tree = shipped.tree(name)
-    params = tree.get("params") if tree is not None else None
-    entries = list(params) if isinstance(params, Map) else []
-    required = [key.text for key, value in entries if isinstance(value, Scalar) and value.is_null]
-    properties: Schema = {}
-    for key, value in entries:
-        default = value.text if isinstance(value, Scalar) else ""
-        properties[key.text] = {"description": "required" if key.text in required else f"default: {default}", **_VALUE}
+    defaults = shipped.defaults(name)
+    required = [key for key, default in defaults.items() if default is None]
+    properties: Schema = {
+        key: {"description": "required" if default is None else f"default: {default}", **_VALUE}
+        for key, default in defaults.items()
+    }
     return {
         "description": "A block that comes with convstat: convstat list blocks",
-        "anyOf": [
-            _VALUE,
-            {"type": "object", "properties": properties, "required": required, "additionalProperties": False},
-        ],
+        "anyOf": [_VALUE, _object(properties, required)],
     }
 
 
 def _loosened(schema: Schema) -> Schema:
     """The schema of an argument, with an expression wherever a value may stand."""
-    return {"anyOf": [_inner(schema), {"type": "string"}]}
+    return {"anyOf": [_inner(schema), _TEXT]}
 
 
 def _inner(schema: Schema) -> Schema:
     if "anyOf" in schema:
         return {"anyOf": [_inner(choice) for choice in schema["anyOf"]]}
     if schema.get("type") == "array":
-        items = {"anyOf": [_inner(schema["items"]), {"type": "string"}]} if "items" in schema else {}
+        items = {"anyOf": [_inner(schema["items"]), _TEXT]} if "items" in schema else {}
         return {**schema, **({"items": items} if items else {})}
     return schema
-
-
-__all__ = ["DIALECT", "spec_schema"]

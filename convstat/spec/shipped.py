@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from convstat.errors import Mark, SourceText
-from convstat.spec.load import Map, load
+from convstat.spec.load import Map, Tree, load, unless_null
 
 NAMES = ("DepthwiseSeparableConv", "SpatiallySeparableConv", "ACBlock", "InvertedResidual", "SqueezeExcitation")
 """Their names, known without reading them."""
@@ -16,7 +16,6 @@ FILE = Path(__file__).with_name("blocks.yaml")
 
 SOURCE = f"convstat/spec/{FILE.name}"
 """What their file is called in messages."""
-
 
 ODD = {"ACBlock": "kernel_size"}
 """Parameters that must be odd: a kernel of another size has no middle for its vertical and horizontal ones."""
@@ -33,6 +32,24 @@ def trees() -> Mapping[str, Map]:
 def tree(name: str) -> Map | None:
     """One of them, or None where there is no such block."""
     return trees().get(name) if name in NAMES else None
+
+
+def params(block: Map) -> dict[str, Tree | None]:
+    """The parameters of a block, shipped or of a spec, and their defaults; None where it must be given.
+
+    >>> {name for name, default in params(trees()["ACBlock"]).items() if default is None}
+    {'out_channels'}
+    """
+    written = block.get("params")
+    if not isinstance(written, Map):
+        return {}
+    return {key.text: unless_null(value) for key, value in written}
+
+
+def defaults(name: str) -> dict[str, str | None]:
+    """The parameters of a shipped block and their defaults as they are written; None where it must be given."""
+    found = params(trees()[name])
+    return {key: None if value is None else getattr(value, "text", "-") for key, value in found.items()}
 
 
 def holds(mark: Mark) -> bool:

@@ -13,20 +13,18 @@ from convstat.graph import Graph, Input
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
 from convstat.spec.expand import MAX_SIZE, Memo, Run
-from convstat.spec.fragment import Flat, Fragment, names_of
-from convstat.spec.overrides import Patch, mark_of
-from convstat.spec.plan import PREV, InputPlan, LayerCall, Plan, Variant
+from convstat.spec.expressions import NO_VALUE, ExpressionError, Value
+from convstat.spec.fragment import Flat, Fragment, leaves
+from convstat.spec.overrides import NO_PATCH, Patch
+from convstat.spec.plan import InputPlan, LayerCall, Plan, Variant
 from convstat.spec.problems import Problems
-from convstat.spec.scalars import NO_VALUE, ExpressionError, Value
-from convstat.spec.values import value_of
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The totals of one expansion.
 
-    ``stored`` counts the values of parameters and buffers by dtype; ``float`` is the model's own.
-    Shapes include the batch.
+    The figures are those of :class:`convstat.spec.fragment.Counts`, in their order. Shapes include the batch.
     """
 
     params: int
@@ -107,7 +105,7 @@ class Spec:
         """
         made = self._expand(overrides or {}, variant, inputs or {}, batch)
         flat = Flat()
-        names = names_of(made.fragment, tuple(entry.name for entry in made.inputs), flat)
+        names = flat.lay(made.fragment, tuple(entry.name for entry in made.inputs))
         wanted = {source for node in flat.nodes if node.layer.input_dtype == "int64" for source in node.inputs}
         graph_inputs = tuple(
             Input(entry.name, shape, entry.dtype or ("int64" if entry.name in wanted else "float32"))
@@ -115,9 +113,8 @@ class Spec:
         )
         name = f"{self.name}#{variant}" if variant else self.name
         outputs = tuple(names[output] for output in made.outputs)
-        return Graph(
-            name, graph_inputs, tuple(flat.nodes), outputs, MappingProxyType(flat.groups), MappingProxyType(flat.calls)
-        )
+        groups, calls = MappingProxyType(flat.groups), MappingProxyType(flat.calls)
+        return Graph(name, graph_inputs, tuple(flat.nodes), outputs, groups, calls)
 
     def measure(
         self,
@@ -129,20 +126,9 @@ class Spec:
     ) -> Measured:
         """Give the totals of what ``expand`` would give, without laying it out; raises SpecError likewise."""
         made = self._expand(overrides or {}, variant, inputs or {}, batch)
-        counts = made.fragment.counts
-        output = made.fragment.values[made.outputs[0]].shape
+        output = made.fragment.wires[made.outputs[0]].shape
         assert output is not None
-        return Measured(
-            counts.params,
-            counts.trainable_params,
-            counts.macs,
-            counts.buffers,
-            counts.layers,
-            counts.other,
-            counts.stored,
-            made.shapes[0],
-            output,
-        )
+        return Measured(*made.fragment.counts, made.shapes[0], output)
 
     def _expand(
         self, overrides: Mapping[str, Any], variant: str | None, inputs: Mapping[str, Sequence[int]], batch: int
@@ -151,15 +137,11 @@ class Spec:
         chosen = plan.variants.get(variant)
         if chosen is None:
             known = self.variants
-            raise SpecError(
-                Diagnostic(
-                    f"{plan.source.name} has no variant '{variant}'",
-                    help=did_you_mean(str(variant), known)
-                    or ((f"its variants: {', '.join(known)}",) if known else ("it has no variants: key 'models'",)),
-                )
-            )
+            listed = f"its variants: {', '.join(known)}" if known else "it has no variants: key 'models'"
+            help = did_you_mean(str(variant), known) or (listed,)
+            raise SpecError(Diagnostic(f"{plan.source.name} has no variant '{variant}'", help=help))
         problems = Problems()
-        patch: Patch = {}
+        patch: Patch = NO_PATCH
         given: dict[str, Value] = {}
         if overrides:
             given, patch = override_keys.read(plan, overrides, problems)
@@ -169,10 +151,10 @@ class Spec:
         run = Run(plan, values, self._memo, problems)
         run.explain.overridden = given
         run.explain.given_inputs = inputs
-        fragment = run.expand(shapes, tuple([entry.name for entry in chosen.inputs]), patch)
-        outputs = self._outputs(fragment, run)
-        if patch:
-            override_keys.report_unused(plan, patch, fragment, problems)
+        fragment = run.fragment(tuple([entry.name for entry in chosen.inputs]), shapes, plan.items, values, patch)
+        outputs = run.outputs(plan.outputs, fragment)
+        if patch is not NO_PATCH:
+            override_keys.report_unused(plan, patch, leaves(fragment), problems)
         problems.raise_if_any()
         return _Expanded(fragment, chosen.inputs, tuple([shape for shape in shapes if shape]), outputs)
 
@@ -183,39 +165,27 @@ class Spec:
         values = self._values(chosen, {}, {}, problems)
         shapes = [self._shape(entry, values, {}, 1, problems) if entry.sizes else None for entry in chosen.inputs]
         run = Run(plan, values, {}, problems)
-        fragment = run.expand(tuple(shapes) or (None,), tuple([entry.name for entry in chosen.inputs]), {})
-        self._outputs(fragment, run)
-
-    def _outputs(self, fragment: Fragment, run: Run) -> tuple[int, ...]:
-        if not self.plan.outputs:
-            return (fragment.output,)
-        found = []
-        for ref in self.plan.outputs:
-            wire = fragment.output if ref.name == PREV else run.find(ref, fragment)
-            if wire is not None:
-                found.append(wire)
-        return tuple(found)
+        names = tuple(entry.name for entry in chosen.inputs)
+        run.outputs(plan.outputs, run.fragment(names, tuple(shapes) or (None,), plan.items, values, NO_PATCH))
 
     def _values(
         self, variant: Variant, given: Mapping[str, Value], bound: Mapping[str, int], problems: Problems
     ) -> dict[str, Value]:
         values: dict[str, Value] = {}
-        for name, formula in variant.variables:
+        for name, written in variant.variables.items():
             if name in given:
                 values[name] = given[name]
             elif name in bound:
                 values[name] = bound[name]
-            elif formula.evaluate is None:
-                values[name] = formula.constant
             else:
                 try:
-                    values[name] = value_of(formula, values)
+                    values[name] = written.value(values)
                 except ExpressionError as error:
                     # Left without a value, and so is what reads it: that is no mistake of its own.
-                    if error.message.endswith(NO_VALUE):
-                        continue
-                    notes = tuple(f"{read}={values[read]}" for read in sorted(formula.names) if read in values)
-                    problems.add(error.message, formula.place(error), notes=notes, help=error.help)
+                    if not error.message.endswith(NO_VALUE):
+                        notes = tuple(f"{read}={values[read]}" for read in sorted(written.names) if read in values)
+                        place = written.part(error.offset, error.length)
+                        problems.add(error.message, place, notes=notes, help=error.help)
         return values
 
     def _bound(
@@ -226,20 +196,18 @@ class Spec:
         ``input: [3, H, W]`` with a shape of 3x512x256 is H=512 and W=256, wherever else they are read.
         """
         bound: dict[str, int] = {}
-        names = {name for name, _ in variant.variables}
         for entry in variant.inputs:
             shape = inputs.get(entry.name)
             if shape is None or len(shape) != len(entry.sizes):
                 continue
-            for size, formula in zip(shape, entry.sizes, strict=True):
-                name = formula.text
-                if name not in names or name in given:
+            for size, written in zip(shape, entry.sizes, strict=True):
+                name = written.text
+                if name not in variant.variables or name in given:
                     continue
                 if bound.setdefault(name, size) != size and name in self.plan.read_beside_input:
-                    problems.add(
-                        f"the input shape {'x'.join(map(str, shape))} makes '{name}' both {bound[name]} and {size}",
-                        formula.mark,
-                    )
+                    shown = "x".join(map(str, shape))
+                    message = f"the input shape {shown} makes '{name}' both {bound[name]} and {size}"
+                    problems.add(message, written.mark)
         return bound
 
     def _shape(
@@ -254,27 +222,22 @@ class Spec:
         if shape is not None:
             return (batch, *shape)
         if not entry.sizes:
-            problems.add(
-                "the shape of the input is missing",
-                entry.mark,
-                help=f"give the sizes of one sample: --input {_example(self.plan)}",
-            )
+            help = f"give the sizes of one sample: --input {_example(self.plan)}"
+            problems.add("the shape of the input is missing", entry.mark, help=help)
             return None
         sizes = [batch]
-        for formula in entry.sizes:
+        for written in entry.sizes:
             try:
-                size = value_of(formula, values)
+                size = written.value(values)
             except ExpressionError as error:
                 if not error.message.endswith(NO_VALUE):
-                    problems.add(error.message, formula.place(error), help=error.help)
+                    problems.add(error.message, written.part(error.offset, error.length), help=error.help)
                 continue
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
-                notes = tuple(
-                    f"{name}={override_keys.shown(values[name])}" for name in sorted(formula.names) if name in values
-                )
-                problems.add(
-                    f"a size must be a whole number from 1, not {override_keys.shown(size)}", formula.mark, notes=notes
-                )
+                shown = override_keys.shown
+                notes = tuple(f"{name}={shown(values[name])}" for name in sorted(written.names) if name in values)
+                message = f"a size must be a whole number from 1, not {shown(size)}"
+                problems.add(message, written.mark, notes=notes)
                 continue
             sizes.append(size)
         return tuple(sizes) if len(sizes) == 1 + len(entry.sizes) else None
@@ -285,8 +248,8 @@ def _example(plan: Plan) -> str:
     action = plan.items[0].action
     if not isinstance(action, LayerCall):
         return "64x56x56"
-    given = dict(zip(action.names, action.constants or (), strict=False))
-    features = next((given[n] for n in ("in_channels", "in_features", "num_features") if n in given), 64)
+    inferred = [action.arguments[n] for n in ("in_channels", "in_features", "num_features") if n in action.arguments]
+    features = next((written.constant for written in inferred if written.evaluate is None), 64)
     ranks = action.kind.ranks
     spatial = ["56"] * ((4 if not ranks or 4 in ranks else ranks[0]) - 2)
     if action.kind.kind() in ("Linear", "Bilinear"):
@@ -300,6 +263,3 @@ def read(text: str, name: str, *, is_file: bool = True) -> Spec:
         SourceText(name, text, is_file=is_file), lambda plan, problems: Spec(plan, ()).look_further(problems)
     )
     return Spec(plan, warnings)
-
-
-__all__ = ["Measured", "Spec", "mark_of", "read"]

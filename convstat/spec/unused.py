@@ -4,32 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convstat.spec.plan import INPUT, PREV, InputPlan, Item, Parallel, Ref, Residual
+from convstat.errors import Diagnostic
+from convstat.spec.plan import INPUT, PREV, InputPlan, Item, Plan, Ref
 
 
-def unused_items(items: tuple[Item, ...], outputs: tuple[Ref, ...]) -> Iterator[Item]:
+def unused(plan: Plan) -> Iterator[Diagnostic]:
+    """A warning for each input that nothing takes, and for each item that is computed but not used."""
+    for entry in _unused_inputs(plan.variants[None].inputs, plan.items, plan.outputs):
+        help = ("take it by its name: from, or the list of add, concat or a block",)
+        yield Diagnostic(f"the input '{entry.name}' is never used", entry.mark, help=help, severity="warning")
+    lists: list[tuple[tuple[Item, ...], tuple[Ref, ...]]] = [(plan.items, plan.outputs)]
+    lists += [(block.items, ()) for block in plan.blocks.values() if not block.shipped]
+    for items, outputs in lists:
+        for item in _unused(items, _named(items, outputs), ends=_ends(outputs), prefix=""):
+            help = ("use it by its name, or take it out",)
+            yield Diagnostic(f"'{item.name}' is computed but not used", item.mark, help=help, severity="warning")
+
+
+def _unused_inputs(inputs: tuple[InputPlan, ...], items: tuple[Item, ...], outputs: tuple[Ref, ...]) -> list[InputPlan]:
+    """The inputs that no item and no output takes; the first item takes the first of them."""
+    named = _named(items, outputs)
+    if INPUT in named or _goes_on(items, _ends(outputs)):
+        named.update(entry.name for entry in inputs[:1])
+    return [entry for entry in inputs if entry.name not in named]
+
+
+def _ends(outputs: tuple[Ref, ...]) -> bool:
+    """Whether what the last item delivers comes out."""
+    return not outputs or any(ref.name == PREV for ref in outputs)
+
+
+def _named(items: tuple[Item, ...], outputs: tuple[Ref, ...]) -> set[str]:
+    """What is used by its name: ``mix.p3.1`` uses ``mix``, ``mix.p3`` and ``mix.p3.1``."""
+    paths = [ref.name.split(".") for ref in (*_refs(items), *outputs)]
+    return {".".join(words[:count]) for words in paths for count in range(1, len(words) + 1)}
+
+
+def _unused(items: tuple[Item, ...], named: set[str], *, ends: bool, prefix: str) -> Iterator[Item]:
     """The items that neither the next item, nor any later one by name, nor an output takes.
 
     An item with ``when`` or ``repeat`` may be left out, and then hands on what it was given;
     so the item above it is used by whatever is used through it.
     """
-    named = {name for ref in (*_refs(items), *outputs) for name in _prefixes(ref.name)}
-    yield from _unused(items, named, ends=not outputs or any(ref.name == PREV for ref in outputs), prefix="")
-
-
-def unused_inputs(inputs: tuple[InputPlan, ...], items: tuple[Item, ...], outputs: tuple[Ref, ...]) -> list[InputPlan]:
-    """The inputs that no item and no output takes; the first item takes the first of them."""
-    named = {name for ref in (*_refs(items), *outputs) for name in _prefixes(ref.name)}
-    if INPUT in named or _goes_on(items, not outputs or any(ref.name == PREV for ref in outputs)):
-        named.update(entry.name for entry in inputs[:1])
-    return [entry for entry in inputs if entry.name not in named]
-
-
-def _unused(items: tuple[Item, ...], named: set[str], *, ends: bool, prefix: str) -> Iterator[Item]:
     for place, item in enumerate(items):
         if _is_absent(item):
             continue
-        for name, inner in _lists(item):
+        for name, inner in item.lists():
             yield from _unused(inner, named, ends=True, prefix=f"{prefix}{item.name}.{name}")
         names = {item.name, f"{prefix}{item.name}", f"{prefix}{item.position}"}
         if names.isdisjoint(named) and not _goes_on(items[place + 1 :], ends):
@@ -56,26 +76,10 @@ def _is_absent(item: Item) -> bool:
     )
 
 
-def _lists(item: Item) -> list[tuple[str, tuple[Item, ...]]]:
-    action = item.action
-    if isinstance(action, Residual):
-        return [("", action.body), ("shortcut.", action.shortcut_items)]
-    if isinstance(action, Parallel):
-        return [(f"{name}.", items) for name, items in action.paths]
-    return []
-
-
 def _refs(items: tuple[Item, ...]) -> Iterator[Ref]:
     for item in items:
         if _is_absent(item):
             continue
         yield from item.sources or ()
-        for _, inner in _lists(item):
+        for _, inner in item.lists():
             yield from _refs(inner)
-
-
-def _prefixes(path: str) -> Iterator[str]:
-    """``mix.p3.1`` uses ``mix``, ``mix.p3`` and ``mix.p3.1``."""
-    words = path.split(".")
-    for count in range(1, len(words) + 1):
-        yield ".".join(words[:count])

@@ -12,11 +12,10 @@ import re
 from convstat import layers
 from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
 from convstat.spec import Spec
-from convstat.spec.compile import Compiler
-from convstat.spec.items import compile_items
+from convstat.spec.items import Blocks, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.plan import INPUT, InputPlan, Plan, Variant
-from convstat.spec.values import Scope
+from convstat.spec.problems import Problems
 
 MAX_LENGTH = 1000
 
@@ -34,8 +33,8 @@ def read(text: str) -> Spec:
     call = _parse(source)
     assert isinstance(call.func, ast.Name)
     name = call.func.id
-    compiler = Compiler(source)
-    order = _order(name, call, source, compiler)
+    blocks = Blocks(Problems())
+    order = _order(name, call, source, blocks)
     entries: list[tuple[Scalar, Tree]] = []
     for position, node in enumerate(call.args):
         if isinstance(node, ast.Starred):
@@ -54,22 +53,11 @@ def read(text: str) -> Spec:
         entries.append((Scalar(keyword.arg, mark), _tree(keyword.value, source)))
     op = Scalar(name, Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name)))
     item = Map(((op, Map(tuple(entries), op.mark)),), op.mark)
-    items = compile_items(List((item,), op.mark), Scope((), compiler.problems), compiler)
-    compiler.problems.raise_if_any()
+    items = compile_items(List((item,), op.mark), blocks.scope(), blocks)
+    blocks.problems.raise_if_any()
     # The shape is the caller's to give; a spec needs a place for it.
     unknown = InputPlan(INPUT, (), None, op.mark)
-    plan = Plan(
-        source=source,
-        name=text.strip(),
-        note=None,
-        variants={None: Variant("", (), (unknown,))},
-        blocks=compiler.finish(),
-        items=items,
-        outputs=(),
-        budget=(),
-        read_beside_input=frozenset(),
-        single=items[0],
-    )
+    plan = Plan(source, text.strip(), {None: Variant({}, (unknown,))}, blocks.finish(), items)
     return Spec(plan, ())
 
 
@@ -109,17 +97,16 @@ def _parse(source: SourceText) -> ast.Call:
 _EXAMPLE = ("a layer is written as in Python: 'Conv2d(64, 128, kernel_size=3)'",)
 
 
-def _order(name: str, call: ast.Call, source: SourceText, compiler: Compiler) -> tuple[str, ...]:
+def _order(name: str, call: ast.Call, source: SourceText, blocks: Blocks) -> tuple[str, ...]:
     """The names of the positional arguments."""
     if name in layers.NAMES:
         return tuple(layers.NAMES[name].arguments)
-    params = compiler.block_params(name)
-    if params is not None:
-        return tuple(params)
+    if name in blocks:
+        return tuple(blocks.params(name))
     layers.load_plugins()
     if name in layers.NAMES:
         return tuple(layers.NAMES[name].arguments)
-    near = did_you_mean(name, (*layers.NAMES, *compiler.block_names()), also="convstat list layers")
+    near = did_you_mean(name, (*layers.NAMES, *blocks.names()), also="convstat list layers")
     mark = Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name))
     raise SpecError(Diagnostic(f"unknown layer '{name}'", mark, help=near))
 
