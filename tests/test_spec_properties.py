@@ -197,6 +197,33 @@ layers:
         spec.measure({"unit_2.k": 1, "unit.k": 2})
 
 
+CHOSEN = """
+input: [3, 8, 8]
+vars: {width: 4}
+blocks:
+  wide: [Conv2d: {out_channels: width, kernel_size: 1}]
+  inner: {params: {kind: ReLU}, layers: [kind]}
+  outer: [CALL]
+layers: [outer]
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "channels"),
+    [
+        ("inner: {kind: wide}", 3),
+        ("SqueezeExcitation: {squeeze_channels: 2, activation: wide, input_channels: 3}", 2),
+    ],
+)
+def test_a_block_that_is_chosen_is_expanded_again_when_what_it_reads_changes(call: str, channels: int) -> None:
+    """Its name comes from a parameter of a block that reads no variable, of the spec or shipped with convstat."""
+    warm = read(CHOSEN.replace("CALL", call), "net.yaml")
+    for width in (4, 8, 16):
+        cold = read(CHOSEN.replace("CALL", call), "net.yaml")
+        assert cold.measure({"width": width}) == warm.measure({"width": width})
+        assert channels * width + width in [node.layer.params() for node in warm.expand({"width": width}).nodes]
+
+
 def same_work(first: Graph, second: Graph) -> None:
     """The same layers on the same shapes in the same order, wired, shared and frozen alike."""
     order = [{node.name: place for place, node in enumerate(graph.nodes)} for graph in (first, second)]

@@ -10,8 +10,8 @@ from convstat.spec.expressions import Expression
 from convstat.spec.items import (
     MAX_NAMES,
     Blocks,
-    at_most,
     compile_items,
+    entries_of,
     in_order,
     is_name,
     is_variable_name,
@@ -109,31 +109,27 @@ class _Compiler:
             name=title.text if isinstance(title, Scalar) else PurePath(self.source.name).stem,
             note=note.text if isinstance(note, Scalar) else None,
             variants=variants,
-            blocks=blocks.finish(),
+            blocks=blocks.compiled,
             items=items,
             outputs=outputs,
             budget=budget,
-            read_beside_input=frozenset(self.used | blocks.read()).union(*(v.names for v in self.variables.values())),
+            read_beside_input=frozenset(self.used).union(
+                *(block.reads for block in blocks.compiled.values()), *(v.names for v in self.variables.values())
+            ),
         )
 
     def read_variables(self, tree: Tree | None) -> None:
         """Read the variables."""
-        tree = unless_null(tree)
-        if tree is None:
-            return
-        if not isinstance(tree, Map):
-            self.problems.add("vars is a mapping: {alpha: 1.0}", tree.mark)
-            return
-        at_most(self.problems, MAX_NAMES, tree, "variables")
+        entries = entries_of(self.problems, "vars", tree, "{alpha: 1.0}", MAX_NAMES, "variables")
         self.variable_marks = {
-            key.text: key.mark for key, _ in tree if is_variable_name(self.problems, key, "a variable")
+            key.text: key.mark for key, _ in entries if is_variable_name(self.problems, key, "a variable")
         }
         scope = self.blocks.scope(self.variable_marks)
-        for key, value in tree:
+        for key, value in entries:
             found = scope.compile(value)
             if key.text in self.variable_marks:
                 # A variable that is wrong is still a variable: its readers are not to be told that it is undefined.
-                self.variables[key.text] = found or unknown(key.text, tree.mark)
+                self.variables[key.text] = found or unknown(key.text, key.mark)
 
     def ordered(self, variables: Mapping[str, Expression]) -> dict[str, Expression]:
         """The variables, each after those that it reads; every cycle is reported with its path."""
@@ -185,15 +181,9 @@ class _Compiler:
     def variants(self, tree: Tree | None, inputs: tuple[InputPlan, ...]) -> dict[str | None, Variant]:
         """Read the variants: each sets variables, and may have an input of its own."""
         found: dict[str | None, Variant] = {None: Variant(self.ordered(self.variables), inputs)}
-        tree = unless_null(tree)
-        if tree is None:
-            return found
-        if not isinstance(tree, Map):
-            self.problems.add("models is a mapping: {small: {alpha: 0.5}}", tree.mark)
-            return found
-        at_most(self.problems, MAX_VARIANTS, tree, "variants")
         scope = self.blocks.scope()
-        for key, value in tree:
+        example = "{small: {alpha: 0.5}}"
+        for key, value in entries_of(self.problems, "models", tree, example, MAX_VARIANTS, "variants"):
             is_name(self.problems, key, "a variant")
             variables, own_inputs = dict(self.variables), inputs
             if not isinstance(value, Map) and unless_null(value) is not None:

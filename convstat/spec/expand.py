@@ -35,6 +35,7 @@ from convstat.spec.plan import (
     Plan,
     Ref,
     Residual,
+    Variant,
 )
 from convstat.spec.problems import Problems
 from convstat.spec.values import sizes_of, truth, types_of
@@ -86,13 +87,17 @@ class Run:
         made.names.update({name: number for number, name in enumerate(names)}, **{INPUT: 0})
         return made.finish(_Body(self, made).items(items, values, "", 0, patch))
 
-    def outputs(self, refs: tuple[Ref, ...], fragment: Fragment) -> tuple[int, ...]:
-        """The wires that come out of a model; a name that nothing has is reported."""
+    def model(
+        self, variant: Variant, shapes: tuple[Shape | None, ...], patch: Patch
+    ) -> tuple[Fragment, tuple[int, ...]]:
+        """Expand the whole plan; give the wires that come out, too. A name that nothing has is reported."""
+        names = tuple([entry.name for entry in variant.inputs])
+        fragment = self.fragment(names, shapes, self.plan.items, self.values, patch)
         found = []
-        for ref in refs:
+        for ref in self.plan.outputs:
             with suppress(UnknownError):
                 found.append(fragment.output if ref.name == PREV else _Body(self, fragment).find(ref, ""))
-        return tuple(found) if refs else (fragment.output,)
+        return fragment, tuple(found) if self.plan.outputs else (fragment.output,)
 
     def step(self, item: Item) -> None:
         """Count one item, so that a hostile spec ends."""
@@ -113,7 +118,7 @@ class Run:
         """Expand a block with all its parameters, or find it in the memo by what its expansion depends on."""
         read = self.block_values.get(block.name)
         if read is None:
-            own = tuple([self.values.get(name) for name in block.reads])
+            own = tuple([self.values.get(name) for name in self.plan.reads(block)])
             read = self.block_values[block.name] = (own, types_of(own))
         given = tuple(params.values())
         key = (block.name, given, types_of(given), read, shapes)

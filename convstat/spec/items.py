@@ -95,10 +95,19 @@ def keys(problems: Problems, tree: Map, allowed: Iterable[str], what: str) -> di
     return {key.text: value for key, value in tree}
 
 
-def at_most(problems: Problems, most: int, tree: Map, what: str) -> None:
-    """Refuse more names than anyone needs, which would take too long to look through."""
+def entries_of(
+    problems: Problems, key: str, tree: Tree | None, example: str, most: int, what: str
+) -> tuple[tuple[Scalar, Tree], ...]:
+    """The entries of a mapping of names, which may be left out; more than anyone needs would take too long to read."""
+    tree = unless_null(tree)
+    if tree is None:
+        return ()
+    if not isinstance(tree, Map):
+        problems.add(f"{key} is a mapping: {example}", tree.mark)
+        return ()
     if len(tree) > most:
         problems.refuse(f"more than {most:,} {what}", tree.mark)
+    return tree.entries
 
 
 def refs(problems: Problems, tree: Tree | None, what: str) -> tuple[Ref, ...]:
@@ -144,15 +153,15 @@ class Blocks(Container[str]):
         self.variables: dict[str, Expression] = {}
         self.own: dict[str, tuple[Scalar, Map]] = {}
         self.compiled: dict[str, Block] = {}
-        """The blocks as they are called; one that a variable names later joins them then."""
+        """One that comes with convstat joins them when it is called."""
         self.calls: dict[str, dict[str, Mark]] = {}
         """Which block calls which, and where; the layers of the spec call as ``""``."""
+        self.chooses: set[str] = set()
+        """The blocks that call what a variable or a parameter names."""
         self.named: set[str] = set()
         """The blocks of the spec that a value names."""
         self.calls_end = True
-        self._current = ""
-        self._read: dict[str, Block] = {}
-        self._chosen_in: set[str] = set()
+        self.current = ""
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or name in shipped.NAMES
@@ -176,14 +185,8 @@ class Blocks(Container[str]):
 
     def define(self, tree: Tree | None) -> None:
         """Find the blocks of a spec, so that they can call each other in any order."""
-        tree = unless_null(tree)
-        if tree is None:
-            return
-        if not isinstance(tree, Map):
-            self.problems.add("blocks is a mapping: {name: {params: {...}, layers: [...]}}", tree.mark)
-            return
-        at_most(self.problems, MAX_NAMES, tree, "blocks")
-        for key, value in tree:
+        example = "{name: {params: {...}, layers: [...]}}"
+        for key, value in entries_of(self.problems, "blocks", tree, example, MAX_NAMES, "blocks"):
             if key.text in layers.KINDS or key.text in GROUPS:
                 self.problems.add(f"a block cannot be called '{key.text}': a layer is", key.mark)
             elif isinstance(value, List):
@@ -201,63 +204,35 @@ class Blocks(Container[str]):
     def _compile(
         self, name: str, tree: Map, mark: Mark, variables: Mapping[str, Expression], ships: bool = False
     ) -> None:
-        outer, self._current = self._current, name
+        outer, self.current = self.current, name
         entries = keys(self.problems, tree, BLOCK_KEYS, "a block")
         params: dict[str, Expression | None] = {}
-        written = unless_null(entries.get("params"))
         scope = Scope((*variables, *SHAPE_NAMES), self.problems, self.is_named)
-        if isinstance(written, Map):
-            at_most(self.problems, MAX_PARAMS, written, "parameters")
-            for key, value in written:
-                known = scope.with_names(params)
-                if is_variable_name(self.problems, key, "a parameter"):
-                    params[key.text] = None if unless_null(value) is None else known.compile(value)
-        elif written is not None:
-            self.problems.add("params is a mapping: {out: null, stride: 1}", written.mark)
-        inputs = tuple(ref.name for ref in refs(self.problems, entries.get("inputs"), "the name of an input")) or (
-            INPUT,
-        )
+        example = "{out: null, stride: 1}"
+        for key, value in entries_of(self.problems, "params", entries.get("params"), example, MAX_PARAMS, "parameters"):
+            known = scope.with_names(params)
+            if is_variable_name(self.problems, key, "a parameter"):
+                params[key.text] = None if unless_null(value) is None else known.compile(value)
+        named = refs(self.problems, entries.get("inputs"), "the name of an input")
+        inputs = tuple(ref.name for ref in named) or (INPUT,)
         body = Scope((*variables, *params), self.problems, self.is_named)
         if "layers" not in entries:
             self.problems.add(f"block '{name}' needs layers", mark, help="layers: a list")
         items = compile_items(entries["layers"], body, self, inputs) if "layers" in entries else ()
-        reads = tuple((scope.used | body.used) & set(variables) - set(params))
-        self._read[name] = Block(name, inputs, params, items, reads, mark, ships)
-        self._current = outer
+        reads = frozenset((scope.used | body.used) & set(variables) - set(params))
+        calls, chooses = tuple(self.calls.get(name, ())), name in self.chooses
+        self.compiled[name] = Block(name, inputs, params, items, reads, calls, chooses, mark, ships)
+        self.current = outer
 
     def call(self, name: str, mark: Mark) -> None:
         """Note that what is being compiled calls a block; one that comes with convstat is compiled then."""
-        self.calls.setdefault(self._current, {}).setdefault(name, mark)
-        if name not in self.own and name not in self._read:
+        self.calls.setdefault(self.current, {}).setdefault(name, mark)
+        if name not in self.own and name not in self.compiled:
             self._compile(name, shipped.trees()[name], mark, {}, ships=True)
-
-    def read(self) -> set[str]:
-        """The variables that the blocks read by themselves."""
-        return set().union(*(block.reads for block in self._read.values()))
-
-    def choose(self) -> None:
-        """Note that what is being compiled calls what a variable or a parameter names."""
-        self._chosen_in.add(self._current)
-
-    def finish(self) -> Mapping[str, Block]:
-        """The blocks, each with the variables that the blocks it calls read."""
-        for block in [block for name, block in self._read.items() if name not in self.compiled]:
-            reads = set(block.reads)
-            if block.name in self._chosen_in and not block.shipped:
-                reads.update(self.variables)  # which block it calls is known only to its caller
-            seen, open_calls = {block.name}, list(self.calls.get(block.name, ()))
-            while open_calls:
-                name = open_calls.pop()
-                if name not in seen and name in self._read:
-                    seen.add(name)
-                    reads.update(self._read[name].reads)
-                    open_calls += self.calls.get(name, ())
-            self.compiled[block.name] = block._replace(reads=tuple(sorted(reads)))
-        return self.compiled
 
     def check_calls(self) -> None:
         """Refuse blocks that call themselves, and towers of blocks."""
-        order, cycles = in_order({name: self.calls.get(name, {}) for name in self._read})
+        order, cycles = in_order({name: self.calls.get(name, {}) for name in self.compiled})
         self.calls_end = not cycles
         for cycle in cycles[:1]:
             mark = self.calls[cycle[-2]][cycle[-1]]
@@ -267,7 +242,7 @@ class Blocks(Container[str]):
             depth[name] = 1 + max((depth.get(callee, 0) for callee in self.calls.get(name, ())), default=0)
             if depth[name] > MAX_CALLS:
                 self.calls_end = False
-                self.problems.add(f"blocks call blocks more than {MAX_CALLS} deep", self._read[name].mark)
+                self.problems.add(f"blocks call blocks more than {MAX_CALLS} deep", self.compiled[name].mark)
                 return
 
 
@@ -547,66 +522,63 @@ class _Reader:
                 return None
             return found
 
-        bare, shorts = kind.scalar_argument(), kind.shorts
-        given, known = self.arguments(kind.kind(), "argument", kind.arguments, shorts, bare, arguments, compiled)
-        missing = [name for name, argument in kind.arguments.items() if argument.required and name not in given]
-        if missing and known and (given or not self.borrows):
-            help = _example(kind.kind(), missing, op)
-            self.problems.add(f"{kind.kind()} needs {' and '.join(missing)}", op.mark, help=help)
-            return None
-        complete = {name: value for name, value in given.items() if value is not None}
-        return LayerCall(kind, complete) if known and len(complete) == len(given) else None
+        required = [name for name, argument in kind.arguments.items() if argument.required]
+        given = self.arguments(kind.kind(), "", op, arguments, tuple(kind.arguments), required, kind.shorts, compiled)
+        return None if given is None else LayerCall(kind, given)
 
     def block(self, name: str, op: Scalar, arguments: Tree | None, scope: Scope) -> BlockCall | None:
-        """A call of a block; a bare value is its first parameter that must be given, else its first."""
+        """A call of a block."""
         params = self.blocks.params(name)
         self.blocks.call(name, op.mark)
+
+        def compiled(_: str, tree: Tree) -> Expression | None:
+            return scope.compile(tree)
+
         required = [key for key, default in params.items() if default is None]
-        bare = next(iter((*required, *params)), None)
-        given, known = self.arguments(
-            f"block '{name}'", "parameter", params, {}, bare, arguments, lambda _, tree: scope.compile(tree)
-        )
-        missing = [key for key in required if key not in given]
-        for key in missing:
-            self.problems.add(f"block '{name}' needs {key}", op.mark, help=_example(name, [key], op))
-        complete = {key: value for key, value in given.items() if value is not None}
-        return BlockCall(name, complete) if known and not missing and len(complete) == len(given) else None
+        given = self.arguments(name, "block", op, arguments, tuple(params), required, {}, compiled)
+        return None if given is None else BlockCall(name, given)
 
     def arguments(
         self,
-        what: str,
-        noun: str,
-        takes: Iterable[str],
-        shorts: Mapping[str, str],
-        bare: str | None,
+        name: str,
+        called: str,
+        op: Scalar,
         written: Tree | None,
+        takes: tuple[str, ...],
+        required: list[str],
+        shorts: Mapping[str, str],
         compiled: Callable[[str, Tree], Expression | None],
-    ) -> tuple[dict[str, Expression | None], bool]:
-        """Compile arguments: a mapping, or the value of the ``bare`` one alone; and whether all of them are known."""
-        names = tuple(takes)
-        given: dict[str, Expression | None] = {}
-        spelled: dict[str, str] = {}
+    ) -> dict[str, Expression] | None:
+        """Compile arguments: a mapping, or the bare value of the first that must be given, else of the first."""
+        what, noun = (f"{called} '{name}'", "parameter") if called else (name, "argument")
         entries = written.entries if isinstance(written, Map) else ()
         if written is not None and not isinstance(written, Map):
-            if bare is None:
+            if takes:
+                entries = ((Scalar((*required, *takes)[0], written.mark), written),)
+            else:
                 self.problems.add(f"{what} takes no {noun}s", written.mark)
-                return {}, True
-            entries = ((Scalar(bare, written.mark), written),)
+        given: dict[str, Expression | None] = {}
+        spelled: dict[str, str] = {}
         known = True
         for key, tree in entries:
-            name = shorts.get(key.text, key.text)
-            if name not in names:
+            argument = shorts.get(key.text, key.text)
+            if argument not in takes:
                 known = False
-                listed = f"it takes {', '.join(names)}" if names else f"it takes no {noun}s"
+                listed = f"it takes {', '.join(takes)}" if takes else f"it takes no {noun}s"
                 message = f"{what} has no {noun} '{key.text}'"
-                self.problems.unknown(message, key.mark, key.text, (*names, *shorts), listed)
+                self.problems.unknown(message, key.mark, key.text, (*takes, *shorts), listed)
                 continue
-            if name in given:
-                other = key.text if key.text != name else spelled[name]
-                self.problems.add(f"'{name}' is given twice, once as '{other}'", key.mark)
-            spelled[name] = key.text
-            given[name] = compiled(name, tree)
-        return given, known
+            if argument in given:
+                other = key.text if key.text != argument else spelled[argument]
+                self.problems.add(f"'{argument}' is given twice, once as '{other}'", key.mark)
+            spelled[argument] = key.text
+            given[argument] = compiled(argument, tree)
+        missing = [argument for argument in required if argument not in given]
+        if missing and (known or called) and (given or not self.borrows):
+            self.problems.add(f"{what} needs {' and '.join(missing)}", op.mark, help=_example(name, missing, op))
+            return None
+        complete = {argument: value for argument, value in given.items() if value is not None}
+        return complete if known and len(complete) == len(given) else None
 
     def choice(self, op: Scalar, arguments: Tree | None, scope: Scope) -> Choice | None:
         written = scope.compile(op)
@@ -615,7 +587,7 @@ class _Reader:
         made: dict[str, Action | None] = {}
         wrong: dict[str, list[Diagnostic]] = {}
         blocks = self.blocks
-        blocks.choose()
+        blocks.chooses.add(blocks.current)
 
         def compile_for(word: str) -> Action | None:
             if word not in made and word not in wrong:
@@ -625,7 +597,6 @@ class _Reader:
                     call = self.layer(layers.NAMES[word], op, arguments, scope)
                 elif word in blocks:
                     call = self.block(word, op, arguments, scope)
-                blocks.finish()
                 if self.problems.noted == noted:
                     made[word] = call
                 else:

@@ -193,9 +193,6 @@ class _Composer:
             start = _PROPERTY.match(text, start).end()  # type: ignore[union-attr]
         return start
 
-    def refuse(self, message: str, event: Any, help: str = "") -> None:
-        self.problems.refuse(message, self.mark(event), help=help or ())
-
     def compose(self) -> Tree | None:
         documents = 0
         while (event := self.parser.get_event()) is not None:
@@ -205,7 +202,8 @@ class _Composer:
             elif name == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
-                    self.refuse("a second document starts here", event, "one spec per file: take out the '---'")
+                    help = "one spec per file: take out the '---'"
+                    self.problems.refuse("a second document starts here", self.mark(event), help=help)
             elif name in ("SequenceStartEvent", "MappingStartEvent"):
                 self.open(event, name == "MappingStartEvent")
             elif name in ("SequenceEndEvent", "MappingEndEvent"):
@@ -232,9 +230,9 @@ class _Composer:
     def open(self, event: Any, is_map: bool) -> None:
         self.tagged(event)
         if len(self.stack) >= MAX_DEPTH:
-            self.refuse(f"nested more than {MAX_DEPTH} deep", event)
+            self.problems.refuse(f"nested more than {MAX_DEPTH} deep", self.mark(event))
         if self.stack and self.stack[-1].names is not None and self.stack[-1].key is None:
-            self.refuse("a key must be a word", event)
+            self.problems.refuse("a key must be a word", self.mark(event))
         self.anchors.pop(event.anchor, None)
         self.stack.append(_Frame(event, is_map))
 
@@ -255,7 +253,7 @@ class _Composer:
         if name in self.anchors:
             self.put(*self.anchors[name], event)
         elif any(frame.event.anchor == name for frame in self.stack):
-            self.refuse(f"the alias '*{name}' contains itself", event)
+            self.problems.refuse(f"the alias '*{name}' contains itself", self.mark(event))
         else:
             help = f"to multiply, put the variable first: {name}*2, not *{name}"
             self.problems.add(f"no anchor '&{name}' above this alias", self.mark(event), help=help)

@@ -102,8 +102,11 @@ class Block(NamedTuple):
     inputs: tuple[str, ...]
     params: Mapping[str, Expression | None]
     items: tuple[Item, ...]
-    reads: tuple[str, ...]
-    """The variables that it reads, those of the blocks that it calls included."""
+    reads: frozenset[str]
+    """The variables that it reads itself."""
+    calls: tuple[str, ...]
+    chooses: bool
+    """Whether it also calls what a variable or a parameter names."""
     mark: Mark
     shipped: bool = False
 
@@ -137,6 +140,21 @@ class Plan(NamedTuple):
     budget: tuple[tuple[str, Mark], ...] = ()
     read_beside_input: frozenset[str] = frozenset()
     """Variables that are read anywhere but in the sizes of the inputs."""
+
+    def reads(self, block: Block) -> list[str]:
+        """The variables that a block reads, and those of all blocks that it calls; it may choose any of the spec."""
+        found: set[str] = set()
+        met: set[str] = set()
+        to_look_at = [block]
+        while to_look_at:
+            one = to_look_at.pop()
+            if one.name not in met:
+                met.add(one.name)
+                found |= one.reads
+                to_look_at += [self.blocks[name] for name in one.calls if name in self.blocks]
+                if one.chooses:
+                    to_look_at += [other for other in self.blocks.values() if not other.shipped]
+        return sorted(found)
 
     @property
     def single(self) -> Item | None:

@@ -29,11 +29,6 @@ def trees() -> Mapping[str, Map]:
     return {key.text: value for key, value in tree if isinstance(value, Map)}
 
 
-def tree(name: str) -> Map | None:
-    """One of them, or None where there is no such block."""
-    return trees().get(name) if name in NAMES else None
-
-
 def params(block: Map) -> dict[str, Tree | None]:
     """The parameters of a block, shipped or of a spec, and their defaults; None where it must be given.
 

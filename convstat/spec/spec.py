@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.errors import Diagnostic, SourceText, SpecError, did_you_mean
 from convstat.formulas.cost import Shape
 from convstat.graph import Graph, Input
 from convstat.spec import overrides as override_keys
@@ -15,7 +15,7 @@ from convstat.spec.compile import compile_spec
 from convstat.spec.expand import MAX_SIZE, Memo, Run
 from convstat.spec.expressions import NO_VALUE, ExpressionError, Value
 from convstat.spec.fragment import Flat, Fragment, leaves
-from convstat.spec.overrides import NO_PATCH, Patch
+from convstat.spec.overrides import NO_PATCH
 from convstat.spec.plan import InputPlan, LayerCall, Plan, Variant
 from convstat.spec.problems import Problems
 
@@ -47,47 +47,25 @@ class _Expanded:
 
 
 class Spec:
-    """A model as a spec describes it. It never changes; what it remembers only makes the next expansion faster."""
+    """A model as a spec describes it. It never changes; what it remembers only makes the next expansion faster.
+
+    ``source`` is the text that it was read from, ``name`` what it calls the model, else the name of its file,
+    and ``note`` a remark on it. ``variants`` and ``input_names`` are names;
+    ``budget`` holds its budgets as they are written, with their places.
+    """
 
     def __init__(self, plan: Plan, warnings: Sequence[Diagnostic]) -> None:
         self.plan = plan
         self.warnings = tuple(warnings)
+        self.source, self.name, self.note, self.budget = plan.source, plan.name, plan.note, plan.budget
+        self.variants = tuple(name for name in plan.variants if name is not None)
+        self.input_names = tuple(entry.name for entry in plan.variants[None].inputs)
         self._memo: Memo = {}
-
-    @property
-    def source(self) -> SourceText:
-        """The text that it was read from."""
-        return self.plan.source
-
-    @property
-    def name(self) -> str:
-        """What the spec calls the model, else the name of its file."""
-        return self.plan.name
-
-    @property
-    def note(self) -> str | None:
-        """A remark on the whole model."""
-        return self.plan.note
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """The names of its variants."""
-        return tuple(name for name in self.plan.variants if name is not None)
 
     @property
     def vars(self) -> Mapping[str, Value]:
         """The variables and their values where nothing is overridden."""
         return MappingProxyType(self._values(self.plan.variants[None], {}, {}, Problems()))
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """The names of its inputs."""
-        return tuple(entry.name for entry in self.plan.variants[None].inputs)
-
-    @property
-    def budget(self) -> tuple[tuple[str, Mark], ...]:
-        """Its budgets as they are written, with their places."""
-        return self.plan.budget
 
     def expand(
         self,
@@ -141,18 +119,14 @@ class Spec:
             help = did_you_mean(str(variant), known) or (listed,)
             raise SpecError(Diagnostic(f"{plan.source.name} has no variant '{variant}'", help=help))
         problems = Problems()
-        patch: Patch = NO_PATCH
-        given: dict[str, Value] = {}
-        if overrides:
-            given, patch = override_keys.read(plan, overrides, problems)
+        given, patch = override_keys.read(plan, overrides, problems) if overrides else ({}, NO_PATCH)
         bound = self._bound(chosen, inputs, given, problems) if inputs else {}
         values = self._values(chosen, given, bound, problems)
         shapes = tuple([self._shape(entry, values, inputs, batch, problems) for entry in chosen.inputs])
         run = Run(plan, values, self._memo, problems)
         run.explain.overridden = given
         run.explain.given_inputs = inputs
-        fragment = run.fragment(tuple([entry.name for entry in chosen.inputs]), shapes, plan.items, values, patch)
-        outputs = run.outputs(plan.outputs, fragment)
+        fragment, outputs = run.model(chosen, shapes, patch)
         if patch is not NO_PATCH:
             override_keys.report_unused(plan, patch, leaves(fragment), problems)
         problems.raise_if_any()
@@ -160,13 +134,10 @@ class Spec:
 
     def look_further(self, problems: Problems) -> None:
         """Add what an expansion finds wrong with a spec of which other problems are known."""
-        plan = self.plan
-        chosen = plan.variants[None]
+        chosen = self.plan.variants[None]
         values = self._values(chosen, {}, {}, problems)
         shapes = [self._shape(entry, values, {}, 1, problems) if entry.sizes else None for entry in chosen.inputs]
-        run = Run(plan, values, {}, problems)
-        names = tuple(entry.name for entry in chosen.inputs)
-        run.outputs(plan.outputs, run.fragment(names, tuple(shapes) or (None,), plan.items, values, NO_PATCH))
+        Run(self.plan, values, {}, problems).model(chosen, tuple(shapes) or (None,), NO_PATCH)
 
     def _values(
         self, variant: Variant, given: Mapping[str, Value], bound: Mapping[str, int], problems: Problems

@@ -57,7 +57,7 @@ def read(text: str) -> Spec:
     blocks.problems.raise_if_any()
     # The shape is the caller's to give; a spec needs a place for it.
     unknown = InputPlan(INPUT, (), None, op.mark)
-    plan = Plan(source, text.strip(), {None: Variant({}, (unknown,))}, blocks.finish(), items)
+    plan = Plan(source, text.strip(), {None: Variant({}, (unknown,))}, blocks.compiled, items)
     return Spec(plan, ())
 
 
