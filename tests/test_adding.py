@@ -21,6 +21,7 @@ from convstat.formulas.cost import Cost, Shape
 from convstat.layers.base import Argument, Count, Layer, last_axis
 from convstat.render.base import Renderer, Renderers
 from convstat.render.formats.registry import RENDERERS
+from convstat.spec import read
 
 PATCHES = [
     block.text
@@ -90,6 +91,19 @@ def test_another_package_adds_a_layer_kind(offered: list[EntryPoint]) -> None:
     assert 0 == run_command(["list", "layers", "Scaled"])
 
 
+@pytest.mark.parametrize(
+    "layer", ["Scaled", "scaled: {}", "{scaled: null, name: last}", "last"], ids=["bare", "alias", "item", "variable"]
+)
+def test_a_spec_finds_the_layer_kind_of_another_package(offered: list[EntryPoint], layer: str) -> None:
+    """By its name or alias, and where a variable names it; a plugin is not looked for while all names are ours."""
+    spec = "input: [5]\nvars: {last: LAST}\nlayers: [Linear: 5, LAYER]\n"
+    ours = read(spec.replace("LAST", "ReLU").replace("LAYER", "last"), "net.yaml")
+    assert 5 * 5 + 5 == ours.measure().params
+    offered.append(EntryPoint("Scaled", "test_adding:Scaled", layers.GROUP))
+    theirs = read(spec.replace("LAST", "Scaled").replace("LAYER", layer), "net.yaml")
+    assert (5 * 5 + 5) + 5 == theirs.measure().params
+
+
 def test_ours_are_found_without_looking_for_others(offered: list[EntryPoint]) -> None:
     """Looking for entry points takes time, so a name that is ours does not start it; nor does a block."""
     offered.append(EntryPoint("Broken", "no_such_module:Broken", layers.GROUP))
@@ -97,6 +111,7 @@ def test_ours_are_found_without_looking_for_others(offered: list[EntryPoint]) ->
         9 * 4 * 6 * 6 == counted.analyze("Conv2d(1, 4, 3, bias=False)", inputs=["1x8x8"], counters="none").totals.macs
     )
     counted.analyze("DepthwiseSeparableConv(8)", inputs=["4x8x8"], counters="none")
+    read("input: [5]\nvars: {act: ReLU, out: 3 + 1}\nlayers: [Linear: out, act]\n", "net.yaml").measure()
 
 
 @pytest.mark.parametrize(

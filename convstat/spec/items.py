@@ -34,7 +34,7 @@ from convstat.spec.plan import (
     Residual,
 )
 from convstat.spec.problems import Problems
-from convstat.spec.values import REPEAT_NAMES, RESERVED, SHAPE_NAMES, Scope
+from convstat.spec.values import REPEAT_NAMES, RESERVED, SHAPE_NAMES, Scope, is_layer
 
 MODIFIERS = ("name", "from", "repeat", "when", "note", "share", "frozen")
 """What may stand beside a layer in its item."""
@@ -370,7 +370,13 @@ class _Reader:
         return None
 
     def is_op(self, name: str) -> bool:
-        return name in GROUPS or name in layers.NAMES or name in self.blocks
+        return name in GROUPS or name in self.blocks or is_layer(name)
+
+    def layer_kind(self, name: str) -> type[Layer] | None:
+        """The layer kind of this name: a block of the spec comes before it, and one that convstat has after it."""
+        if name in self.blocks and (name in self.blocks.own or name not in layers.NAMES):
+            return None
+        return layers.NAMES[name] if is_layer(name) else None
 
     def argument_names(self, op: str) -> tuple[str, ...]:
         if op in layers.NAMES:
@@ -426,9 +432,14 @@ class _Reader:
             entries = self.group(op, arguments)
             group = self.residual if op.text == "residual" else self.parallel
             found = None if entries is None else group(op, entries, turns)
-        # A block of the spec comes before a layer of the same name, a variable after both.
-        elif op.text in layers.NAMES and op.text not in self.blocks.own:
-            kind = layers.NAMES[op.text]
+        elif op.text in self.scope.known and op.text not in (
+            *layers.NAMES,
+            *self.blocks.names(),
+            *SHAPE_NAMES,
+            *REPEAT_NAMES,
+        ):
+            found = self.choice(op, arguments, scope)
+        elif (kind := self.layer_kind(op.text)) is not None:
             if is_merge(kind) and arguments is not None:
                 named = self.sources(arguments.get("inputs") if isinstance(arguments, Map) else arguments)
                 kept = [entry for entry in arguments if entry[0].text != "inputs"] if isinstance(arguments, Map) else []
@@ -436,8 +447,6 @@ class _Reader:
             found = self.layer(kind, op, arguments, scope)
         elif op.text in self.blocks:
             found = self.block(op.text, op, arguments, scope)
-        elif op.text in self.scope.known and op.text not in (*SHAPE_NAMES, *REPEAT_NAMES):
-            found = self.choice(op, arguments, scope)
         else:
             self.unknown(op)
         return Broken() if found is None else found, named
@@ -593,8 +602,9 @@ class _Reader:
             if word not in made and word not in wrong:
                 noted, before = self.problems.noted, len(self.problems.found)
                 call: Action | None = None
-                if word in layers.NAMES and word not in blocks.own:
-                    call = self.layer(layers.NAMES[word], op, arguments, scope)
+                kind = self.layer_kind(word)
+                if kind is not None:
+                    call = self.layer(kind, op, arguments, scope)
                 elif word in blocks:
                     call = self.block(word, op, arguments, scope)
                 if self.problems.noted == noted:

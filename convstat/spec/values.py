@@ -76,6 +76,15 @@ def layer_words() -> frozenset[str]:
     return frozenset(words)
 
 
+def is_layer(name: str) -> bool:
+    """Whether a layer kind is called so; those of other packages are looked for where ours are none."""
+    from convstat import layers
+
+    if name not in layers.NAMES:
+        layers.load_plugins()
+    return name in layers.NAMES
+
+
 def words_of(kind: Kind[Any] | None) -> tuple[str, ...]:
     """The words that an argument of this kind takes."""
     if isinstance(kind, Word):
@@ -129,7 +138,9 @@ class Scope:
             found = self._compiled.get((tree.text, words))
             if found is None:
                 found = compile_expression(
-                    tree.text, self.known, lambda word: word in words or self.is_block(word) or word in layer_words()
+                    tree.text,
+                    self.known,
+                    lambda word: word in words or self.is_block(word) or word in layer_words() or is_layer(word),
                 )
                 if not tree.text.isdecimal() and tree.text not in self.known:
                     self.problems.count_expression(tree.mark)
