@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def main() -> NoReturn:
@@ -29,4 +29,19 @@ def main() -> NoReturn:
         code = 2
         with suppress(OSError):
             os.write(2, f"error: cannot go on: {str(error.strerror).lower()}\n".encode())
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; at once where a model has left threads.
+
+    They would be waited for, or go on while the interpreter is taken down.
+    """
+    threading: Any = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        from convstat.patches.child import flush_streams, foreign_threads
+
+        if foreign_threads():
+            flush_streams()
+            os._exit(code)
     sys.exit(code)

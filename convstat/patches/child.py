@@ -30,8 +30,7 @@ def why_not_forked(device: str) -> str | None:
     torch: Any = sys.modules.get("torch")
     if torch is not None and (device == "cuda" or torch.cuda.is_initialized()):
         return "CUDA is in use, and cannot be used in a forked process"
-    others = [thread for thread in threading.enumerate() if not _is_harmless(thread)]
-    if others:
+    if others := foreign_threads():
         return f"other threads run in this process: {', '.join(thread.name for thread in others[:3])}"
     if any(name.startswith(_TORCHS_THREADS) for name in _native_threads()):
         return "threads of torch run in this process, as for torch.jit.fork"
@@ -43,6 +42,11 @@ OURS = "convstat"
 
 _TORCHS_THREADS = ("PTThreadPool", "pt_autograd")
 """The names of threads of torch that are not started again in a child."""
+
+
+def foreign_threads() -> list[threading.Thread]:
+    """The other threads of this process, but for those that nothing waits for."""
+    return [thread for thread in threading.enumerate() if not _is_harmless(thread)]
 
 
 def _is_harmless(thread: threading.Thread) -> bool:

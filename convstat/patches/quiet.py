@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -38,6 +39,11 @@ class _Stream:
         return written
 
 
+_LAST: deque[_Stream] = deque(maxlen=1000)
+"""Those that may still be in use: until CPython 3.13, print does not hold the stream that it writes to, so a thread
+would write to one that is freed meanwhile."""
+
+
 @patch
 def redirected(instead: Any, *names: str) -> Iterator[None]:
     """Send what is written to some of ``sys.stdout`` and ``sys.stderr`` to another stream for a while."""
@@ -45,6 +51,7 @@ def redirected(instead: Any, *names: str) -> Iterator[None]:
         for name in names:
             before = getattr(sys, name)
             stand_in = _Stream(before, instead)
+            _LAST.append(stand_in)
             stack.enter_context(undone(functools.partial(_end, name, before, stand_in)))
             setattr(sys, name, stand_in)
         yield

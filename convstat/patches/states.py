@@ -499,6 +499,8 @@ _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"
 _HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
 _FLAGS = ("dont_write_bytecode", "pycache_prefix")
 
+_OF_JSON = (json, json.encoder, json.decoder, json.JSONEncoder, json.JSONDecoder)
+
 PYTHONS: tuple[State, ...] = (
     State("`sys.settrace` and `sys.setprofile`", lambda: (sys.gettrace(), sys.getprofile()), _restore_tracing),
     State(
@@ -508,7 +510,7 @@ PYTHONS: tuple[State, ...] = (
     ),
     State("the tools of `sys.monitoring`", _monitors, _free_monitors),
     State("the functions in `builtins`", *functions_of(builtins), nothing_said, same_functions),
-    State("the functions in `json`", *functions_of(json, json.encoder, json.decoder), nothing_said, same_functions),
+    State("the functions in `json`", *functions_of(*_OF_JSON), nothing_said, same_functions),
     State("`sys.stdin`, `sys.stdout` and `sys.stderr`", *attributes(sys, *_STREAMS)),
     State("`sys.excepthook`, `sys.displayhook`, `sys.unraisablehook`, `sys.breakpointhook`", *attributes(sys, *_HOOKS)),
     State("`threading.excepthook`", *attributes(threading, "excepthook")),

@@ -24,7 +24,7 @@ def keep_standard_output() -> None:
 
     It is called before foreign code runs. Does nothing in a process that is not convstat's own.
     """
-    stream = sys.stdout
+    stream = sys.__stdout__
     if _kept or stream is None or not is_owned():
         return
     stream.flush()
