@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 from hand_made import CHECK, DIFF, FULL, HUGE, NASTY, OWN, SWEEP
 
-from convstat.errors import OutputError
+from convstat.errors import Diagnostic, Mark, OutputError, SourceText
 from convstat.render.base import Options, Result
 from convstat.render.console import Terminal, width_for
 from convstat.render.formats.registry import RENDERERS
@@ -202,3 +202,44 @@ def test_markdown_pages_are_laid_out_on_a_screen_only() -> None:
 def test_a_file_has_no_colour() -> None:
     """Text that is rendered for a file is plain."""
     assert "\x1b" not in RENDERERS.named("table").render([FULL], Options())
+
+
+PROBLEMS = [
+    Diagnostic("no mark", help=("do",), notes=("seen",)),
+    Diagnostic("a: b", Mark(SourceText("net.yaml", "layers:\n  - Cnov2d: {kernel_size: 3}  # [bold]\n"), 2, 5, 6)),
+    Diagnostic("tab", Mark(SourceText("pyproject.toml", "\tmax = [\t'x'\n"), 1, 10), severity="warning"),
+    Diagnostic("inline", Mark(SourceText("argument 'x'", "Conv2d(4, 8, 3)", is_file=False), 1, 8, 1), help=("a", "b")),
+    Diagnostic("odd", Mark(SourceText("a\x1b[1m:error: .yaml", "x: '\x1b[2J名前\u202e'"), 1, 4, 3)),
+    Diagnostic("long", Mark(SourceText("r.json", '{"a": ' + "[" * 500), 1, 300)),
+    Diagnostic("empty line", Mark(SourceText("net.yaml", "a:\n\nb:\n"), 2, 1)),
+]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=[problem.message for problem in PROBLEMS])
+def test_a_problem_that_is_drawn_reads_as_it_is_written(problem: Diagnostic) -> None:
+    """Colours take no character away and add none; the line of a spec is highlighted, and nothing in it is markup."""
+    from convstat.render.problems import drawn, safe_lines
+
+    plain = "\n".join(safe_lines(problem))
+    text = drawn(problem)
+    assert plain == text.plain
+    assert drawn(problem, ascii=True).plain.isascii()
+    stream = Screen()
+    Terminal(stream, "the screen", width=40, environment={"TERM": "xterm"}).draw([text], wrap=False)
+    assert f"{plain}\n".expandtabs() == re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    if problem.message in ("a: b", "inline"):
+        line = text.split("\n")[1]
+        assert len({str(span.style) for span in line.spans}) > 2
+
+
+def test_a_picture_of_what_a_terminal_shows_stands_alone() -> None:
+    """It is XML with every name as it is, and fetches nothing."""
+    from xml.etree import ElementTree
+
+    svg = RENDERERS.named("svg").render([NASTY], Options(width=100))
+    text = "".join(ElementTree.fromstring(svg).itertext()).replace("\xa0", " ")
+    for row in NASTY.layers:
+        assert shown_text(row.name).replace("\n", "\\n") in text
+    assert f"{NASTY.totals.macs:,}" in text
+    assert "@font-face" not in svg
+    assert {"http://www.w3.org/2000/svg", "https://www.textualize.io"} == set(re.findall(r"https?://[^\s\"<>]*", svg))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from hand_made import CHECK, FULL, HUGE, NASTY, SWEEP
+from hand_made import CHECK, FULL, HUGE, NASTY, OWN, SWEEP
 from hypothesis import given
 from hypothesis import strategies as st
 
 from convstat.render import layout
-from convstat.render.base import Options
+from convstat.render.base import Options, Result
 from convstat.render.page import Column, Row, Table
 from convstat.render.plain import wrap, write
 from convstat.render.views import view
-from convstat.results.report import Report
+from convstat.results.comparison import ComparisonRow
+from convstat.results.report import CounterRow, Figures, Report
 from convstat.text.printable import cells
 
 NAMES = st.text(alphabet="abcdefghij._[]:", min_size=1, max_size=60)
@@ -135,3 +137,98 @@ def test_no_line_of_a_page_is_wider_than_asked(width: int) -> None:
 def test_wrapping_loses_no_word(text: str, width: int) -> None:
     """The words of the lines are the words of the text, in order."""
     assert text.split() == " ".join(wrap(text, width)).split()
+
+
+@given(tables(), st.integers(40, 200))
+def test_a_column_that_still_fits_is_put_back(table: Table, width: int) -> None:
+    """No column is hidden that would fit beside those that are shown, with names that are comfortable."""
+    chosen = layout.fit(table, width)
+    least = [
+        min(room, max(column.comfort, len(column.title))) if column.shortens else room
+        for column, room in zip(table.columns, layout.natural_widths(table), strict=True)
+    ]
+    for hidden in chosen.hidden:
+        assert sum(least[p] for p in (*chosen.shown, hidden)) + 2 * len(chosen.shown) > width
+
+
+def test_columns_of_dashes_go_first() -> None:
+    """They are hidden before one that matters less and has a figure; a required one stays."""
+    columns = (Column("a"), Column("b", priority=1), Column("c", priority=9), Column("d"))
+    for nothing in ("-", ""):
+        table = Table(columns, (Row(("1,000", nothing, "3,000", nothing)), Row(("1", nothing, "3", nothing))))
+        # 5 + 1 + 5 + 1 cells and three gaps of two are 18.
+        assert (0, 1, 2, 3) == layout.fit(table, 18).shown
+        assert (0, 2, 3) == layout.fit(table, 17).shown
+        assert (0, 1, 3) == layout.fit(table, 12).shown
+        assert (0, 3) == layout.fit(table, 10).shown
+    said = Table(columns, (Row(("1,000", "2", "3,000", "-")),))
+    assert (0, 1, 3) == layout.fit(said, 17).shown
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        (Options(sort="flops"), "FLOPs"),
+        (Options(sort="type"), "type"),
+        (Options(sort="params"), "params"),
+        (Options(sort="macs"), "MACs"),
+        (Options(per=True), "MACs/pixel"),
+    ],
+)
+@pytest.mark.parametrize("result", [OWN, FULL, SWEEP], ids=["own", "full", "sweep"])
+def test_a_figure_that_was_asked_for_is_never_hidden(result: Result, options: Options, title: str) -> None:
+    """Neither in the table of counters nor in that of layers nor in a sweep, at any width."""
+
+    def is_asked(label: str) -> bool:
+        return re.fullmatch(f"[kMGT]?{title}", label) is not None
+
+    for width in range(40, 201):
+        for table in (block for block in view(result, options).blocks if isinstance(block, Table)):
+            labels = [column.label for column in table.columns]
+            # The table of counters is not sorted, and a sweep has no layers.
+            if any(map(is_asked, labels)) and (options.per or labels[0] == "layer"):
+                assert not any(map(is_asked, layout.hidden_names(table, layout.fit(table, width))))
+    if options.per or options.sort == "flops":
+        # Unasked, the same column is hidden somewhere.
+        hidden = [
+            layout.hidden_names(table, layout.fit(table, width))
+            for width in range(40, 201)
+            for table in view(result, Options()).blocks
+            if isinstance(table, Table)
+        ]
+        assert any(is_asked(label) for labels in hidden for label in labels)
+
+
+def test_counters_of_a_sweep_are_stacked_rather_than_hidden() -> None:
+    """At every width each answer of each counter is there; at 80 columns in a row of its own, with its own change."""
+    answers = {1: (296, 1_214_464), 2: (152, 624_640), 4: (80, 329_728)}
+
+    def asked(row: ComparisonRow) -> ComparisonRow:
+        if row.status != "ok":
+            return row
+        params, macs = answers[row.values["groups"]]
+        return replace(
+            row,
+            counters=(
+                CounterRow("ptflops", "pytorch", "0.7.5", "ok", reported=Figures(params, macs)),
+                CounterRow("torchsummary", "summary", "1.5.1", "ok", reported=Figures(params, None)),
+                CounterRow("thop", "default", None, "failed", error="no"),
+            ),
+        )
+
+    sweep = replace(SWEEP, rows=tuple(map(asked, SWEEP.rows)))
+    for width in range(40, 201):
+        options = Options(width=width)
+        text = write(layout.arrange(view(sweep, options), options), width)
+        words = text.split()
+        for params, macs in answers.values():
+            assert words.count(f"{params:,}") >= 2, width
+            assert f"{macs:,}" in words, width
+        assert max(map(cells, text.splitlines())) <= width
+    narrow = write(layout.arrange(view(sweep, Options(width=80)), Options(width=80)), 80)
+    lines = [line.split() for line in narrow.splitlines()]
+    figures = [[word for word in line if word[0] not in "x█▏▎▍▌▋▊▉"] for line in lines]
+    # 152 of 296 are 51.4 %, and so are 624,640 of 1,214,464.
+    assert ["ptflops", "152", "-48.6%", "624,640", "-48.6%"] in figures
+    assert ["torchsummary", "152", "-48.6%", "-", "-"] in [line[:5] for line in figures]
+    assert any(line[:1] == ["thop"] and set(line[1:]) == {"-"} for line in lines)
