@@ -70,13 +70,21 @@ def test_rich_draws_every_word_at_every_width(result: Result) -> None:
 
 def test_no_text_is_markup_for_rich() -> None:
     """Brackets, emoji codes, links and escapes of a name are shown as they are, or written out."""
+    from rich.console import Console
+
     for name in ("[bold]x[/bold]", "[link=https://a.b]x[/link]", ":smile:", "x[/b]", "\x1b[31mred", "a\rb", "名前"):
         page = Page((Heading(name, 1), Pairs(((name, name),)), Line(name), Items((Item(name, name),)),
                      Table((Column(name),), (Row((name,)),), Row((name,)))))  # fmt: skip
         stream = Screen()
         terminal = Terminal(stream, "the screen", width=80, environment={"TERM": "xterm"})
         terminal.draw(renderables(arrange(page, Options(width=80), framed=True)))
-        drawn = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+        # A console of somebody else reads markup where it may.
+        own = Screen()
+        Console(file=own, width=80, height=50, force_terminal=True).print(
+            *renderables(arrange(page, Options(width=80), framed=True)), sep=""
+        )
+        drawn, theirs = (re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()) for screen in (stream, own))
+        assert drawn.split() == theirs.split()
         assert "\x1b" not in drawn
         assert "\r" not in drawn
         assert 9 == drawn.count(shown_text(name))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from convstat.grammar.paths import split_variant
 from convstat.render.base import Result
 from convstat.results.report import GIVE_A_RULE
-from convstat.text.printable import exact, printable, signed
+from convstat.text.printable import counted, exact, printable, signed
 
 if TYPE_CHECKING:
     from convstat.results.check import BudgetResult, Check
@@ -233,7 +233,7 @@ def _in_report(report: Report) -> Iterator[Finding]:
     for item in report.uncounted:
         layer = next((name for name in item.layers if name in sources), None)
         place = sources[layer] if layer else None
-        calls = f"{item.calls:,} call{'s' if item.calls != 1 else ''}"
+        calls = f"{counted(item.calls, 'call')}"
         text = f"{printable(item.op)} is not counted in {model}: it has no rule ({calls})"
         yield Finding(
             "warning", "report/uncounted", "convstat count", text, (*map(printable, item.layers[:5]), GIVE_A_RULE),

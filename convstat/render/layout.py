@@ -13,7 +13,16 @@ from typing import NamedTuple, TypeAlias
 
 from convstat.render.base import Options
 from convstat.render.page import Align, Block, Column, Heading, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.text.printable import ASCII_ELLIPSIS, UNICODE_ELLIPSIS, cells, cut_off, shorten, shown, without_aside
+from convstat.text.printable import (
+    ASCII_ELLIPSIS,
+    UNICODE_ELLIPSIS,
+    cells,
+    counted,
+    cut_off,
+    shorten,
+    shown,
+    without_aside,
+)
 
 GAP = 2
 """Blanks between two columns."""
@@ -173,7 +182,7 @@ def _arrange_table(table: Table, options: Options) -> Iterator[Prose | Grid]:
     else:
         yield side_by_side(table, chosen, ellipsis=ellipsis)
     if names := hidden_names(table, chosen):
-        count = f"{len(names)} column{'s' if len(names) > 1 else ''}"
+        count = f"{counted(len(names), 'column')}"
         note = f"({count} hidden: {', '.join(names)}; shown with --width {needed_width(table)} or -f json)"
         yield Prose(note, "quiet")
 

@@ -161,6 +161,15 @@ def exact(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
+def counted(number: int, word: str) -> str:
+    """Write how many there are of something.
+
+    >>> counted(1, "layer"), counted(1234, "layer")
+    ('1 layer', '1,234 layers')
+    """
+    return f"{number:,} {word}{'s' if number != 1 else ''}"
+
+
 def signed(number: int | None) -> str:
     """Write a difference with its sign; ``=`` where there is none.
 

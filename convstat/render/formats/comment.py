@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.markdown import cut, escape, write_page
-from convstat.text.printable import printable, shorten
+from convstat.text.printable import counted, printable, shorten
 
 if TYPE_CHECKING:
     from convstat.results.check import BudgetResult, Check
@@ -32,10 +32,10 @@ DEFAULT_TITLE = "default"
 class CommentRenderer(Renderer):
     """A marker, a verdict, a table, and details that are folded."""
 
-    name: ClassVar[str] = "comment"
-    suffixes: ClassVar[tuple[str, ...]] = ("comment.md",)
-    about: ClassVar[str] = "for a comment on a pull request: a marker, below 60,000 characters"
-    expresses: ClassVar[tuple[str, ...]] = ("check", "diff", "comparison", "report")
+    name = "comment"
+    suffixes = ("comment.md",)
+    about = "for a comment on a pull request: a marker, below 60,000 characters"
+    expresses = ("check", "diff", "comparison", "report")
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the comment, as much of it as fits."""
@@ -81,7 +81,7 @@ def name(text: str) -> str:
 def _check(check: Check, layers: int | None, is_brief: bool) -> Iterator[str]:
     failed, kept = check.count("fail"), check.count("pass")
     total = len(check.results)
-    words = f"{failed:,} of {total:,} budget{'s' if total != 1 else ''} exceeded" if failed else ""
+    words = f"{failed:,} of {counted(total, 'budget')} exceeded" if failed else ""
     if not words:
         unjudged = sum(result.incomplete for result in check.results)
         words = f"{unjudged:,} of {total:,} budgets could not be judged" if unjudged else "no budget is exceeded"
@@ -184,7 +184,7 @@ def _diff(diff: Diff, layers: int | None) -> Iterator[str]:
             yield f"The {changed:,} layers that changed are left out: the comment would be too long."
             yield ""
         return
-    yield f"<details><summary>{changed:,} layer{'s' if changed != 1 else ''} changed</summary>"
+    yield f"<details><summary>{counted(changed, 'layer')} changed</summary>"
     yield ""
     table = words.layer_table(diff, shown)
     columns = tuple(Column(column.title, column.align) for column in table.columns)

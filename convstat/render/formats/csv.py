@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.results.report import LayerRow, Report, Totals
@@ -36,10 +36,10 @@ NO_FORMULA = r"-|--(?:max|min|exact) \w.*"
 class CsvRenderer(Renderer):
     """One row per layer and one for the total; per variant for compare; per budget for check."""
 
-    name: ClassVar[str] = "csv"
-    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
-    about: ClassVar[str] = "for spreadsheets: one row per layer and a total, raw integers"
-    is_view: ClassVar[bool] = False
+    name = "csv"
+    suffixes = (".csv",)
+    about = "for spreadsheets: one row per layer and a total, raw integers"
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write all results under one heading; a cell is empty where a row has no such figure."""

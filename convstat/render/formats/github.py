@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.findings import LEVELS, Finding, findings, repository_path
@@ -26,11 +25,11 @@ COMMANDS = {"error": "error", "warning": "warning", "note": "notice"}
 class GithubRenderer(Renderer):
     """Workflow commands, one a line, and a last line that counts them."""
 
-    name: ClassVar[str] = "github"
-    suffixes: ClassVar[tuple[str, ...]] = (".github",)
-    about: ClassVar[str] = "for the log of a GitHub job: annotations at the lines of the specs"
-    expresses: ClassVar[tuple[str, ...]] = ("check", "diff", "comparison", "report")
-    is_view: ClassVar[bool] = False
+    name = "github"
+    suffixes = (".github",)
+    about = "for the log of a GitHub job: annotations at the lines of the specs"
+    expresses = ("check", "diff", "comparison", "report")
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the annotations; without any, the last line says so."""

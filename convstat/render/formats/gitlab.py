@@ -6,7 +6,7 @@ GitLab compares the reports of two branches by fingerprint, so an entry keeps it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.findings import Finding, findings, repository_path
@@ -23,11 +23,11 @@ LONGEST = 1_000
 class GitlabRenderer(Renderer):
     """A list of objects with a description, a name, a fingerprint, a severity and a place."""
 
-    name: ClassVar[str] = "gitlab"
-    suffixes: ClassVar[tuple[str, ...]] = ("gl-code-quality-report.json", ".codequality.json")
-    about: ClassVar[str] = "for merge requests on GitLab: a Code Quality report"
-    expresses: ClassVar[tuple[str, ...]] = ("check", "diff", "comparison", "report")
-    is_view: ClassVar[bool] = False
+    name = "gitlab"
+    suffixes = ("gl-code-quality-report.json", ".codequality.json")
+    about = "for merge requests on GitLab: a Code Quality report"
+    expresses = ("check", "diff", "comparison", "report")
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the report; an empty list where there is nothing to look at."""

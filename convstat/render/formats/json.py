@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any
 
 from convstat.render.base import Options, Renderer, Result
 
@@ -12,10 +12,10 @@ from convstat.render.base import Options, Renderer, Result
 class JsonRenderer(Renderer):
     """The documents of ``convstat schema report``; keys keep their order."""
 
-    name: ClassVar[str] = "json"
-    suffixes: ClassVar[tuple[str, ...]] = (".json",)
-    about: ClassVar[str] = "for programs: exact integers, every layer; see convstat schema report"
-    is_view: ClassVar[bool] = False
+    name = "json"
+    suffixes = (".json",)
+    about = "for programs: exact integers, every layer; see convstat schema report"
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the documents; whatever options of display were given, nothing is left out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.json import plain
@@ -28,10 +28,10 @@ PARTS: Mapping[str, Mapping[str, str]] = {
 class JsonlRenderer(Renderer):
     """JSON Lines: the first line of each result, then its parts, each with the name of the model."""
 
-    name: ClassVar[str] = "jsonl"
-    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
-    about: ClassVar[str] = "for streams: one layer, variant or budget a line, exact integers"
-    is_view: ClassVar[bool] = False
+    name = "jsonl"
+    suffixes = (".jsonl", ".ndjson")
+    about = "for streams: one layer, variant or budget a line, exact integers"
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the lines of all results, one result after the other."""

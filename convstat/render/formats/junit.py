@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.text.printable import printable
@@ -21,11 +21,11 @@ class JunitRenderer(Renderer):
     one that is off is skipped; a warning is a test that passes and says something.
     """
 
-    name: ClassVar[str] = "junit"
-    suffixes: ClassVar[tuple[str, ...]] = (".xml",)
-    about: ClassVar[str] = "for test dashboards: budgets as JUnit test cases"
-    expresses: ClassVar[tuple[str, ...]] = ("check",)
-    is_view: ClassVar[bool] = False
+    name = "junit"
+    suffixes = (".xml",)
+    about = "for test dashboards: budgets as JUnit test cases"
+    expresses = ("check",)
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the suites of all checks as one document."""

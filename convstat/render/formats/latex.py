@@ -7,7 +7,7 @@ as a comment. Names outside Latin-1 need a document that is set with XeLaTeX or 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.formats.latex_formula import write_formula
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class LatexRenderer(Renderer):
     """One ``tabular`` for each table of the page."""
 
-    name: ClassVar[str] = "latex"
-    suffixes: ClassVar[tuple[str, ...]] = (".tex",)
-    about: ClassVar[str] = "for papers: tables for the booktabs package"
-    expresses: ClassVar[tuple[str, ...]] = ("report", "comparison", "check", "diff", "formula")
+    name = "latex"
+    suffixes = (".tex",)
+    about = "for papers: tables for the booktabs package"
+    expresses = ("report", "comparison", "check", "diff", "formula")
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the tables of each result, one after the other."""

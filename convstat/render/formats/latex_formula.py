@@ -13,7 +13,7 @@ from convstat.layers.notes import Form
 from convstat.render.views.formula import FIGURES, FormulaLine, formula_lines
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
 from convstat.text.latex import escape, indented, tabular
-from convstat.text.printable import printable
+from convstat.text.printable import counted, printable
 
 if TYPE_CHECKING:
     from convstat.render.base import Options
@@ -35,7 +35,7 @@ def _network(formula: NetworkFormula, options: Options) -> Iterator[str]:
     layers = len(formula.report.layers)
     for figure in FIGURES:
         whole = totals.macs if figure == "MACs" else totals.params
-        total = (f"total ({layers} layer{'s' if layers != 1 else ''})", "", "", f"{whole:,}")
+        total = (f"total ({counted(layers, 'layer')})", "", "", f"{whole:,}")
         rows = map(_line, formula_lines(figure, formula, options))
         yield from ("", f"% {figure} of {printable(formula.report.model.name)}")
         yield from tabular("lllr", ("layer", figure, "with values", figure), rows, total)

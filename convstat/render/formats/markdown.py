@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, Table, Tone
@@ -16,9 +15,9 @@ _AT_START = re.compile(r"^(\s*)(?=[-+=]|\d+[.)]\s)")
 class MarkdownRenderer(Renderer):
     """Tables, with everything in them escaped."""
 
-    name: ClassVar[str] = "markdown"
-    suffixes: ClassVar[tuple[str, ...]] = (".md", ".markdown")
-    about: ClassVar[str] = "for notes and pages: GitHub-flavoured Markdown"
+    name = "markdown"
+    suffixes = (".md", ".markdown")
+    about = "for notes and pages: GitHub-flavoured Markdown"
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the page of each result, one after the other."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.findings import Finding, findings, repository_path
@@ -26,11 +26,11 @@ RULES = {
 class SarifRenderer(Renderer):
     """One run with its rules and results."""
 
-    name: ClassVar[str] = "sarif"
-    suffixes: ClassVar[tuple[str, ...]] = (".sarif", ".sarif.json")
-    about: ClassVar[str] = "for code scanning: SARIF 2.1.0"
-    expresses: ClassVar[tuple[str, ...]] = ("check", "diff", "comparison", "report")
-    is_view: ClassVar[bool] = False
+    name = "sarif"
+    suffixes = (".sarif", ".sarif.json")
+    about = "for code scanning: SARIF 2.1.0"
+    expresses = ("check", "diff", "comparison", "report")
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the log; a run without results says that nothing was found."""

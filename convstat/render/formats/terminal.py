@@ -21,9 +21,9 @@ MOST_DRAWN = 2_000
 class TableRenderer(Renderer):
     """The reconciled table, the causes and the layers, for reading."""
 
-    name: ClassVar[str] = "table"
+    name = "table"
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
-    about: ClassVar[str] = "for reading: fits the width, never cuts a number"
+    about = "for reading: fits the width, never cuts a number"
 
     def page(self, result: Result, options: Options) -> Page:
         """Say what is shown of a result."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
 
 from convstat.render.base import Options, Result
 from convstat.render.formats.terminal import TableRenderer
 from convstat.render.page import Block, Column, Heading, Line, Page, Row, Table
 from convstat.render.views import tree
 from convstat.results.report import GIVE_A_RULE, Report
-from convstat.text.printable import bar, exact, printable, share
+from convstat.text.printable import bar, counted, exact, printable, share
 
 BAR_WIDTH = 10
 
@@ -21,10 +20,10 @@ DEEPEST = 30
 class TreeRenderer(TableRenderer):
     """Every block with the sums of what is in it: the lines of one level add up to the line above them."""
 
-    name: ClassVar[str] = "tree"
-    suffixes: ClassVar[tuple[str, ...]] = (".tree", ".tree.txt")
-    about: ClassVar[str] = "for nested models: blocks with their sums and shares"
-    expresses: ClassVar[tuple[str, ...]] = ("report",)
+    name = "tree"
+    suffixes = (".tree", ".tree.txt")
+    about = "for nested models: blocks with their sums and shares"
+    expresses = ("report",)
 
     def page(self, result: Result, options: Options) -> Page:
         """Say what the tree of a report shows."""
@@ -43,7 +42,7 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     if report.model.rests_on:
         yield Line(f"the MACs are {printable(report.model.rests_on)}", "warn")
     for item in report.uncounted:
-        calls = f"{item.calls:,} call{'s' if item.calls != 1 else ''}"
+        calls = f"{counted(item.calls, 'call')}"
         yield Line(f"not counted: {printable(item.op)}, {calls}: the figures are incomplete", "bad")
     if report.uncounted:
         yield Line(GIVE_A_RULE)
@@ -60,7 +59,7 @@ def _table(report: Report, options: Options) -> Table:
         if node.children:
             kind = tree.block_type(node, report.groups, again=again)
             if whole and not kind:
-                kind = f"({len(inside)} layer{'s' if len(inside) > 1 else ''})"
+                kind = f"({counted(len(inside), 'layer')})"
         else:
             row = node.rows[0]
             shared = tree.owner(row)
@@ -84,7 +83,7 @@ def _table(report: Report, options: Options) -> Table:
     )
     count = len(report.layers)
     total = (
-        f"total ({count} layer{'s' if count != 1 else ''})",
+        f"total ({counted(count, 'layer')})",
         "",
         exact(totals.params),
         exact(totals.macs),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, cast
 
 from convstat.grammar.paths import split_variant
 from convstat.render.base import Options, Renderer, Result
@@ -19,8 +19,9 @@ from convstat.render.html import icicle
 from convstat.render.html.layer_tree import Entry, entries
 from convstat.render.html.page import classes, write_block
 from convstat.render.page import Page, Table
+from convstat.render.views.report import show_place
 from convstat.results.report import Report
-from convstat.text.printable import exact, per_pixel_scale, printable, share, shorten
+from convstat.text.printable import counted, exact, per_pixel_scale, printable, share, shorten
 
 if TYPE_CHECKING:
     from convstat.results.comparison import Comparison
@@ -41,10 +42,10 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 class HtmlRenderer(Renderer):
     """A page: facts, the reconciliation, a drawing of what costs how much, and every layer."""
 
-    name: ClassVar[str] = "html"
-    suffixes: ClassVar[tuple[str, ...]] = (".html", ".htm")
-    about: ClassVar[str] = "for looking closer: one page to open in a browser, without network"
-    is_view: ClassVar[bool] = False
+    name = "html"
+    suffixes = (".html", ".htm")
+    about = "for looking closer: one page to open in a browser, without network"
+    is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write all results as one page, a section each."""
@@ -138,7 +139,7 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         width = f"{100 * entry.macs / totals.macs:.2f}%" if totals.macs else "0"
         folded = " data-f" if many and entry.is_block and entry.level else ""
         kind = ' class="block"' if entry.is_block else ""
-        where = f"{printable(entry.source.file)}:{entry.source.line}" if entry.source else ""
+        where = show_place(entry.source)
         short = where.rpartition("/")[2]
         if entry.source and entry.source.file == split_variant(report.model.source)[0]:
             short = f"line {entry.source.line}"
@@ -154,7 +155,7 @@ def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
         )
     count = len(report.layers)
     foot = (
-        f"<tr><td>total ({count:,} layer{'s' if count != 1 else ''})</td><td></td><td></td>"
+        f"<tr><td>total ({counted(count, 'layer')})</td><td></td><td></td>"
         f'{figures(totals.params, totals.macs)}<td class="r">{"100%" if totals.macs else ""}</td>'
         f"{'<td></td>' if has_places else ''}</tr>"
     )

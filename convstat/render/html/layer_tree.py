@@ -8,7 +8,7 @@ from __future__ import annotations
 from convstat.render.views.layers import show_shapes
 from convstat.render.views.tree import ITSELF, path_of
 from convstat.results.report import NEVER_CALLED, LayerRow, Place, Report
-from convstat.text.printable import printable
+from convstat.text.printable import counted, printable
 
 
 class Entry:
@@ -51,7 +51,7 @@ def entries(report: Report, most: int) -> list[Entry]:
     for entry in kept:
         if entry.is_block and entry.level == depth:
             entry.is_block = False
-            entry.type = entry.type or f"({entry.layers:,} layer{'s' if entry.layers != 1 else ''})"
+            entry.type = entry.type or f"({counted(entry.layers, 'layer')})"
     if len(kept) <= most:
         return kept
     largest = sorted(kept, key=lambda entry: (-entry.macs, -entry.params))
@@ -61,7 +61,7 @@ def entries(report: Report, most: int) -> list[Entry]:
         rest.params += entry.params
         rest.macs += entry.macs
         rest.layers += entry.layers
-    rest.name = f"[other {rest.layers:,} layer{'s' if rest.layers != 1 else ''}]"
+    rest.name = f"[other {counted(rest.layers, 'layer')}]"
     return [*(entry for entry in kept if id(entry) in chosen), rest]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from convstat.errors import UsageError
 from convstat.render.base import Options, Renderer, Result
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 class PngRenderer(Renderer):
     """A picture: params and MACs along an axis, and MACs against params with the Pareto front."""
 
-    name: ClassVar[str] = "png"
-    suffixes: ClassVar[tuple[str, ...]] = (".png",)
-    about: ClassVar[str] = "a picture of a sweep: params and MACs along an axis, and their Pareto front"
-    expresses: ClassVar[tuple[str, ...]] = ("comparison",)
-    is_view: ClassVar[bool] = False
+    name = "png"
+    suffixes = (".png",)
+    about = "a picture of a sweep: params and MACs along an axis, and their Pareto front"
+    expresses = ("comparison",)
+    is_view = False
 
     def prepare(self, kind: str) -> None:
         """See that there is something to draw with."""
@@ -54,9 +54,9 @@ class PngRenderer(Renderer):
 class SvgRenderer(Renderer):
     """The same of a sweep as vectors, its text as text; of any other result, what a terminal shows."""
 
-    name: ClassVar[str] = "svg"
-    suffixes: ClassVar[tuple[str, ...]] = (".svg",)
-    about: ClassVar[str] = "for pages and papers: the picture of a sweep as vectors, else what a terminal shows"
+    name = "svg"
+    suffixes = (".svg",)
+    about = "for pages and papers: the picture of a sweep as vectors, else what a terminal shows"
 
     def prepare(self, kind: str) -> None:
         """See that there is something to draw a sweep with."""

@@ -8,9 +8,9 @@ from math import ceil, floor
 from typing import TYPE_CHECKING
 
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.views.report import RESTS_ON, input_fact, set_facts, title
+from convstat.render.views.report import RESTS_ON, input_fact, set_facts, show_place, title
 from convstat.results.report import GIVE_A_RULE
-from convstat.text.printable import apart, change, exact, printable, share, signed
+from convstat.text.printable import apart, change, counted, printable, share
 
 if TYPE_CHECKING:
     from convstat.render.base import Options
@@ -48,7 +48,7 @@ def _blocks(check: Check) -> Iterator[Block]:
         if checked.uncounted:
             yield Items(
                 tuple(
-                    Item("not counted", f"{printable(u.op)}, {u.calls:,} call{'s' if u.calls != 1 else ''}", "bad")
+                    Item("not counted", f"{printable(u.op)}, {counted(u.calls, 'call')}", "bad")
                     for u in checked.uncounted
                 )
             )
@@ -96,7 +96,7 @@ def has_base(result: BudgetResult) -> bool:
 def _what_offends(result: BudgetResult) -> str:
     if result.scope == "each" and result.violations:
         over = "over" if result.comparison == "<=" else "under" if result.comparison == ">=" else "off"
-        return f"{result.violations:,} layer{'s' if result.violations != 1 else ''} {over} the limit"
+        return f"{counted(result.violations, 'layer')} {over} the limit"
     return "the layers that cost most"
 
 
@@ -204,10 +204,9 @@ def offender_table(result: BudgetResult) -> Table:
     )
     rows = []
     for offender in result.offenders:
-        place = f"{printable(offender.source.file)}:{offender.source.line}" if offender.source else ""
-        value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)
         part = "-" if offender.share is None else share(offender.share.numerator, offender.share.denominator)
-        rows.append(Row((printable(offender.layer), printable(offender.type), value, part, place)))
+        names = printable(offender.layer), printable(offender.type)
+        rows.append(Row((*names, apart(offender.value, 0), part, show_place(offender.source))))
     return Table(columns, tuple(rows))
 
 
@@ -221,14 +220,9 @@ def growth_table(result: BudgetResult) -> Table:
     )
     rows = []
     for grown in result.growth:
-        place = f"{printable(grown.source.file)}:{grown.source.line}" if grown.source else ""
         delta = grown.delta
-        value = (
-            signed(delta)
-            if isinstance(delta, int)
-            else f"{'+' if delta > 0 else '-'}{apart(-delta if delta < 0 else delta, 0)}"
-        )
-        rows.append(Row((printable(grown.name), value, printable(grown.why), place)))
+        value = f"{'+' if delta > 0 else '-'}{apart(-delta if delta < 0 else delta, 0)}" if delta else "="
+        rows.append(Row((printable(grown.name), value, printable(grown.why), show_place(grown.source))))
     return Table(columns, tuple(rows))
 
 

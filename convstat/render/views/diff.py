@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.views.report import input_fact, set_facts
+from convstat.render.views.report import input_fact, set_facts, show_place
 from convstat.results.comparison import ratio
-from convstat.text.printable import change, exact, printable, signed
+from convstat.text.printable import change, counted, exact, printable, signed
 
 if TYPE_CHECKING:
     from convstat.results.diff import Diff, LayerChange, Shown, Side
@@ -59,7 +59,7 @@ def _side(side: Side) -> str:
         return f"no model at {printable(side.label)}"
     commit = f" ({side.commit[:12]})" if side.commit else ""
     made = "".join(f", {text}" for _, text in set_facts(side.model))
-    layers = f"{side.layers:,} layer{'s' if side.layers != 1 else ''}"
+    layers = f"{counted(side.layers, 'layer')}"
     return f"{printable(side.label)}{commit}{made}, {input_fact(side.model)}, {layers}"
 
 
@@ -119,9 +119,8 @@ def _row(layer: LayerChange) -> Row:
     tones: dict[str, Tone] = {"added": "warn", "removed": "warn", "renamed": "quiet", "unchanged": "quiet"}
     old = {name: layer.value(name, of="old") for name in ("params", "macs")}
     new = {name: layer.value(name, of="new") for name in ("params", "macs")}
-    place = f"{printable(layer.source.file)}:{layer.source.line}" if layer.source else ""
     cells = (MARKS[layer.status], printable(layer.name), printable(layer.type), *_figures(old, new))
-    return Row((*cells, printable(layer.why), place), tones.get(layer.status, ""))
+    return Row((*cells, printable(layer.why), show_place(layer.source)), tones.get(layer.status, ""))
 
 
 def _figures(old: Mapping[str, int], new: Mapping[str, int]) -> tuple[str, ...]:

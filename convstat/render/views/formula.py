@@ -13,7 +13,7 @@ from convstat.render.views.layers import LayerLine, layer_lines
 from convstat.render.views.report import CONVENTION, input_fact, set_facts
 from convstat.render.views.report import title as title_of
 from convstat.results.formula import Formula, KindFormula, NetworkFormula, Term, combined, gathered, joined
-from convstat.text.printable import exact, printable
+from convstat.text.printable import counted, exact, printable
 
 FIGURES = ("MACs", "params")
 TOGETHER = 2
@@ -98,7 +98,7 @@ def formula_lines(figure: str, formula: NetworkFormula, options: Options) -> tup
         titles = []
         found += _lines(line, count, [term for row in line.rows for term in terms[id(row)]])
     if without:
-        found.append(FormulaLine(f"[{without} layer{'s' if without > 1 else ''} without {figure}]", "", "", "", 0))
+        found.append(FormulaLine(f"[{counted(without, 'layer')} without {figure}]", "", "", "", 0))
     return tuple(found)
 
 
@@ -149,7 +149,7 @@ def _table(figure: str, formula: NetworkFormula, options: Options) -> Table:
         cells = (line.name, line.type, line.symbols, line.numbers or line.words, amount)
         rows.append(Row(cells, "quiet" if is_title else "", line.indent))
     whole = totals.macs if figure == "MACs" else totals.params
-    total = Row((f"total ({layers} layer{'s' if layers != 1 else ''})", "", "", "", exact(whole)), "strong")
+    total = Row((f"total ({counted(layers, 'layer')})", "", "", "", exact(whole)), "strong")
     return Table(columns, tuple(rows), total)
 
 

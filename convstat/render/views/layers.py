@@ -16,7 +16,7 @@ from convstat.render.base import Options
 from convstat.render.page import Column, Row, Table
 from convstat.render.views import tree
 from convstat.results.report import NEVER_CALLED, LayerRow, Report
-from convstat.text.printable import bar, exact, per_pixel_scale, printable, share
+from convstat.text.printable import bar, counted, exact, per_pixel_scale, printable, share
 
 BAR_WIDTH = 10
 
@@ -83,7 +83,7 @@ def layer_lines(report: Report, options: Options) -> tuple[LayerLine, ...]:
     rest = ordered[options.top :]
     count = sum(line.layers for line in rest)
     other = LayerLine(
-        name=f"[other {count} layer{'s' if count > 1 else ''}]",
+        name=f"[other {counted(count, 'layer')}]",
         type="",
         shape="",
         params=sum(line.params for line in rest),
@@ -119,9 +119,7 @@ def _fold(layers: Sequence[LayerRow], groups: Mapping[str, str], depth: int | No
             # A layer that is called twice has two rows of one name.
             lines[f"{row.name}\0{position}"] = _line(row)
     for path, rows in folded.items():
-        lines[path] = _sum(
-            rows, path, printable(groups.get(path, "")) or f"({len(rows)} layer{'s' if len(rows) > 1 else ''})"
-        )
+        lines[path] = _sum(rows, path, printable(groups.get(path, "")) or f"({counted(len(rows), 'layer')})")
     return tuple(lines.values())
 
 
@@ -163,7 +161,7 @@ def _tree(report: Report, depth: int | None) -> Iterable[LayerLine]:
         if node.children:
             kind = tree.block_type(node, report.groups, again=again)
             if whole and not kind:
-                kind = f"({len(rows)} layer{'s' if len(rows) > 1 else ''})"
+                kind = f"({counted(len(rows), 'layer')})"
             if whole and all(row.note == NEVER_CALLED for row in rows):
                 kind = f"{kind} ({NEVER_CALLED})"
         else:
@@ -221,7 +219,7 @@ def layer_table(report: Report, options: Options) -> Table:
 
     count = len(report.layers)
     total = (
-        f"total ({count} layer{'s' if count != 1 else ''})",
+        f"total ({counted(count, 'layer')})",
         "",
         "",
         exact(totals.params),

@@ -10,8 +10,8 @@ from typing import Any
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
 from convstat.render.views.layers import layer_table, show_shapes
-from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Report
-from convstat.text.printable import change, exact, per_pixel_scale, printable, signed
+from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Place, Report
+from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, signed
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -78,7 +78,7 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
         yield Heading("not counted: work without a rule")
         yield Items(
             tuple(
-                Item(f"{u.calls:,} call{'s' if u.calls != 1 else ''}", _in_layers(printable(u.op), u.layers), "bad")
+                Item(f"{counted(u.calls, 'call')}", _in_layers(printable(u.op), u.layers), "bad")
                 for u in report.uncounted
             )
         )
@@ -189,6 +189,11 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         # On one device there is nothing to tell apart.
         who = f"{', '.join(counters)} ran" if len(ran) > 1 else "ran"
         yield "peers", f"{who} {where}; {printable(model.mode)} mode"
+
+
+def show_place(source: Place | None) -> str:
+    """Write a place in a file; nothing where there is none."""
+    return f"{printable(source.file)}:{source.line}" if source else ""
 
 
 def set_facts(model: ModelInfo) -> list[tuple[str, str]]:
