@@ -45,7 +45,6 @@ def layers() -> tuple[Entry, ...]:
 
 def blocks() -> tuple[Entry, ...]:
     """The blocks that come with convstat."""
-    from convstat.layers.notes import BLOCKS
     from convstat.spec import shipped
 
     return tuple(
@@ -54,7 +53,7 @@ def blocks() -> tuple[Entry, ...]:
             "parameters": ", ".join(
                 key if default is None else f"{key}={default}" for key, default in shipped.defaults(name).items()
             ),
-            "about": BLOCKS[name].about,
+            "about": shipped.note(name),
         }
         for name in shipped.NAMES
     )

@@ -1,6 +1,8 @@
-"""The spec language: YAML text -> a graph with every size known.
+"""The spec language: YAML text becomes a graph with every size known, and no torch is imported.
 
-``load`` reads marks, ``compile`` and ``items`` resolve names and expressions, ``expand`` works out sizes.
+``load`` makes a tree of scalars with their places. ``compile`` reads the keys of a file and ``items`` its lists of
+layers and blocks into a ``plan``, in which each value is an expression (``values``, ``expressions``).
+``expand`` evaluates them, with ``overrides``, into a ``fragment`` of layers, which ``spec`` lays flat as a graph.
 """
 
 from convstat.spec.spec import Measured, Spec, read

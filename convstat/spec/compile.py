@@ -34,7 +34,7 @@ MAX_VARIANTS = 100
 def compile_spec(
     source: SourceText, look_further: Callable[[Plan, Problems], None]
 ) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """Compile a spec; give the plan and its warnings, or raise SpecError with every problem.
+    """Compile a spec into a plan and its warnings, or raise SpecError with every problem.
 
     ``look_further`` adds the problems that only an expansion finds, where there are others already.
     """
@@ -52,7 +52,7 @@ def compile_spec(
 
 
 def _check_kind(source: SourceText, tree: Map, problems: Problems) -> None:
-    """Refuse a YAML of another kind, such as the settings of a training: then that is all to be said."""
+    """Refuse YAML that is not a spec, such as training settings, with that one message."""
     names = {key.text for key, _ in tree}
     if not {"convstat", "input", "layers", "blocks"} & names and not names <= set(KEYS):
         help = (
@@ -63,7 +63,7 @@ def _check_kind(source: SourceText, tree: Map, problems: Problems) -> None:
 
 
 class _Compiler:
-    """What is known while one spec is compiled."""
+    """Compiles one spec, key by key."""
 
     def __init__(self, source: SourceText, problems: Problems) -> None:
         self.source = source
@@ -128,11 +128,11 @@ class _Compiler:
         for key, value in entries:
             found = scope.compile(value)
             if key.text in self.variable_marks:
-                # A variable that is wrong is still a variable: its readers are not to be told that it is undefined.
+                # An invalid variable still counts as defined, so that its readers are not reported as well.
                 self.variables[key.text] = found or unknown(key.text, key.mark)
 
     def ordered(self, variables: Mapping[str, Expression]) -> dict[str, Expression]:
-        """The variables, each after those that it reads; every cycle is reported with its path."""
+        """Sort variables so that each comes after those that it reads; report every cycle with its path."""
         order, cycles = in_order({name: sorted(found.names) for name, found in variables.items()})
         for cycle in cycles:
             self.problems.add(f"variables read each other: {' -> '.join(cycle)}", variables[cycle[-2]].mark)
@@ -154,7 +154,7 @@ class _Compiler:
         )
 
     def input(self, name: str, tree: Tree, mark: Mark) -> InputPlan:
-        """Read one input: a list of sizes, or ``{shape: [...], dtype: ...}``; it has no sizes where they are wrong."""
+        """Read one input, a list of sizes or ``{shape: [...], dtype: ...}``; invalid sizes are left empty."""
         dtype = None
         if isinstance(tree, Map):
             entries = keys(self.problems, tree, ("shape", "dtype"), "an input")
@@ -179,7 +179,7 @@ class _Compiler:
         return InputPlan(name, known if len(known) == len(sizes) else (), dtype, mark)
 
     def variants(self, tree: Tree | None, inputs: tuple[InputPlan, ...]) -> dict[str | None, Variant]:
-        """Read the variants: each sets variables, and may have an input of its own."""
+        """Read the variants; each sets variables and may replace the input."""
         found: dict[str | None, Variant] = {None: Variant(self.ordered(self.variables), inputs)}
         scope = self.blocks.scope()
         example = "{small: {alpha: 0.5}}"
@@ -201,9 +201,9 @@ class _Compiler:
         return found
 
     def budgets(self, tree: Tree | None) -> tuple[tuple[str, Mark], ...]:
-        """Give each budget in its short form, with its place.
+        """Read the budgets, each into its short form with its place.
 
-        One that cannot be read is a problem now: it would be found only by whoever enforces it.
+        They are parsed here so that a mistake is reported with the spec, not only by the command that enforces them.
         """
         found: list[tuple[str, Mark]] = []
         if tree is None:
@@ -227,7 +227,7 @@ class _Compiler:
         return tuple(found)
 
     def budget_table(self, tree: Map) -> list[tuple[str, Mark]]:
-        """Give the budgets of a table with the keys of the settings."""
+        """Read a budget written as a table, with the keys used in the settings."""
         from convstat.budgets.tables import BUDGET_KEYS, read_table
 
         known = [key for key in BUDGET_KEYS if key != "model"]
@@ -252,7 +252,7 @@ class _Compiler:
         return [(limit.short, place) for limit in limits]
 
     def warnings(self, plan: Plan) -> tuple[Diagnostic, ...]:
-        """What is there for nothing: variables and blocks that nothing reads, inputs and items that nothing takes."""
+        """Warn of variables and blocks that nothing reads, and of inputs and items that nothing takes."""
         read = plan.read_beside_input | self.used_by_inputs
         called = {name for calls in self.blocks.calls.values() for name in calls} | self.used | self.blocks.named
         found = [

@@ -1,9 +1,9 @@
 """A plan and the values of its variables -> a fragment with every size known.
 
-There is one evaluator, for a full expansion and for a sweep alike: it differs only in what it finds in its memo.
-A layer is looked up by its kind, its arguments and the shapes that come in;
-a block by its parameters, the variables that it reads, and the shapes.
-After a mistake the rest is still looked at, with an unknown shape, so that one run finds every mistake.
+One evaluator serves full expansions and sweeps; they differ only in what its memo already holds.
+A layer is looked up by its kind, its arguments and its input shapes,
+a block by its parameters, the variables that it reads, and its input shapes.
+After a mistake, expansion continues with an unknown shape, so that one run reports every mistake.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ Values = Mapping[str, Value]
 
 
 class UnknownError(Exception):
-    """Something that a mistake already reported has left without a value."""
+    """A value is unknown because of a mistake that is already reported."""
 
 
 class Run:
-    """One expansion. ``memo`` outlives it."""
+    """One expansion of a plan; ``memo`` is shared between the expansions of a spec."""
 
     def __init__(self, plan: Plan, values: dict[str, Value], memo: Memo, problems: Problems) -> None:
         self.plan = plan
@@ -82,7 +82,7 @@ class Run:
         values: Values,
         patch: Patch,
     ) -> Fragment:
-        """Expand a list of layers, given the names and shapes of what comes in."""
+        """Expand a list of layers; ``names`` and ``shapes`` are those of its inputs."""
         made = Fragment([Wire(shape, -1 - number) for number, shape in enumerate(shapes)])
         made.names.update({name: number for number, name in enumerate(names)}, **{INPUT: 0})
         return made.finish(_Body(self, made).items(items, values, "", 0, patch))
@@ -90,7 +90,7 @@ class Run:
     def model(
         self, variant: Variant, shapes: tuple[Shape | None, ...], patch: Patch
     ) -> tuple[Fragment, tuple[int, ...]]:
-        """Expand the whole plan; give the wires that come out, too. A name that nothing has is reported."""
+        """Expand the whole plan; return its fragment and the wires of its outputs."""
         names = tuple([entry.name for entry in variant.inputs])
         fragment = self.fragment(names, shapes, self.plan.items, self.values, patch)
         found = []
@@ -100,13 +100,13 @@ class Run:
         return fragment, tuple(found) if self.plan.outputs else (fragment.output,)
 
     def step(self, item: Item) -> None:
-        """Count one item, so that a hostile spec ends."""
+        """Count one item towards the limit that keeps a hostile spec from running on."""
         self.steps += 1
         if self.steps > MAX_STEPS:
             self.expect(0, 0, item)
 
     def expect(self, steps: int, layers: int, item: Item) -> None:
-        """Refuse at once what would be refused after so many more steps, or with so many layers."""
+        """Refuse now what would exceed a limit after that many more steps, or with that many layers."""
         if layers > MAX_LAYERS:
             self.problems.refuse(f"more than {MAX_LAYERS:,} layers", item.mark)
         if self.steps + steps > MAX_STEPS:
@@ -115,7 +115,7 @@ class Run:
     def block(
         self, block: Block, turn: Turn, params: dict[str, Value], shapes: tuple[Shape, ...], at: Fragment
     ) -> Fragment:
-        """Expand a block with all its parameters, or find it in the memo by what its expansion depends on."""
+        """Expand a block, all its parameters given, or take the expansion from the memo."""
         read = self.block_values.get(block.name)
         if read is None:
             own = tuple([self.values.get(name) for name in self.plan.reads(block)])
@@ -138,7 +138,7 @@ class Run:
         return made
 
     def leaf(self, kind: type[Layer], given: dict[str, Value], shapes: tuple[Shape, ...]) -> Leaf:
-        """Make a layer, or find it in the memo by its kind and its arguments; raises LayerError."""
+        """Create a layer, or take it from the memo; raises LayerError."""
         values = tuple(given.values())
         key = (kind, tuple(given), values, types_of(values), shapes)
         found: Leaf | None = self.memo.get(key)
@@ -154,7 +154,7 @@ class Run:
 
 
 def _check_size(name: str, value: Value) -> None:
-    """Refuse a size that no tensor can have."""
+    """Raise LayerError for a size that no tensor can have."""
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, tuple):
             _check_size(name, item)
@@ -173,13 +173,13 @@ class _Body:
         self.count = 0
 
     def items(self, items: tuple[Item, ...], values: Values, prefix: str, wire: int, patch: Patch) -> int:
-        """Expand items one after the other; give the wire that comes out of the last."""
+        """Expand items in sequence; return the output wire of the last."""
         for item in items:
             wire = self.item(item, values, prefix, wire, patch.at(item.name))
         return wire
 
     def item(self, item: Item, values: Values, prefix: str, wire: int, patch: Patch) -> int:
-        """Expand one item; give the wire that comes out of it."""
+        """Expand one item; return its output wire."""
         turn = Turn(item, prefix + item.name, values, (wire,), patch)
         try:
             if item.when is not None and not self.flag("when", item.when, turn):
@@ -209,12 +209,12 @@ class _Body:
         return end
 
     def modifier(self, name: str, written: Expression, turn: Turn) -> Value:
-        """Work out ``when``, ``repeat`` or ``frozen``."""
+        """Evaluate ``when``, ``repeat`` or ``frozen``, or take its override."""
         override = turn.patch.take(name)
         return self.work_out(written, self.with_sizes(turn)) if override is None else override.value
 
     def flag(self, name: str, written: Expression, turn: Turn) -> bool:
-        """Work out ``when`` or ``frozen``."""
+        """Evaluate ``when`` or ``frozen``."""
         value = self.modifier(name, written, turn)
         try:
             return truth(value)
@@ -223,7 +223,7 @@ class _Body:
             raise UnknownError from None
 
     def with_sizes(self, turn: Turn) -> Values:
-        """The values with the sizes of what comes in, where the item reads them."""
+        """The values of a turn, with the sizes of its input where the item reads them."""
         if not turn.item.needs_shape:
             return turn.values
         shape = self.wires[turn.sources[0]].shape
@@ -232,7 +232,7 @@ class _Body:
         return {**turn.values, **sizes_of(shape)}
 
     def work_out(self, written: Expression, values: Values) -> Value:
-        """Work out one value; what is wrong with it is reported."""
+        """Evaluate one expression; report what is wrong with it."""
         try:
             return written.value(values)
         except ExpressionError as error:
@@ -240,7 +240,7 @@ class _Body:
             raise UnknownError from None
 
     def arguments(self, written: Mapping[str, Expression], turn: Turn) -> dict[str, Value]:
-        """Work out the arguments of a call."""
+        """Evaluate the arguments of a call."""
         known = turn.values
         if turn.item.needs_shape and any(value.evaluate is not None for value in written.values()):
             known = self.with_sizes(turn)
@@ -257,7 +257,7 @@ class _Body:
         return found
 
     def sources(self, item: Item, prefix: str, wire: int) -> tuple[int, ...]:
-        """The wires that an item takes."""
+        """The input wires of an item."""
         if item.sources is None:
             return (wire,)
         found = []
@@ -269,24 +269,21 @@ class _Body:
         return tuple(found)
 
     def find(self, ref: Ref, prefix: str) -> int:
-        """The wire of a name: of this list first, then of those around it; else of a layer inside a block."""
+        """Look a name up: in this list, then in those around it, then among the layers inside blocks."""
         paths = [outer + ref.name for outer in _outward(prefix)]
         for path in paths:
             if path in self.names:
                 return self.names[path]
         for path in paths:
-            for index, part in enumerate(self.fragment.parts):
-                if isinstance(part.content, Fragment) and path.startswith(f"{part.name}."):
-                    with suppress(KeyError):
-                        shape, inner, _ = find(part.content, path[len(part.name) + 1 :])
-                        self.wires.append(Wire(shape, index, inner))
-                        self.names[path] = len(self.wires) - 1
-                        return self.names[path]
+            with suppress(KeyError):
+                self.wires.append(find(self.fragment, path)[0])
+                self.names[path] = len(self.wires) - 1
+                return self.names[path]
         self.run.explain.reference(ref, self.names, prefix)
         raise UnknownError
 
     def repeated(self, repeat: Expression, turn: Turn, prefix: str) -> int:
-        """Expand an item several times, each turn after the other."""
+        """Expand an item several times in sequence."""
         item, path, values, (wire,), patch = turn
         times = self.times(repeat, turn)
         before = 0, 0
@@ -305,7 +302,7 @@ class _Body:
         return wire
 
     def times(self, repeat: Expression, turn: Turn) -> int:
-        """How often an item is repeated."""
+        """Evaluate ``repeat`` and check that it is a count."""
         times = self.modifier("repeat", repeat, turn)
         if isinstance(times, bool) or not isinstance(times, int) or times < 0:
             override = turn.patch.take("repeat")
@@ -336,7 +333,7 @@ class _Body:
         return self.residual(action, turn) if isinstance(action, Residual) else self.parallel(action, turn)
 
     def chosen(self, action: Choice, turn: Turn) -> LayerCall | BlockCall:
-        """The layer or the block that a variable or a parameter names."""
+        """The call of the layer or block that a variable or parameter names."""
         word = self.work_out(action.written, turn.values)
         try:
             found = action.compile(word) if isinstance(word, str) else None
@@ -356,16 +353,17 @@ class _Body:
         overridden = {} if turn.patch is NO_PATCH else turn.patch.apply(given, kind.arguments, kind.shorts)
         shapes = tuple([self.wires[source].shape for source in turn.sources])
         try:
-            if owner is not None and not given:
-                given = self.borrowed(owner, turn, kind)
+            if share is not None and owner is not None and not given:
+                given = self.borrowed(share, owner, kind)
             if None in shapes:
                 self.run.explain.arguments(action, given, overridden)
                 raise UnknownError
             leaf = self.run.leaf(kind, given, shapes)  # type: ignore[arg-type]
         except LayerError as error:
             self.run.explain.layer(error, action, turn, self.fragment, overridden)
-            # Where the output has the same shape without the argument at fault, what follows is looked at.
-            if error.argument not in given or error.argument not in _without_shape(kind):
+            # Without an argument that follows from the input, or groups, the output has the same shape: use that.
+            wrong = kind.arguments.get(error.argument or "")
+            if error.argument not in given or wrong is None or (wrong.infer is None and error.argument != "groups"):
                 raise UnknownError from None
             kept = {name: value for name, value in given.items() if name != error.argument}
             try:
@@ -374,28 +372,29 @@ class _Body:
                 raise UnknownError from None
         return self.add(turn, leaf, owner=owner)
 
-    def borrowed(self, owner: int, turn: Turn, kind: type[Layer]) -> dict[str, Value]:
-        """The arguments of the layer whose weights are used again."""
+    def borrowed(self, share: Ref, owner: int, kind: type[Layer]) -> dict[str, Value]:
+        """The arguments of the layer whose weights are shared."""
         leaf = self.leaf_of(owner)
         if leaf is None:
             return {}
         if type(leaf.layer) is not kind:
-            self.run.explain.other_kind(turn.item.share, leaf.layer.kind(), kind.kind())
+            kinds = f"it is a {leaf.layer.kind()}, and this a {kind.kind()}"
+            self.run.explain.add(f"the weights of '{share.name}' do not fit: {kinds}", share.mark)
             raise UnknownError
         return {name: tuple(v) if isinstance(v, list) else v for name, v in leaf.layer.written().items()}
 
     def leaf_of(self, index: int) -> Leaf | None:
-        """The layer that delivers a wire, or None where it is an input or a block."""
+        """The layer whose output a wire is, or None for an input or the output of a block."""
         wire = self.wires[index]
         if wire.part < 0 or wire.shape is None:
             return None
         content = self.fragment.parts[wire.part].content
         if isinstance(content, Leaf):
             return content
-        return find(content, wire.inner)[2] if wire.inner else None
+        return find(content, wire.inner)[1] if wire.inner else None
 
     def check_owner(self, share: Ref, leaf: Leaf, owner: int) -> None:
-        """Refuse to use weights again in a layer that they do not fit."""
+        """Report shared weights that do not fit the layer."""
         first = self.leaf_of(owner)
         if first is None:
             if self.wires[owner].shape is not None:
@@ -414,7 +413,7 @@ class _Body:
         owner: int | None = None,
         given: Mapping[str, Value] | None = None,
     ) -> int:
-        """Add a part; give its wire."""
+        """Add a part; return its output wire."""
         item, fragment = turn.item, self.fragment
         frozen = item.frozen is not None and self.flag("frozen", item.frozen, turn)
         if owner is not None and item.share is not None and isinstance(content, Leaf):
@@ -466,7 +465,7 @@ class _Body:
         return self.add(turn, fragment, what=block.name, given=given)
 
     def made(self, name: str, arguments: dict[str, Value], turn: Turn, below: str, sources: tuple[int, ...]) -> int:
-        """Add a layer that the grammar implies."""
+        """Add a layer that is implied, such as the addition of a residual."""
         turn = turn._replace(path=f"{turn.path}.{below}", sources=sources, patch=NO_PATCH)
         try:
             shapes = tuple([self.wires[source].shape for source in sources])
@@ -478,7 +477,7 @@ class _Body:
         return self.names[turn.path]
 
     def residual(self, action: Residual, turn: Turn) -> int:
-        """Expand a body and what is added to it."""
+        """Expand the body and the shortcut of a residual, and add them."""
         values, path, side = turn.values, turn.path, turn.sources[0]
         end = self.items(action.body, values, f"{path}.", side, turn.patch)
         before, after = self.wires[side].shape, self.wires[end].shape
@@ -541,8 +540,3 @@ def _outward(prefix: str) -> Iterator[str]:
         yield prefix
         prefix = prefix[: prefix.rstrip(".").rfind(".") + 1]
     yield ""
-
-
-def _without_shape(kind: type[Layer]) -> tuple[str, ...]:
-    """The arguments on which the shape of the output does not depend: those that follow from the input, and groups."""
-    return tuple(name for name, spec in kind.arguments.items() if spec.infer is not None or name == "groups")

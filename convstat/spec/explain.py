@@ -1,4 +1,4 @@
-"""Says what is wrong with a layer where it is written, and where the values came from."""
+"""Messages about an expansion: what is wrong, where it is written, and where the values came from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Values = Mapping[str, Value]
 
 
 class Explainer:
-    """Turns bare facts into problems with a place, notes and help."""
+    """Reports problems of an expansion, each with its place, notes and help."""
 
     def __init__(self, plan: Plan, values: Values, problems: Problems) -> None:
         self.plan = plan
@@ -45,7 +45,7 @@ class Explainer:
         self.problems.add(message, mark, notes=notes, help=help)
 
     def expression(self, error: ExpressionError, written: Expression, values: Values) -> None:
-        """A value that cannot be worked out."""
+        """An expression that cannot be evaluated."""
         message, help = error.message, error.help
         missing = re.fullmatch(r"'(\w+)' has no value here", message)
         if missing and missing[1] in self.plan.variants[None].variables:
@@ -58,7 +58,7 @@ class Explainer:
         self.add(message, written.part(error.offset, error.length), self.read(written, values), help)
 
     def read(self, written: Expression, values: Values) -> tuple[str, ...]:
-        """Where the values came from that an expression reads."""
+        """The values that an expression reads, and where each was set."""
         lines = []
         variables = self.plan.variants[None].variables
         for name in sorted(written.names):
@@ -75,7 +75,7 @@ class Explainer:
     def layer(
         self, error: LayerError, action: LayerCall, turn: Turn, fragment: Fragment, overridden: Mapping[str, Override]
     ) -> None:
-        """A layer that cannot be, or that does not fit its input."""
+        """A layer with invalid arguments, or one that does not fit its input."""
         mark, notes = turn.item.mark, list[str]()
         argument, sources = error.argument or "", turn.sources
         shapes = [fragment.wires[source].shape for source in sources]
@@ -93,11 +93,7 @@ class Explainer:
         if inferred:
             notes.append(f"{inferred[0]} comes from {self.origin(fragment, sources[0])}")
         elif not argument or any(shape and show_shape(shape) in error.message for shape in shapes):
-            notes += [
-                f"the input {show_shape(shape)} comes from {self.origin(fragment, source)}"
-                for shape, source in zip(shapes, sources, strict=True)
-                if shape
-            ]
+            notes += [f"the input {note}" for note in self.origins(fragment, sources)]
         help = (error.help,) if error.help else ()
         if argument and not help and argument not in action.arguments and argument not in overridden:
             spec = action.kind.arguments.get(argument)
@@ -106,7 +102,7 @@ class Explainer:
         self.add(error.message, mark, tuple(notes), help)
 
     def arguments(self, action: LayerCall, given: Mapping[str, Value], overridden: Mapping[str, Override]) -> None:
-        """Check what can be checked of a layer whose input is not known: each argument by itself."""
+        """Check the arguments of a layer one by one, where its input is unknown."""
         for name, value in given.items():
             try:
                 action.kind.arguments[name].kind.parse(value, name)
@@ -115,7 +111,7 @@ class Explainer:
                 self.add(error.message, mark, (), error.help)
 
     def origin(self, fragment: Fragment, index: int) -> str:
-        """Where what a wire carries was made, in words: what came into a block was made outside of it."""
+        """Where a wire originates, in words; the inputs of a block are traced to its caller."""
         wire = fragment.wires[index]
         for _, turn, outer in reversed(self.calls):
             if wire.part >= 0:
@@ -132,8 +128,13 @@ class Explainer:
         kind = part.content.layer.kind() if isinstance(part.content, Leaf) else part.what
         return f"{_place(part.item.mark)} ({kind} '{part.name}')"
 
+    def origins(self, fragment: Fragment, wires: tuple[int, ...]) -> tuple[str, ...]:
+        """A line for each of some wires whose shape is known: the shape, and where the wire originates."""
+        shapes = [(wire, fragment.wires[wire].shape) for wire in wires]
+        return tuple(f"{show_shape(s)} comes from {self.origin(fragment, wire)}" for wire, s in shapes if s)
+
     def reference(self, ref: Ref, names: Mapping[str, int], prefix: str) -> None:
-        """A name that nothing earlier has."""
+        """A name that no earlier item has."""
         later = next((item.mark for item in reversed(self.plan.items) if item.name == ref.name), None)
         if later is not None and not self.calls:
             if ref.name not in names and (later.line, later.column) < (ref.mark.line, ref.mark.column):
@@ -148,7 +149,7 @@ class Explainer:
         self.add(f"nothing above is called '{ref.name}'", ref.mark, help=near or (f"above are: {known}",))
 
     def share(self, ref: Ref, first: Leaf, leaf: Leaf) -> None:
-        """Weights that do not fit the layer that is to use them again."""
+        """Shared weights whose shapes do not fit."""
         weights = [
             ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in owner.layer.parameters().items())
             for owner in (first, leaf)
@@ -159,13 +160,8 @@ class Explainer:
             ref.mark,
         )
 
-    def other_kind(self, ref: Ref | None, first: str, this: str) -> None:
-        """Weights of a layer of another kind."""
-        assert ref is not None
-        self.add(f"the weights of '{ref.name}' do not fit: it is a {first}, and this a {this}", ref.mark)
-
     def choice(self, word: Value, written: Expression, values: Values) -> None:
-        """A variable in the place of a layer that names none."""
+        """A variable in place of a layer whose value names no layer."""
         self.add(
             f"'{written.text}' stands for a layer here, but it is {show(word)}",
             written.mark,
@@ -174,12 +170,12 @@ class Explainer:
         )
 
     def repeat(self, times: Value, mark: Mark, written: Expression, values: Values) -> None:
-        """A number of turns that is none."""
+        """A repeat that is not a count."""
         help = ("use // for whole division",) if "/" in written.text else ()
         self.add(f"repeat must be a whole number, not {show(times)}", mark, self.read(written, values), help)
 
     def inputs(self, block: Block, turn: Turn) -> None:
-        """A block that is given too many or too few inputs."""
+        """A block called with the wrong number of inputs."""
         wanted, given = len(block.inputs), len(turn.sources)
         message = f"block '{block.name}' takes {wanted} input{'s' if wanted != 1 else ''}, not {given}"
         help = (f"its inputs: {', '.join(block.inputs)}",) if wanted > 1 else ()
@@ -187,33 +183,23 @@ class Explainer:
 
     def residual(self, action: Residual, fragment: Fragment, side: int, end: int) -> None:
         """A body whose output cannot be added to the shortcut."""
-        before, after = fragment.wires[side].shape, fragment.wires[end].shape
-        assert before is not None
-        assert after is not None
-        help = ("shortcut: project, or shortcut: same to add only where the shape is unchanged",)
+        after, before = (show_shape(fragment.wires[index].shape or ()) for index in (end, side))
+        help = "shortcut: project, or shortcut: same to add only where the shape is unchanged"
         self.add(
-            f"cannot add: the body gives {show_shape(after)}, the shortcut {show_shape(before)}",
+            f"cannot add: the body gives {after}, the shortcut {before}",
             action.mark,
-            (
-                f"{show_shape(after)} comes from {self.origin(fragment, end)}",
-                f"{show_shape(before)} comes from {self.origin(fragment, side)}",
-            ),
-            help if action.shortcut == "identity" else (),
+            self.origins(fragment, (end, side)),
+            help if action.shortcut == "identity" else None,
         )
 
     def project(self, action: Residual, before: Shape, after: Shape) -> None:
-        """Shapes that no strided 1x1 convolution leads between."""
+        """A projection between shapes that no strided 1x1 convolution connects."""
         message = f"no 1x1 convolution leads from {show_shape(before)} to {show_shape(after)}"
         self.add(message, action.mark, help=("write the shortcut as a list of layers",))
 
     def merge(self, error: LayerError, turn: Turn, fragment: Fragment) -> None:
-        """Ends of paths that do not go together."""
-        notes = tuple(
-            f"{show_shape(shape)} comes from {self.origin(fragment, source)}"
-            for source in turn.sources
-            if (shape := fragment.wires[source].shape)
-        )
-        self.add(error.message, turn.item.mark, notes, error.help)
+        """Outputs of paths that cannot be merged."""
+        self.add(error.message, turn.item.mark, self.origins(fragment, turn.sources), error.help)
 
 
 def _place(mark: Mark) -> str:

@@ -52,7 +52,7 @@ class ExpressionError(ValueError):
 
 
 class UnknownNameError(ExpressionError):
-    """A name that means nothing here."""
+    """A name that is not defined."""
 
     def __init__(self, name: str, offset: int) -> None:
         super().__init__(f"undefined variable '{name}'", offset, len(name))
@@ -61,9 +61,9 @@ class UnknownNameError(ExpressionError):
 
 @dataclass(frozen=True, slots=True)
 class Expression(Scalar):
-    """One value of a spec, compiled: a constant, or what works it out from the values of the names that it reads.
+    """A compiled value of a spec: a constant, or a function of the values of the names that it reads.
 
-    A list of values is one too.
+    A list of values compiles to one expression.
     """
 
     names: frozenset[str] = frozenset()
@@ -71,11 +71,11 @@ class Expression(Scalar):
     evaluate: Callable[[Mapping[str, Value]], Value] | None = None
 
     def at(self, written: Scalar) -> Expression:
-        """The same at another place."""
+        """The same expression, written somewhere else."""
         return Expression(written.text, written.mark, written.plain, self.names, self.constant, self.evaluate)
 
     def value(self, values: Mapping[str, Value]) -> Value:
-        """Work it out; raises ExpressionError, also for what Python says about the types of the operands."""
+        """Evaluate the expression; raises ExpressionError, also for operands of the wrong type."""
         if self.evaluate is None:
             return self.constant
         try:
@@ -89,12 +89,12 @@ class Expression(Scalar):
 
 
 def bits(value: int | Fraction) -> int:
-    """The bits of the larger part of a number."""
+    """The number of bits of the numerator or denominator, whichever is larger."""
     return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
 def bounded(value: Value) -> Value:
-    """The value, an int where it is whole; refused where it is too large."""
+    """Return the value, a whole fraction as an int; raises ExpressionError where it is too large."""
     if value.__class__ is int:
         if -LIMIT < value < LIMIT:
             return value
@@ -181,7 +181,7 @@ _NUMBER = frozenset((int, Fraction))
 
 
 def _guarded(sign: str, operate: Callable[[Value, Value], Value], *, divides: bool = False) -> Callable[..., Value]:
-    """An operation on two numbers; ``at`` is where its sign stands."""
+    """Wrap an operator so that it takes two numbers only; ``at`` is the offset of its sign, for messages."""
 
     def guarded(left: Value, right: Value, at: int) -> Value:
         if left.__class__ not in _NUMBER or right.__class__ not in _NUMBER:

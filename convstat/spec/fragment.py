@@ -1,8 +1,7 @@
-"""Expanded pieces of a model: with every size known, with names relative to where they are used.
+"""Fragments: expanded parts of a model, every size known, with names relative to where they are used.
 
-A fragment is what one call of a block comes to. It is never changed once made, so equal calls share one,
-and a sweep works out again only what a changed value reaches.
-A graph is a fragment laid flat.
+A fragment is the expansion of one call of a block. It never changes once finished, so equal calls share one,
+and a sweep expands again only what a changed value affects. A graph is a fragment laid flat.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Counts(NamedTuple):
-    """What a layer or a fragment comes to; ``stored`` counts values by dtype, ``float`` being the model's own."""
+    """Totals of a layer or a fragment; ``stored`` counts values by dtype, ``float`` being the model's own."""
 
     params: int = 0
     trainable_params: int = 0
@@ -61,7 +60,7 @@ class Leaf:
 
 
 class Wire(NamedTuple):
-    """Something that can be taken as an input.
+    """A value in a fragment, which can be an input of a part.
 
     ``part`` is the index of the part that delivers it, or -1 - k for the k-th input;
     ``inner`` is the name of the layer inside the part's fragment, where it is not the part's own output.
@@ -74,7 +73,7 @@ class Wire(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """One turn of an item: the name that it has then, the values of the names in it, the wires that it takes."""
+    """One turn of an item: its full name, the values of the names in it, its input wires, its overrides."""
 
     item: Item
     path: str
@@ -102,7 +101,7 @@ class Part:
 
 @dataclass(slots=True)
 class Fragment:
-    """Parts in the order in which they run, and the wire that comes out."""
+    """Parts in the order in which they run, the wires between them, and the output wire."""
 
     wires: list[Wire]
     parts: list[Part] = field(default_factory=list)
@@ -111,17 +110,23 @@ class Fragment:
     output: int = 0
     counts: Counts = NO_COUNTS
     calls: int = 0
-    """The calls of blocks in it, those in what it calls included, also where they come to nothing."""
+    """The number of calls of blocks in it, nested ones and empty ones included."""
+
+    def name_of(self, wire: Wire) -> str:
+        """The name of what a wire comes from; raises KeyError for an input."""
+        if wire.part < 0:
+            raise KeyError(wire)
+        return self.parts[wire.part].name + (f".{wire.inner}" if wire.inner else "")
 
     def finish(self, output: int) -> Fragment:
-        """Close the fragment: nothing is added any more."""
+        """Close the fragment: nothing is added afterwards."""
         self.output = output
         self.counts = total(self.parts)
         return self
 
 
 def total(parts: list[Part]) -> Counts:
-    """Sum up what parts come to; a layer that borrows its weights has none of its own."""
+    """Sum the totals of parts; a layer with shared weights adds none of its own."""
     params = trainable = macs = buffers = layers = 0
     other: dict[str, int] = {}
     stored: dict[str, int] = {}
@@ -160,7 +165,7 @@ class Flat:
         trainable: bool = True,
         caller: Mark | None = None,
     ) -> list[str]:
-        """Add the nodes of a fragment; give the name of each of its wires.
+        """Add the nodes of a fragment; return the name of each of its wires.
 
         ``inputs`` are the names of what comes in. ``caller`` is where the user wrote what this comes from:
         the lines of a block that ships with convstat are nobody's to change.
@@ -196,8 +201,8 @@ class Flat:
         return names
 
 
-def find(fragment: Fragment, path: str) -> tuple[Shape | None, str, Leaf]:
-    """Look a dotted path up inside a fragment: the shape, the name of the layer it ends in, and that layer.
+def find(fragment: Fragment, path: str) -> tuple[Wire, Leaf]:
+    """Look a dotted path up in a fragment: the wire that delivers it, and the layer whose output that is.
 
     Raises KeyError where there is no such path.
     """
@@ -205,27 +210,23 @@ def find(fragment: Fragment, path: str) -> tuple[Shape | None, str, Leaf]:
         wire = fragment.wires[fragment.names[path]]
         if wire.part < 0:
             raise KeyError(path)
-        part = fragment.parts[wire.part]
-        content = part.content
+        number, content = wire.part, fragment.parts[wire.part].content
         if isinstance(content, Leaf):
-            return wire.shape, part.name, content
-        rest = wire.inner
-        if not rest:
-            end = content.wires[content.output]
-            if end.part < 0:
-                raise KeyError(path)
-            rest = content.parts[end.part].name + (f".{end.inner}" if end.inner else "")
-        shape, inner, leaf = find(content, rest)
-        return shape, f"{part.name}.{inner}", leaf
-    for part in fragment.parts:
-        if isinstance(part.content, Fragment) and path.startswith(f"{part.name}."):
-            shape, inner, leaf = find(part.content, path[len(part.name) + 1 :])
-            return shape, f"{part.name}.{inner}", leaf
-    raise KeyError(path)
+            return wire, content
+        rest = wire.inner or content.name_of(content.wires[content.output])
+    else:
+        for index, part in enumerate(fragment.parts):
+            if isinstance(part.content, Fragment) and path.startswith(f"{part.name}."):
+                number, content, rest = index, part.content, path[len(part.name) + 1 :]
+                break
+        else:
+            raise KeyError(path)
+    inner, leaf = find(content, rest)
+    return Wire(inner.shape, number, content.name_of(inner)), leaf
 
 
 def leaves(fragment: Fragment, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """The names of all layers, and the layers."""
+    """The layers, nested ones included, each with its name."""
     for part in fragment.parts:
         if isinstance(part.content, Fragment):
             yield from leaves(part.content, f"{prefix}{part.name}.")

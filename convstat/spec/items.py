@@ -63,7 +63,7 @@ def is_merge(kind: type[Layer]) -> bool:
 
 
 def in_order(uses: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[str]]]:
-    """The names, each after those that it uses, and every cycle as a path that ends where it starts."""
+    """Sort names so that each comes after those that it uses; return them and every cycle, as a closed path."""
     order: dict[str, None] = {}
     cycles: list[list[str]] = []
     for start in uses:
@@ -86,7 +86,7 @@ def in_order(uses: Mapping[str, Iterable[str]]) -> tuple[list[str], list[list[st
 
 
 def keys(problems: Problems, tree: Map, allowed: Iterable[str], what: str) -> dict[str, Tree]:
-    """The entries of a mapping, unknown keys reported."""
+    """The entries of a mapping by key; unknown keys are reported."""
     for key, _ in tree:
         if key.text not in allowed:
             problems.unknown(
@@ -98,7 +98,7 @@ def keys(problems: Problems, tree: Map, allowed: Iterable[str], what: str) -> di
 def entries_of(
     problems: Problems, key: str, tree: Tree | None, example: str, most: int, what: str
 ) -> tuple[tuple[Scalar, Tree], ...]:
-    """The entries of a mapping of names, which may be left out; more than anyone needs would take too long to read."""
+    """The entries of an optional mapping of names; refuses more than ``most``, which would take too long to read."""
     tree = unless_null(tree)
     if tree is None:
         return ()
@@ -111,7 +111,7 @@ def entries_of(
 
 
 def refs(problems: Problems, tree: Tree | None, what: str) -> tuple[Ref, ...]:
-    """A list of names, or one of them alone."""
+    """Read a list of names, or a single one."""
     found = []
     for item in tree.items if isinstance(tree, List) else () if tree is None else (tree,):
         if isinstance(item, Scalar) and item.text:
@@ -146,14 +146,14 @@ def is_variable_name(problems: Problems, key: Scalar, what: str) -> bool:
 
 
 class Blocks(Container[str]):
-    """The blocks that can be called, those of the spec and those that come with convstat."""
+    """The blocks that can be called: those of the spec and those shipped with convstat."""
 
     def __init__(self, problems: Problems) -> None:
         self.problems = problems
         self.variables: dict[str, Expression] = {}
         self.own: dict[str, tuple[Scalar, Map]] = {}
         self.compiled: dict[str, Block] = {}
-        """One that comes with convstat joins them when it is called."""
+        """A shipped block is compiled, and added, when something calls it."""
         self.calls: dict[str, dict[str, Mark]] = {}
         """Which block calls which, and where; the layers of the spec call as ``""``."""
         self.chooses: set[str] = set()
@@ -167,7 +167,7 @@ class Blocks(Container[str]):
         return name in self.own or name in shipped.NAMES
 
     def is_named(self, word: str) -> bool:
-        """Whether a word in a value is the name of a block, which is used then."""
+        """Whether a word in a value names a block; if so, the block counts as used."""
         self.named |= {word} & self.own.keys()
         return word in self
 
@@ -180,11 +180,11 @@ class Blocks(Container[str]):
         return shipped.params(self.own[name][1] if name in self.own else shipped.trees()[name])
 
     def scope(self, names: Iterable[str] = ()) -> Scope:
-        """A place where the variables and some more names have values; blocks stand for themselves there."""
+        """The scope of the variables and some more names."""
         return Scope((*self.variables, *names), self.problems, self.is_named)
 
     def define(self, tree: Tree | None) -> None:
-        """Find the blocks of a spec, so that they can call each other in any order."""
+        """Register the blocks of a spec before any is compiled, so that they can call each other in any order."""
         example = "{name: {params: {...}, layers: [...]}}"
         for key, value in entries_of(self.problems, "blocks", tree, example, MAX_NAMES, "blocks"):
             if key.text in layers.KINDS or key.text in GROUPS:
@@ -225,13 +225,13 @@ class Blocks(Container[str]):
         self.current = outer
 
     def call(self, name: str, mark: Mark) -> None:
-        """Note that what is being compiled calls a block; one that comes with convstat is compiled then."""
+        """Record that the block being compiled calls another; a shipped one is compiled at its first call."""
         self.calls.setdefault(self.current, {}).setdefault(name, mark)
         if name not in self.own and name not in self.compiled:
             self._compile(name, shipped.trees()[name], mark, {}, ships=True)
 
     def check_calls(self) -> None:
-        """Refuse blocks that call themselves, and towers of blocks."""
+        """Report blocks that call themselves, and calls nested too deep."""
         order, cycles = in_order({name: self.calls.get(name, {}) for name in self.compiled})
         self.calls_end = not cycles
         for cycle in cycles[:1]:
@@ -333,12 +333,12 @@ class _Reader:
         )
 
     def broken(self, op: Scalar) -> Item:
-        """What stands for an item that cannot be read, so that the rest still is."""
+        """A placeholder for an item that cannot be read, so that the others still are."""
         name = self.tree.get("name") if isinstance(self.tree, Map) else None
         return Item(Broken(), self.name(op, Broken(), name), self.position, op.mark)
 
     def parted(self, tree: Map) -> tuple[Scalar, Tree | None, dict[str, Tree]] | None:
-        """The op, its arguments and the modifiers of an item."""
+        """Split an item into its op, the arguments of the op, and the modifiers."""
         ops = [(key, value) for key, value in tree if key.text not in MODIFIERS]
         modifiers = {key.text: value for key, value in tree if key.text in MODIFIERS}
         if not ops:
@@ -373,7 +373,7 @@ class _Reader:
         return name in GROUPS or name in self.blocks or is_layer(name)
 
     def layer_kind(self, name: str) -> type[Layer] | None:
-        """The layer kind of this name: a block of the spec comes before it, and one that convstat has after it."""
+        """The layer kind of a name, if it is not that of a block: a spec's own block wins, a shipped one does not."""
         if name in self.blocks and (name in self.blocks.own or name not in layers.NAMES):
             return None
         return layers.NAMES[name] if is_layer(name) else None
@@ -425,7 +425,7 @@ class _Reader:
     def action(
         self, op: Scalar, arguments: Tree | None, scope: Scope, turns: Scope
     ) -> tuple[Action, tuple[Ref, ...] | None]:
-        """What the item does, and the inputs that its own value names."""
+        """Compile the op of an item; return its action, and the inputs that its value names."""
         found: Action | None = None
         named = None
         if op.text in GROUPS:
@@ -516,10 +516,10 @@ class _Reader:
         return Parallel(how, compiled) if how and len(compiled) > 1 else None
 
     def layer(self, kind: type[Layer], op: Scalar, arguments: Tree | None, scope: Scope) -> LayerCall | None:
-        """A layer with its arguments; one that borrows the weights of another may leave all of them out."""
+        """Compile a layer; one that shares the weights of another may omit all arguments."""
 
         def compiled(name: str, tree: Tree) -> Expression | None:
-            """One argument; what is a value already is checked at once."""
+            """Compile one argument; a constant is checked at once."""
             argument = kind.arguments[name]
             found = scope.compile(tree, argument.kind)
             if found is None or found.evaluate is not None or (found.constant is None and argument.infer is not None):
@@ -536,7 +536,7 @@ class _Reader:
         return None if given is None else LayerCall(kind, given)
 
     def block(self, name: str, op: Scalar, arguments: Tree | None, scope: Scope) -> BlockCall | None:
-        """A call of a block."""
+        """Compile a call of a block."""
         params = self.blocks.params(name)
         self.blocks.call(name, op.mark)
 
@@ -558,7 +558,7 @@ class _Reader:
         shorts: Mapping[str, str],
         compiled: Callable[[str, Tree], Expression | None],
     ) -> dict[str, Expression] | None:
-        """Compile arguments: a mapping, or the bare value of the first that must be given, else of the first."""
+        """Compile arguments, a mapping or one bare value: that of the first required argument, or else of the first."""
         what, noun = (f"{called} '{name}'", "parameter") if called else (name, "argument")
         entries = written.entries if isinstance(written, Map) else ()
         if written is not None and not isinstance(written, Map):
@@ -622,7 +622,7 @@ class _Reader:
 
 
 def _example(name: str, missing: list[str], op: Scalar) -> str:
-    """The call with what is missing, as one would write it there: in a file, or on the command line."""
+    """The call with its missing arguments, as it is written in a file or on the command line."""
     if op.mark.source.is_file:
         return f"{name}: {{{', '.join(f'{argument}: ...' for argument in missing)}}}"
     given = op.mark.source.text.strip().removesuffix(")").rstrip(", ")

@@ -32,7 +32,7 @@ _SPACE = re.compile(r"\s+|\\(?=[\r\n])")
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A text and its place; ``plain`` is False where it was quoted."""
+    """A text with its place; ``plain`` is False where it is quoted."""
 
     text: str
     mark: Mark
@@ -40,7 +40,7 @@ class Scalar:
 
     @property
     def is_null(self) -> bool:
-        """Whether it says nothing: empty, ``~`` or ``null``."""
+        """Whether it is empty, ``~`` or ``null``."""
         return self.plain and self.text in ("", "~", "null", "Null", "NULL")
 
     def part(self, offset: int, length: int) -> Mark:
@@ -70,7 +70,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """Values in a row."""
+    """A sequence of values."""
 
     items: tuple[Tree, ...]
     mark: Mark
@@ -84,7 +84,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Named values in the order in which they were written; no name twice."""
+    """A mapping of unique names to values, in the order of the text."""
 
     entries: tuple[tuple[Scalar, Tree], ...]
     mark: Mark
@@ -104,7 +104,7 @@ Tree = Scalar | List | Map
 
 
 def unless_null(tree: Tree | None) -> Tree | None:
-    """The value; None where there is none, or one that says nothing."""
+    """The value, or None where it is missing or null."""
     return None if isinstance(tree, Scalar) and tree.is_null else tree
 
 
@@ -146,7 +146,7 @@ def load(source: SourceText) -> Tree:
 
 
 class _Frame:
-    """A list or map that is being read."""
+    """A list or mapping that is being read."""
 
     __slots__ = ("broken", "entries", "event", "key", "names", "size")
 
@@ -300,7 +300,7 @@ class _Composer:
             self.problems.add(f"'{text}' is given twice", node.mark, notes=(f"first given in line {first}",))
 
     def split(self, frame: _Frame, node: Tree, value: Tree | None = None) -> bool:
-        """Whether this is half of a call that a comma of YAML cut in two; the first half is reported."""
+        """Whether this is half of a call that was split at a comma by YAML; the first half is reported."""
         if not frame.event.flow_style or not isinstance(node, Scalar) or not node.plain:
             return False
         balance = _unbalanced(node.text)

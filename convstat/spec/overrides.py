@@ -20,7 +20,7 @@ from convstat.spec.problems import Problems
 
 
 class Override:
-    """A value that is set from outside, and whether anything took it."""
+    """A value set from outside, and whether anything used it."""
 
     __slots__ = ("key", "used", "value")
 
@@ -31,12 +31,12 @@ class Override:
 
     @property
     def mark(self) -> Mark:
-        """Its place: the argument as one would write it."""
+        """Its place: the argument as it is written on the command line."""
         return mark_of(self.key, self.value)
 
 
 class Patch:
-    """What is set from outside at one place: the values of arguments, and what is set below, by the name of an item."""
+    """The overrides at one place: of arguments by name, and ``below`` it, by the name of an item."""
 
     __slots__ = ("below", "values")
 
@@ -45,17 +45,17 @@ class Patch:
         self.below = dict(below)
 
     def at(self, name: str) -> Patch:
-        """What is set in an item."""
+        """The overrides in an item."""
         return self.below.get(name, NO_PATCH)
 
     def turn(self, number: int) -> Patch:
-        """What is set in one turn of a repeated item: ``stage.groups`` in each, ``stage.2.groups`` in the third."""
+        """The overrides in one turn of a repeated item: ``stage.groups`` for all, ``stage.2.groups`` for the third."""
         own = self.at(str(number))
         shared = {name: patch for name, patch in self.below.items() if not name.isdigit()}
         return Patch({**self.values, **own.values}, {**shared, **own.below})
 
     def take(self, name: str) -> Override | None:
-        """The value of an argument, which is used then."""
+        """The override of an argument, marked as used."""
         found = self.values.get(name)
         if found is not None:
             found.used = True
@@ -64,7 +64,7 @@ class Patch:
     def apply(
         self, given: dict[str, Value], takes: Collection[str], shorts: Mapping[str, str] | None = None
     ) -> dict[str, Override]:
-        """Set the arguments that something takes, by their names or short forms; give what was set by what."""
+        """Override arguments in ``given``, by name or short form; return the overrides that applied."""
         found = {}
         for key in self.values:
             name = (shorts or {}).get(key, key)
@@ -83,13 +83,13 @@ NO_PATCH = Patch()
 
 
 def mark_of(key: str, value: Value) -> Mark:
-    """The place of an override."""
+    """The place of an override, for messages."""
     text = f"{key}={shown(value)}"
     return Mark(SourceText(f"argument '{text}'", text, is_file=False), 1, 1, len(key))
 
 
 def shown(value: Value) -> str:
-    """A value as one would write it in an argument.
+    """Format a value as it is written on the command line.
 
     >>> shown(True), shown((1, 2)), shown(None), shown(Fraction(1, 8)), shown(Fraction(1, 3))
     ('true', '[1,2]', 'null', '0.125', '1/3')
@@ -106,7 +106,7 @@ def shown(value: Value) -> str:
 
 
 def exact(value: object) -> Value:
-    """A value as expressions have it: a float is the decimal that it was written as, and a list a tuple.
+    """Convert a value to the form that expressions use: floats to exact decimals, lists to tuples.
 
     >>> exact(0.5), exact([1, 2.0])
     (Fraction(1, 2), (1, 2))
@@ -121,7 +121,7 @@ def exact(value: object) -> Value:
 
 
 def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[dict[str, Value], Patch]:
-    """Part overrides into the values of variables, and a patch for arguments."""
+    """Split overrides into values of variables and a patch for arguments."""
     variables: dict[str, Value] = {}
     patch = Patch()
     names = plan.variants[None].variables
@@ -165,7 +165,7 @@ def _help(plan: Plan, names: Collection[str]) -> tuple[str, ...]:
 
 
 def report_unused(plan: Plan, patch: Patch, layers: Iterable[tuple[str, Layer]], problems: Problems) -> None:
-    """Report what none of the layers took, with the paths that there are."""
+    """Report overrides that nothing used, with the nearest paths that exist."""
     unused = [override for override in patch if not override.used]
     if not unused:
         return

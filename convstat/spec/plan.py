@@ -1,4 +1,4 @@
-"""A compiled spec: every name resolved, every expression ready, no size known yet.
+"""A compiled spec: every name resolved and every expression compiled, with no size known yet.
 
 The records are named tuples: defining a dozen dataclasses would take longer than reading most specs.
 """
@@ -13,14 +13,14 @@ from convstat.layers.base import Layer
 from convstat.spec.expressions import Expression
 
 PREV = "prev"
-"""The name of what the item above delivers."""
+"""The reference to the output of the item above."""
 
 INPUT = "input"
-"""The name of what comes in, whatever else it is called."""
+"""The reference to the first input, whatever its name."""
 
 
 class Ref(NamedTuple):
-    """The name of something earlier, as it was written."""
+    """A reference to an earlier item or an input, by name."""
 
     name: str
     mark: Mark
@@ -41,7 +41,7 @@ class BlockCall(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """A body whose output is added to what comes in, or to what a shortcut makes of it."""
+    """A body whose output is added to its input, or to the output of a shortcut."""
 
     shortcut: str
     shortcut_items: tuple[Item, ...]
@@ -50,7 +50,7 @@ class Residual(NamedTuple):
 
 
 class Parallel(NamedTuple):
-    """Paths that start from the same place, and how their ends are merged."""
+    """Paths with the same input, and how their outputs are merged."""
 
     merge: str
     paths: tuple[tuple[str, tuple[Item, ...]], ...]
@@ -65,14 +65,14 @@ class Choice(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """An item that was not understood, which is reported: what it delivers is not known."""
+    """An invalid item, already reported; its output is unknown."""
 
 
 Action = LayerCall | BlockCall | Residual | Parallel | Choice | Broken
 
 
 class Item(NamedTuple):
-    """One item of a list of layers. ``sources`` is None where it takes what the item above delivers."""
+    """One item of a list of layers. ``sources`` is None where it takes the output of the item above."""
 
     action: Action
     name: str
@@ -87,7 +87,7 @@ class Item(NamedTuple):
     needs_shape: bool = False
 
     def lists(self) -> Iterator[tuple[str, tuple[Item, ...]]]:
-        """The lists of layers inside it, each with what its items are called below the item."""
+        """The lists of layers inside it, each with the prefix of its items' names."""
         if isinstance(self.action, Residual):
             yield "", self.action.body
             yield "shortcut.", self.action.shortcut_items
@@ -142,7 +142,7 @@ class Plan(NamedTuple):
     """Variables that are read anywhere but in the sizes of the inputs."""
 
     def reads(self, block: Block) -> list[str]:
-        """The variables that a block reads, and those of all blocks that it calls; it may choose any of the spec."""
+        """The variables read by a block and by those it calls; one that chooses may call any block of the spec."""
         found: set[str] = set()
         met: set[str] = set()
         to_look_at = [block]
@@ -158,6 +158,6 @@ class Plan(NamedTuple):
 
     @property
     def single(self) -> Item | None:
-        """The only item, where it is one layer or block: its arguments can be overridden by their bare names."""
+        """The only item, if it is one layer or block; its arguments can be overridden by their bare names."""
         only = len(self.items) == 1 and isinstance(self.items[0].action, (LayerCall, BlockCall))
         return self.items[0] if only else None

@@ -1,4 +1,4 @@
-"""Collects what is wrong, so that one run shows every mistake."""
+"""Collects problems, so that one run reports every mistake."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINES = 10
 
 
 class Problems:
-    """The problems of one phase, in the order in which they were found, each place and message once."""
+    """Problems in the order in which they were found, each message once per place."""
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
@@ -36,7 +36,7 @@ class Problems:
         """How often a problem was noted, known ones included: unchanged where nothing went wrong."""
 
     def count_expression(self, mark: Mark) -> None:
-        """Count a compiled expression: a hostile file could hold enough of them to take minutes."""
+        """Count a compiled expression towards the limit; a hostile file could hold enough of them to take minutes."""
         self._expressions += 1
         if self._expressions > MAX_EXPRESSIONS:
             self.refuse(f"more than {MAX_EXPRESSIONS:,} different expressions", mark)
@@ -47,7 +47,7 @@ class Problems:
     def add(
         self, message: str, mark: Mark | None, *, notes: Sequence[str] = (), help: str | Sequence[str] | None = ()
     ) -> None:
-        """Note a problem, unless it is already known."""
+        """Add a problem, unless it is already known."""
         self.noted += 1
         if self.noted > ENOUGH_NOTED:
             self.raise_if_any()
@@ -63,16 +63,16 @@ class Problems:
             self.raise_if_any()
 
     def unknown(self, message: str, mark: Mark, word: str, known: Iterable[str], otherwise: str = "") -> None:
-        """Note a word that is none of the known ones: the help is the nearest of them, or else what there is."""
+        """Add a problem about an unknown word; the help is the nearest known one, or else ``otherwise``."""
         self.add(message, mark, help=did_you_mean(word, known) or otherwise or None)
 
     def refuse(self, message: str, mark: Mark | None, *, help: str | Sequence[str] = ()) -> NoReturn:
-        """Give up: note a problem, and raise it with all others."""
+        """Add a problem and raise it, with all others, at once."""
         self.add(message, mark, help=help)
         raise self.error()
 
     def include(self, problems: Iterable[Diagnostic]) -> None:
-        """Note problems that were found elsewhere."""
+        """Add problems that were found elsewhere."""
         for problem in problems:
             self.add(problem.message, problem.mark, notes=problem.notes, help=problem.help)
 
@@ -82,7 +82,7 @@ class Problems:
             raise self.error()
 
     def error(self) -> SpecError:
-        """All problems as one error: twenty in the order of the text, of every sort some."""
+        """All problems as one error: at most twenty, in the order of the text, with some of every sort."""
         ordered = sorted(self.found, key=_place)
         shown = _some(ordered)
         if len(ordered) > MOST:
@@ -93,7 +93,7 @@ class Problems:
 
 
 def _some(problems: list[Diagnostic]) -> list[Diagnostic]:
-    """At most twenty, so that many of one sort hide none of another: the first of each sort, then the second."""
+    """Select at most twenty: the first of each sort, then the second, so that no sort hides another."""
     if len(problems) <= MOST:
         return problems
     met: dict[str, int] = {}

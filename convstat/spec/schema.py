@@ -111,12 +111,12 @@ def _properties() -> Schema:
 
 
 def _named(value: Schema, pattern: str) -> Schema:
-    """A mapping of any names."""
+    """The schema of a mapping with names of the user's choice."""
     return {"type": "object", "propertyNames": {"pattern": pattern}, "additionalProperties": value}
 
 
 def _object(properties: Schema, required: list[str] | None = None) -> Schema:
-    """A mapping of these names alone."""
+    """The schema of a mapping with these keys and no others."""
     needed = {} if required is None else {"required": required}
     return {"type": "object", "properties": properties, **needed, "additionalProperties": False}
 
@@ -188,7 +188,7 @@ def _own_item() -> Schema:
 
 
 def _layer(kind: type[Layer]) -> Schema:
-    """What may stand behind the name of a layer: nothing, its arguments, or the value of the first of them."""
+    """The schema of the value of a layer: nothing, its arguments, or the value of the first of them."""
     properties: Schema = {}
     for name, argument in kind.arguments.items():
         written = _loosened(argument.kind.schema())
@@ -215,7 +215,7 @@ def _layer(kind: type[Layer]) -> Schema:
 
 
 def _shipped(name: str) -> Schema:
-    """What may stand behind the name of a shipped block."""
+    """The schema of the value of a shipped block."""
     defaults = shipped.defaults(name)
     required = [key for key, default in defaults.items() if default is None]
     properties: Schema = {

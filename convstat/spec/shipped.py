@@ -1,4 +1,4 @@
-"""The blocks that come with convstat, written in the grammar that they are used in; read when one is named."""
+"""The blocks shipped with convstat, written in the grammar of specs; the file is read when one is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from convstat.errors import Mark, SourceText
 from convstat.spec.load import Map, Tree, load, unless_null
 
 NAMES = ("DepthwiseSeparableConv", "SpatiallySeparableConv", "ACBlock", "InvertedResidual", "SqueezeExcitation")
-"""Their names, known without reading them."""
+"""Their names, known without reading the file."""
 
 FILE = Path(__file__).with_name("blocks.yaml")
 
@@ -23,14 +23,14 @@ ODD = {"ACBlock": "kernel_size"}
 
 @cache
 def trees() -> Mapping[str, Map]:
-    """All of them, uncompiled."""
+    """All of them by name, uncompiled."""
     tree = load(SourceText(SOURCE, FILE.read_text(encoding="utf-8")))
     assert isinstance(tree, Map)
     return {key.text: value for key, value in tree if isinstance(value, Map)}
 
 
 def params(block: Map) -> dict[str, Tree | None]:
-    """The parameters of a block, shipped or of a spec, and their defaults; None where it must be given.
+    """The parameters of a block, shipped or not, and their defaults; a required one has None.
 
     >>> {name for name, default in params(trees()["ACBlock"]).items() if default is None}
     {'out_channels'}
@@ -42,11 +42,16 @@ def params(block: Map) -> dict[str, Tree | None]:
 
 
 def defaults(name: str) -> dict[str, str | None]:
-    """The parameters of a shipped block and their defaults as they are written; None where it must be given."""
+    """The parameters of a shipped block and their defaults as text; a required one has None."""
     found = params(trees()[name])
     return {key: None if value is None else getattr(value, "text", "-") for key, value in found.items()}
 
 
+def note(name: str) -> str:
+    """The note of a shipped block, or an empty text."""
+    return getattr(trees()[name].get("note"), "text", "")
+
+
 def holds(mark: Mark) -> bool:
-    """Whether a place is in one of them, and not in what a user wrote."""
+    """Whether a place is in their file, and not in the user's."""
     return mark.source.name == SOURCE

@@ -1,4 +1,4 @@
-"""A spec that has been read: compiled once, expanded or measured as often as one likes."""
+"""Specs: text that is compiled once, and expanded or measured any number of times."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Expanded:
 
 
 class Spec:
-    """A model as a spec describes it. It never changes; what it remembers only makes the next expansion faster.
+    """A model described by a spec. It is immutable; its memo only makes later expansions faster.
 
     ``source`` is the text that it was read from, ``name`` what it calls the model, else the name of its file,
     and ``note`` a remark on it. ``variants`` and ``input_names`` are names;
@@ -64,7 +64,7 @@ class Spec:
 
     @property
     def vars(self) -> Mapping[str, Value]:
-        """The variables and their values where nothing is overridden."""
+        """The values of the variables without overrides."""
         return MappingProxyType(self._values(self.plan.variants[None], {}, {}, Problems()))
 
     def expand(
@@ -75,7 +75,7 @@ class Spec:
         inputs: Mapping[str, Sequence[int]] | None = None,
         batch: int = 1,
     ) -> Graph:
-        """Give the graph with every size known; raises SpecError with every problem.
+        """Expand the spec into a graph with every size known; raises SpecError with every problem.
 
         ``overrides`` set variables (``alpha``), arguments of layers (``stem.kernel_size``),
         or, where there is only one layer, its arguments by their bare names.
@@ -102,7 +102,7 @@ class Spec:
         inputs: Mapping[str, Sequence[int]] | None = None,
         batch: int = 1,
     ) -> Measured:
-        """Give the totals of what ``expand`` would give, without laying it out; raises SpecError likewise."""
+        """The totals of the graph that ``expand`` returns, without building it; raises SpecError likewise."""
         made = self._expand(overrides or {}, variant, inputs or {}, batch)
         output = made.fragment.wires[made.outputs[0]].shape
         assert output is not None
@@ -133,7 +133,7 @@ class Spec:
         return _Expanded(fragment, chosen.inputs, tuple([shape for shape in shapes if shape]), outputs)
 
     def look_further(self, problems: Problems) -> None:
-        """Add what an expansion finds wrong with a spec of which other problems are known."""
+        """Add the problems that only an expansion finds, to those already known."""
         chosen = self.plan.variants[None]
         values = self._values(chosen, {}, {}, problems)
         shapes = [self._shape(entry, values, {}, 1, problems) if entry.sizes else None for entry in chosen.inputs]
@@ -162,7 +162,7 @@ class Spec:
     def _bound(
         self, variant: Variant, inputs: Mapping[str, Sequence[int]], given: Mapping[str, Value], problems: Problems
     ) -> dict[str, int]:
-        """The variables that are sizes of an input, when its shape is given from outside.
+        """The values of variables that are sizes of an input whose shape is given from outside.
 
         ``input: [3, H, W]`` with a shape of 3x512x256 is H=512 and W=256, wherever else they are read.
         """
@@ -215,7 +215,7 @@ class Spec:
 
 
 def _example(plan: Plan) -> str:
-    """An input shape that a layer would take, to show how one is written."""
+    """An input shape that the first layer takes, as an example."""
     action = plan.items[0].action
     if not isinstance(action, LayerCall):
         return "64x56x56"

@@ -1,16 +1,19 @@
-"""Finds items whose output goes nowhere, and inputs that nothing takes."""
+"""Finds items whose output is not used, and inputs that nothing takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from convstat.errors import Diagnostic
-from convstat.spec.plan import INPUT, PREV, InputPlan, Item, Plan, Ref
+from convstat.spec.plan import INPUT, PREV, Item, Plan, Ref
 
 
 def unused(plan: Plan) -> Iterator[Diagnostic]:
     """A warning for each input that nothing takes, and for each item that is computed but not used."""
-    for entry in _unused_inputs(plan.variants[None].inputs, plan.items, plan.outputs):
+    inputs, named = plan.variants[None].inputs, _named(plan.items, plan.outputs)
+    if INPUT in named or _goes_on(plan.items, _ends(plan.outputs)):
+        named.update(entry.name for entry in inputs[:1])  # the first item takes the first input
+    for entry in [entry for entry in inputs if entry.name not in named]:
         help = ("take it by its name: from, or the list of add, concat or a block",)
         yield Diagnostic(f"the input '{entry.name}' is never used", entry.mark, help=help, severity="warning")
     lists: list[tuple[tuple[Item, ...], tuple[Ref, ...]]] = [(plan.items, plan.outputs)]
@@ -21,21 +24,13 @@ def unused(plan: Plan) -> Iterator[Diagnostic]:
             yield Diagnostic(f"'{item.name}' is computed but not used", item.mark, help=help, severity="warning")
 
 
-def _unused_inputs(inputs: tuple[InputPlan, ...], items: tuple[Item, ...], outputs: tuple[Ref, ...]) -> list[InputPlan]:
-    """The inputs that no item and no output takes; the first item takes the first of them."""
-    named = _named(items, outputs)
-    if INPUT in named or _goes_on(items, _ends(outputs)):
-        named.update(entry.name for entry in inputs[:1])
-    return [entry for entry in inputs if entry.name not in named]
-
-
 def _ends(outputs: tuple[Ref, ...]) -> bool:
-    """Whether what the last item delivers comes out."""
+    """Whether the output of the last item is an output of the model."""
     return not outputs or any(ref.name == PREV for ref in outputs)
 
 
 def _named(items: tuple[Item, ...], outputs: tuple[Ref, ...]) -> set[str]:
-    """What is used by its name: ``mix.p3.1`` uses ``mix``, ``mix.p3`` and ``mix.p3.1``."""
+    """The names that are referred to: ``mix.p3.1`` refers to ``mix``, ``mix.p3`` and ``mix.p3.1``."""
     paths = [ref.name.split(".") for ref in (*_refs(items), *outputs)]
     return {".".join(words[:count]) for words in paths for count in range(1, len(words) + 1)}
 
@@ -57,7 +52,7 @@ def _unused(items: tuple[Item, ...], named: set[str], *, ends: bool, prefix: str
 
 
 def _goes_on(below: tuple[Item, ...], ends: bool) -> bool:
-    """Whether what reaches this place is taken by an item below, or comes out at the end."""
+    """Whether the output of the item above is taken by an item below, or is an output of the model."""
     for item in below:
         if _is_absent(item):
             continue
@@ -69,7 +64,7 @@ def _goes_on(below: tuple[Item, ...], ends: bool) -> bool:
 
 
 def _is_absent(item: Item) -> bool:
-    """Whether an item is never there, whatever the variables are: ``when: false`` or ``repeat: 0``."""
+    """Whether an item is left out whatever the variables are: ``when: false`` or ``repeat: 0``."""
     return any(
         formula is not None and formula.evaluate is None and formula.constant in (0, False)
         for formula in (item.when, item.repeat)

@@ -1,4 +1,4 @@
-"""Values in a spec: what a scalar means where it stands.
+"""Values in a spec: what a scalar means, depending on where it is written.
 
 A scalar has no type of its own. In the place of a word (``padding_mode: reflect``) it is that word;
 everywhere else it is an expression, of which a number is the simplest.
@@ -35,10 +35,10 @@ _AXES: Mapping[int, tuple[str, ...]] = {
 }
 
 SHAPE_NAMES = ("cin", "din", "hin", "win", "lin", "fin")
-"""The sizes of what comes in: channels, depth, height, width, length, and the last axis (features)."""
+"""The sizes of the input of a layer: channels, depth, height, width, length, and the last axis (features)."""
 
 REPEAT_NAMES = frozenset({"i", "n"})
-"""Inside ``repeat``: the number of this turn, from 0, and how many there are."""
+"""Inside ``repeat``: the number of this turn, from 0, and the number of turns."""
 
 RESERVED = frozenset((*SHAPE_NAMES, *FUNCTIONS, *CONSTANTS, "and", "or", "not", "if", "else"))
 """Names that a variable cannot have."""
@@ -47,7 +47,7 @@ _YAML_FLAGS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "
 
 
 def sizes_of(shape: Shape | None) -> dict[str, int]:
-    """The sizes of what comes in, by name.
+    """The sizes of an input shape by the names that expressions use.
 
     >>> sizes_of((1, 64, 56, 56)) == {"cin": 64, "hin": 56, "win": 56, "fin": 56}
     True
@@ -60,13 +60,13 @@ def sizes_of(shape: Shape | None) -> dict[str, int]:
 
 
 def unknown(name: str, mark: Mark) -> Expression:
-    """What stands for a variable that is wrong, which is reported: it has no value, and neither has what reads it."""
+    """A placeholder for an invalid variable, already reported: it has no value, and neither has what reads it."""
     return Expression(name, mark, evaluate=itemgetter(name))
 
 
 @cache
 def layer_words() -> frozenset[str]:
-    """Every word that a layer or an argument of one may be called by: these stand for themselves in an expression."""
+    """The names of layers and the words that their arguments take, which stand for themselves in an expression."""
     from convstat import layers
 
     words = set(layers.NAMES)
@@ -77,7 +77,7 @@ def layer_words() -> frozenset[str]:
 
 
 def is_layer(name: str) -> bool:
-    """Whether a layer kind is called so; those of other packages are looked for where ours are none."""
+    """Whether a layer kind has this name; plugins are loaded only if none of convstat's own has."""
     from convstat import layers
 
     if name not in layers.NAMES:
@@ -97,7 +97,7 @@ def words_of(kind: Kind[Any] | None) -> tuple[str, ...]:
 
 
 class Scope:
-    """The names that have values at a place, the words that name blocks, and where problems go."""
+    """The names that have values at one place of a spec; compiles the values written there."""
 
     def __init__(self, known: Iterable[str], problems: Problems, is_block: Callable[[str], bool]) -> None:
         self.known = frozenset(known)
@@ -108,7 +108,7 @@ class Scope:
         self._compiled: dict[tuple[str, tuple[str, ...]], Expression] = {}
 
     def with_names(self, names: Iterable[str]) -> Scope:
-        """The same place with more names; what is used in it counts as used here."""
+        """A scope with more names; what is used there counts as used here."""
         more = frozenset(names)
         inner = self._inner.get(more)
         if inner is None:
@@ -117,7 +117,7 @@ class Scope:
         return inner
 
     def compile(self, tree: Tree, kind: Kind[Any] | None = None) -> Expression | None:
-        """Compile a value; None where it is wrong, which is then noted."""
+        """Compile a value; None if it is invalid, which is then reported."""
         if isinstance(tree, Map):
             self.problems.add("a value is expected here, not a mapping", tree.mark)
             return None
@@ -184,13 +184,13 @@ def _short(text: str) -> str:
 
 
 def types_of(values: tuple[Value, ...]) -> tuple[Any, ...]:
-    """The types of values, to tell 1 from true, which are equal in Python."""
+    """The types of values: as a part of a key, they tell 1 from true, which are equal in Python."""
     types = tuple(map(type, values))
     return tuple([types_of(v) if type(v) is tuple else type(v) for v in values]) if tuple in types else types
 
 
 def truth(value: Value) -> bool:
-    """Read a value as true or false; raises ExpressionError for what is neither."""
+    """Convert a value to a bool; raises ExpressionError for anything but true, false, 1 and 0."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int) and value in (0, 1):
