@@ -427,7 +427,7 @@ def test_what_only_fails_on_meta_is_asked_again_on_the_cpu(
     recipe = Recipe("net", "net.py:net", "module", lambda: (nn.Linear(4, 4), None))
     subject = counted.made(recipe, inputs=("4",))
     stages: Stages = subject.stages
-    (row,) = measure_on(stages, subject.report, (counter,), Asking(device))
+    (row,) = measure_on(stages, subject.report, (counter,), Asking(device, in_process=True))
     assert (asked, status, asked[-1]) == (counter.asked, row.status, row.device)
     if status == "ok":
         assert row.reported is not None
