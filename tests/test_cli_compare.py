@@ -60,12 +60,16 @@ def test_the_axis_is_named_where_rows_are_stacked(capsys: pytest.CaptureFixture[
     assert ["groups=1", "groups=2"] == re.findall(r"^groups=\d$", out, re.MULTILINE)
 
 
-def test_counters_that_were_asked_for_come_before_what_is_derived(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ratios, FLOPs and MACs/pixel give way first; the version stands above the table."""
-    _, out, _ = call(capsys, "groups=1,2", "--counters", "ptflops", "--width", "80")
+def test_counters_that_were_asked_for_are_never_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """They have columns where there is room, and else rows; the version stands above the table."""
+    _, out, _ = call(capsys, "groups=1,2", "--counters", "ptflops", "--width", "200")
     heading = next(line for line in out.splitlines() if line.startswith("groups"))
-    assert "ptflops MACs" in heading
-    assert "FLOPs" not in heading.replace("ptflops", "").split()
+    assert "ptflops params  ptflops MACs" in heading
+    _, out, _ = call(capsys, "groups=1,2", "--counters", "ptflops", "--width", "70")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["groups", "counter", "params"] in [line[:3] for line in lines]
+    # The bias is not counted by convstat; the layer has none.
+    assert 2 == sum(line[:2] in (["ptflops", "288"], ["ptflops", "144"]) for line in lines)
     assert re.search(r"counters +ptflops \d", out)
 
 

@@ -216,7 +216,7 @@ def test_a_baseline_file_speaks_for_its_own_model_alone(tmp_path: Path) -> None:
 def test_what_goes_out_is_looked_at_once_more(tmp_path: Path) -> None:
     """A renderer that forgets a name is not enough: neither a terminal nor a file gets what acts on a terminal."""
 
-    class Forgetful(RENDERERS["table"]):  # type: ignore[misc]
+    class Forgetful(RENDERERS["markdown"]):  # type: ignore[misc]
         def render(self, results: Any, options: Any) -> str:
             return "a\x1b[2J\x9b1m\u202e\n"
 

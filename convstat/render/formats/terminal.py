@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.layout import BLANK, arrange
 from convstat.render.page import Page, Table
+from convstat.text.printable import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -42,9 +43,8 @@ class TableRenderer(Renderer):
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
         """Write what a terminal shows, without its colours."""
         pages = self.pages(results, options)
-        if _are_long(pages):
-            return _plain(pages, options).encode("utf-8", "backslashreplace")
-        lines = recorded(pages, options).export_text().splitlines()
+        text = _plain(pages, options) if _are_long(pages) else recorded(pages, options).export_text()
+        lines = harmless(text).splitlines()
         return "".join(f"{line.rstrip()}\n" for line in lines).encode("utf-8", "backslashreplace")
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
