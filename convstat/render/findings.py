@@ -233,7 +233,7 @@ def _in_report(report: Report) -> Iterator[Finding]:
     for item in report.uncounted:
         layer = next((name for name in item.layers if name in sources), None)
         place = sources[layer] if layer else None
-        calls = f"{counted(item.calls, 'call')}"
+        calls = counted(item.calls, "call")
         text = f"{printable(item.op)} is not counted in {model}: it has no rule ({calls})"
         yield Finding(
             "warning", "report/uncounted", "convstat count", text, (*map(printable, item.layers[:5]), GIVE_A_RULE),

@@ -182,7 +182,7 @@ def _arrange_table(table: Table, options: Options) -> Iterator[Prose | Grid]:
     else:
         yield side_by_side(table, chosen, ellipsis=ellipsis)
     if names := hidden_names(table, chosen):
-        count = f"{counted(len(names), 'column')}"
+        count = counted(len(names), "column")
         note = f"({count} hidden: {', '.join(names)}; shown with --width {needed_width(table)} or -f json)"
         yield Prose(note, "quiet")
 

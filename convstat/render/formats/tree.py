@@ -42,8 +42,8 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
     if report.model.rests_on:
         yield Line(f"the MACs are {printable(report.model.rests_on)}", "warn")
     for item in report.uncounted:
-        calls = f"{counted(item.calls, 'call')}"
-        yield Line(f"not counted: {printable(item.op)}, {calls}: the figures are incomplete", "bad")
+        calls = f"{printable(item.op)}, {counted(item.calls, 'call')}"
+        yield Line(f"not counted: {calls}: the figures are incomplete", "bad")
     if report.uncounted:
         yield Line(GIVE_A_RULE)
 
@@ -81,16 +81,10 @@ def _table(report: Report, options: Options) -> Table:
         Column("share", priority=1, name="share of MACs"),
         Column("", "left", 3, name="bar", graphic=True),
     )
-    count = len(report.layers)
-    total = (
-        f"total ({counted(count, 'layer')})",
-        "",
-        exact(totals.params),
-        exact(totals.macs),
-        "100%" if totals.macs else "",
-        "",
-    )
-    return Table(columns, tuple(rows), Row(total, "strong"))
+    title = f"total ({counted(len(report.layers), 'layer')})"
+    everything = "100%" if totals.macs else ""
+    total = Row((title, "", exact(totals.params), exact(totals.macs), everything, ""), "strong")
+    return Table(columns, tuple(rows), total)
 
 
 def _leads(levels: Sequence[int], *, ascii: bool) -> list[str]:
@@ -109,8 +103,7 @@ def _leads(levels: Sequence[int], *, ascii: bool) -> list[str]:
     for level in levels:
         del open_trees[level + 1 :]
         open_trees.append(open_trees[-1].add(""))
-    stream = StringIO()
-    console = console_of(stream, 5 * (DEEPEST + 1), colour=False)
+    console = console_of(StringIO(), 4 * (DEEPEST + 1), colour=False)
     options = console.options.copy()
     options.encoding = "ascii" if ascii else "utf-8"
     lines = console.render_lines(open_trees[0], options, pad=False, new_lines=False)

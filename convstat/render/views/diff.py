@@ -59,7 +59,7 @@ def _side(side: Side) -> str:
         return f"no model at {printable(side.label)}"
     commit = f" ({side.commit[:12]})" if side.commit else ""
     made = "".join(f", {text}" for _, text in set_facts(side.model))
-    layers = f"{counted(side.layers, 'layer')}"
+    layers = counted(side.layers, "layer")
     return f"{printable(side.label)}{commit}{made}, {input_fact(side.model)}, {layers}"
 
 

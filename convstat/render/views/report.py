@@ -78,8 +78,7 @@ def _blocks(report: Report, options: Options) -> Iterator[Block]:
         yield Heading("not counted: work without a rule")
         yield Items(
             tuple(
-                Item(f"{counted(u.calls, 'call')}", _in_layers(printable(u.op), u.layers), "bad")
-                for u in report.uncounted
+                Item(counted(u.calls, "call"), _in_layers(printable(u.op), u.layers), "bad") for u in report.uncounted
             )
         )
         yield Line("The figures are incomplete: this work may cost MACs that are not in them.", "bad")
