@@ -45,8 +45,14 @@ simple = st.one_of(
             "activation",
             {"unit": {"out": "4*b"}},
             {"unit": {"out": "cin", "act": "Sigmoid"}},
+            {"unit": {"out": "cin", "act": "wide"}},
+            {"pick": {"kind": "wide"}},
+            {"pick": {"kind": "tall"}},
+            "outer",
+            "tall",
             {"MaxPool2d": {"kernel_size": 2, "ceil_mode": True}},
             {"SqueezeExcitation": 2},
+            {"SqueezeExcitation": {"squeeze_channels": 2, "activation": "outer"}},
             {"PReLU": None},
         ]
     ),
@@ -104,14 +110,27 @@ specs = bodies.map(
                         "when": "cin == 4",
                     },
                 ],
-            }
+            },
+            # What a block reads through another that a parameter names, and in arguments of a layer not known yet.
+            "wide": [{"Conv2d": {"out_channels": "cin", "kernel_size": "2*a + 1", "padding": "same", "bias": "b > 1"}}],
+            "pick": {"params": {"kind": "ReLU"}, "layers": ["kind"]},
+            "outer": [{"pick": {"kind": "wide"}}],
+            "tall": {
+                "params": {"kind": "Conv2d"},
+                "layers": [{"kind": {"out_channels": "cin", "kernel_size": ["2*b + 1", 1], "padding": "same"}}],
+            },
         },
         "layers": items,
         "models": {"other": {"b": 3, "activation": "Tanh"}},
     }
 )
 overrides = st.fixed_dictionaries(
-    {}, optional={"a": st.integers(1, 2), "b": st.integers(1, 3), "activation": st.sampled_from(["ReLU6", "GELU"])}
+    {},
+    optional={
+        "a": st.integers(1, 2),
+        "b": st.integers(1, 3),
+        "activation": st.sampled_from(["ReLU6", "GELU", "wide", "outer"]),
+    },
 )
 
 
@@ -222,6 +241,20 @@ def test_a_block_that_is_chosen_is_expanded_again_when_what_it_reads_changes(cal
         cold = read(CHOSEN.replace("CALL", call), "net.yaml")
         assert cold.measure({"width": width}) == warm.measure({"width": width})
         assert channels * width + width in [node.layer.params() for node in warm.expand({"width": width}).nodes]
+
+
+def test_what_the_arguments_of_a_chosen_layer_read_is_read() -> None:
+    """Also inside a list, before it is known which layer it is: a sweep over it gives what each point gives."""
+    text = """
+input: [3, 8, 8]
+vars: {size: 3}
+blocks:
+  outer: {params: {kind: Conv2d}, layers: [kind: {out_channels: 4, kernel_size: [size, 1], bias: false}]}
+layers: [outer]
+"""
+    spec = read(text, "net.yaml")
+    assert () == spec.warnings
+    assert [4 * 3 * size for size in (1, 2, 3)] == [spec.measure({"size": size}).params for size in (1, 2, 3)]
 
 
 def same_work(first: Graph, second: Graph) -> None:

@@ -18,7 +18,7 @@ from convstat.errors import Diagnostic, LayerError, Mark, SpecError, did_you_mea
 from convstat.layers.base import Flag, Layer
 from convstat.spec import shipped
 from convstat.spec.expressions import Expression
-from convstat.spec.load import List, Map, Scalar, Tree, unless_null
+from convstat.spec.load import List, Map, Scalar, Tree, scalars, unless_null
 from convstat.spec.plan import (
     INPUT,
     PREV,
@@ -616,8 +616,9 @@ class _Reader:
             return made[word]
 
         # Its arguments cannot be checked before its layer is known, but what they read is read.
-        for tree in [v for _, v in arguments] if isinstance(arguments, Map) else [arguments]:
-            scope.used.update(re.findall(r"[A-Za-z_]\w*", tree.text) if isinstance(tree, Scalar) else ())
+        words = {word for scalar in scalars(arguments) for word in re.findall(r"[A-Za-z_]\w*", scalar.text)}
+        scope.used |= words
+        blocks.named |= words & blocks.own.keys()
         return Choice(written, compile_for)
 
 

@@ -108,6 +108,15 @@ def unless_null(tree: Tree | None) -> Tree | None:
     return None if isinstance(tree, Scalar) and tree.is_null else tree
 
 
+def scalars(tree: Tree | None) -> Iterator[Scalar]:
+    """All scalars of a value, without the keys of mappings."""
+    if isinstance(tree, Scalar):
+        yield tree
+    elif tree is not None:
+        for value in tree.items if isinstance(tree, List) else [value for _, value in tree]:
+            yield from scalars(value)
+
+
 _NOT_A_NAME = re.compile(r"[-+]?(\.?[0-9].*)?|~|null|Null|NULL|true|True|TRUE|false|False|FALSE")
 
 
