@@ -30,6 +30,12 @@ def test_a_layer_that_is_written_otherwise_is_shown_as_it_should_be(argument: st
     assert help in str(caught.value)
 
 
+def test_the_style_of_an_inline_layer_is_not_remarked_on(recwarn: pytest.WarningsRecorder) -> None:
+    """Python warns of a number that runs into a word; whoever writes a layer did not ask Python."""
+    resolve("Conv2d(4, 8, 1if True else 3)").load()
+    assert not recwarn.list
+
+
 def test_a_directory_or_another_file_is_called_what_it_is(tmp_path: Path) -> None:
     """By its name alone: a file that cannot be read is told the same."""
     (tmp_path / "net.yaml").write_text("", encoding="utf-8")

@@ -11,11 +11,13 @@ import re
 
 from convstat import layers
 from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
+from convstat.patches.quiet import unwarned
 from convstat.spec import Spec
 from convstat.spec.items import Blocks, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.plan import INPUT, InputPlan, Plan, Variant
 from convstat.spec.problems import Problems
+from convstat.spec.values import is_layer
 
 MAX_LENGTH = 1000
 
@@ -51,7 +53,7 @@ def read(text: str) -> Spec:
         given.add(keyword.arg)
         mark = Mark(source, *_place(source, keyword.lineno, keyword.col_offset + 1), len(keyword.arg))
         entries.append((Scalar(keyword.arg, mark), _tree(keyword.value, source)))
-    op = Scalar(name, Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name)))
+    op = Scalar(name, _mark(source, call.func))
     item = Map(((op, Map(tuple(entries), op.mark)),), op.mark)
     items = compile_items(List((item,), op.mark), blocks.scope(), blocks)
     blocks.problems.raise_if_any()
@@ -67,28 +69,22 @@ def _parse(source: SourceText) -> ast.Call:
         raise SpecError(f"an inline layer is at most {MAX_LENGTH} characters long")
     if not text.isascii():
         column = next(i for i, c in enumerate(text) if not c.isascii())
-        raise SpecError(
-            Diagnostic(f"the character '{text[column]}' is not allowed here", Mark(source, *source.place(column)))
-        )
+        mark = Mark(source, *source.place(column))
+        raise SpecError(Diagnostic(f"the character '{text[column]}' is not allowed here", mark))
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with unwarned():
+            tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         message = f"not a layer: {error.msg}"
-        raise SpecError(
-            Diagnostic(message, Mark(source, *_place(source, error.lineno or 1, error.offset or 1)), help=_EXAMPLE)
-        ) from None
+        mark = Mark(source, *_place(source, error.lineno or 1, error.offset or 1))
+        raise SpecError(Diagnostic(message, mark, help=_EXAMPLE)) from None
     except (ValueError, RecursionError, MemoryError):
         raise SpecError(Diagnostic("not a layer: too deeply nested", Mark(source, 1, 1))) from None
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Attribute):
         dotted = ast.unparse(tree.func)
         alone = dotted.rpartition(".")[2]
-        raise SpecError(
-            Diagnostic(
-                f"write the layer alone: {alone}, not {dotted}",
-                Mark(source, *_place(source, 1, 1), len(dotted)),
-                help=(f"write {alone}{text.strip()[len(dotted) :]}",),
-            )
-        )
+        help = (f"write {alone}{text.strip()[len(dotted) :]}",)
+        raise _problem(f"write the layer alone: {alone}, not {dotted}", source, tree.func, help)
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
         raise SpecError(Diagnostic("not a layer", Mark(source, 1, 1, len(text)), help=_EXAMPLE))
     return tree
@@ -99,16 +95,12 @@ _EXAMPLE = ("a layer is written as in Python: 'Conv2d(64, 128, kernel_size=3)'",
 
 def _order(name: str, call: ast.Call, source: SourceText, blocks: Blocks) -> tuple[str, ...]:
     """The names of the positional arguments."""
-    if name in layers.NAMES:
-        return tuple(layers.NAMES[name].arguments)
-    if name in blocks:
+    if name in blocks and name not in layers.NAMES:
         return tuple(blocks.params(name))
-    layers.load_plugins()
-    if name in layers.NAMES:
+    if is_layer(name):
         return tuple(layers.NAMES[name].arguments)
     near = did_you_mean(name, (*layers.NAMES, *blocks.names()), also="convstat list layers")
-    mark = Mark(source, *_place(source, call.lineno, call.col_offset + 1), len(name))
-    raise SpecError(Diagnostic(f"unknown layer '{name}'", mark, help=near))
+    raise _problem(f"unknown layer '{name}'", source, call.func, near)
 
 
 def _tree(node: ast.expr, source: SourceText) -> Tree:
@@ -117,7 +109,7 @@ def _tree(node: ast.expr, source: SourceText) -> Tree:
     if isinstance(node, (ast.Tuple, ast.List)):
         return List(tuple(_tree(item, source) for item in node.elts), mark)
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return Scalar(node.value, Mark(source, mark.line, mark.column, mark.length), plain=False)
+        return Scalar(node.value, mark, plain=False)
     segment = ast.get_source_segment(source.text.strip(), node) or ""
     return Scalar(re.sub(r"\s+", " ", segment), mark)
 
@@ -134,8 +126,5 @@ def _place(source: SourceText, line: int, column: int) -> tuple[int, int]:
     return source.place(lead + SourceText("", source.text.strip()).offset(line, column))
 
 
-def _problem(message: str, source: SourceText, node: ast.AST) -> SpecError:
-    return SpecError(Diagnostic(message, _mark(source, node)))
-
-
-__all__ = ["read"]
+def _problem(message: str, source: SourceText, node: ast.AST, help: tuple[str, ...] = ()) -> SpecError:
+    return SpecError(Diagnostic(message, _mark(source, node), help=help))
