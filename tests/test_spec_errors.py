@@ -126,6 +126,13 @@ def test_an_unknown_variant_is_explained() -> None:
         read(MODEL, "net.yaml").expand(variant="small")
 
 
+@pytest.mark.parametrize("block", ["[ReLU]", "{layers: [ReLU]}"])
+def test_the_name_of_a_block_is_checked_however_the_block_is_written(block: str) -> None:
+    """A dotted path could not name what is in it."""
+    with pytest.raises(SpecError, match=r"net.yaml:3:10: error: the name of a block must be letters, digits, _ and -"):
+        read(f"input: [3, 8, 8]\nlayers: [ReLU]\nblocks: {{a.b: {block}}}\n", "net.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

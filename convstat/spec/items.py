@@ -189,12 +189,11 @@ class Blocks(Container[str]):
         for key, value in entries_of(self.problems, "blocks", tree, example, MAX_NAMES, "blocks"):
             if key.text in layers.KINDS or key.text in GROUPS:
                 self.problems.add(f"a block cannot be called '{key.text}': a layer is", key.mark)
-            elif isinstance(value, List):
-                self.own[key.text] = (key, Map(((Scalar("layers", key.mark), value),), value.mark))
-            elif not isinstance(value, Map):
+            elif isinstance(value, Scalar):
                 self.problems.add(f"block '{key.text}' needs layers", key.mark, help="layers: a list")
             elif is_name(self.problems, key, "a block"):
-                self.own[key.text] = (key, value)
+                whole = value if isinstance(value, Map) else Map(((Scalar("layers", key.mark), value),), value.mark)
+                self.own[key.text] = (key, whole)
 
     def compile(self) -> None:
         """Compile the blocks of the spec."""
