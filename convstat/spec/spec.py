@@ -38,14 +38,6 @@ class Measured:
     output_shape: Shape
 
 
-@dataclass(frozen=True, slots=True)
-class _Expanded:
-    fragment: Fragment
-    inputs: tuple[InputPlan, ...]
-    shapes: tuple[Shape, ...]
-    outputs: tuple[int, ...]
-
-
 class Spec:
     """A model described by a spec. It is immutable; its memo only makes later expansions faster.
 
@@ -81,18 +73,19 @@ class Spec:
         or, where there is only one layer, its arguments by their bare names.
         ``inputs`` are shapes without the batch, by the name of the input.
         """
-        made = self._expand(overrides or {}, variant, inputs or {}, batch)
+        fragment, shapes, outputs = self._expand(overrides or {}, variant, inputs or {}, batch)
         flat = Flat()
-        names = flat.lay(made.fragment, tuple(entry.name for entry in made.inputs))
+        entries = self.plan.variants[variant].inputs
+        names = flat.lay(fragment, tuple(entry.name for entry in entries))
         wanted = {source for node in flat.nodes if node.layer.input_dtype == "int64" for source in node.inputs}
         graph_inputs = tuple(
             Input(entry.name, shape, entry.dtype or ("int64" if entry.name in wanted else "float32"))
-            for entry, shape in zip(made.inputs, made.shapes, strict=True)
+            for entry, shape in zip(entries, shapes, strict=True)
         )
         name = f"{self.name}#{variant}" if variant else self.name
-        outputs = tuple(names[output] for output in made.outputs)
+        ends = tuple(names[output] for output in outputs)
         groups, calls = MappingProxyType(flat.groups), MappingProxyType(flat.calls)
-        return Graph(name, graph_inputs, tuple(flat.nodes), outputs, groups, calls)
+        return Graph(name, graph_inputs, tuple(flat.nodes), ends, groups, calls)
 
     def measure(
         self,
@@ -103,14 +96,15 @@ class Spec:
         batch: int = 1,
     ) -> Measured:
         """The totals of the graph that ``expand`` returns, without building it; raises SpecError likewise."""
-        made = self._expand(overrides or {}, variant, inputs or {}, batch)
-        output = made.fragment.wires[made.outputs[0]].shape
+        fragment, shapes, outputs = self._expand(overrides or {}, variant, inputs or {}, batch)
+        output = fragment.wires[outputs[0]].shape
         assert output is not None
-        return Measured(*made.fragment.counts, made.shapes[0], output)
+        return Measured(*fragment.counts, shapes[0], output)
 
     def _expand(
         self, overrides: Mapping[str, Any], variant: str | None, inputs: Mapping[str, Sequence[int]], batch: int
-    ) -> _Expanded:
+    ) -> tuple[Fragment, tuple[Shape, ...], tuple[int, ...]]:
+        """The expansion, the shapes of its inputs, and the wires of its outputs."""
         plan = self.plan
         chosen = plan.variants.get(variant)
         if chosen is None:
@@ -130,7 +124,7 @@ class Spec:
         if patch is not NO_PATCH:
             override_keys.report_unused(plan, patch, leaves(fragment), problems)
         problems.raise_if_any()
-        return _Expanded(fragment, chosen.inputs, tuple([shape for shape in shapes if shape]), outputs)
+        return fragment, tuple([shape for shape in shapes if shape]), outputs
 
     def look_further(self, problems: Problems) -> None:
         """Add the problems that only an expansion finds, to those already known."""
