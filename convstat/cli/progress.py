@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 DELAY = 0.5
 
+BESIDE = len("| ") + len(" ... 0:00:00") + 2
+"""The room for the spinner and the time beside a text."""
+
 
 class Progress:
     """A line on standard error that appears late, with a spinner and the seconds since, and goes again."""
@@ -45,15 +48,15 @@ class Progress:
         from rich.table import Column
 
         from convstat.render.console import console_of
-        from convstat.text.printable import printable
+        from convstat.text.printable import cut_off, printable
 
         colour = not os.environ.get("NO_COLOR")
         stream = cast("TextIO", _Forgiving(self.stream))
-        console = console_of(stream, width_for(self.stream, os.environ), colour=colour, moves=True)
+        width = width_for(self.stream, os.environ)
+        console = console_of(stream, width, colour=colour, moves=True)
         display = Progress(
             SpinnerColumn("line" if needs_ascii(self.stream) else "dots"),
-            # What wraps could not be taken away.
-            TextColumn("{task.description} ...", markup=False, table_column=Column(no_wrap=True, overflow="crop")),
+            TextColumn("{task.description} ...", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -61,7 +64,8 @@ class Progress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        display.add_task(printable(text), total=None)
+        # What wraps could not be taken away, and rich would rather leave out the spinner than a word.
+        display.add_task(cut_off(printable(text), max(8, width - BESIDE), ""), total=None)
         display.start()
         self.display = display
 
