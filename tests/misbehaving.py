@@ -295,12 +295,14 @@ def _writes_to_descriptors(*_: Any) -> None:
 
 
 def _answering() -> int:
-    """The descriptor by which the answer goes: the one pipe that can be written to, and is no standard stream."""
+    """The descriptor by which the answer goes: of the pipes that can be written to, the one that was opened last."""
+    import fcntl
     import stat
 
-    for descriptor in range(3, 64):
+    for descriptor in reversed(range(3, 256)):
         try:
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and os.fstat(descriptor).st_ino != os.fstat(2).st_ino:
+            is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+            if is_pipe and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
                 return descriptor
         except OSError:
             continue

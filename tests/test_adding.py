@@ -153,7 +153,7 @@ def bare(name: str, **fields: Any) -> type[Layer]:
 def test_a_layer_kind_says_what_it_lacks(kind: type[Layer], said: str) -> None:
     """And where it is."""
     with pytest.raises(ValueError, match="here: ") as caught:
-        layers.add(kind, "here")
+        layers.add_kind(kind, "here")
     assert said in str(caught.value)
 
 

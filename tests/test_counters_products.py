@@ -403,7 +403,7 @@ def test_the_formulas_are_written_down_a_second_time() -> None:
     ]
     # What an operator of somebody else's costs, only its own rule can say.
     assert {"convstat.count.ops.registered"} == {
-        name for name in imported if name.startswith(("convstat.formulas", "convstat.kernels", "convstat.layers"))
+        name for name in imported if name.startswith(("convstat.formulas", "convstat.count.ops", "convstat.layers"))
     }
 
 

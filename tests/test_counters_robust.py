@@ -413,7 +413,7 @@ def test_a_plugin_that_is_no_counter_or_takes_a_name_is_a_row(monkeypatch: pytes
     ours, *others = measure(graph, count(graph), tuple(registry.values()))
     assert ["ok", "unavailable", "unavailable", "unavailable"] == [ours.status, *(row.status for row in others)]
     assert "two counters are called 'flopcountermode'" in str(others[0].error)
-    assert "its counter has no name, variant, unit, help, version, run, predict" in str(others[1].error)
+    assert "the counter builtins.object has no name, variant, unit, help, version, run, predict" in str(others[1].error)
     assert "SystemExit: 3" in str(others[2].error)
 
 

@@ -45,7 +45,7 @@ KINDS = MappingProxyType(_kinds)
 """Every layer kind by its own name."""
 
 
-def add(kind: type[Layer], place: str) -> None:
+def add_kind(kind: type[Layer], place: str) -> None:
     """Add a layer kind; ``place`` says in messages where it is from.
 
     Raises ValueError where something is missing, or where another kind has one of its names.
@@ -69,7 +69,7 @@ def _add_ours() -> None:
     for family in FAMILIES:
         place = f"convstat/layers/{family.__name__.rpartition('.')[2]}.py"
         for kind in family.LAYERS:
-            add(kind, place)
+            add_kind(kind, place)
         for name, value in vars(family).items():
             is_own = isinstance(value, type) and issubclass(value, Layer) and value.__module__ == family.__name__
             if is_own and not name.startswith("_") and value not in family.LAYERS:
@@ -99,7 +99,7 @@ def load_plugins() -> None:
                 raise ValueError(f"{place} is no subclass of convstat.layers.base.Layer: {kind!r}")
             if kind.kind() != point.name:
                 raise ValueError(f"{place} is the layer kind {kind.kind()}: an entry point is named as its kind")
-            add(kind, place)
+            add_kind(kind, place)
         except ValueError as error:
             raise UsageError(str(error), help="uninstall or mend it") from error
 
@@ -112,4 +112,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 
 
-__all__ = ["FAMILIES", "GROUP", "KINDS", "NAMES", "Cost", "Layer", "add", "load_plugins"]
+__all__ = ["FAMILIES", "GROUP", "KINDS", "NAMES", "Cost", "Layer", "add_kind", "load_plugins"]
