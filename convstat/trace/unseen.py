@@ -449,16 +449,15 @@ def _everywhere() -> list[torch.Tensor]:
     """All tensors that Python knows of: constants of modules, closures and objects."""
     import gc
 
-    kinds: dict[type, bool] = {}
-    found = []
-    for thing in gc.get_objects():
-        kind = type(thing)
-        is_tensor = kinds.get(kind)
-        if is_tensor is None:
-            is_tensor = kinds[kind] = issubclass(kind, torch.Tensor)
-        if is_tensor:
-            found.append(thing)
-    return found
+    kinds: set[type] = set()
+    waiting: list[type] = [torch.Tensor]
+    while waiting:
+        kind = waiting.pop()
+        if kind not in kinds:
+            kinds.add(kind)
+            waiting += type.__subclasses__(kind)
+    # There may be millions of objects, so each is looked at once.
+    return [thing for thing in gc.get_objects() if type(thing) in kinds]
 
 
 def is_fake(tensor: torch.Tensor) -> bool:
