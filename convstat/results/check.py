@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from convstat.errors import ExitCode
 from convstat.grammar.axes import plain
 from convstat.results.comparison import totals_to_dict
-from convstat.results.report import ModelInfo, Totals, Uncounted
+from convstat.results.report import ModelInfo, Place, Totals, Uncounted
 
 if TYPE_CHECKING:
     from convstat.results.diff import Diff
-
-from fractions import Fraction
-
-from convstat.results.report import Place
 
 SCHEMA = "convstat.check/1"
 
@@ -66,7 +63,7 @@ class CheckedModel:
         return {
             "name": self.model.name,
             "source": self.model.source,
-            "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in self.model.inputs],
+            "inputs": [item.to_dict() for item in self.model.inputs],
             "batch": self.model.batch,
             "overrides": {name: plain(value) for name, value in self.model.overrides.items()},
             "totals": totals_to_dict(self.totals),
@@ -135,7 +132,7 @@ class Offender:
             "type": self.type,
             "value": plain(self.value),
             "share": plain(self.share),
-            "source": {"file": self.source.file, "line": self.source.line} if self.source else None,
+            "source": self.source.to_dict() if self.source else None,
         }
 
 
@@ -178,7 +175,7 @@ class Growth:
             "new": plain(self.new),
             "delta": plain(self.delta),
             "why": self.why,
-            "source": {"file": self.source.file, "line": self.source.line} if self.source else None,
+            "source": self.source.to_dict() if self.source else None,
             "layers": self.layers,
         }
 

@@ -127,7 +127,7 @@ class LayerChange:
             "new": _counts(self.new),
             "delta": {name: self.delta(name) for name in COUNTS},
             "changes": [change.to_dict() for change in self.changes],
-            "source": place_to_dict(self.source),
+            "source": self.source.to_dict() if self.source else None,
         }
 
 
@@ -159,9 +159,7 @@ class Side:
             "commit": self.commit,
             "name": model.name if model else None,
             "source": model.source if model else None,
-            "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in model.inputs]
-            if model
-            else [],
+            "inputs": [item.to_dict() for item in model.inputs] if model else [],
             "batch": model.batch if model else None,
             "overrides": {name: plain(value) for name, value in model.overrides.items()} if model else {},
             "layers": self.layers,
@@ -263,11 +261,6 @@ def sums(layers: Iterable[LayerChange], of: str) -> Mapping[str, int]:
         for name in COUNTS:
             found[name] += layer.value(name, of=of)
     return found
-
-
-def place_to_dict(place: Place | None) -> dict[str, Any] | None:
-    """The JSON form of a place."""
-    return {"file": place.file, "line": place.line} if place else None
 
 
 def _ratio(diff: Diff, name: str) -> float | None:

@@ -53,17 +53,8 @@ class View:
             "version": self.version,
             "predicted": None if self.error else {"params": self.params, "macs": self.macs},
             "difference": dict(self.difference) or {"params": None, "macs": None},
-            "causes": [
-                {
-                    "code": cause.code,
-                    "verdict": cause.verdict,
-                    "text": cause.text,
-                    "params": cause.params,
-                    "macs": cause.macs,
-                    "calls": cause.calls,
-                }
-                for cause in self.causes
-            ],
+            # The layer is the one that is explained.
+            "causes": [{k: v for k, v in cause.to_dict().items() if k != "layers"} for cause in self.causes],
             "error": self.error,
             "note": self.note,
         }
@@ -123,7 +114,7 @@ class Explanation:
             "name": self.model.name,
             "source": self.model.source,
             "kind": self.model.kind,
-            "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in self.model.inputs],
+            "inputs": [item.to_dict() for item in self.model.inputs],
             "batch": self.model.batch,
             "overrides": dict(self.model.overrides),
         }

@@ -107,7 +107,7 @@ class NetworkFormula(Formula):
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""
         model, totals = self.report.model, self.report.totals
-        inputs = [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in model.inputs]
+        inputs = [item.to_dict() for item in model.inputs]
         return {
             "schema": SCHEMA,
             "model": {

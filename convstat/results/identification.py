@@ -81,7 +81,7 @@ class Identification:
             "model": {
                 "name": self.model.name,
                 "source": self.model.source,
-                "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in self.model.inputs],
+                "inputs": [item.to_dict() for item in self.model.inputs],
                 "batch": self.model.batch,
             },
             "matches": [candidate.to_dict() for candidate in self.matches],

@@ -37,6 +37,10 @@ class InputInfo:
     shape: tuple[int, ...]
     dtype: str = "float32"
 
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -72,6 +76,10 @@ class Place:
 
     file: str
     line: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"file": self.file, "line": self.line}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +162,18 @@ class Cause:
     macs: int = 0
     calls: int = 0
     layers: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "code": self.code,
+            "verdict": self.verdict,
+            "text": self.text,
+            "params": self.params,
+            "macs": self.macs,
+            "calls": self.calls,
+            "layers": list(self.layers),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +307,7 @@ class Report:
                 "name": self.model.name,
                 "source": self.model.source,
                 "kind": self.model.kind,
-                "inputs": [{"name": i.name, "shape": list(i.shape), "dtype": i.dtype} for i in self.model.inputs],
+                "inputs": [item.to_dict() for item in self.model.inputs],
                 "batch": self.model.batch,
                 "device": self.model.device,
                 "mode": self.model.mode,
@@ -309,7 +329,7 @@ class Report:
                     "arguments": dict(row.arguments),
                     "shares": row.shares,
                     "note": row.note,
-                    "source": _place_to_dict(row.source),
+                    "source": row.source.to_dict() if row.source else None,
                 }
                 for row in self.layers
             ],
@@ -317,7 +337,7 @@ class Report:
             "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
             "groups": dict(self.groups),
             "calls": {
-                path: {"arguments": dict(call.arguments), "source": _place_to_dict(call.source)}
+                path: {"arguments": dict(call.arguments), "source": call.source.to_dict() if call.source else None}
                 for path, call in self.calls.items()
             },
             "status": self.status,
@@ -376,10 +396,6 @@ class Report:
         )
 
 
-def _place_to_dict(place: Place | None) -> dict[str, Any] | None:
-    return {"file": place.file, "line": place.line} if place else None
-
-
 def _place_from(data: Mapping[str, Any] | None) -> Place | None:
     return Place(data["file"], data["line"]) if data else None
 
@@ -407,18 +423,7 @@ def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
         "reported": _figures(row.reported, memory=True),
         "predicted": _figures(row.predicted, memory=True) if row.predicted else None,
         "difference": _figures(row.difference),
-        "causes": [
-            {
-                "code": cause.code,
-                "verdict": cause.verdict,
-                "text": cause.text,
-                "params": cause.params,
-                "macs": cause.macs,
-                "calls": cause.calls,
-                "layers": list(cause.layers),
-            }
-            for cause in row.causes
-        ],
+        "causes": [cause.to_dict() for cause in row.causes],
         "unexplained": _figures(row.unexplained),
         "error": row.error,
         "foreseen": row.is_foreseen,
