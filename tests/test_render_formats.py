@@ -218,6 +218,8 @@ class Loud(Renderer):
 class FakePoint:
     """An entry point that is there without being installed."""
 
+    name = "fake"
+
     def __init__(self, renderer: type[Renderer]) -> None:
         self.renderer = renderer
 

@@ -27,7 +27,7 @@ from convstat.layers import (
     resize,
 )
 from convstat.layers.base import Layer
-from convstat.patches.guard import guard, in_words
+from convstat.patches.plugins import MEND, offered
 
 FAMILIES = (conv, linear, norm, activation, pool, resize, pad, reshape, attention, recurrent, learned, merge)
 """The families in the order in which they are listed."""
@@ -85,23 +85,13 @@ def load_plugins() -> None:
 
     Raises UsageError for one that cannot be loaded, or is none.
     """
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=GROUP):
-        place = f"plugin '{point.name}' of {GROUP}"
+    for name, place, kind in offered(GROUP, Layer):  # type: ignore[type-abstract]
         try:
-            with guard(place):
-                kind = point.load()
-        except Exception as error:
-            raise UsageError(f"{place} failed: {in_words(error)}", help="uninstall or mend it") from error
-        try:
-            if not (isinstance(kind, type) and issubclass(kind, Layer)):
-                raise ValueError(f"{place} is no subclass of convstat.layers.base.Layer: {kind!r}")
-            if kind.kind() != point.name:
+            if kind.kind() != name:
                 raise ValueError(f"{place} is the layer kind {kind.kind()}: an entry point is named as its kind")
             add_kind(kind, place)
         except ValueError as error:
-            raise UsageError(str(error), help="uninstall or mend it") from error
+            raise UsageError(str(error), help=MEND) from error
 
 
 def __getattr__(name: str) -> Any:

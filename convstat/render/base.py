@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
 from convstat.patches.guard import guard, in_words
+from convstat.patches.plugins import offered
 from convstat.render.console import DEFAULT_WIDTH
 
 if TYPE_CHECKING:
@@ -142,10 +143,8 @@ class Renderers(Mapping[str, type[Renderer]]):
         if self._complete:
             return
         self._complete = True
-        from importlib.metadata import entry_points
-
-        for point in entry_points(group=ENTRY_POINTS):
-            self.add(_loaded(point))
+        for _, _, renderer in offered(ENTRY_POINTS, Renderer):  # type: ignore[type-abstract]
+            self.add(renderer)
 
     def named(self, name: str) -> Renderer:
         """Make the renderer of a format; raises UsageError for one that does not exist."""
@@ -199,16 +198,3 @@ def _rendered(renderer: Renderer, results: Sequence[Result], options: Options) -
         raise UsageError(
             f"the format {renderer.name} ({place}) failed: {in_words(error)}", help="uninstall or mend it"
         ) from error
-
-
-def _loaded(point: Any) -> type[Renderer]:
-    """Load the format of a plugin; whatever goes wrong in it is said with its name."""
-    place = f"plugin '{getattr(point, 'name', point)}' of {ENTRY_POINTS}"
-    try:
-        with guard(place):
-            renderer = point.load()
-    except Exception as error:
-        raise UsageError(f"{place} failed: {in_words(error)}", help="uninstall or mend it") from error
-    if not (isinstance(renderer, type) and issubclass(renderer, Renderer)):
-        raise UsageError(f"{place} is no subclass of convstat.render.base.Renderer: {renderer!r}")
-    return renderer
