@@ -406,6 +406,22 @@ def test_no_example_raises_a_false_alarm(path: Path) -> None:
     assert "complete" == counted.analyze(str(path), counters="none", mode="train").status
 
 
+class Told(torch.Tensor):
+    """A tensor of a class of its own."""
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, nn.Parameter, Told], ids=lambda kind: kind.__name__)
+def test_a_constant_of_any_kind_of_tensor_is_known(kind: type[torch.Tensor]) -> None:
+    """It was there before the pass, wherever it is kept: nobody need have seen how it was made."""
+    constant = nn.Parameter(torch.ones(8)) if kind is nn.Parameter else torch.ones(8).as_subclass(kind)
+
+    class Keeps(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * constant
+
+    assert "complete" == analyze(Keeps(), device="cpu").status
+
+
 # The process is left as it was.
 
 
