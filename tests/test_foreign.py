@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 import convstat
 from convstat.cli.run import run
 from convstat.errors import SourceError, UsageError
+from convstat.patches import plugins
 from convstat.patches.room import alone
 from convstat.patches.time_limit import Overtime, time_limit
 from convstat.render import base
@@ -578,10 +579,12 @@ def test_a_rule_that_never_comes_back() -> None:
 
 
 @pytest.mark.parametrize("name", RAISED)
-def test_a_format_that_raises(name: str) -> None:
+def test_a_format_that_raises(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is loaded and as it writes: it is told which it was."""
+    mine = SimpleNamespace(name="mine", load=raising(RAISED[name]))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [mine])
     with pytest.raises(UsageError, match=f"plugin 'mine' of convstat.renderers failed: {name}"):
-        base._loaded(SimpleNamespace(name="mine", load=raising(RAISED[name])))
+        next(plugins.offered(base.ENTRY_POINTS, base.Renderer))
 
     class Mine(base.Renderer):
         name = "mine"
