@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.formulas.notation import expression
-from convstat.layers import KINDS, NAMES, load_plugins
+from convstat.layers import KINDS, NAMES, load_plugins, notes
 from convstat.layers.notes import Form
 from convstat.results.formula import KindFormula
 from convstat.spec import shipped
@@ -83,26 +83,15 @@ def _meant(name: str) -> tuple[str, ...]:
 
 def kind_formula(name: str) -> KindFormula:
     """The formula of a kind of layer or of a block, by its own name."""
-    from convstat.layers import notes as notes_module
-
     if name in shipped.NAMES:
-        block = notes_module.BLOCKS[name]
+        block = notes.of_block(name)
         required = [key for key, default in shipped.defaults(name).items() if default is None]
         return KindFormula(name, block.about, block.macs, block.params, block.notes, _use(name, required, "64x56x56"))
     kind = KINDS[name]
     required = [key for key, argument in kind.arguments.items() if argument.required]
-    notes = (
-        notes_module.KINDS.get(name)
-        or notes_module.KINDS.get(_without_dims(name))
-        or notes_module.FAMILIES.get(kind.family, notes_module.Notes(()))
-    )
     about = " ".join((kind.__doc__ or "").partition("\n\n")[0].replace("``", "").split())
-    return KindFormula(name, about, _macs(kind), _params(kind), notes, _example(kind, required))
-
-
-def _without_dims(name: str) -> str:
-    """``Conv`` for ``Conv2d``."""
-    return re.sub(r"\dd$", "", name)
+    said = notes.of_kind(re.sub(r"\dd$", "", name), kind.family)
+    return KindFormula(name, about, _macs(kind), _params(kind), said, _example(kind, required))
 
 
 _SIZES: Mapping[str, str] = {
