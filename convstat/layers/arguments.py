@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from copy import copy
 from fractions import Fraction
 from typing import Any, Generic, TypeVar, overload
 
@@ -29,6 +30,10 @@ class Kind(ABC, Generic[T]):
     @abstractmethod
     def describe(self) -> str:
         """A few words for ``convstat list layers``."""
+
+    def over(self, dims: int) -> Kind[T]:
+        """The same for so many spatial dimensions, where it asks for one value for each."""
+        return self
 
 
 def integer(value: object, name: str, minimum: int | None = None) -> int:
@@ -152,11 +157,18 @@ class Word(Kind[str]):
 
 
 class PerDim(Kind[tuple[int, ...]]):
-    """An integer for all spatial dimensions (or sides), or a list with one for each; read as a tuple."""
+    """An integer for all spatial dimensions, or a list with one for each; read as a tuple.
 
-    def __init__(self, dims: int, minimum: int | None = 1) -> None:
-        self.dims = dims
+    How many there are follows from the layer (``spatial_dims``). With two ``sides``, each side has one of its own.
+    """
+
+    def __init__(self, minimum: int | None = 1, *, sides: int = 1, dims: int = 0) -> None:
         self.minimum = minimum
+        self.sides = sides
+        self.dims = sides * dims
+
+    def over(self, dims: int) -> PerDim:
+        return PerDim(self.minimum, sides=self.sides, dims=dims)
 
     def parse(self, value: object, name: str) -> tuple[int, ...]:
         if type(value) is int and (self.minimum is None or value >= self.minimum):
@@ -246,6 +258,9 @@ class Optional(Kind["T | None"], Generic[T]):
         self.kind = kind
         self.dims = kind.dims
 
+    def over(self, dims: int) -> Optional[T]:
+        return Optional(self.kind.over(dims))
+
     def parse(self, value: object, name: str) -> T | None:
         return None if value is None else self.kind.parse(value, name)
 
@@ -263,6 +278,9 @@ class Either(Kind[Any]):
         self.words = words
         self.kind = kind
         self.dims = kind.dims
+
+    def over(self, dims: int) -> Either:
+        return Either(self.words, self.kind.over(dims))
 
     def parse(self, value: object, name: str) -> Any:
         return self.words.parse(value, name) if isinstance(value, str) else self.kind.parse(value, name)
@@ -315,6 +333,12 @@ class Argument(Generic[T]):
     def required(self) -> bool:
         """Whether it must be written."""
         return self.default is REQUIRED and self.infer is None
+
+    def over(self, dims: int) -> Argument[T]:
+        """The same argument of a layer over so many spatial dimensions."""
+        made = copy(self)
+        made.kind = self.kind.over(dims)
+        return made
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

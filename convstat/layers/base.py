@@ -92,6 +92,8 @@ class Layer(ABC):
     shorts: ClassVar[Mapping[str, str]] = MappingProxyType({})
     aliases: ClassVar[tuple[str, ...]] = ()
     family: ClassVar[str] = ""
+    spatial_dims: ClassVar[int] = 0
+    """How many spatial dimensions it works on, as the class states it: ``class Conv2d(_Conv, dims=2)``."""
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
     """How many inputs it takes: at least, at most (None: any number)."""
     ranks: ClassVar[tuple[int, ...]] = ()
@@ -103,8 +105,10 @@ class Layer(ABC):
     functional: ClassVar[bool] = False
     """Whether the torch twin is an operator or function and not a module."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, dims: int = 0, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if dims:
+            cls._work_on(dims)
         found: dict[str, Argument[Any]] = {}
         for base in reversed(cls.__bases__):
             found.update(getattr(base, "arguments", {}))
@@ -116,6 +120,18 @@ class Layer(ABC):
                 found.pop(name, None)
         cls.arguments = MappingProxyType(found)
         cls.shorts = MappingProxyType({a.short: n for n, a in cls.arguments.items() if a.short})
+
+    @classmethod
+    def _work_on(cls, dims: int) -> None:
+        """Settle what depends on the number of spatial dimensions: the arguments with one value for each, the ranks."""
+        cls.spatial_dims = dims
+        for name, argument in {**cls.arguments, **vars(cls)}.items():
+            if isinstance(argument, Argument):
+                own = argument.over(dims)
+                setattr(cls, name, own)
+                own.__set_name__(cls, name)
+        if "min_rank" not in vars(cls) and "ranks" not in vars(cls):
+            cls.ranks = (dims + 2,)
 
     @classmethod
     def kind(cls) -> str:

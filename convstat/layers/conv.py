@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any
 
 from convstat.errors import LayerError
 from convstat.formulas import conv as formulas
@@ -24,21 +23,19 @@ from convstat.layers.base import (
     show_shape,
 )
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-
 
 class _ConvNd(Layer):
     """What convolutions and transposed convolutions of every rank share."""
 
     family = "convolution"
-    dims = 0
     weight_axes = ("out_channels", "in_channels/groups")
 
     in_channels = Argument(Count(), infer=channel_axis)
     out_channels = Argument(Count(), short="out")
+    kernel_size = Argument(PerDim(), short="k")
+    stride = Argument(PerDim(), 1, short="s")
     groups: Argument[int]
     bias: Argument[bool]
-    kernel_size: Argument[tuple[int, ...]]
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         for name in ("in_channels", "out_channels"):
@@ -65,7 +62,7 @@ class _ConvNd(Layer):
 
     @classmethod
     def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        kernel = [name for name, _ in derivations.axes("k", (1,) * cls.dims)]
+        kernel = [name for name, _ in derivations.axes("k", (1,) * cls.spatial_dims)]
         return {"weight": (*cls.weight_axes, *kernel), "bias": ("out_channels",)}
 
     def _weight(self) -> Shape:
@@ -78,10 +75,11 @@ class _ConvNd(Layer):
 class _Conv(_ConvNd):
     """A convolution (cross-correlation)."""
 
-    stride: Argument[tuple[int, ...]]
-    padding: Argument[Any]
-    dilation: Argument[tuple[int, ...]]
-    padding_mode: Argument[str]
+    padding = Argument(Either(Word("same", "valid"), PerDim(0)), 0, short="p")
+    dilation = Argument(PerDim(), 1, short="d")
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    padding_mode = Argument(Word("zeros", "reflect", "replicate", "circular"), "zeros")
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
@@ -100,7 +98,7 @@ class _Conv(_ConvNd):
     def _sides(self) -> tuple[tuple[int, int], ...]:
         """The padding before and after, for each dimension."""
         if self.padding == "valid":
-            return ((0, 0),) * self.dims
+            return ((0, 0),) * self.spatial_dims
         if self.padding == "same":
             totals = [formulas.window(k, d) - 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
             return tuple((total // 2, total - total // 2) for total in totals)
@@ -133,10 +131,12 @@ class _ConvTranspose(_ConvNd):
 
     weight_axes = ("in_channels", "out_channels/groups")
 
-    stride: Argument[tuple[int, ...]]
-    padding: Argument[tuple[int, ...]]
-    output_padding: Argument[tuple[int, ...]]
-    dilation: Argument[tuple[int, ...]]
+    padding = Argument(PerDim(0), 0, short="p")
+    output_padding = Argument(PerDim(0), 0)
+    groups = Argument(Count(), 1, short="g")
+    bias = Argument(Flag(), True)
+    dilation = Argument(PerDim(), 1, short="d")
+    padding_mode = Argument(Word("zeros"), "zeros")
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
@@ -177,87 +177,32 @@ class _ConvTranspose(_ConvNd):
         return formulas.conv_transpose_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)
 
 
-class Conv1d(_Conv):
+class Conv1d(_Conv, dims=1):
     """1D convolution over (C, L)."""
 
-    dims, ranks = 1, (3,)
-    kernel_size = Argument(PerDim(1), short="k")
-    stride = Argument(PerDim(1), 1, short="s")
-    padding = Argument(Either(Word("same", "valid"), PerDim(1, 0)), 0, short="p")
-    dilation = Argument(PerDim(1), 1, short="d")
-    groups = Argument(Count(), 1, short="g")
-    bias = Argument(Flag(), True)
-    padding_mode = Argument(Word(*PADDING_MODES), "zeros")
 
-
-class Conv2d(_Conv):
+class Conv2d(_Conv, dims=2):
     """2D convolution over (C, H, W)."""
 
     aliases = ("conv",)
-    dims, ranks = 2, (4,)
-    kernel_size = Argument(PerDim(2), short="k")
-    stride = Argument(PerDim(2), 1, short="s")
-    padding = Argument(Either(Word("same", "valid"), PerDim(2, 0)), 0, short="p")
-    dilation = Argument(PerDim(2), 1, short="d")
-    groups = Argument(Count(), 1, short="g")
-    bias = Argument(Flag(), True)
-    padding_mode = Argument(Word(*PADDING_MODES), "zeros")
 
 
-class Conv3d(_Conv):
+class Conv3d(_Conv, dims=3):
     """3D convolution over (C, D, H, W)."""
 
-    dims, ranks = 3, (5,)
-    kernel_size = Argument(PerDim(3), short="k")
-    stride = Argument(PerDim(3), 1, short="s")
-    padding = Argument(Either(Word("same", "valid"), PerDim(3, 0)), 0, short="p")
-    dilation = Argument(PerDim(3), 1, short="d")
-    groups = Argument(Count(), 1, short="g")
-    bias = Argument(Flag(), True)
-    padding_mode = Argument(Word(*PADDING_MODES), "zeros")
 
-
-class ConvTranspose1d(_ConvTranspose):
+class ConvTranspose1d(_ConvTranspose, dims=1):
     """1D transposed convolution over (C, L)."""
 
-    dims, ranks = 1, (3,)
-    kernel_size = Argument(PerDim(1), short="k")
-    stride = Argument(PerDim(1), 1, short="s")
-    padding = Argument(PerDim(1, 0), 0, short="p")
-    output_padding = Argument(PerDim(1, 0), 0)
-    groups = Argument(Count(), 1, short="g")
-    bias = Argument(Flag(), True)
-    dilation = Argument(PerDim(1), 1, short="d")
-    padding_mode = Argument(Word("zeros"), "zeros")
 
-
-class ConvTranspose2d(_ConvTranspose):
+class ConvTranspose2d(_ConvTranspose, dims=2):
     """2D transposed convolution over (C, H, W)."""
 
     aliases = ("deconv", "conv_transpose")
-    dims, ranks = 2, (4,)
-    kernel_size = Argument(PerDim(2), short="k")
-    stride = Argument(PerDim(2), 1, short="s")
-    padding = Argument(PerDim(2, 0), 0, short="p")
-    output_padding = Argument(PerDim(2, 0), 0)
-    groups = Argument(Count(), 1, short="g")
-    bias = Argument(Flag(), True)
-    dilation = Argument(PerDim(2), 1, short="d")
-    padding_mode = Argument(Word("zeros"), "zeros")
 
 
-class ConvTranspose3d(_ConvTranspose):
+class ConvTranspose3d(_ConvTranspose, dims=3):
     """3D transposed convolution over (C, D, H, W)."""
-
-    dims, ranks = 3, (5,)
-    kernel_size = Argument(PerDim(3), short="k")
-    stride = Argument(PerDim(3), 1, short="s")
-    padding = Argument(PerDim(3, 0), 0, short="p")
-    output_padding = Argument(PerDim(3, 0), 0)
-    groups = Argument(Count(), 1, short="g")
-    bias = Argument(Flag(), True)
-    dilation = Argument(PerDim(3), 1, short="d")
-    padding_mode = Argument(Word("zeros"), "zeros")
 
 
 LAYERS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)

@@ -90,17 +90,14 @@ class BatchNorm1d(_BatchNorm):
     ranks = (2, 3)
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(_BatchNorm, dims=2):
     """Batch normalisation over (C, H, W); one ``norm`` per element."""
 
     aliases = ("bn", "batch_norm")
-    ranks = (4,)
 
 
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(_BatchNorm, dims=3):
     """Batch normalisation over (C, D, H, W); one ``norm`` per element."""
-
-    ranks = (5,)
 
 
 class _InstanceNorm(_ChannelNorm):
@@ -117,23 +114,18 @@ class _InstanceNorm(_ChannelNorm):
             )
 
 
-class InstanceNorm1d(_InstanceNorm):
+class InstanceNorm1d(_InstanceNorm, dims=1):
     """Instance normalisation over (C, L); one ``norm`` per element."""
 
-    ranks = (3,)
 
-
-class InstanceNorm2d(_InstanceNorm):
+class InstanceNorm2d(_InstanceNorm, dims=2):
     """Instance normalisation over (C, H, W); one ``norm`` per element."""
 
     aliases = ("instance_norm",)
-    ranks = (4,)
 
 
-class InstanceNorm3d(_InstanceNorm):
+class InstanceNorm3d(_InstanceNorm, dims=3):
     """Instance normalisation over (C, D, H, W); one ``norm`` per element."""
-
-    ranks = (5,)
 
 
 class GroupNorm(_Norm):

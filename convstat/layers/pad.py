@@ -27,7 +27,8 @@ class _Pad(Layer):
     """A layer that puts something around its input."""
 
     family = "padding"
-    padding: Argument[tuple[int, ...]]
+
+    padding = Argument(PerDim(None, sides=2), short="p")
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return _padded(inputs[0], self.padding, "padding")
@@ -42,50 +43,45 @@ class _ConstantPad(_Pad):
         _padded(inputs[0], tuple(min(0, amount) for amount in self.padding), "padding", least=0)
 
 
-class ZeroPad1d(_ConstantPad):
+class ZeroPad1d(_ConstantPad, dims=1):
     """Zeros around (..., L); free: values are copied."""
 
     min_rank = 2
-    padding = Argument(PerDim(2, None), short="p")
 
 
-class ZeroPad2d(_ConstantPad):
+class ZeroPad2d(_ConstantPad, dims=2):
     """Zeros around (..., H, W); free: values are copied."""
 
     aliases = ("zero_pad",)
     min_rank = 3
-    padding = Argument(PerDim(4, None), short="p")
 
 
-class ZeroPad3d(_ConstantPad):
+class ZeroPad3d(_ConstantPad, dims=3):
     """Zeros around (..., D, H, W); free: values are copied."""
 
     min_rank = 4
-    padding = Argument(PerDim(6, None), short="p")
 
 
-class ConstantPad1d(_ConstantPad):
+class _ValuePad(_ConstantPad):
+    value = Argument(Real())
+
+
+class ConstantPad1d(_ValuePad, dims=1):
     """One value around (..., L); free: values are copied."""
 
     min_rank = 2
-    padding = Argument(PerDim(2, None), short="p")
-    value = Argument(Real())
 
 
-class ConstantPad2d(_ConstantPad):
+class ConstantPad2d(_ValuePad, dims=2):
     """One value around (..., H, W); free: values are copied."""
 
     min_rank = 3
-    padding = Argument(PerDim(4, None), short="p")
-    value = Argument(Real())
 
 
-class ConstantPad3d(_ConstantPad):
+class ConstantPad3d(_ValuePad, dims=3):
     """One value around (..., D, H, W); free: values are copied."""
 
     min_rank = 4
-    padding = Argument(PerDim(6, None), short="p")
-    value = Argument(Real())
 
 
 class _ReflectionPad(_Pad):
@@ -100,48 +96,32 @@ class _ReflectionPad(_Pad):
                 )
 
 
-class ReflectionPad1d(_ReflectionPad):
+class ReflectionPad1d(_ReflectionPad, dims=1):
     """The mirrored input around (C, L); free: values are copied."""
 
-    ranks = (3,)
-    padding = Argument(PerDim(2, None), short="p")
 
-
-class ReflectionPad2d(_ReflectionPad):
+class ReflectionPad2d(_ReflectionPad, dims=2):
     """The mirrored input around (C, H, W); free: values are copied."""
 
     aliases = ("reflection_pad",)
-    ranks = (4,)
-    padding = Argument(PerDim(4, None), short="p")
 
 
-class ReflectionPad3d(_ReflectionPad):
+class ReflectionPad3d(_ReflectionPad, dims=3):
     """The mirrored input around (C, D, H, W); free: values are copied."""
 
-    ranks = (5,)
-    padding = Argument(PerDim(6, None), short="p")
 
-
-class ReplicationPad1d(_Pad):
+class ReplicationPad1d(_Pad, dims=1):
     """The border repeated around (C, L); free: values are copied."""
 
-    ranks = (3,)
-    padding = Argument(PerDim(2, None), short="p")
 
-
-class ReplicationPad2d(_Pad):
+class ReplicationPad2d(_Pad, dims=2):
     """The border repeated around (C, H, W); free: values are copied."""
 
     aliases = ("replication_pad",)
-    ranks = (4,)
-    padding = Argument(PerDim(4, None), short="p")
 
 
-class ReplicationPad3d(_Pad):
+class ReplicationPad3d(_Pad, dims=3):
     """The border repeated around (C, D, H, W); free: values are copied."""
-
-    ranks = (5,)
-    padding = Argument(PerDim(6, None), short="p")
 
 
 class _CircularPad(_Pad):
@@ -156,25 +136,16 @@ class _CircularPad(_Pad):
                 )
 
 
-class CircularPad1d(_CircularPad):
+class CircularPad1d(_CircularPad, dims=1):
     """The opposite end around (C, L); free: values are copied."""
 
-    ranks = (3,)
-    padding = Argument(PerDim(2, None), short="p")
 
-
-class CircularPad2d(_CircularPad):
+class CircularPad2d(_CircularPad, dims=2):
     """The opposite end around (C, H, W); free: values are copied."""
 
-    ranks = (4,)
-    padding = Argument(PerDim(4, None), short="p")
 
-
-class CircularPad3d(_CircularPad):
+class CircularPad3d(_CircularPad, dims=3):
     """The opposite end around (C, D, H, W); free: values are copied."""
-
-    ranks = (5,)
-    padding = Argument(PerDim(6, None), short="p")
 
 
 class Crop(Layer):

@@ -33,17 +33,14 @@ class _Pool(Layer):
     """A window that slides over the input."""
 
     family = "pooling"
-    dims = 0
 
     kernel_size: Argument[tuple[int, ...]]
     stride: Argument[tuple[int, ...] | None]
-    padding: Argument[tuple[int, ...]]
-    dilation: Argument[tuple[int, ...]]
     ceil_mode: Argument[bool]
 
     def _steps(self) -> tuple[tuple[int, int, int, int], ...]:
         """Kernel, stride, padding and dilation for each dimension; torch's stride is the kernel unless it is given."""
-        none, one = (0,) * self.dims, (1,) * self.dims
+        none, one = (0,) * self.spatial_dims, (1,) * self.spatial_dims
         values = vars(self)
         steps = (self.kernel_size, self.stride or self.kernel_size, values.get("padding", none))
         return tuple(zip(*steps, values.get("dilation", one), strict=True))
@@ -74,41 +71,27 @@ class _Pool(Layer):
         return Cost(0, {"pool": pool.pool_reads(prod(output), self.kernel_size)})
 
 
-class MaxPool1d(_Pool):
-    """Largest value of each window over (C, L)."""
-
-    dims, ranks = 1, (3,)
-    kernel_size = Argument(PerDim(1), short="k")
-    stride = Argument(Optional(PerDim(1)), None, short="s")
-    padding = Argument(PerDim(1, 0), 0, short="p")
-    dilation = Argument(PerDim(1), 1, short="d")
+class _MaxPool(_Pool):
+    kernel_size = Argument(PerDim(), short="k")
+    stride = Argument(Optional(PerDim()), None, short="s")
+    padding = Argument(PerDim(0), 0, short="p")
+    dilation = Argument(PerDim(), 1, short="d")
     return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
     ceil_mode = Argument(Flag(), False)
 
 
-class MaxPool2d(_Pool):
+class MaxPool1d(_MaxPool, dims=1):
+    """Largest value of each window over (C, L)."""
+
+
+class MaxPool2d(_MaxPool, dims=2):
     """Largest value of each window over (C, H, W)."""
 
     aliases = ("maxpool", "max_pool")
-    dims, ranks = 2, (4,)
-    kernel_size = Argument(PerDim(2), short="k")
-    stride = Argument(Optional(PerDim(2)), None, short="s")
-    padding = Argument(PerDim(2, 0), 0, short="p")
-    dilation = Argument(PerDim(2), 1, short="d")
-    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
-    ceil_mode = Argument(Flag(), False)
 
 
-class MaxPool3d(_Pool):
+class MaxPool3d(_MaxPool, dims=3):
     """Largest value of each window over (C, D, H, W)."""
-
-    dims, ranks = 3, (5,)
-    kernel_size = Argument(PerDim(3), short="k")
-    stride = Argument(Optional(PerDim(3)), None, short="s")
-    padding = Argument(PerDim(3, 0), 0, short="p")
-    dilation = Argument(PerDim(3), 1, short="d")
-    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
-    ceil_mode = Argument(Flag(), False)
 
 
 def _check_whole_window(kernel: tuple[int, ...], shape: Shape) -> None:
@@ -118,48 +101,36 @@ def _check_whole_window(kernel: tuple[int, ...], shape: Shape) -> None:
 
 
 class _AvgPool(_Pool):
-    divisor_override: Argument[int | None]
+    kernel_size = Argument(PerDim(), short="k")
+    stride = Argument(Optional(PerDim()), None, short="s")
+    padding = Argument(PerDim(0), 0, short="p")
+    ceil_mode = Argument(Flag(), False)
+    count_include_pad = Argument(Flag(), True)
+
+
+class _AvgPoolBy(_AvgPool):
+    """A mean that may be a sum divided by something else."""
+
+    divisor_override = Argument(Optional(Integer()), None)
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
-        if vars(self).get("divisor_override") == 0:
+        if self.divisor_override == 0:
             raise LayerError("divisor must be not zero", argument="divisor_override")
 
 
-class AvgPool1d(_AvgPool):
+class AvgPool1d(_AvgPool, dims=1):
     """Mean of each window over (C, L)."""
 
-    dims, ranks = 1, (3,)
-    kernel_size = Argument(PerDim(1), short="k")
-    stride = Argument(Optional(PerDim(1)), None, short="s")
-    padding = Argument(PerDim(1, 0), 0, short="p")
-    ceil_mode = Argument(Flag(), False)
-    count_include_pad = Argument(Flag(), True)
 
-
-class AvgPool2d(_AvgPool):
+class AvgPool2d(_AvgPoolBy, dims=2):
     """Mean of each window over (C, H, W)."""
 
     aliases = ("avgpool", "avg_pool")
-    dims, ranks = 2, (4,)
-    kernel_size = Argument(PerDim(2), short="k")
-    stride = Argument(Optional(PerDim(2)), None, short="s")
-    padding = Argument(PerDim(2, 0), 0, short="p")
-    ceil_mode = Argument(Flag(), False)
-    count_include_pad = Argument(Flag(), True)
-    divisor_override = Argument(Optional(Integer()), None)
 
 
-class AvgPool3d(_AvgPool):
+class AvgPool3d(_AvgPoolBy, dims=3):
     """Mean of each window over (C, D, H, W)."""
-
-    dims, ranks = 3, (5,)
-    kernel_size = Argument(PerDim(3), short="k")
-    stride = Argument(Optional(PerDim(3)), None, short="s")
-    padding = Argument(PerDim(3, 0), 0, short="p")
-    ceil_mode = Argument(Flag(), False)
-    count_include_pad = Argument(Flag(), True)
-    divisor_override = Argument(Optional(Integer()), None)
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
@@ -167,7 +138,10 @@ class AvgPool3d(_AvgPool):
 
 
 class _LPPool(_Pool):
-    norm_type: Argument[float]
+    norm_type = Argument(Real())
+    kernel_size = Argument(PerDim(), short="k")
+    stride = Argument(Optional(PerDim()), None, short="s")
+    ceil_mode = Argument(Flag(), False)
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
@@ -175,34 +149,16 @@ class _LPPool(_Pool):
             raise LayerError("norm_type must not be 0: its root would be the power 1/0", argument="norm_type")
 
 
-class LPPool1d(_LPPool):
+class LPPool1d(_LPPool, dims=1):
     """Power mean of each window over (C, L)."""
 
-    dims, ranks = 1, (3,)
-    norm_type = Argument(Real())
-    kernel_size = Argument(PerDim(1), short="k")
-    stride = Argument(Optional(PerDim(1)), None, short="s")
-    ceil_mode = Argument(Flag(), False)
 
-
-class LPPool2d(_LPPool):
+class LPPool2d(_LPPool, dims=2):
     """Power mean of each window over (C, H, W)."""
 
-    dims, ranks = 2, (4,)
-    norm_type = Argument(Real())
-    kernel_size = Argument(PerDim(2), short="k")
-    stride = Argument(Optional(PerDim(2)), None, short="s")
-    ceil_mode = Argument(Flag(), False)
 
-
-class LPPool3d(_LPPool):
+class LPPool3d(_LPPool, dims=3):
     """Power mean of each window over (C, D, H, W)."""
-
-    dims, ranks = 3, (5,)
-    norm_type = Argument(Real())
-    kernel_size = Argument(PerDim(3), short="k")
-    stride = Argument(Optional(PerDim(3)), None, short="s")
-    ceil_mode = Argument(Flag(), False)
 
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
@@ -212,8 +168,11 @@ class LPPool3d(_LPPool):
 class OutputSize(Kind["tuple[int | None, ...]"]):
     """The output size of an adaptive pooling; null in a list keeps the input's size."""
 
-    def __init__(self, dims: int) -> None:
+    def __init__(self, dims: int = 0) -> None:
         self.dims = dims
+
+    def over(self, dims: int) -> OutputSize:
+        return OutputSize(dims)
 
     def parse(self, value: object, name: str) -> tuple[int | None, ...]:
         if not isinstance(value, (list, tuple)):
@@ -236,7 +195,8 @@ class _AdaptivePool(Layer):
     """Windows that share out the input."""
 
     family = "pooling"
-    output_size: Argument[tuple[int | None, ...]]
+
+    output_size = Argument(OutputSize())
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         batch, channels, *spatial = inputs[0]
@@ -247,51 +207,36 @@ class _AdaptivePool(Layer):
         return Cost(0, {"pool": pool.adaptive_reads(output[0] * output[1], inputs[0][2:], output[2:])})
 
 
-class AdaptiveAvgPool1d(_AdaptivePool):
+class AdaptiveAvgPool1d(_AdaptivePool, dims=1):
     """Mean of windows that share out (C, L)."""
 
-    ranks = (3,)
-    output_size = Argument(OutputSize(1))
 
-
-class AdaptiveAvgPool2d(_AdaptivePool):
+class AdaptiveAvgPool2d(_AdaptivePool, dims=2):
     """Mean of windows that share out (C, H, W)."""
 
     aliases = ("adaptive_avg_pool", "gap")
-    ranks = (4,)
-    output_size = Argument(OutputSize(2))
 
 
-class AdaptiveAvgPool3d(_AdaptivePool):
+class AdaptiveAvgPool3d(_AdaptivePool, dims=3):
     """Mean of windows that share out (C, D, H, W)."""
 
-    ranks = (5,)
-    output_size = Argument(OutputSize(3))
 
-
-class AdaptiveMaxPool1d(_AdaptivePool):
-    """Largest value of windows that share out (C, L)."""
-
-    ranks = (3,)
-    output_size = Argument(OutputSize(1))
+class _AdaptiveMaxPool(_AdaptivePool):
     return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
 
 
-class AdaptiveMaxPool2d(_AdaptivePool):
+class AdaptiveMaxPool1d(_AdaptiveMaxPool, dims=1):
+    """Largest value of windows that share out (C, L)."""
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool, dims=2):
     """Largest value of windows that share out (C, H, W)."""
 
     aliases = ("adaptive_max_pool",)
-    ranks = (4,)
-    output_size = Argument(OutputSize(2))
-    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
 
 
-class AdaptiveMaxPool3d(_AdaptivePool):
+class AdaptiveMaxPool3d(_AdaptiveMaxPool, dims=3):
     """Largest value of windows that share out (C, D, H, W)."""
-
-    ranks = (5,)
-    output_size = Argument(OutputSize(3))
-    return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
 
 
 LAYERS = (
