@@ -23,6 +23,7 @@ from convstat.counters.kernel_walk import (
 from convstat.counters.products import fused_modules
 from convstat.trace import KernelCall
 from convstat.trace.calls import higher_order
+from convstat.trace.walks import MODULE_TRACKER
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ class FlopCounter:
     """``torch.utils.flop_counter.FlopCounterMode`` around one forward pass."""
 
     name = "flopcountermode"
+    walks = (MODULE_TRACKER,)
     variant = "default"
     unit = "MACs of convolutions and matrix products: half of the FLOPs that it gives"
     help = "pip install torch"

@@ -27,6 +27,7 @@ from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
 from convstat.patches.room import alone
 from convstat.results.report import CounterRow, LayerRow, Report
+from convstat.trace.walks import EVAL, why_endless
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +153,8 @@ def predict(counter: Counter, model: torch.nn.Module, inputs: tuple[Any, ...], t
     Raises InternalError where a predictor of ours fails on its own: that tells nothing of the counter.
     """
     try:
-        if getattr(counter, "calls_eval", False) and (reason := refusal_of_eval(model)):
+        walks = getattr(counter, "walks", ())
+        if reason := why_endless(model, walks) or (refusal_of_eval(model) if EVAL in walks else None):
             raise PredictedFailure(reason)
         retraced = counter.retrace(model, inputs, trace)
         made: Made = getattr(counter, "made", "seen")
@@ -298,6 +300,8 @@ class _Row:
 
     def _ask(self, device: str) -> Question[Reported]:
         model, inputs = self._model(device)
+        if reason := why_endless(model, getattr(self.counter, "walks", ())):
+            raise CounterFailure(f"it was not run: {reason}")
 
         def ask() -> Reported:
             with self.stages.running(device):

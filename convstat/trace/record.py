@@ -44,6 +44,7 @@ from convstat.trace.describe import ModuleTable, describe, leaves
 from convstat.trace.foreign import foreign
 from convstat.trace.functions import FunctionRule, intercepting
 from convstat.trace.unseen import Watch, is_fake, way_of
+from convstat.trace.walks import EVAL, why_endless
 
 
 @alone
@@ -159,13 +160,17 @@ def _as_written(model: nn.Module) -> nn.Module:
 def set_mode(model: nn.Module, *, train: bool) -> None:
     """Switch to train or eval mode as the model does it, or flag by flag where that does not work.
 
-    Some override ``train``, some refuse to be changed, and modules that hold each other make it recurse for ever.
+    Some override ``train``, some refuse to be changed, and some make it recurse for ever.
     """
-    try:
-        model.train(train)
-    except Exception:
-        for module in model.modules():
-            vars(module)["training"] = train
+    if why_endless(model, (EVAL,)) is None:
+        try:
+            model.train(train)
+        except Exception:
+            pass
+        else:
+            return
+    for module in model.modules():
+        vars(module)["training"] = train
 
 
 NO_BACKWARD = "nothing that it returns has a gradient, or no parameter takes one: there is no backward pass to count"

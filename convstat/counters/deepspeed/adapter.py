@@ -11,6 +11,7 @@ from convstat.counters.base import CounterFailure, PredictedFailure, Prediction,
 from convstat.counters.capture import device_of, first_line, installed_version, running
 from convstat.counters.inputs import keywords_of, values_of
 from convstat.counters.passes import Made
+from convstat.trace.walks import APPLY, EVAL
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ class DeepSpeed:
 
     name = "deepspeed"
     made: Made = "unseen"
-    calls_eval = True
+    walks = (EVAL, APPLY)
     takes_jagged = True
     variant = "default"
     unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"

@@ -8,6 +8,7 @@ from convstat.counters.base import CounterFailure, PredictedFailure, Prediction,
 from convstat.counters.capture import device_of, first_line, installed_version, running
 from convstat.counters.inputs import keywords_of, values_of
 from convstat.counters.passes import Made
+from convstat.trace.walks import APPLY, EVAL, OWN
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +21,7 @@ class Calflops:
 
     name = "calflops"
     made: Made = "unseen"
-    calls_eval = True
+    walks = (EVAL, APPLY, OWN)
     takes_jagged = True
     variant = "default"
     unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs count much else too"

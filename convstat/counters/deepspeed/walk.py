@@ -20,6 +20,7 @@ from convstat.counters.kernel_walk import is_custom
 from convstat.counters.layer_work import no_attribute
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.trace import Call, FunctionCall, KernelCall, ModuleCall, ModuleInfo, TensorInfo, Trace
+from convstat.trace.walks import ways
 
 if TYPE_CHECKING:
     import torch
@@ -158,24 +159,6 @@ def _recurrent(call: ModuleCall, info: ModuleInfo) -> int:
     return flops * source.shape[0] * source.shape[1] * (2 if info.attributes.get("bidirectional") else 1)
 
 
-def _ways(trace: Trace) -> dict[int, int]:
-    """How many ways lead from the root to each module; where they go round, the tools never come to an end."""
-    ways: dict[int, int] = {}
-    inside: set[int] = set()
-
-    def visit(index: int) -> None:
-        if index in inside:
-            raise PredictedFailure("RecursionError: a module holds one that holds it")
-        ways[index] = ways.get(index, 0) + 1
-        inside.add(index)
-        for child in trace.modules[index].children:
-            visit(child)
-        inside.discard(index)
-
-    visit(0)
-    return ways
-
-
 def _enter_params(trace: Trace, terms: Ledger, *, trainable: bool) -> int:
     """Enter every parameter once, take out what is not counted, and return how many parameters there are to find."""
     found = 0
@@ -196,8 +179,7 @@ def predict(trace: Trace, convention: Convention) -> Prediction:
         return Prediction(None, None, failure=no_attribute(trace.made[0], "__flops__"))
     terms = Ledger()
     try:
-        ways = _ways(trace)
-        times = ways if convention.every_way else dict.fromkeys(ways, 1)
+        times = ways(trace) if convention.every_way else dict.fromkeys(ways(trace), 1)
         walk = _Walk(trace, convention, times, terms, Work(trace, terms))
         walk.walk(trace.root, _Scope(""))
         walk.work.unseen(trace.root, walk.why_unseen)

@@ -8,6 +8,7 @@ from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import by_position
 from convstat.counters.passes import Made
+from convstat.trace.walks import OWN_BY_NAME, STATE_DICT
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,7 @@ class Fvcore:
 
     name = "fvcore"
     made: Made = "fails"
+    walks = (OWN_BY_NAME, STATE_DICT)
     variant = "default"
     unit = "MACs, plus operations of norms, adaptive average pooling, upsampling and grid sampling"
     help = "pip install fvcore"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import by_position
+from convstat.trace.walks import STATE_DICT
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ class Torchprofile:
     """``torchprofile.profile_macs``; it counts no parameters."""
 
     name = "torchprofile"
+    walks = (STATE_DICT,)
     variant = "default"
     unit = "MACs, plus operations of multiplications, norms, average pooling, means and leaky ReLU"
     help = "pip install torchprofile"

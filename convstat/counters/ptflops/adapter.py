@@ -14,6 +14,7 @@ from convstat.counters.kernel_walk import ATTENTION, why_other_functions, why_ot
 from convstat.counters.passes import Made
 from convstat.patches.room import ours, patch, replaced
 from convstat.trace.calls import TensorInfo, Value
+from convstat.trace.walks import APPLY, EVAL
 
 if TYPE_CHECKING:
     import torch
@@ -27,11 +28,11 @@ class Ptflops:
     """One backend of ptflops."""
 
     help = "pip install ptflops"
-    calls_eval = True
 
     def __init__(self, variant: str, unit: str, counts: str, defects: tuple[str, ...]) -> None:
         self.name = "ptflops" if variant == "pytorch" else f"ptflops-{variant}"
         self.variant = variant
+        self.walks = (APPLY, EVAL) if variant == "pytorch" else (EVAL,)
         self.made: Made = "params" if variant == "pytorch" else "unseen"
         self.unit = unit
         self.counts = counts

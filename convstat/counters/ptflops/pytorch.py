@@ -33,6 +33,7 @@ from convstat.trace import (
     Trace,
     Value,
 )
+from convstat.trace.walks import ways
 
 _TWICE: dict[str | None, str] = {"activation": "activation_twice", "softmax": "softmax_twice", "pool": "pool_twice"}
 _TWICE |= {"upsample": "upsample_twice", None: "attention_twice"}
@@ -163,16 +164,7 @@ class _Walk:
 
 def _holders(trace: Trace) -> dict[int, int]:
     """How often each module is summed up: along every way from the root that does not lead through a priced one."""
-    times: dict[int, int] = {}
-
-    def visit(index: int) -> None:
-        times[index] = times.get(index, 0) + 1
-        if trace.modules[index].type not in MODULES:
-            for child in trace.modules[index].children:
-                visit(child)
-
-    visit(0)
-    return times
+    return ways(trace, into=lambda info: info.type not in MODULES)
 
 
 def _unhooked(trace: Trace) -> ModuleInfo | None:

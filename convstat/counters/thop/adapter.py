@@ -11,6 +11,7 @@ from convstat.counters.inputs import by_position, retraced
 from convstat.counters.passes import Made
 from convstat.counters.thop.shared_import import version_if_whole, why_unavailable
 from convstat.patches.room import replaced_globals
+from convstat.trace.walks import APPLY, EVAL
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,7 @@ class Thop:
 
     name = "thop"
     made: Made = "fails"
-    calls_eval = True
+    walks = (EVAL, APPLY)
     variant = "default"
     other = "ultralytics-thop"
     """The distribution that has the same import name."""

@@ -13,6 +13,7 @@ from convstat.counters.layer_work import is_scripted, no_attribute, own_kernels,
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.thop.modules import RULES
 from convstat.trace import ModuleInfo, Trace
+from convstat.trace.walks import ways
 
 _OPEN = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 
@@ -62,25 +63,23 @@ def predict(trace: Trace) -> Prediction:
 
 def _ways(trace: Trace, *, into_priced: bool) -> dict[int, int]:
     """How many ways lead from the root to each module: all of them, or those through what the sum looks into."""
-    ways: dict[int, int] = {}
 
-    def visit(info: ModuleInfo) -> None:
-        ways[info.index] = ways.get(info.index, 0) + 1
-        closed = info.index and info.type in RULES and not any(kind in _OPEN for kind in (info.type, *info.bases))
-        if into_priced or not closed:
-            for child in info.children:
-                visit(trace.modules[child])
+    def is_open(info: ModuleInfo) -> bool:
+        kinds = (info.type, *info.bases)
+        return into_priced or not info.index or info.type not in RULES or any(kind in _OPEN for kind in kinds)
 
-    visit(trace.modules[0])
-    return ways
+    return ways(trace, into=is_open)
 
 
-def _below(trace: Trace, info: ModuleInfo, found: dict[int, int]) -> dict[int, int]:
+def _below(trace: Trace, info: ModuleInfo) -> dict[int, int]:
     """The sizes of all parameters from here on downwards, by their keys."""
-    for parameter in info.parameters:
-        found[parameter.key] = parameter.numel
-    for child in info.children:
-        _below(trace, trace.modules[child], found)
+    found: dict[int, int] = {}
+    left, seen = [info], {info.index}
+    while left:
+        info = left.pop()
+        found.update((parameter.key, parameter.numel) for parameter in info.parameters)
+        left += [trace.modules[child] for child in info.children if child not in seen]
+        seen.update(info.children)
     return found
 
 
@@ -92,7 +91,7 @@ def _enter_params(trace: Trace, terms: Ledger, called: set[int], summed: dict[in
         info, times = trace.modules[index], summed.get(index, 0)
         if not times or any(kind in _OPEN for kind in (info.type, *info.bases)):
             continue
-        sizes = _below(trace, info, {})
+        sizes = _below(trace, info)
         terms.add(info.path, "tied_per_module", params=sum(size for key, size in sizes.items() if key in claimed))
         terms.add(info.path, "shared_parents", params=(times - 1) * sum(sizes.values()))
         claimed |= set(sizes)

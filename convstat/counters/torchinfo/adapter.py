@@ -11,6 +11,7 @@ from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import by_name, keywords_of, retraced
 from convstat.counters.passes import Made
 from convstat.patches.room import replaced_globals
+from convstat.trace.walks import EVAL, OWN_BY_NAME
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ class Torchinfo:
 
     name = "torchinfo"
     made: Made = "unseen"
-    calls_eval = True
+    walks = (OWN_BY_NAME, EVAL)
     variant = "default"
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"

@@ -8,6 +8,7 @@ from convstat.counters.base import CounterFailure, Prediction, Reported
 from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import keywords_of
 from convstat.counters.passes import Made
+from convstat.trace.walks import EVAL, MODULE_TRACKER
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ class Torchscan:
 
     name = "torchscan"
     made: Made = "params"
-    calls_eval = True
+    walks = (EVAL, MODULE_TRACKER)
     variant = "default"
     unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
     help = "pip install torchscan"

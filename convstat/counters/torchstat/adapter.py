@@ -13,6 +13,7 @@ from convstat.counters.inputs import by_position, reads_values, retraced
 from convstat.counters.passes import Made
 from convstat.patches.imports import forgotten, given
 from convstat.patches.room import own, patch, put, rerouted, routed, undone
+from convstat.trace.walks import APPLY, EVAL
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ class Torchstat:
 
     name = "torchstat"
     made: Made = "seen"
-    calls_eval = True
+    walks = (APPLY, EVAL)
     variant = "default"
     unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
     help = "pip install torchstat"

@@ -10,6 +10,7 @@ from convstat.counters.capture import device_of, first_line, installed_version, 
 from convstat.counters.inputs import by_position, reads_values, retraced, values_of
 from convstat.counters.passes import Made
 from convstat.patches.room import replaced_globals
+from convstat.trace.walks import APPLY
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +55,7 @@ class Torchsummary:
 
     name = "torchsummary"
     made: Made = "unseen"
+    walks = (APPLY,)
     variant = "summary"
     unit = "parameters and memory; no operations"
     help = "pip install torchsummary"

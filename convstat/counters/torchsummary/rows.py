@@ -25,6 +25,7 @@ from convstat.trace import (
     Trace,
     Value,
 )
+from convstat.trace.walks import ways
 
 _CONTAINERS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 BATCH = 2
@@ -43,7 +44,7 @@ def _is_container(info: ModuleInfo) -> bool:
 def predict(trace: Trace) -> Prediction:
     """Say what torchsummary will answer."""
     calls = [call for call in trace.module_calls() if is_hooked(trace.module_of(call))]
-    hooks = _hooks(trace)
+    hooks = ways(trace)
     try:
         if any(is_hooked(info) and is_scripted(info) for info in trace.modules):
             raise PredictedFailure("RuntimeError: register_forward_hook is not supported on ScriptModules")
@@ -69,19 +70,6 @@ def predict(trace: Trace) -> Prediction:
         remarks=tuple(_remarks(trace, calls)),
         fused=fused_modules(trace),
     )
-
-
-def _hooks(trace: Trace) -> list[int]:
-    """How many hooks each module gets: ``model.apply`` comes to it once for every module that holds it."""
-    hooks = [0] * len(trace.modules)
-
-    def visit(index: int) -> None:
-        hooks[index] += 1
-        for child in trace.modules[index].children:
-            visit(child)
-
-    visit(0)
-    return hooks
 
 
 def _tensors(info: ModuleInfo) -> list[tuple[str, TensorInfo]]:
@@ -159,7 +147,7 @@ def _int64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63
 
 
-def _memory(trace: Trace, calls: list[ModuleCall], hooks: list[int], elements: int) -> Mapping[str, float]:
+def _memory(trace: Trace, calls: list[ModuleCall], hooks: Mapping[int, int], elements: int) -> Mapping[str, float]:
     # All sizes of all inputs in one product, as the tool has it.
     inputs = _int64(prod(prod(value.shape[1:]) for value in trace.root.args if isinstance(value, TensorInfo)))
     params = sum(hooks[call.module] * tensor.numel for call in calls for _, tensor in _tensors(trace.module_of(call)))
@@ -186,7 +174,7 @@ def _remarks(trace: Trace, calls: list[ModuleCall]) -> Iterator[Term]:
         yield Term("", code="input_product")
 
 
-def _params(trace: Trace, calls: list[ModuleCall], hooks: list[int]) -> Ledger:
+def _params(trace: Trace, calls: list[ModuleCall], hooks: Mapping[int, int]) -> Ledger:
     """Start from every parameter once, then enter what the rows add and miss."""
     terms = Ledger()
     called = [0] * len(trace.modules)
