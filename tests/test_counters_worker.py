@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from misbehaving import LATE, NOISE, WAYS, entry_point
 from test_counters_robust import Fake, _graph
 
-from convstat.counters import CounterFailure, Prediction, Reported, Term, crew, measure, wire, worker
+from convstat.counters import CounterFailure, Prediction, Reported, Term, crew, measure, wire
 from convstat.counters.base import Unfit
 from convstat.errors import Diagnostic, InternalError, UsageError
-from convstat.patches import child
+from convstat.patches import child, forked
 from convstat.patches.room import in_room
 from convstat.results.report import CounterRow
 
@@ -193,7 +193,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     place = tmp_path / "pid"
     code = f"""
 import os, time
-from convstat.counters.worker import Call
+from convstat.patches.forked import Call
 def run():
     open({str(place)!r}, "w").write(str(os.getpid()))
     time.sleep(1000)
@@ -262,7 +262,7 @@ def test_computing_with_threads_goes_on_in_a_child(tmp_path: Path) -> None:
     """OpenMP's threads are not in a child; one that waited for them would wait for ever. Those for jit.fork neither."""
     code = """
 import os, sys, torch
-from convstat.counters.worker import Call, wait
+from convstat.patches.forked import Call, wait
 from convstat.patches.child import why_not_forked
 big = torch.rand(700, 700)
 big @ big
@@ -440,8 +440,8 @@ def test_a_call_can_be_nested_in_the_room() -> None:
             return b"in"
 
     with in_room():
-        call = worker.Call(run, 20)
+        call = forked.Call(run, 20)
         while not call.is_over:
-            worker.wait([call])
+            forked.wait([call])
     assert b"in" == call.answer()
     call.reap()

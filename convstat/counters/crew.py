@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from convstat.counters import wire
 from convstat.counters.base import CounterFailure
 from convstat.counters.capture import first_line
-from convstat.counters.worker import Call, Late, wait
 from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.patches.child import why_not_forked
+from convstat.patches.forked import Call, Lost, wait
 from convstat.patches.room import alone
 from convstat.patches.streams import keep_standard_output
 from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
@@ -29,6 +29,13 @@ T = TypeVar("T")
 
 MOST = 4
 """Processes at a time, where there are as many processors; only one of them computes on real tensors."""
+
+
+class Late(CounterFailure):
+    """The tool gave no answer in the time that it has."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"it gave no answer in {seconds:g} seconds", "with --timeout SECONDS it may take longer")
 
 
 class Question(Generic[T]):
@@ -65,6 +72,8 @@ class Question(Generic[T]):
             return guarded(self.asked, self.model, self.crew.seconds)
         try:
             answer = wire.answer(call.answer())
+        except Lost as lost:
+            raise Late(call.seconds) if lost.is_late else CounterFailure(str(lost)) from None
         except ValueError:
             raise CounterFailure("its process gave no answer that can be read") from None
         # Whoever could write this could write anything.

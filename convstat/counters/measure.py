@@ -18,11 +18,10 @@ from convstat.counters import checked, reconcile
 from convstat.counters.apart import Apart, is_ours
 from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
 from convstat.counters.capture import first_line, refusal_of_eval
-from convstat.counters.crew import Crew, Question, guarded
+from convstat.counters.crew import Crew, Late, Question, guarded
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.passes import Made, as_seen, with_unseen
 from convstat.counters.stages import FAKE, GraphStages, Stages
-from convstat.counters.worker import Late
 from convstat.errors import ConvstatError, InternalError, UsageError
 from convstat.graph import Graph
 from convstat.patches.room import alone

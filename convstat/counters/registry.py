@@ -7,7 +7,8 @@ from typing import Any
 
 from convstat.counters.base import Counter, CounterFailure
 from convstat.counters.capture import first_line
-from convstat.patches.guard import guard, own
+from convstat.patches.guard import own
+from convstat.patches.plugins import load
 
 GROUP = "convstat.counters"
 """The entry point group in which other packages offer counters: a Counter, or a callable that makes one."""
@@ -43,6 +44,10 @@ class Unloadable:
     predict = why_not_meta = retrace = run
 
 
+def _made(offered: Any) -> Any:
+    return offered() if callable(offered) else offered
+
+
 class Registry(Mapping[str, Counter]):
     """Counters by name. Entry points are only looked for when a name is not in the table, or all are asked for."""
 
@@ -73,10 +78,7 @@ class Registry(Mapping[str, Counter]):
 
         for point in entry_points(group=GROUP):
             try:
-                with guard(f"the counter {point.value}"):
-                    loaded = point.load()
-                    counter = loaded() if callable(loaded) else loaded
-                self.add(counter)
+                self.add(load(point, f"the counter {point.value}", _made))
             except Exception as error:
                 # Somebody else's package is broken, which is its own row, under a name that is still free.
                 name = point.name if point.name not in self._table else point.value

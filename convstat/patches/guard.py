@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from types import TracebackType
 
-from convstat.errors import SourceError
+from convstat.errors import ConvstatError, SourceError
 from convstat.patches.room import once
 from convstat.patches.streams import keep_standard_output
 from convstat.patches.time_limit import Overtime, ending, seconds_allowed, time_limit
@@ -28,8 +28,10 @@ def own(error: BaseException) -> BaseException:
 
 
 def in_words(error: BaseException) -> str:
-    """An exception with its text, where it can be asked for it: ``ValueError: the text``."""
+    """An exception with its text, where it can be asked for it: ``ValueError: the text``; one of ours is its text."""
     error = own(error)
+    if isinstance(error, ConvstatError):
+        return error.diagnostics[0].message
     try:
         text = str(error)
     except KeyboardInterrupt:

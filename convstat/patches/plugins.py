@@ -1,17 +1,84 @@
-"""Classes that other packages offer by entry points."""
+"""What other packages offer by entry points: imported only where that does not end everything."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeVar
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from importlib.metadata import EntryPoint
+from typing import Any, TypeVar
 
-from convstat.errors import UsageError
+from convstat.errors import SourceError, UsageError
+from convstat.patches.child import why_not_forked
+from convstat.patches.forked import Call, Lost, wait
 from convstat.patches.guard import guard, in_words
+from convstat.patches.streams import keep_standard_output
+from convstat.patches.time_limit import seconds_allowed
 
 T = TypeVar("T")
 
 MEND = "uninstall or mend it"
 """What helps against a package that is broken."""
+
+
+def load(point: EntryPoint, what: str, made: Callable[[Any], Any] = lambda found: found) -> Any:
+    """Import what an entry point names, and make of it what is needed; ``what`` begins a message that it did not end.
+
+    Code that runs on import can end the process, or never come back. So it runs in another process first, where one
+    can be forked. Raises SourceError for what does not survive there, and whatever ``made`` or the import raises.
+    """
+    module = point.value.partition(":")[0].strip()
+    if module not in sys.modules and why_not_forked("meta") is None:
+        if module not in _FATAL:
+            _FATAL[module] = _why_fatal(lambda: made(point.load()))
+        if (reason := _FATAL[module]) is not None:
+            raise SourceError(f"{reason}, as it was imported", help=MEND)
+    with guard(what):
+        return made(point.load())
+
+
+_FATAL: dict[str, str | None] = {}
+"""What the modules that were imported in another process did to it; None where it came back."""
+
+
+def _why_fatal(load: Callable[[], object]) -> str | None:
+    """Load in a process of its own, and say how that ended; what was written there is shown only where it did not."""
+    keep_standard_output()
+    with ExitStack() as stack:
+        said = None
+        with suppress(OSError):
+            # Where there is no place for it, what it writes is not held back.
+            from tempfile import TemporaryFile
+
+            said = stack.enter_context(TemporaryFile())
+
+        def run() -> bytes:
+            if said is not None:
+                for descriptor in (1, 2):
+                    os.dup2(said.fileno(), descriptor)
+            # What it raises is raised once more where it is told.
+            with suppress(BaseException):
+                load()
+            return b"it came back"
+
+        call = Call(run, seconds_allowed())
+        stack.callback(call.reap)
+        while not call.is_over:
+            wait([call])
+        try:
+            call.answer()
+        except Lost as lost:
+            if said is not None:
+                said.seek(0)
+                with suppress(OSError):
+                    os.write(2, said.read(MOST_SHOWN))
+            return str(lost)
+        return None
+
+
+MOST_SHOWN = 2**16
+"""Bytes of what was written before the end that are shown."""
 
 
 def offered(group: str, base: type[T]) -> Iterator[tuple[str, str, type[T]]]:
@@ -24,8 +91,7 @@ def offered(group: str, base: type[T]) -> Iterator[tuple[str, str, type[T]]]:
     for point in entry_points(group=group):
         place = f"plugin '{point.name}' of {group}"
         try:
-            with guard(place):
-                found = point.load()
+            found = load(point, place)
         except Exception as error:
             raise UsageError(f"{place} failed: {in_words(error)}", help=MEND) from error
         if not (isinstance(found, type) and issubclass(found, base)):

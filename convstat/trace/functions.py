@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from convstat.patches.guard import guard
 from convstat.patches.interception import intercepted
+from convstat.patches.plugins import load
 from convstat.trace.calls import FunctionCall
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def rule_of(name: str) -> FunctionRule | None:
     """The rule of a function; one that cannot be loaded says so when it is asked."""
     if name not in _REGISTERED and (entry := _plugins().get(name)) is not None:
         try:
-            with guard(f"the rule for {name}"):
-                loaded = entry.load()
+            loaded = load(entry, f"the rule for {name}")
             if not callable(loaded) and not isinstance(loaded, FunctionRule):
                 raise TypeError(f"{entry.value} is neither a function nor a FunctionRule")
         except Exception as error:

@@ -24,7 +24,8 @@ from convstat.count.ops.base import Rule, UnreadableError, argument, inputs
 from convstat.count.ops.free import FREE
 from convstat.formulas.cost import FREE as NO_COST
 from convstat.formulas.cost import OTHER_ENTRIES, Cost
-from convstat.patches.guard import guard, in_words
+from convstat.patches.guard import in_words
+from convstat.patches.plugins import load
 from convstat.patches.time_limit import Overtime
 from convstat.text.printable import plain
 from convstat.trace.calls import FunctionCall, KernelCall
@@ -116,8 +117,7 @@ class Pricing:
         if entry is None:
             return None
         try:
-            with guard(f"the rule for {name}"):
-                rule = entry.load()
+            rule = load(entry, f"the rule for {name}")
             if not callable(rule):
                 raise TypeError(f"{entry.value} is no function")
         except Exception as error:

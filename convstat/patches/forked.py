@@ -1,8 +1,8 @@
 """One call in a process of its own, forked from this one: whatever it does there, this process is as it was.
 
 The child has the model, its inputs and all modules, as they are, without a copy. It writes its answer into a pipe and
-ends; if it ends without one, says nothing in its time, or writes nonsense, that is what its counter did. With it goes
-what it has started, allocated, patched and registered for the end of the process.
+ends; if it ends without one, says nothing in its time, or writes nonsense, that is what the code did. With it goes what
+it has started, allocated, patched and registered for the end of the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable, Iterable
 from time import monotonic, sleep
 
-from convstat.counters.base import CounterFailure
 from convstat.patches.child import HEAD, LOST, end_pools, flush_streams, serve
 from convstat.patches.quiet import unwarned
 
@@ -21,17 +20,18 @@ STEP = 0.02
 """Seconds between two looks whether a process still lives; an answer is seen at once."""
 
 MOST_BYTES = 2**26
-"""What an answer may take; one of a hundred thousand layers has a tenth of it."""
+"""What an answer may take; a prediction of a hundred thousand layers has a tenth of it."""
 
 PATIENCE = 2.0
 """Seconds in which a process that was killed has to be gone; one that hangs in the system is left to it."""
 
 
-class Late(CounterFailure):
-    """The tool gave no answer in the time that it has."""
+class Lost(Exception):  # noqa: N818 - how the called code ended is an answer, not an error of ours
+    """A call gave no answer; the message says what its process did. ``is_late`` where its time was over."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"it gave no answer in {seconds:g} seconds", "with --timeout SECONDS it may take longer")
+    def __init__(self, reason: str, *, is_late: bool = False) -> None:
+        super().__init__(reason)
+        self.is_late = is_late
 
 
 class Call:
@@ -44,7 +44,7 @@ class Call:
         self.seconds = seconds
         self.is_over = False
         self._data = bytearray()
-        self._failure: CounterFailure | None = None
+        self._failure: Lost | None = None
         has_threads = end_pools()
         flush_streams()
         self.pipe, theirs = os.pipe()
@@ -63,7 +63,7 @@ class Call:
         self.deadline = monotonic() + seconds if seconds else None
 
     def answer(self) -> bytes:
-        """What the function gave, once it is over; raises CounterFailure where it gave nothing."""
+        """What the function gave, once it is over; raises Lost where it gave nothing."""
         if self._failure is not None:
             raise self._failure
         return bytes(self._data[HEAD:])
@@ -86,11 +86,11 @@ class Call:
             # It may be about to end, and what it ends with says more.
             self._fail(self._ended_soon() or "it closed the descriptors of its process, and can give no answer")
         elif self.deadline is not None and monotonic() > self.deadline:
-            self._failure = Late(self.seconds)
+            self._failure = Lost(f"it gave no answer in {self.seconds:g} seconds", is_late=True)
             self.end()
 
     def _fail(self, reason: str) -> None:
-        self._failure = CounterFailure(reason)
+        self._failure = Lost(reason)
         self.end()
 
     def _take(self) -> bool:
