@@ -180,7 +180,7 @@ def analyze(
         counters = analysis.DEFAULT_COUNTERS
     with allowed(timeout):
         return Report.of(
-            _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, timeout, in_process)
+            _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, in_process)
         )
 
 
@@ -195,7 +195,6 @@ def _analyzed(
     dtype: str | None,
     per: str,
     mode: str,
-    seconds: float | None,
     in_process: bool,
 ) -> report.Report:
     texts = _texts(inputs)
@@ -203,7 +202,7 @@ def _analyzed(
         target = resolve(model)
         if texts is not None:
             request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
-            return analysis.analyze(request, counters, predict=predict, seconds=seconds, in_process=in_process)
+            return analysis.analyze(request, counters, predict=predict, in_process=in_process)
         if not target.needs_torch:
             raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
     from convstat.targets import modules
@@ -214,7 +213,7 @@ def _analyzed(
     live = Target(recipe.source, "module", recipe.source)
     request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device)
     subject = modules.prepare(recipe, request)
-    return analysis.ask(subject, request, counters, predict=predict, seconds=seconds, in_process=in_process)
+    return analysis.ask(subject, request, counters, predict=predict, in_process=in_process)
 
 
 def load(path: str | os.PathLike[str]) -> Report:

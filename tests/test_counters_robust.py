@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,10 +20,12 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from convstat.counters import COUNTERS, CounterFailure, Prediction, Registry, Reported, Term, measure
+from convstat.counters.measure import foresee, version_of
+from convstat.counters.stages import GraphStages
 from convstat.errors import UsageError
 from convstat.graph import Graph
 from convstat.patches.isolation import isolated
-from convstat.patches.time_limit import Overtime, time_limit
+from convstat.patches.time_limit import Overtime, allowed, time_limit
 from convstat.results.report import CounterRow
 from convstat.trace import Trace
 
@@ -152,13 +155,33 @@ def test_a_hang_ends_with_the_time_limit(hangs: Callable[..., Any], place: str, 
     """In Python, asleep, and in one kernel after another; also where no process of its own is to be had."""
     graph = _graph()
     started = time.monotonic()
-    (row,) = measure(graph, count(graph), (Fake(**{place: hangs}),), seconds=0.2, in_process=in_process)
+    with allowed(0.2):
+        (row,) = measure(graph, count(graph), (Fake(**{place: hangs}),), in_process=in_process)
     assert time.monotonic() - started < 10
     if place == "run":
         assert ("failed", False) == (row.status, row.is_foreseen)
         assert "it gave no answer in 0.2 seconds; with --timeout SECONDS it may take longer" == row.error
     else:
         assert ("ok", None) == (row.status, row.predicted)
+
+
+@pytest.mark.parametrize(
+    "place", ["run", "predict", "retrace", "version", "why_not_meta", "reads_values", "unavailable"]
+)
+def test_one_time_limit_reaches_all_that_a_counter_is_asked(place: str) -> None:
+    """Whoever asks: for a row, a prediction, or its version alone."""
+    graph = _graph()
+    others = {"unavailable": {"version": lambda: None}, "reads_values": {"why_not_meta": lambda trace: "so"}}
+    fake: Any = Fake(**{**others.get(place, {}), place: _sleeps})
+    report = count(graph)
+    started = time.monotonic()
+    with allowed(0.2):
+        measure(graph, report, (fake,))
+        measure(graph, report, (fake,), predict=True)
+        version_of(fake)
+        with suppress(CounterFailure):
+            foresee(fake, report, GraphStages(graph, "float32"))
+    assert time.monotonic() - started < 10
 
 
 def test_the_time_limit_holds_beside_the_main_thread() -> None:
@@ -185,7 +208,7 @@ def test_a_time_limit_beside_the_main_thread_leaves_nothing_to_look_for() -> Non
     """An exception that is taken back would be looked for at every call, and under a tracer for ever at the first."""
     code = """
 import sys, threading
-from convstat.patches.time_limit import Overtime, time_limit
+from convstat.patches.time_limit import Overtime, allowed, time_limit
 
 def work():
     with time_limit(20):

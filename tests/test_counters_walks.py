@@ -17,6 +17,7 @@ from convstat.counters import COUNTERS
 from convstat.counters.base import CounterFailure
 from convstat.counters.capture import running
 from convstat.counters.crew import Crew
+from convstat.patches.time_limit import allowed
 from convstat.trace import walks
 from convstat.trace.recipe import Recipe
 from convstat.trace.record import record
@@ -80,7 +81,7 @@ def levels_by_name(count: int, leaf: Callable[[], nn.Module] = conv) -> nn.Modul
 def rows(make: Callable[[], nn.Module]) -> dict[str, Any]:
     """What is said of each counter that is there; the count itself holds in any case."""
     recipe = Recipe("net", "net.py:net", "module", lambda: (make(), None))
-    report = counted.traced(recipe, inputs=("3x8x8",), counters="all", seconds=60)
+    report = counted.traced(recipe, inputs=("3x8x8",), counters="all")
     assert CONV == report.totals.macs
     return {row.name: row for row in report.counters if row.status != "unavailable"}
 
@@ -198,7 +199,7 @@ def test_a_way_of_a_counters_own_does_not_end(name: str) -> None:
     block = Ends(conv=conv())
     block.add_module("me", block)
     inputs = (torch.zeros(1, 3, 8, 8),)
-    with Crew(3) as crew, pytest.raises(CounterFailure, match=r"RecursionError|no answer in 3 seconds"):
+    with allowed(3), Crew() as crew, pytest.raises(CounterFailure, match=r"RecursionError|no answer in 3 seconds"):
         crew.ask(lambda: COUNTERS[name].run(block, inputs), lambda answer: answer, block, "cpu").answer()
 
 

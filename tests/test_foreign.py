@@ -581,7 +581,7 @@ def test_a_rule_that_never_comes_back() -> None:
 @pytest.mark.parametrize("name", RAISED)
 def test_a_format_that_raises(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is loaded and as it writes: it is told which it was."""
-    mine = SimpleNamespace(name="mine", load=raising(RAISED[name]))
+    mine = SimpleNamespace(name="mine", value="mine:made", load=raising(RAISED[name]))
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [mine])
     with pytest.raises(UsageError, match=f"plugin 'mine' of convstat.renderers failed: {name}"):
         next(plugins.offered(base.ENTRY_POINTS, base.Renderer))

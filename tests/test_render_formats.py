@@ -218,7 +218,7 @@ class Loud(Renderer):
 class FakePoint:
     """An entry point that is there without being installed."""
 
-    name = "fake"
+    name, value = "fake", "fake:made"
 
     def __init__(self, renderer: type[Renderer]) -> None:
         self.renderer = renderer
@@ -231,7 +231,7 @@ class FakePoint:
 class Broken:
     """An entry point whose module cannot be imported."""
 
-    name = "broken"
+    name, value = "broken", "nowhere:made"
 
     def load(self) -> type[Renderer]:
         """Fail."""

@@ -69,10 +69,7 @@ def analyze(
     with session.writing(targets, "report") as (outputs, progress):
         asked = [requests.of(resolve(target)) for target in targets]
         if as_ is not None:
-            reports = [
-                convention.express(request, as_, seconds=timeout, progress=progress, warn=session.warn)
-                for request in asked
-            ]
+            reports = [convention.express(request, as_, progress=progress, warn=session.warn) for request in asked]
         else:
             chosen = session.pick(counters, session.config.counters, analysis.DEFAULT_COUNTERS)
             reports = [
@@ -80,7 +77,6 @@ def analyze(
                     request,
                     chosen,
                     predict=predict,
-                    seconds=timeout,
                     in_process=in_process,
                     progress=progress,
                     warn=session.warn,

@@ -80,7 +80,6 @@ def explain(
             request,
             pattern,
             counters=counters or "all",
-            seconds=timeout,
             progress=progress,
             warn=session.warn,
         )
@@ -147,7 +146,6 @@ def identify(
             number,
             request,
             counters=counters or "all",
-            seconds=timeout,
             progress=progress,
             warn=session.warn,
         )

@@ -27,7 +27,6 @@ def express(
     request: Request,
     name: str,
     *,
-    seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Report:
@@ -46,7 +45,7 @@ def express(
     from convstat.counters.measure import Asking, foresee
 
     try:
-        asking = Asking(request.device, predict=True, seconds=seconds)
+        asking = Asking(request.device, predict=True)
         foreseen = foresee(counter, subject.report, subject.stages, asking)
     except (ConvstatError, KeyboardInterrupt):
         raise

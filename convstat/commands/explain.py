@@ -29,7 +29,6 @@ def explain(
     pattern: str | None = None,
     *,
     counters: str = "all",
-    seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Explanation:
@@ -40,7 +39,7 @@ def explain(
     subject = analysis.prepare(request, progress=progress, warn=warn)
     groups = grouped(subject.report.layers)
     chosen = choose(list(groups), pattern, request.argument)
-    views = _views(subject, chosen, counters, request.device, seconds, progress)
+    views = _views(subject, chosen, counters, request.device, progress)
     trace = None if subject.graph is not None else subject.stages.foresight()[1]
     return Explanation(
         subject.report.model, tuple(_layer(subject, trace, name, groups[name], views[name]) for name in chosen)
@@ -134,7 +133,6 @@ def _views(
     chosen: Sequence[str],
     counters: str,
     device: str,
-    seconds: float | None,
     progress: Callable[[str], None] | None,
 ) -> dict[str, tuple[View, ...]]:
     """What every counter makes of every chosen layer."""
@@ -143,7 +141,7 @@ def _views(
     from convstat.counters import select
     from convstat.counters.measure import Asking
 
-    asking = Asking(device, predict=True, seconds=seconds)
+    asking = Asking(device, predict=True)
     views: dict[str, list[View]] = {name: [] for name in chosen}
     for counter in select(counters):
         if progress is not None:

@@ -91,7 +91,6 @@ def identify(
     request: Request,
     *,
     counters: str = "all",
-    seconds: float | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Identification:
@@ -104,7 +103,7 @@ def identify(
         from convstat.counters import select
         from convstat.counters.measure import Asking
 
-        asking = Asking(request.device, predict=True, seconds=seconds)
+        asking = Asking(request.device, predict=True)
         for counter in select(counters):
             if progress is not None:
                 progress(f"predicting {counter.name}")

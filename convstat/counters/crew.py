@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from convstat.counters import wire
 from convstat.counters.base import CounterFailure
 from convstat.counters.capture import first_line
-from convstat.errors import ConvstatError, InternalError, UsageError
+from convstat.errors import ConvstatError, InternalError
 from convstat.patches.child import why_not_forked
 from convstat.patches.forked import Call, Lost, wait
 from convstat.patches.room import alone
 from convstat.patches.streams import keep_standard_output
-from convstat.patches.time_limit import DEFAULT_SECONDS, Overtime, time_limit
+from convstat.patches.time_limit import Overtime, seconds_allowed, time_limit
 
 if TYPE_CHECKING:
     import torch
@@ -81,15 +81,13 @@ class Question(Generic[T]):
 
 
 class Crew:
-    """Asks counters, each for at most so many seconds (None: as many as is usual, 0: any number).
+    """Asks counters, each for as long as foreign code may take.
 
     It is used as a context: no process outlives it.
     """
 
-    def __init__(self, seconds: float | None = None, *, in_process: bool = False) -> None:
-        if seconds is not None and seconds < 0:
-            raise UsageError(f"the time for a counter must not be negative: {seconds}", help="0 sets no limit")
-        self.seconds = DEFAULT_SECONDS if seconds is None else seconds
+    def __init__(self, *, in_process: bool = False) -> None:
+        self.seconds = seconds_allowed()
         self.in_process = in_process
         self._waiting: list[Question[Any]] = []
         self._running: list[Question[Any]] = []

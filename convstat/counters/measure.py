@@ -42,18 +42,16 @@ SMALL_BYTES, SMALL_MACS = 2**30, 2 * 10**11
 class Asking(NamedTuple):
     """How counters are asked: on which device, or predicted alone.
 
-    Each may take so many seconds; None is as many as is usual, 0 any number.
     Each runs in a process of its own, where this one can be forked safely; with ``in_process`` all run in this one.
     """
 
     device: str = "auto"
     predict: bool = False
-    seconds: float | None = None
     in_process: bool = False
 
     def crew(self) -> Crew:
         """Who asks them."""
-        return Crew(self.seconds, in_process=self.in_process)
+        return Crew(in_process=self.in_process)
 
 
 USUAL = Asking()
@@ -67,7 +65,6 @@ def measure(
     device: str = "auto",
     dtype: str = "float32",
     predict: bool = False,
-    seconds: float | None = None,
     in_process: bool = False,
 ) -> tuple[CounterRow, ...]:
     """Run some counters on a graph and explain how they differ from its report; a failing one is a row too.
@@ -75,7 +72,7 @@ def measure(
     With ``predict``, none is run: the rows hold what their conventions give.
     """
     check(device if counters else "auto", dtype)
-    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, seconds, in_process))
+    return measure_on(GraphStages(graph, dtype), report, counters, Asking(device, predict, in_process))
 
 
 def check(device: str, dtype: str) -> None:

@@ -149,7 +149,6 @@ def analyze(
     counters: str = DEFAULT_COUNTERS,
     *,
     predict: bool = False,
-    seconds: float | None = None,
     in_process: bool = False,
     progress: Progress | None = None,
     warn: Warn | None = None,
@@ -157,14 +156,14 @@ def analyze(
     """Count a target, ask the peers, and explain where they differ.
 
     ``counters`` is ``default``, ``all``, ``none`` or names with commas; with ``predict`` none is run, and what each
-    would say is told instead. Each may take so many ``seconds`` (None: five minutes, 0: any), and runs in a process of
-    its own where this one can be forked safely, with ``in_process`` in this one.
+    would say is told instead. Each runs in a process of its own where this one can be forked
+    safely, with ``in_process`` in this one, and may take as long as foreign code may (``time_limit.allowed``).
     In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
     """
     if counters == "none" or request.target.kind == "report":
         return count(request, progress=progress, warn=warn)
     subject = prepare(request, progress=progress, warn=warn)
-    return ask(subject, request, counters, predict=predict, seconds=seconds, in_process=in_process, progress=progress)
+    return ask(subject, request, counters, predict=predict, in_process=in_process, progress=progress)
 
 
 def ask(
@@ -173,7 +172,6 @@ def ask(
     counters: str,
     *,
     predict: bool = False,
-    seconds: float | None = None,
     in_process: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -194,7 +192,7 @@ def ask(
         check(request.device, request.dtype)
     if progress is not None:
         progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
-    rows = measure_on(subject.stages, report, chosen, Asking(request.device, predict, seconds, in_process))
+    rows = measure_on(subject.stages, report, chosen, Asking(request.device, predict, in_process))
     if subject.graph is not None:
         ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")
         report = replace(report, model=replace(report.model, device="+".join(ran_on) or "none"))
