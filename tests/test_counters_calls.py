@@ -6,8 +6,6 @@ difference would have no name. That is tried too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
 from threading import Thread
 from typing import Any
 
@@ -15,10 +13,8 @@ import pytest
 import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from jit_probes import JIT
-from live import ask, installed, to_meta
-from measured_probes import MEASURED
-from probe_pool import MORE, PROBES, Calls
+from live import ask, installed
+from probe_pool import Calls
 from test_counters_deepspeed import equations
 from torch import nn
 
@@ -26,29 +22,13 @@ from convstat.count import traces
 from convstat.counters import COUNTERS, Prediction, products
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.einsum import contracted
-from convstat.counters.jit import kernels as jit_kernels
 from convstat.counters.measure import predict
-from convstat.counters.products import FORMULAS
 from convstat.counters.reconcile import foreseen
 from convstat.results.report import CounterRow, Report
 from convstat.trace import Trace
 from convstat.trace.record import record
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-PEERS = ("calflops", "deepspeed", "fvcore", "torchprofile")
-Probe = tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]
-POOLS: dict[str, Mapping[str, Probe]] = {"probes": PROBES, "more": MORE, "measured": MEASURED, "jit": JIT}
-MODELS = [(pool, name) for pool, probes in POOLS.items() for name in probes]
-
-
-def made(pool: str, name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
-    """A model and its inputs."""
-    torch.manual_seed(0)
-    make, shapes = POOLS[pool][name]
-    if (pool, name) == ("measured", "Embedding"):
-        return make(), (torch.randint(0, 20, *shapes),)
-    return make(), tuple(torch.rand(shape) for shape in shapes)
 
 
 def counted(trace: Trace) -> Report:
@@ -73,56 +53,6 @@ def check(name: str, model: nn.Module, inputs: tuple[Any, ...], trace: Trace) ->
 def amounts(prediction: Prediction) -> dict[tuple[str, str | None], int]:
     """The MACs by layer and cause."""
     return {(term.layer, term.code): term.macs for term in prediction.terms if term.macs}
-
-
-@pytest.mark.parametrize(("pool", "name"), MODELS)
-def test_every_difference_has_names(pool: str, name: str) -> None:
-    """On the CPU, where some kernels are fused."""
-    model, inputs = made(pool, name)
-    trace = record(model, inputs)
-    for peer in PEERS:
-        check(peer, model, inputs, trace)
-
-
-@pytest.mark.parametrize(("pool", "name"), MODELS)
-def test_every_difference_has_names_on_meta(pool: str, name: str) -> None:
-    """There are other kernels."""
-    model, inputs = made(pool, name)
-    model, inputs = to_meta(model), tuple(tensor.to("meta") for tensor in inputs)
-    try:
-        trace = record(model, inputs)
-    except (RuntimeError, NotImplementedError):
-        pytest.skip("it needs values")
-    for peer in PEERS:
-        check(peer, model, inputs, trace)
-
-
-@pytest.mark.parametrize("peer", PEERS)
-@pytest.mark.parametrize("op", FORMULAS)
-def test_a_rule_and_the_kernels_that_it_prices_are_held_against_each_other(op: str, peer: str) -> None:
-    """Neither is made of the other: where a formula for kernels is wrong, whoever prices such a kernel shows it."""
-    for pool, name in _running().get(op, ()):
-        model, inputs = made(pool, name)
-        trace = record(model, inputs)
-        prediction = predict(COUNTERS[peer], model, inputs, trace)
-        if prediction.failure is None:
-            with pytest.MonkeyPatch.context() as patch:
-                wrong = {**FORMULAS, op: lambda call: 2 * FORMULAS[op](call)}
-                for module in (products, jit_kernels):
-                    patch.setattr(module, "FORMULAS", wrong)
-                prediction = predict(COUNTERS[peer], model, inputs, trace)
-            row = row_of(peer, counted(trace), prediction)
-            assert UNATTRIBUTED in {cause.code for cause in row.causes}, (pool, name)
-
-
-@cache
-def _running() -> dict[str, list[tuple[str, str]]]:
-    """Which models run a kernel: the first three of each."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for pool, name in MODELS:
-        for op in {call.op for call, _ in record(*made(pool, name)).kernels()}:
-            found.setdefault(op, []).append((pool, name))
-    return {op: models[:3] for op, models in found.items()}
 
 
 @torch.library.custom_op("convstat_tests::project", mutates_args=())

@@ -15,8 +15,7 @@ import torch
 from counted import analyze
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live import check_on_both_devices, installed
-from measured_probes import MEASURED, example, measured
+from live import installed
 from probe_pool import PROBES, Calls, is_a
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -55,30 +54,6 @@ def flops(prediction: Prediction) -> int:
     """The FLOPs of a prediction."""
     assert prediction.native is not None
     return prediction.native["flops"]
-
-
-@pytest.mark.parametrize("counter", COLUMNS)
-@pytest.mark.parametrize("name", MEASURED)
-def test_predictions_are_what_the_tools_once_said(name: str, counter: str) -> None:
-    """FLOPs and MACs to the unit, whether the tool is installed or not; an error is foreseen as one."""
-    model, inputs = example(name)
-    figures = [measured()[name][f"{COLUMNS[counter]}.{unit}"].lstrip("~") for unit in ("flops", "macs")]
-    if counter == "calflops" and not figures[0].startswith("ERR:"):
-        # It was given one to find.
-        model.register_parameter("unused", nn.Parameter(torch.zeros(1)))
-    prediction = predicted(counter, model, *inputs)
-    if figures[0].startswith("ERR:"):
-        assert prediction.failure
-    else:
-        assert prediction.failure is None
-        assert figures == [str(flops(prediction)), str(prediction.macs)]
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_the_tools_say_what_is_predicted(name: str, peer: str) -> None:
-    """Now, on the CPU and on meta, and for models without parameters as well."""
-    model, inputs = example(name)
-    check_on_both_devices(model, *inputs, only=(peer,))
 
 
 SAMPLE = ("resnet18", "vit_b_32", "swin_t", "googlenet", "shufflenet_v2_x0_5")

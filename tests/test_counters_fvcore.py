@@ -10,15 +10,13 @@ import torch
 from counted import analyze
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
-from jit_probes import JIT, measured_jit
-from live import Answer, ask, check_on_both_devices, installed, to_meta
-from measured_probes import MEASURED, example, measured
+from live import Answer, ask, installed, to_meta
 from random_nets import CHANNELS, nets
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from convstat.counters import COUNTERS, Prediction
-from convstat.counters.causes import CAUSES, UNATTRIBUTED
+from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.jit import fvcore_walk as fvcore_walk
 from convstat.counters.jit.graph import recorded_of
 from convstat.counters.measure import predict
@@ -32,11 +30,6 @@ def predicted(model: nn.Module, *inputs: torch.Tensor) -> Prediction:
     return predict(COUNTERS["fvcore"], model, inputs, record(model, inputs))
 
 
-def said(prediction: Prediction, figure: str) -> str:
-    """A figure as a table of measured ones has it."""
-    return f"ERR:{prediction.failure.partition(':')[0]}" if prediction.failure else str(getattr(prediction, figure))
-
-
 def amounts(prediction: Prediction) -> dict[str | None, int]:
     """The MACs by cause."""
     found: dict[str | None, int] = {}
@@ -44,46 +37,6 @@ def amounts(prediction: Prediction) -> dict[str | None, int]:
         if term.macs:
             found[term.code] = found.get(term.code, 0) + term.macs
     return found
-
-
-def traced(name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
-    """A probe of what torch.jit.trace sees, and its inputs."""
-    torch.manual_seed(0)
-    make, shapes = JIT[name]
-    return make(), tuple(torch.rand(shape) for shape in shapes)
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_the_prediction_is_what_fvcore_once_said(name: str) -> None:
-    """Where it failed, so does the prediction."""
-    model, inputs = example(name)
-    prediction = predicted(model, *inputs)
-    assert measured()[name]["fvcore.flop(=MAC)"].strip("~") == said(prediction, "macs")
-    assert (prediction.macs or 0) == sum(term.macs for term in prediction.terms)
-    assert {term.code for term in prediction.terms} - {None} <= set(CAUSES)
-
-
-@pytest.mark.parametrize("name", JIT)
-def test_the_graph_is_what_fvcore_once_saw(name: str) -> None:
-    """What is dead, written in place, made of sizes, applied with a backward pass of its own, refused."""
-    model, inputs = traced(name)
-    prediction = predicted(model, *inputs)
-    assert measured_jit()[name]["fvcore.macs"] == said(prediction, "macs")
-    assert measured_jit()[name]["fvcore.params"] == said(prediction, "params")
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_fvcore_says_what_is_predicted(name: str) -> None:
-    """The real one, now; and from meta the same is predicted."""
-    model, inputs = example(name)
-    check_on_both_devices(model, *inputs, only=(installed("fvcore"),))
-
-
-@pytest.mark.parametrize("name", JIT)
-def test_fvcore_sees_the_graph_that_is_predicted(name: str) -> None:
-    """The real one, now."""
-    model, inputs = traced(name)
-    ask(model, *inputs, only=(installed("fvcore"),))["fvcore"].check(name)
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))

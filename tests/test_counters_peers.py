@@ -14,7 +14,7 @@ from counted import analyze
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from live import NAMES, PEERS, ask, check_on_both_devices, installed
-from probe_pool import MORE, PROBES
+from probe_pool import PROBES
 from random_nets import CHANNELS, nets
 from torch import nn
 
@@ -63,6 +63,11 @@ def peer(request: pytest.FixtureRequest) -> str:
     return installed(request.param)
 
 
+def all_installed() -> tuple[str, ...]:
+    """The names of all that are installed."""
+    return tuple(peer for peer in PEERS if COUNTERS[peer].version() is not None)
+
+
 def explained(row: CounterRow) -> None:
     """The peer answered, and its difference has causes that are known, to the unit."""
     if row.name == IMAGES_ONLY and row.status == "failed":
@@ -78,15 +83,6 @@ def explained(row: CounterRow) -> None:
         assert getattr(row.difference, figure) in (None, sum(getattr(cause, figure) for cause in row.causes))
 
 
-@pytest.mark.parametrize("name", [*PROBES, *MORE])
-def test_each_peer_says_what_its_convention_predicts(name: str) -> None:
-    """To the unit, failures included, on the CPU and on meta, with equal answers on both where we say so."""
-    make, shapes = {**PROBES, **MORE}[name]
-    torch.manual_seed(0)
-    peers = tuple(peer for peer in PEERS if COUNTERS[peer].version() is not None)
-    check_on_both_devices(make(), *(torch.rand(shape) for shape in shapes), only=peers)
-
-
 def test_each_peer_is_predicted_on_indices(peer: str) -> None:
     """An embedding takes integers."""
     model = nn.Sequential(nn.Embedding(20, 8), nn.Linear(8, 4))
@@ -95,9 +91,7 @@ def test_each_peer_is_predicted_on_indices(peer: str) -> None:
 
 @settings(deadline=None, max_examples=20, suppress_health_check=list(HealthCheck))
 @given(net=nets(), batch=st.integers(1, 3), size=st.integers(3, 6))
-def test_each_peer_is_predicted_on_nets_put_together_at_random(
-    peer: str, net: nn.Module, batch: int, size: int
-) -> None:
+def test_the_peers_are_predicted_on_nets_put_together_at_random(net: nn.Module, batch: int, size: int) -> None:
     """Nested, shared, frozen, subclassed, called as functions, in every batch."""
     image = torch.rand(batch, CHANNELS, size, size)
     try:
@@ -105,39 +99,40 @@ def test_each_peer_is_predicted_on_nets_put_together_at_random(
             net.eval()(image)
     except RuntimeError:
         reject()
-    check_on_both_devices(net, image, only=(peer,))
+    check_on_both_devices(net, image, only=all_installed())
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_each_peer_is_predicted_on_networks_people_use(name: str, peer: str, torchvision: Any) -> None:
+def test_the_peers_are_predicted_on_networks_people_use(name: str, torchvision: Any) -> None:
     """torchvision's networks, on both devices where they say the same; small images keep it quick."""
     kwargs = {"init_weights": False} if name == "googlenet" else {}
     model = getattr(torchvision.models, name)(**kwargs)
     size = 224 if name == "vit_b_16" else 64
-    check_on_both_devices(model, torch.zeros(1, 3, size, size), only=(peer,))
+    check_on_both_devices(model, torch.zeros(1, 3, size, size), only=all_installed())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_peer_is_explained_on_every_kind_of_layer(kind: str, peer: str) -> None:
+def test_the_peers_are_explained_on_every_kind_of_layer(kind: str) -> None:
     """Two samples, alone in a model: the causes have names, and come to the unit."""
     written, shapes = sample(kind)
     chain = Chain(*shapes, dtype=KINDS[kind].input_dtype)
     graph = chain.add(kind, "block.it", sources=tuple(chain.shapes), **written).graph()
-    (row,) = measure(graph, count(graph, batch=2), (COUNTERS[peer],))
-    if (peer, kind) in FAILURES:
-        assert ("failed", True) == (row.status, FAILURES[peer, kind] in str(row.error))
-        prediction = COUNTERS[peer].predict(record(build(graph, device="meta"), example_inputs(graph, device="meta")))
-        assert prediction.failure
-    else:
-        explained(row)
+    for row in measure(graph, count(graph, batch=2), tuple(COUNTERS[peer] for peer in all_installed())):
+        if (row.name, kind) in FAILURES:
+            assert ("failed", True) == (row.status, FAILURES[row.name, kind] in str(row.error))
+            trace = record(build(graph, device="meta"), example_inputs(graph, device="meta"))
+            assert COUNTERS[row.name].predict(trace).failure
+        else:
+            explained(row)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_each_peer_is_explained_on_every_example(path: Path, peer: str) -> None:
+def test_the_peers_are_explained_on_every_example(path: Path) -> None:
     """Every unit of the difference has a name."""
-    (row,) = analyze(str(path), counters=peer).counters
-    assert peer == row.name
-    explained(row)
+    rows = analyze(str(path), counters=",".join(all_installed())).counters
+    assert all_installed() == tuple(row.name for row in rows)
+    for row in rows:
+        explained(row)
 
 
 def test_every_counter_of_the_table_is_completed_and_documented(root: Path) -> None:

@@ -11,9 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from measured_probes import MEASURED
-from measured_probes import example as measured_example
-from probe_pool import MORE, PROBES
 
 from convstat.count import ops
 from convstat.counters.base import Ledger
@@ -418,31 +415,6 @@ def test_an_in_place_form_goes_by_the_rule_that_was_registered() -> None:
         assert 7 * 5 * 8 == cost.macs == products(kernel)
     finally:
         unregister()
-
-
-PROBE_NAMES = sorted({*PROBES, *MORE, *MEASURED})
-
-
-def probe(name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """A model of the pools, and its inputs."""
-    if name in MEASURED:
-        return measured_example(name)
-    torch.manual_seed(0)
-    make, shapes = (PROBES | MORE)[name]
-    return make(), tuple(torch.rand(shape) for shape in shapes)
-
-
-def test_every_kernel_of_the_probes_has_the_same_products_by_both() -> None:
-    """Hundreds of small models: what ran is priced alike by the two."""
-    ran: set[str] = set()
-    for name in PROBE_NAMES:
-        trace = record(*probe(name))
-        for kernel, _ in trace.kernels():
-            cost = ops.price(kernel)
-            assert products(kernel) == (0 if cost is None else cost.macs), f"{name}: {kernel}"
-            if cost is not None and cost.macs:
-                ran.add(kernel.op)
-    assert {"aten.convolution", "aten.addmm", "aten.bmm", "aten._trilinear", "aten.mkldnn_rnn_layer"} <= ran
 
 
 class _Three(torch.nn.Module):

@@ -9,16 +9,14 @@ from typing import Any
 import pytest
 import torch
 from counted import analyze
-from jit_probes import JIT, measured_jit
-from live import ask, check_on_both_devices, installed
-from measured_probes import MEASURED, example, measured
+from live import ask, installed
 from probe_pool import Calls
-from test_counters_fvcore import amounts, said, traced
+from test_counters_fvcore import amounts
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from convstat.counters import COUNTERS, Prediction
-from convstat.counters.causes import CAUSES, UNATTRIBUTED
+from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.jit import torchprofile_walk as torchprofile_walk
 from convstat.counters.measure import predict
 from convstat.results.report import CounterRow
@@ -37,37 +35,6 @@ def explained(row: CounterRow) -> None:
     assert ("ok", None, 0) == (row.status, row.unexplained.params, row.unexplained.macs)
     assert UNATTRIBUTED not in {cause.code for cause in row.causes}
     assert row.difference.macs == sum(cause.macs for cause in row.causes)
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_the_prediction_is_what_torchprofile_once_said(name: str) -> None:
-    """Where it failed, so does the prediction."""
-    model, inputs = example(name)
-    prediction = predicted(model, *inputs)
-    assert measured()[name]["torchprofile.macs"].strip("~") == said(prediction, "macs")
-    assert (prediction.macs or 0) == sum(term.macs for term in prediction.terms)
-    assert {term.code for term in prediction.terms} - {None} <= set(CAUSES)
-
-
-@pytest.mark.parametrize("name", JIT)
-def test_the_graph_is_what_torchprofile_once_saw(name: str) -> None:
-    """What is dead, written in place, made of sizes, applied with a backward pass of its own, refused."""
-    model, inputs = traced(name)
-    assert measured_jit()[name]["torchprofile.macs"] == said(predicted(model, *inputs), "macs")
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_torchprofile_says_what_is_predicted(name: str) -> None:
-    """The real one, now; and from meta the same is predicted."""
-    model, inputs = example(name)
-    check_on_both_devices(model, *inputs, only=(installed("torchprofile"),))
-
-
-@pytest.mark.parametrize("name", JIT)
-def test_torchprofile_sees_the_graph_that_is_predicted(name: str) -> None:
-    """The real one, now."""
-    model, inputs = traced(name)
-    ask(model, *inputs, only=(installed("torchprofile"),))["torchprofile"].check(name)
 
 
 def test_sizes_that_are_multiplied_cost_one_each() -> None:

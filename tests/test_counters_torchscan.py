@@ -9,12 +9,10 @@ import pytest
 import torch
 from counted import analyze
 from live import ask, installed
-from measured_probes import MEASURED, example, measured
 from torch import nn
 from zoo_classifiers import SAMPLE, classifiers
 
 from convstat.counters import COUNTERS, Prediction
-from convstat.counters.causes import CAUSES
 from convstat.counters.torchscan import walk as torchscan_walk
 from convstat.counters.torchscan.macs import RULES
 from convstat.trace.record import record
@@ -34,26 +32,6 @@ def amounts(prediction: Prediction) -> dict[str | None, int]:
         if term.macs:
             found[term.code] = found.get(term.code, 0) + term.macs
     return found
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_the_prediction_is_what_torchscan_once_said(name: str) -> None:
-    """Its MACs and its FLOPs of modules; where it had none, so has the prediction."""
-    model, inputs = example(name)
-    prediction = predict(model, *inputs)
-    said = measured()[name]
-    native = prediction.native or {}
-    expected = (said["torchscan.macs"].lstrip("~"), said["torchscan.module_flops"].lstrip("~"))
-    assert expected == (str(prediction.macs or 0), str(native.get("module_flops", 0)))
-    assert (prediction.macs or 0) == sum(term.macs for term in prediction.terms)
-    assert {term.code for term in prediction.terms} - {None} <= set(CAUSES)
-
-
-@pytest.mark.parametrize("name", MEASURED)
-def test_torchscan_says_what_is_predicted(name: str) -> None:
-    """The real one, now."""
-    model, inputs = example(name)
-    ask(model, *inputs, only=(installed("torchscan"),))["torchscan"].check(name)
 
 
 def test_a_transposed_convolution_is_priced_at_its_outputs() -> None:

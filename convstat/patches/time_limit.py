@@ -21,7 +21,7 @@ from convstat.patches.room import patch, undone
 DEFAULT_SECONDS = 300.0
 """How long foreign code, a model's or a peer's, may take, where nobody says otherwise."""
 
-AGAIN = 5.0
+AGAIN = 1.0
 """Seconds after which it is told again, should it have swallowed the exception."""
 
 PATIENCE = 15.0

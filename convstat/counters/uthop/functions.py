@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
+from convstat.counters.einsum import contracted
 from convstat.counters.uthop.modules import Part, attended
 from convstat.trace import FunctionCall, ListInfo, TensorInfo, Value
 
@@ -50,18 +51,19 @@ def _einsum(call: FunctionCall) -> list[Part]:
         operands = list(given.items if isinstance(given, ListInfo) else given)
     if len(operands) != 2 or not isinstance(equation, str):
         return []
+    shapes = [_tensor(value, call).shape for value in operands]
     terms, arrow, kept = equation.replace(" ", "").partition("->")
     if not arrow:
         kept = "..." + "".join(letter for letter in terms if terms.count(letter) == 1)
-    sizes = [
-        _sizes(written, _tensor(value, call).shape) for written, value in zip(terms.split(","), operands, strict=True)
-    ]
+    sizes = [_sizes(written, shape) for written, shape in zip(terms.split(","), shapes, strict=True)]
     total = 1
     for name in sizes[0].keys() | sizes[1].keys():
         both = name in sizes[0] and name in sizes[1]
         if both or (name in kept if isinstance(name, str) else "..." in kept):
             total *= sizes[0].get(name, sizes[1].get(name, 1))
-    return [(None, total)]
+    # Where nothing is summed up, torch multiplies element by element.
+    summed = contracted(equation, shapes)
+    return [(None, summed), ("einsum_whole", total - summed)]
 
 
 def _sizes(written: str, shape: tuple[int, ...]) -> dict[str | int, int]:
