@@ -116,6 +116,30 @@ def test_a_full_disk_for_messages_and_completion(folder: Path) -> None:
     says(run(shell="$C >/dev/full", **request), "no space left on device")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze net.yaml --counters none -o new/report.json",
+        "analyze net.yaml --counters none -o report.html",
+        "check net.yaml --max macs=1G -o check.xml",
+        "baseline save net.yaml",
+        "init other.yaml",
+        "init new/net.yaml",
+    ],
+)
+def test_a_disk_that_is_full_before_a_file_is_whole(folder: Path, command: str) -> None:
+    """Nothing of it is left, under no name; what was there is as it was."""
+    (folder / "new").mkdir()
+    (folder / "report.json").write_text("mine")
+    # A file may have no bytes at all: the system says that it would be too large, where a disk says that it is full.
+    code, said = run(shell=f"ulimit -f 0; $C {command}")
+    assert (2, 1) == (code, said.count("\n")), said
+    assert "error: cannot write" in said
+    files = {path.name for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts}
+    assert {"net.yaml", "report.json"} == files
+    assert "mine" == (folder / "report.json").read_text()
+
+
 @pytest.mark.parametrize("command", ["--help", "analyze --help", "docs spec", "analyze net.yaml --counters none"])
 def test_a_pipe_whose_reader_is_gone(folder: Path, command: str) -> None:
     """No complaint, and no internal error."""

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from convstat.patches.streams import result_path
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.console import DEFAULT_WIDTH, standard_error, standard_output
 from convstat.render.formats.registry import RENDERERS
+from convstat.text.writing import replacing
 
 SOURCES = (".py", ".toml", ".yaml", ".yml")
 """Files that somebody wrote by hand; they are never overwritten."""
@@ -222,17 +223,7 @@ def _write_pipe(pipe: int, data: bytes) -> None:
 
 def _write(path: str, data: bytes) -> None:
     """Write a file; a new one appears under its name when it is complete."""
-    final = os.path.realpath(path)
     # A file that exists keeps its owner and its mode, so it is written in place.
-    is_new = not os.path.exists(path)
-    target = f"{final}.{os.getpid()}.part" if is_new else path
-    try:
-        with open(target, "wb") as stream:
-            stream.write(data)
-        if is_new:
-            os.replace(target, final)
-    except BaseException:
-        if is_new:
-            with suppress(OSError):
-                os.unlink(target)
-        raise
+    whole = nullcontext(path) if os.path.exists(path) else replacing(os.path.realpath(path))
+    with whole as target, open(target, "wb") as stream:
+        stream.write(data)

@@ -55,6 +55,7 @@ def init(
     from convstat.errors import Diagnostic, OutputError, UsageError
     from convstat.render.console import standard_output
     from convstat.render.formats.expansion import scalar
+    from convstat.text.writing import create
 
     if template is not None and example is not None:
         raise UsageError("--template and --from both say what to write", help="name one of them")
@@ -69,8 +70,7 @@ def init(
         text = text.replace("name: net\n", f"name: {scalar(Path(path).stem)}\n").replace("net.yaml", Path(path).name)
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "x", encoding="utf-8") as stream:
-            stream.write(text)
+        create(path, text)
     except FileExistsError:
         raise OutputError(f"'{path}' exists already, and is left as it is", help="name another file") from None
     except OSError as error:

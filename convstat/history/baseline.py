@@ -22,6 +22,7 @@ from convstat.grammar.paths import as_target, split_file
 from convstat.results.baseline import CONVENTION, COUNTS, SCHEMA
 from convstat.results.report import LayerRow, Report
 from convstat.targets.request import Request
+from convstat.text.writing import replacing
 
 FOLDER = os.path.join(".convstat", "baselines")
 
@@ -73,9 +74,8 @@ class Baselines:
             if path.exists() and path.read_text(encoding="utf-8") == text:
                 return False
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f"{path.name}.{os.getpid()}.part")
-            part.write_text(text, encoding="utf-8", newline="\n")
-            os.replace(part, path)
+            with replacing(path) as part, open(part, "w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from None
         return True
