@@ -123,7 +123,7 @@ def analyze(
     batch: int = 1,
     device: str = "auto",
     dtype: str | None = None,
-    counters: str = "none",
+    counters: str | Sequence[str] = "none",
     per: str = "input",
     mode: str = "eval",
     predict: bool = False,
@@ -156,10 +156,10 @@ def analyze(
     loggers. ``convstat docs python`` lists all that is put back; what cannot be is in ``report.model.notes``.
     The model's code may take ``timeout`` seconds (None: 300, 0: any time), and so may each counter.
     ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
-    commas) also runs others and explains how they differ; with ``predict`` none is run, and what each would say is
-    told instead, of the default ones unless others are named. Each runs in a process of its own, which is forked from
-    this one: nothing that it does comes back but its answer. With ``in_process`` it runs in this one, as it does where
-    a fork is not safe: on a system other than Linux, where CUDA is in use, and where other threads run.
+    commas or in a list) also runs others and explains how they differ; with ``predict`` none is run, and what each
+    would say is told instead, of the default ones unless others are named. Each runs in a process of its own, which is
+    forked from this one: nothing that it does comes back but its answer. With ``in_process`` it runs in this one, as it
+    does where a fork is not safe: on a system other than Linux, where CUDA is in use, and where other threads run.
     ``per`` is the basis of MACs/pixel, ``dtype`` the floating-point type of the weights where it is not to be the
     model's own.
 
@@ -176,12 +176,22 @@ def analyze(
         model = os.fspath(model)
     if timeout is not None and timeout < 0:
         raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    counters = _names(counters)
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
     with allowed(timeout):
         return Report.of(
             _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, in_process)
         )
+
+
+def _names(counters: object) -> str:
+    """The names of counters, as the command line writes them."""
+    if isinstance(counters, str):
+        return counters
+    if isinstance(counters, (list, tuple)) and all(isinstance(name, str) for name in counters):
+        return ",".join(counters) or "none"
+    raise UsageError(f"counters must be names of counters, not {counters!r}", help='such as "ptflops,torchinfo"')
 
 
 def _analyzed(

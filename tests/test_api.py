@@ -61,6 +61,16 @@ class Wide(nn.Module):
         return result + sum(more) if how == "sum" else result
 
 
+def test_counters_may_be_named_in_a_list() -> None:
+    """As with commas; what is no name is refused as such, and not as a fault of the model."""
+    rows = [convstat.analyze(nn.Linear(4, 4), (4,), counters=names).counters for names in (["ptflops"], "ptflops")]
+    assert rows[0] == rows[1]
+    assert "ptflops" == rows[0][0].name
+    assert () == convstat.analyze(nn.Linear(4, 4), (4,), counters=[]).counters
+    with pytest.raises(UsageError, match="counters must be names of counters, not 3"):
+        convstat.analyze(nn.Linear(4, 4), (4,), counters=3)  # type: ignore[arg-type]
+
+
 def test_the_package_is_quick_to_import_and_free_of_torch(root: Path) -> None:
     """Neither importing convstat nor counting a spec with it loads torch, and its names are all there."""
     program = (

@@ -513,6 +513,14 @@ def test_a_thread_of_the_model_that_counts_is_refused_and_not_waited_for() -> No
     assert macs_of(2) == convstat.analyze(Net(2, count), (3, 8, 8)).totals.macs
     assert {macs_of(3)} == set(nested)
 
+    def ask() -> None:
+        # In this very process, and of a width that nobody has run before.
+        report = convstat.analyze(Net(11), (3, 8, 8), counters=["flopcountermode", "ptflops"], in_process=True)
+        nested.append([row.status for row in report.counters])
+
+    report = convstat.analyze(Net(13, ask), (3, 8, 8))
+    assert (macs_of(13), "complete", ["ok", "ok"]) == (report.totals.macs, report.status, nested[-1])
+
     def refused() -> None:
         with pytest.raises(UsageError, match="each would wait"):
             _pool(count)

@@ -93,7 +93,9 @@ def measure_on(
 
     All are asked before the first answer is waited for.
     """
-    with asking.crew() as crew:
+    from convstat.trace.record import aside
+
+    with aside(), asking.crew() as crew:
         rows = [_Row(counter, report, stages, asking, crew) for counter in counters]
         for row in rows:
             row.start()

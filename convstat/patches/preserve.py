@@ -5,6 +5,7 @@ Peers put hooks, attributes and modes on the model and patch torch; some leave t
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from operator import is_
@@ -106,6 +107,7 @@ def _module_state(model: nn.Module) -> Iterator[None]:
 
 _Container = dict[Any, Any] | list[Any] | set[Any]
 _PLAIN = frozenset((bool, int, float, str, type(None), torch.dtype, torch.device))
+_CONTAINERS = frozenset((dict, OrderedDict, list, set))
 
 
 class _Held:
@@ -121,19 +123,20 @@ class _Held:
 
     def add(self, module: nn.Module) -> None:
         """Note what a module holds."""
-        stack: list[Any] = [value for value in vars(module).values() if type(value) not in _PLAIN]
+        stack: list[Any] = [*vars(module).values()]
         while stack:
             value = stack.pop()
-            if isinstance(value, dict):
-                if not value:
-                    self.empty.append(value)
-                elif id(value) not in self.full:
+            kind = type(value)
+            if kind in _PLAIN:
+                continue
+            if kind in _CONTAINERS and not value:
+                self.empty.append(value)
+            elif isinstance(value, dict):
+                if id(value) not in self.full:
                     self.full[id(value)] = value, dict(value)
                     stack += value.values()
             elif isinstance(value, (list, set)):
-                if not value:
-                    self.empty.append(value)
-                elif id(value) not in self.full:
+                if id(value) not in self.full:
                     self.full[id(value)] = value, set(value) if isinstance(value, set) else list(value)
                     stack += value
             elif isinstance(value, tuple):

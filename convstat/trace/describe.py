@@ -49,11 +49,12 @@ def describe(value: Any, *, has_end: bool = False) -> Value:
 
 
 def _holding(value: Any, has_end: bool) -> Value:
+    is_sequence = isinstance(value, (tuple, list))
     # Most hold a few sizes, and need not be gone through twice.
-    is_flat = has_end or (not isinstance(value, Mapping) and _FLAT.issuperset(map(type, value)))
+    is_flat = has_end or (is_sequence and _FLAT.issuperset(map(type, value)))
     if not is_flat and why_endless(value, "it") is not None:
         return ObjectInfo(type_name(type(value)))
-    if isinstance(value, Mapping):
+    if not is_sequence:
         return DictInfo(
             tuple([(describe(key, has_end=True), describe(item, has_end=True)) for key, item in value.items()])
         )
@@ -137,8 +138,8 @@ class ModuleTable:
         self._walk()
         self.registered = len(self.modules)
         # A scripted module makes the Python objects of its tensors when asked: kept, so that each keeps its id.
-        self._alive = [*model.parameters(), *model.buffers()]
-        self._before = {id(tensor) for tensor in self._alive}
+        self.tensors = (*model.parameters(), *model.buffers())
+        self._before = {id(tensor) for tensor in self.tensors}
         self.keys: dict[int, int] = {}
         self._bases: dict[type, tuple[str, ...]] = {}
 
@@ -249,17 +250,27 @@ def _holds_for_parent(module: nn.Module) -> bool:
     return type(module).__name__.endswith("PackedParams")
 
 
+def _may_have(module: nn.Module, name: str) -> bool:
+    """Whether a module may have an attribute that is not its own; to be told that it has none takes long."""
+    kind = type(module)
+    is_plain = kind.__getattr__ is nn.Module.__getattr__ and not isinstance(module, torch.jit.ScriptModule)
+    return not is_plain or name in module._parameters or name in module._buffers or hasattr(kind, name)
+
+
 def _attributes(module: nn.Module) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name, value in vars(module).items():
         if name[0] == "_":
+            continue
+        if type(value) in _PLAIN:
+            found[name] = value
             continue
         items = value if isinstance(value, (tuple, list)) else (value,)
         if all(type(item) in _PLAIN or isinstance(item, torch.Tensor) for item in items):
             found[name] = describe(value)
     for name in ("weight", "bias"):
         # Asked for, and not looked up: parametrized weights are properties, and peers read them as attributes.
-        if name not in found:
+        if name not in found and _may_have(module, name):
             value = getattr(module, name, None)
             if isinstance(value, torch.Tensor):
                 found[name] = describe(value)

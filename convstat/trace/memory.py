@@ -125,7 +125,7 @@ def _question(func: Any, args: Any, kwargs: Any) -> Any:
 
 def _tensor(value: Any) -> Any:
     dtype = value.dtype
-    if value.device.type != "meta" or dtype not in _PLAIN_DTYPES or value.layout is not torch.strided:
+    if not value.is_meta or dtype not in _PLAIN_DTYPES or value.layout is not torch.strided:
         return None
     return value.shape, value.stride(), dtype
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -249,9 +249,12 @@ def _moved_parameter(
 
 
 @patch
-def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, copied: bool = False) -> Iterator[None]:
+def placed(
+    module: nn.Module, device: str, dtype: torch.dtype | None = None, *, copied: bool = False
+) -> Iterator[Collection[torch.Tensor]]:
     """Let a module's parameters, buffers and plain tensor attributes be on a device, and put its own back afterwards.
 
+    Gives the tensors that were made for it.
     With a ``dtype``, its floating-point parameters and buffers have that one meanwhile, as after ``module.to(dtype)``.
     Tensors that fit already stay as they are, or with ``copied`` are copies, which a forward pass may write to.
     Shared ones stay shared.
@@ -276,9 +279,7 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, 
                 (vars(part), False),
             )
             for table, cast in tables:
-                for name, value in list(table.items()):
-                    if not isinstance(value, torch.Tensor):
-                        continue
+                for name, value in [(name, value) for name, value in table.items() if isinstance(value, torch.Tensor)]:
                     if not cast and device == "meta" and value.numel() <= SMALL:
                         # A constant: it keeps its values, which may be read, until it meets a meta tensor.
                         continue
@@ -287,7 +288,7 @@ def placed(module: nn.Module, device: str, dtype: torch.dtype | None = None, *, 
                     if copied or not fits or nn.parameter.is_lazy(value):
                         undo.append((table, name, value))
                         table[name] = move(value, to)
-        yield
+        yield moved.values()
 
 
 def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None, *, copy: bool) -> torch.Tensor:

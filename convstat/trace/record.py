@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode_stack
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
 from convstat.patches.dispatch import Watching
@@ -33,7 +33,7 @@ from convstat.patches.functions import spying
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.preserve import preserved
 from convstat.patches.quiet import unwarned
-from convstat.patches.room import alone, ours, replaced
+from convstat.patches.room import alone, ours, patch, replaced, undone
 from convstat.patches.surroundings import deeper_calls
 from convstat.patches.threads import followed
 from convstat.patches.torch_states import modes_left
@@ -84,8 +84,7 @@ def _record(
     into: tuple[str, ...] | None,
 ) -> Trace:
     table = ModuleTable(model)
-    given = leaves((inputs, kwargs, *model.parameters()))
-    tensors = [leaf for leaf in given if isinstance(leaf, torch.Tensor)]
+    tensors = [leaf for leaf in (*leaves((inputs, kwargs)), *table.tensors) if isinstance(leaf, torch.Tensor)]
     is_real = bool(tensors) and not any(tensor.device.type == "meta" or is_fake(tensor) for tensor in tensors)
     recorder = _Recorder(table, is_real=is_real, into=into)
     watch = recorder.watch
@@ -123,6 +122,24 @@ def _record(
             unseen=watch.found,
             returned=recorder.returned,
         )
+
+
+@patch
+def aside() -> Iterator[None]:
+    """Let no pass that is being recorded see what is done inside: a model may have another one counted in its own."""
+    recorders = [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, _Recorder)]
+    if not recorders:
+        yield
+        return
+
+    def put_back() -> None:
+        for recorder in recorders:
+            recorder.looks_away = False
+
+    with undone(put_back), _disable_current_modes():
+        for recorder in recorders:
+            recorder.looks_away = True
+        yield
 
 
 @alone
@@ -307,6 +324,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         self.branches = threading.local()
         self.late: list[Call] = []
         self.is_over = False
+        self.looks_away = False
         self.calls = Count(MAX_CALLS, "the forward pass called more than {} modules")
         self.used: dict[int, int] = {}
         self.scripted: dict[int, int] = {}
@@ -339,7 +357,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
 
     def sees(self) -> bool:
         """Whether what this thread does is a part of the forward pass."""
-        return not self.is_over and (ours() or self in _get_current_dispatch_mode_stack())
+        return not (self.is_over or self.looks_away) and (ours() or self in _get_current_dispatch_mode_stack())
 
     def _place(self) -> int:
         """The module that this thread is inside of."""

@@ -71,7 +71,7 @@ from convstat.trace.failures import (
 from convstat.trace.foreign import foreign
 from convstat.trace.placing import Counting, Redirected, building, place, placed, running, stored_bytes
 from convstat.trace.recipe import Example, Recipe, TooLargeError, definition, failed, quiet, wants_gpu
-from convstat.trace.record import record, run_again
+from convstat.trace.record import aside, record, run_again
 from convstat.trace.trial import Trial
 from convstat.trace.unseen import guarded
 
@@ -131,7 +131,7 @@ Weigh = Callable[[Trace], tuple[int, dict[str, int]]]
 @alone
 def run(recipe: Recipe, example_of: ExampleOf, weigh: Weigh, *, device: str = "auto", train: bool = False) -> Traced:
     """Make the model and record one forward pass; raises SourceError in the user's own words if no way works."""
-    with foreign(f"{recipe.source} does not run"):
+    with aside(), foreign(f"{recipe.source} does not run"):
         return _first_way(recipe, example_of, weigh, device=device, train=train)
 
 
@@ -353,10 +353,16 @@ class _Attempt:
         if not self.recipe.is_made:
             with answers:
                 initialise(module, example)
-        own = {id(tensor) for tensor in module_tensors(module)} if self.recipe.is_made else frozenset()
         asking = nullcontext() if answers.values is None else values_asked_for()
-        with placed(module, "meta", self.recipe.dtype), declared_operators(), asking, answers, without_collection():
-            guarded(tensor for tensor in module_tensors(module) if id(tensor) not in own)
+        with (
+            placed(module, "meta", self.recipe.dtype) as moved,
+            declared_operators(),
+            asking,
+            answers,
+            without_collection(),
+        ):
+            # The tensors of a model that was made before are its own.
+            guarded(moved if self.recipe.is_made else (*module.parameters(), *module.buffers()))
             yield
 
     def _whatever_it_reads(self, module: nn.Module, example: Example) -> tuple[Traced, Answers] | None:
@@ -541,11 +547,6 @@ class _Passing:
 
 
 Found = TypeVar("Found")
-
-
-def module_tensors(module: nn.Module) -> tuple[torch.Tensor, ...]:
-    """The parameters and buffers of a model."""
-    return (*module.parameters(), *module.buffers())
 
 
 def initialise(module: nn.Module, example: Example) -> None:

@@ -406,8 +406,10 @@ _raising: Any = getattr(torch._C, "_set_throw_on_mutable_data_ptr", None)
 
 def guarded(tensors: Iterable[torch.Tensor]) -> None:
     """Let a compiled function that asks a meta tensor for its memory get an exception, and not address zero."""
+    if _raising is None:
+        return
     for tensor in tensors:
-        if tensor.device.type == "meta" and _raising is not None and not nn.parameter.is_lazy(tensor):
+        if tensor.device.type == "meta" and not nn.parameter.is_lazy(tensor):
             _raising(tensor)
 
 
