@@ -32,6 +32,7 @@ CORE = (
     "test_build.py",
     "test_counters_hygiene.py",
     "test_counters_predict.py",
+    "test_counters_small_models.py",
     "test_counters_torchprofile.py",
     "test_kernels.py",
     "test_layers_torch.py",
@@ -44,7 +45,12 @@ CORE = (
 TESTS = ("pytest", "pytest-xdist", "hypothesis", "jsonschema")
 """What the core is run with."""
 
-THOP = ("test_counters_peers.py", "test_counters_modules.py", "test_counters_live.py", "test_counters_predict.py")
+THOP = (
+    "test_counters_small_models.py",
+    "test_counters_peers.py",
+    "test_counters_modules.py",
+    "test_counters_predict.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ def environments(torches: list[str], pythons: list[str]) -> list[Environment]:
     # It needs distutils, which Python 3.12 no longer has.
     if PYTHONS[0] in pythons:
         packages = ("thop", f"torchvision=={pinned('torchvision')}", "pillow")
-        keyword = "thop and not ultralytics and not uthop"
+        keyword = "every_counter_says or the_peers or (thop and not ultralytics and not uthop)"
         chosen.append(Environment(pinned("torch"), PYTHONS[0], packages, THOP, keyword))
     return chosen
 
