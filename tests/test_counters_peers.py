@@ -117,7 +117,8 @@ def test_the_peers_are_explained_on_every_kind_of_layer(kind: str) -> None:
     written, shapes = sample(kind)
     chain = Chain(*shapes, dtype=KINDS[kind].input_dtype)
     graph = chain.add(kind, "block.it", sources=tuple(chain.shapes), **written).graph()
-    for row in measure(graph, count(graph, batch=2), tuple(COUNTERS[peer] for peer in all_installed())):
+    peers = tuple(COUNTERS[peer] for peer in all_installed())
+    for row in measure(graph, count(graph, batch=2), peers, in_process=True):
         if (row.name, kind) in FAILURES:
             assert ("failed", True) == (row.status, FAILURES[row.name, kind] in str(row.error))
             trace = record(build(graph, device="meta"), example_inputs(graph, device="meta"))
@@ -129,7 +130,7 @@ def test_the_peers_are_explained_on_every_kind_of_layer(kind: str) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_peers_are_explained_on_every_example(path: Path) -> None:
     """Every unit of the difference has a name."""
-    rows = analyze(str(path), counters=",".join(all_installed())).counters
+    rows = analyze(str(path), counters=",".join(all_installed()), in_process=True).counters
     assert all_installed() == tuple(row.name for row in rows)
     for row in rows:
         explained(row)
