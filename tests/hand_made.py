@@ -10,6 +10,7 @@ from convstat.grammar.axes import Axis
 from convstat.history.changes import compare
 from convstat.results.comparison import Comparison, ComparisonRow
 from convstat.results.report import (
+    Answer,
     Cause,
     CounterRow,
     Figures,
@@ -83,8 +84,8 @@ COUNTERS = (
         "pytorch",
         "0.7.5",
         "ok",
-        Figures(OWN.totals.params, OWN.totals.macs + 602_112 + 1000 - 12),
-        Figures(OWN.totals.params, OWN.totals.macs + 602_112 + 1000),
+        Answer(OWN.totals.params, OWN.totals.macs + 602_112 + 1000 - 12),
+        Answer(OWN.totals.params, OWN.totals.macs + 602_112 + 1000),
         Figures(0, 602_112 + 1000 - 12),
         (
             Cause("norm", "convention", "batch norm counted as 2 MACs per element", 0, 401_408, 1, ("stage1.0.norm",)),
@@ -99,8 +100,8 @@ COUNTERS = (
         "default",
         "1.5.1",
         "ok",
-        Figures(OWN.totals.params - 128, None, MEMORY),
-        Figures(OWN.totals.params - 128, None, MEMORY),
+        Answer(OWN.totals.params - 128, None, MEMORY),
+        Answer(OWN.totals.params - 128, None, MEMORY),
         Figures(-128, None),
         (Cause("norm-params", "defect", "params of the norm not seen", -128, 0, 1, ("stage1.0.norm",)),),
         Figures(0, None),

@@ -23,8 +23,8 @@ from convstat.errors import SourceError, UsageError
 from convstat.history import baseline, changes
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
-from convstat.results.baseline import report_of
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.baseline import Baseline
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import Report
 from convstat.targets import entry
 from convstat.trace import routing
@@ -402,7 +402,7 @@ def test_a_saved_report_is_read_back() -> None:
     assert report == Report.from_dict(document)
     del document["model"]["rests_on"], document["model"]["values"]
     jsonschema.validate(document, report_schema())
-    saved = report_of(baseline.document_of(report, "net.py:net", counted.request("net.py:net")))
+    saved = Baseline.of(report, "net.py:net", baseline.asked(counted.request("net.py:net"))).report
     assert ("upper_bound", report.model.rests_on) == (saved.status, saved.model.rests_on)
 
 

@@ -13,7 +13,7 @@ from hand_made import COUNTERS, OWN, report
 
 from convstat.cli.run import run
 from convstat.render.formats.json import to_json
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import Uncounted
 
 SPEC = """\

@@ -13,7 +13,7 @@ import pytest
 
 from convstat.cli.run import run
 from convstat.config.project import ENVIRONMENT
-from convstat.results.report import CounterRow, Figures
+from convstat.results.report import Answer, CounterRow, Figures
 
 SPEC = """\
 convstat: 1
@@ -168,7 +168,7 @@ def test_a_floating_input_is_of_the_dtype_of_the_model(folder: Path, capsys: pyt
 
 def test_a_counter_is_reconciled_by_its_answer_or_by_its_foreseen_failure() -> None:
     """A failure that nobody predicted explains nothing, and neither does an answer without a prediction."""
-    same = Figures(1, 2)
+    same = Answer(1, 2)
     assert CounterRow("a", "", "1", "ok", same, same, Figures(0, 0), (), Figures(0, 0)).is_reconciled
     assert not CounterRow("a", "", "1", "ok", same, None, Figures(0, 0), (), Figures(0, 0)).is_reconciled
     assert not CounterRow("a", "", "1", "ok", same, same, Figures(0, 1), (), Figures(0, 1)).is_reconciled

@@ -15,7 +15,7 @@ from convstat.cli.run import run
 from convstat.commands.convention import NO_LAYER
 from convstat.counters import COUNTERS
 from convstat.errors import UsageError
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,7 +22,7 @@ from convstat.counters import COUNTERS, Counter, Prediction, Reported, Term
 from convstat.counters.base import PredictedFailure
 from convstat.counters.measure import Asking, foresee, measure_on
 from convstat.errors import UsageError
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import CounterRow, Report
 from convstat.targets.subject import Subject
 from convstat.trace import Trace

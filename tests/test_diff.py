@@ -27,7 +27,7 @@ from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
 from convstat.results import sums
 from convstat.results.diff import COUNTS, Change, Diff, LayerChange
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report
 
 HEAD = "convstat: 1\ninput: [3, 8, 8]\nlayers:\n"

@@ -8,9 +8,11 @@ import io
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import counted
 import jsonschema
@@ -23,20 +25,22 @@ from convstat.config.project import Config
 from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, DeviceError, SourceError, SpecError, UsageError
 from convstat.history import changes
-from convstat.history.baseline import Baselines, document_of
+from convstat.history.baseline import Baselines, asked
 from convstat.render.base import Options
 from convstat.render.console import Terminal
 from convstat.render.formats.csv import FORMULA_STARTS, NO_FORMULA
 from convstat.render.formats.registry import RENDERERS
+from convstat.results.baseline import Baseline
 from convstat.results.documents import reading
-from convstat.results.documents.baseline_schema import baseline_schema
-from convstat.results.documents.report_schema import report_schema
-from convstat.results.documents.validate import LARGEST, validator, written
+from convstat.results.documents.codec import Count, Each, Keys, Matches, OneOf, declared, node_of, problems
+from convstat.results.documents.problems import LARGEST, Problems, written
+from convstat.results.documents.schema import KINDS
+from convstat.results.report import Place, Report
 from convstat.targets import analysis
 
 REAL = counted.analyze("Conv2d(4, 8, kernel_size=3, groups=2)", inputs=["4x8x8"], counters="all", predict=True)
 SAVED = [subject.to_dict() for subject in (FULL, OWN, HUGE, NASTY, REAL)]
-BASELINES = [document_of(subject, "net.yaml", counted.request("net.yaml")) for subject in (OWN, NASTY)]
+BASELINES = [Baseline.of(subject, "net.yaml", asked(counted.request("net.yaml"))).to_dict() for subject in (OWN, NASTY)]
 FORMATS = [name for name in RENDERERS.able("report") if name != "jsonl"] + ["jsonl"]
 
 VALUES: list[Any] = [
@@ -243,37 +247,40 @@ STRICTER = ("an integer of more than 100 digits", "a number that is not finite")
 """What the standard has no word for."""
 
 
+def standard(kind: type) -> Any:
+    """The standard's validator of the schema of a class."""
+    definitions: dict[str, Any] = {}
+    return STRICT({**declared(kind).schema(definitions), "$defs": definitions})
+
+
 def compare_validators(seeds: range) -> tuple[int, int]:
-    """Hold mutated documents against both validators; give how many they took and refused."""
-    whole = report_schema()
-    definitions = whole["$defs"]
-    ours = {name: validator(definitions[name], definitions) for name in ("report", "comparison", "check", "diff")}
-    theirs = {name: STRICT({"$ref": f"#/$defs/{name}", "$defs": definitions}) for name in ours}
-    ours["baseline"], theirs["baseline"] = validator(baseline_schema()), STRICT(baseline_schema())
+    """Hold mutated documents against what is declared and against its schema; give how many they took and refused."""
+    theirs = {kind: standard(kind) for kind in (*KINDS, Baseline)}
     verdicts = [0, 0]
     for seed in seeds:
         chance = random.Random(seed)
-        name, document = chance.choice(NAMED)
+        kind, document = chance.choice(NAMED)
         mutated = mutate(document, chance)
-        problems = [p for p in ours[name].check(mutated) if p.message not in STRICTER]
-        assert (not problems) == theirs[name].is_valid(mutated), (seed, problems)
-        verdicts[not problems] += 1
-        paths = {written(tuple(error.absolute_path)) for error in theirs[name].iter_errors(mutated)}
-        if len(paths) == 1 and not any("anyOf" in e.schema_path for e in theirs[name].iter_errors(mutated)):
-            assert paths == {problem.path for problem in problems}, seed
+        found = [p for p in problems(kind, mutated) if p.message not in STRICTER]
+        assert (not found) == theirs[kind].is_valid(mutated), (seed, found)
+        verdicts[not found] += 1
+        paths = {written(tuple(error.absolute_path)) for error in theirs[kind].iter_errors(mutated)}
+        if len(paths) == 1 and not any("anyOf" in e.schema_path for e in theirs[kind].iter_errors(mutated)):
+            assert paths == {problem.path for problem in found}, seed
     return verdicts[1], verdicts[0]
 
 
-NAMED = [
-    *(("report", document) for document in SAVED),
-    *(("baseline", document) for document in BASELINES),
-    ("comparison", json.loads(RENDERERS.named("json").render([SWEEP], Options()))),
-    ("check", json.loads(RENDERERS.named("json").render([CHECK], Options()))),
-    ("diff", json.loads(RENDERERS.named("json").render([DIFF], Options()))),
+NAMED: list[tuple[type, Any]] = [
+    *((Report, document) for document in SAVED),
+    *((Baseline, document) for document in BASELINES),
+    *(
+        (type(subject), json.loads(RENDERERS.named("json").render([subject], Options())))
+        for subject in (SWEEP, CHECK, DIFF)
+    ),
 ]
 
 
-def test_our_validator_says_what_the_standards_says() -> None:
+def test_the_checks_are_those_of_the_schema() -> None:
     """On mutated documents of every kind: the same verdict, and where one thing is wrong the same place."""
     taken, refused = compare_validators(range(300))
     assert taken > 50
@@ -281,40 +288,71 @@ def test_our_validator_says_what_the_standards_says() -> None:
 
 
 @pytest.mark.verify
-def test_our_validator_says_what_the_standards_says_of_very_many() -> None:
+def test_the_checks_are_those_of_the_schema_of_very_many() -> None:
     """The long run."""
     assert all(compare_validators(range(1_000, 11_000)))
 
 
 @pytest.mark.parametrize(
-    ("schema", "value", "message"),
+    ("declaration", "value", "message"),
     [
-        ({"type": "integer"}, 1.0, "1.0 where an integer belongs"),
-        ({"type": "integer"}, True, "true where an integer belongs"),
-        ({"type": "integer", "minimum": 0}, -1, "-1 is less than 0"),
-        ({"type": "integer"}, LARGEST, "an integer of more than 100 digits"),
-        ({"type": "number"}, float("inf"), "a number that is not finite"),
-        ({"type": ["string", "null"]}, [], "a list where a text or null belongs"),
-        ({"enum": [0, 1]}, True, "true is none of 0, 1"),
-        ({"const": "a"}, "b", "'b' is not 'a'"),
-        ({"type": "string", "pattern": r"^\d+$"}, "x", r"'x' does not have the form ^\d+$"),
-        ({"type": "array", "minItems": 2}, [1], "1 items where at least 2 belong"),
-        ({"type": "object", "required": ["a"]}, {}, "'a' is missing"),
-        ({"type": "object", "additionalProperties": False}, {"a": 1}, "a: there is no such field"),
-        ({"type": "object"}, {"a b": {"c": [2e999]}}, '["a b"].c[0]: a number that is not finite'),
-        ({"anyOf": [{"type": "null"}, {"type": "array", "items": {"const": "a"}}]}, [1], "[0]: 1 is not 'a'"),
-        ({"anyOf": [{"type": "object"}, {"type": "null"}]}, 3, "3 where an object or null belongs"),
+        (int, 1.0, "1.0 where an integer belongs"),
+        (int, True, "true where an integer belongs"),
+        (Count, -1, "-1 is less than 0"),
+        (int, LARGEST, "an integer of more than 100 digits"),
+        (int, -LARGEST, "an integer of more than 100 digits"),
+        (float, float("inf"), "a number that is not finite"),
+        (Fraction, "1/2", "'1/2' where a number belongs"),
+        (int | Fraction | None, [], "a list where a number or null belongs"),
+        (str | None, [], "a list where a text or null belongs"),
+        (bool, 1, "1 where true or false belongs"),
+        (Annotated[int, OneOf(0, 1)], True, "true is none of 0, 1"),
+        (Annotated[str, OneOf("a")], "b", "'b' is not 'a'"),
+        (Annotated[str, OneOf("a", "b")] | None, 1, "1 where 'a' or 'b' or null belongs"),
+        (Annotated[str, Matches(r"^\d+$")], "x", r"'x' does not have the form ^\d+$"),
+        (str, "x" * 100_001, "a text of 100,001 characters: the limit is 100,000"),
+        (tuple[Count, ...], [0, -1], "[1]: -1 is less than 0"),
+        (Mapping[str, Count], {"a b": "x"}, "[\"a b\"]: 'x' where an integer of at least 0 belongs"),
+        (Annotated[Mapping[str, Count], Each("a", "b")], {"a": 1}, "'b' is missing"),
+        (Mapping[str, Any], {"a b": {"c": [2e999]}}, '["a b"].c[0]: a number that is not finite'),
+        (Mapping[str, Any], {"x" * 100_001: 1}, "a name of 100,001 characters: the limit is 100,000"),
+        (Place, {"file": "a"}, "'line' is missing"),
+        (Place | None, {"file": "a", "line": 0}, "line: 0 is less than 1"),
+        (Place | None, 3, "3 where an object or null belongs"),
+        (Annotated[Place, Keys("at=line")], {"at": "1"}, "at: '1' where an integer of at least 1 belongs"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_said_in_words(schema: dict[str, Any], value: Any, message: str) -> None:
+def test_what_does_not_fit_is_said_in_words(declaration: Any, value: Any, message: str) -> None:
     """What there is, and what belongs there."""
-    assert [message] == [str(problem) for problem in validator(schema).check(value)]
+    found = Problems()
+    node_of(declaration).check(value, (), found)
+    assert [message] == [str(problem) for problem in found]
 
 
-def test_a_schema_with_more_than_the_validator_knows_is_refused() -> None:
-    """A keyword that is passed over would be a check that is not made."""
-    with pytest.raises(AssertionError, match="maxItems"):
-        validator({"type": "array", "maxItems": 3})
+@pytest.mark.parametrize("declaration", [set[int], object, frozenset], ids=str)
+def test_a_type_that_has_no_document_is_refused(declaration: Any) -> None:
+    """A field that is passed over would be a check that is not made."""
+    with pytest.raises(TypeError, match="nothing says what"):
+        node_of(declaration)
+
+
+def test_a_key_that_a_class_does_not_have_is_refused() -> None:
+    """When the document is declared, not when one is written."""
+    with pytest.raises(KeyError, match="lines"):
+        declared(Place, Keys("file lines"))
+
+
+@pytest.mark.parametrize("subject", [FULL, OWN, HUGE, NASTY, REAL], ids=lambda subject: subject.model.name[:5])
+def test_what_is_kept_of_a_report_reads_back_as_it_was(subject: Report) -> None:
+    """The counts, the shapes and the arguments; through JSON nothing of it is lost."""
+    document = Baseline.of(subject, "net.yaml", asked(counted.request("net.yaml"))).to_dict()
+    kept = Baseline.from_dict(json.loads(json.dumps(document)))
+    assert document == kept.to_dict()
+    found = kept.report
+    assert (subject.totals, subject.uncounted) == (found.totals, found.uncounted)
+    assert list(found.layers) == [
+        replace(row, source=None, note=None, arguments=json.loads(json.dumps(row.arguments))) for row in subject.layers
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from convstat.counters import COUNTERS
 from convstat.errors import UsageError
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.explanation import Explanation
+from convstat.results.report import Figures
 
 ROOT = Path(__file__).resolve().parent.parent
 RESNET = str(ROOT / "configs" / "resnet50.yaml")
@@ -31,30 +32,32 @@ SPECS = sorted(str(path) for path in (ROOT / "configs").glob("*.yaml"))
 def _consistent(explanation: Explanation) -> None:
     """What every explanation must hold: steps sum up to the counts, and causes to the differences."""
     for layer in explanation.layers:
-        assert layer.macs == sum(step.value * step.times for step in layer.macs_steps), layer.name
-        assert layer.params == sum(step.value * step.times for step in layer.params_steps), layer.name
-        for step in (*layer.macs_steps, *layer.params_steps, *layer.other_steps):
+        assert layer.macs.value == sum(step.value * step.times for step in layer.macs.steps), layer.name
+        assert layer.params.value == sum(step.value * step.times for step in layer.params.steps), layer.name
+        other = [step for derived in layer.other.values() for step in derived.steps]
+        for step in (*layer.macs.steps, *layer.params.steps, *other):
             if step.formula is not None:
                 assert step.value == step.formula.value == eval(step.formula.numbers)
-        for name, amount in layer.other.items():
-            assert amount == sum(s.value * s.times for s in layer.other_steps if s.about == name)
+        for name, derived in layer.other.items():
+            assert {name} == {step.about for step in derived.steps}
+            assert derived.value == sum(step.value * step.times for step in derived.steps)
         for view in layer.views:
             for figure in ("params", "macs"):
-                if (counted := getattr(view, figure)) is not None:
+                if (counted := getattr(view.predicted or Figures(), figure)) is not None:
                     difference = sum(getattr(cause, figure) for cause in view.causes)
-                    assert view.difference[figure] == difference
-                    assert getattr(layer, figure) + difference == counted
+                    assert getattr(view.difference, figure) == difference
+                    assert getattr(layer, figure).value + difference == counted
 
 
 def test_the_formula_has_its_values() -> None:
     """The stem of ResNet-50: 64 x 112 x 112 outputs of 3 x 7 x 7 products."""
     (layer,) = explain(RESNET, "conv1", counters="none").layers
     assert ["out_channels * out_h * out_w * in_channels/groups * k_h * k_w = 64*112*112*3*7*7 = 118,013,952"] == [
-        str(step.formula) for step in layer.macs_steps
+        str(step.formula) for step in layer.macs.steps
     ]
-    assert 118_013_952 == layer.macs
+    assert 118_013_952 == layer.macs.value
     assert ["out_channels * in_channels/groups * k_h * k_w = 64*3*7*7 = 9,408"] == [
-        str(step.formula) for step in layer.params_steps
+        str(step.formula) for step in layer.params.steps
     ]
 
 
@@ -63,10 +66,10 @@ def test_every_layer_of_every_example_has_a_formula_for_its_macs(spec: str) -> N
     """Nothing is left without one; and all layers together are the whole."""
     explanation = explain(spec, "**", counters="none")
     _consistent(explanation)
-    assert all(step.formula is not None for layer in explanation.layers for step in layer.macs_steps)
+    assert all(step.formula is not None for layer in explanation.layers for step in layer.macs.steps)
     report = counted.analyze(spec, counters="none")
-    assert report.totals.macs == sum(layer.macs for layer in explanation.layers)
-    assert report.totals.params == sum(layer.params for layer in explanation.layers)
+    assert report.totals.macs == sum(layer.macs.value for layer in explanation.layers)
+    assert report.totals.params == sum(layer.params.value for layer in explanation.layers)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "mobilenet_v3_small", "densenet121", "swin_t"])
@@ -74,7 +77,7 @@ def test_every_layer_of_python_models_has_a_formula_for_its_macs(name: str, torc
     """From the kernels that ran, with the parameters that the modules hold."""
     explanation = explain(f"torchvision/{name}", "**", counters="none")
     _consistent(explanation)
-    assert all(step.formula is not None for layer in explanation.layers for step in layer.macs_steps)
+    assert all(step.formula is not None for layer in explanation.layers for step in layer.macs.steps)
 
 
 @pytest.mark.parametrize("spec", [RESNET, VIT], ids=["resnet50", "vit_b_16"])
@@ -93,15 +96,15 @@ def test_the_layers_of_each_counter_sum_up_to_its_prediction(spec: str) -> None:
             continue
         for figure in ("params", "macs"):
             if (expected := getattr(predicted, figure)) is not None:
-                assert expected == sum(getattr(view, figure) for view in views), (name, figure)
+                assert expected == sum(getattr(view.predicted, figure) for view in views), (name, figure)
 
 
 def test_a_spec_and_its_torch_model_have_the_same_macs_layer_by_layer(torchvision: ModuleType) -> None:
     """The formula of the layer, and that of the kernel that it runs."""
     (spec,) = explain(RESNET, "layer1.0.conv2", counters="none").layers
     (module,) = explain("torchvision/resnet50", "layer1.0.conv2", counters="none").layers
-    assert spec.macs_steps[0].formula == module.macs_steps[0].formula
-    assert spec.params_steps == module.params_steps
+    assert spec.macs.steps[0].formula == module.macs.steps[0].formula
+    assert spec.params.steps == module.params.steps
 
 
 def test_a_shared_layer_is_explained_once_with_all_its_calls(tmp_path: Path) -> None:
@@ -117,15 +120,15 @@ def test_a_shared_layer_is_explained_once_with_all_its_calls(tmp_path: Path) -> 
     _consistent(explanation)
     (layer,) = explanation.layers
     assert ["conv", "again"] == [row.name for row in layer.calls]
-    assert 2 * (4 * 8 * 8 * 4 * 3 * 3) == layer.macs
-    assert (2, 4 * 8 * 8 * 4 * 3 * 3) == (layer.macs_steps[0].times, layer.macs_steps[0].value)
-    assert 4 * 4 * 3 * 3 + 4 == layer.params
+    assert 2 * (4 * 8 * 8 * 4 * 3 * 3) == layer.macs.value
+    assert (2, 4 * 8 * 8 * 4 * 3 * 3) == (layer.macs.steps[0].times, layer.macs.steps[0].value)
+    assert 4 * 4 * 3 * 3 + 4 == layer.params.value
 
 
 def test_a_model_of_one_layer_needs_no_name() -> None:
     """An inline layer is all that there is."""
     (layer,) = explain("Conv2d(64, 128, kernel_size=3, groups=4)", inputs=("64x56x56",), counters="none").layers
-    assert 128 * 54 * 54 * (64 // 4) * 3 * 3 == layer.macs
+    assert 128 * 54 * 54 * (64 // 4) * 3 * 3 == layer.macs.value
 
 
 @pytest.mark.parametrize(

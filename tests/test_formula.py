@@ -32,7 +32,7 @@ from convstat.layers.notes import Form
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
 from convstat.render.views.formula import formula_lines
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.formula import Term
 from convstat.spec import shipped
 

@@ -17,7 +17,7 @@ from convstat.commands import check
 from convstat.commands import config as config_command
 from convstat.config import project
 from convstat.errors import ConfigError, ExitCode
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import Report, Uncounted
 from convstat.targets import analysis
 from convstat.targets.request import Request

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from convstat.cli.run import run
 from convstat.commands.identify import read, reading_of
 from convstat.errors import UsageError
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.identification import Identification
 
 RESNET = str(Path(__file__).resolve().parent.parent / "configs" / "resnet50.yaml")

@@ -25,7 +25,7 @@ from convstat.render.formats.csv import cell
 from convstat.render.formats.json import to_json
 from convstat.render.formats.markdown import escape
 from convstat.render.formats.registry import RENDERERS
-from convstat.results.documents.report_schema import report_schema
+from convstat.results.documents.schema import report_schema
 from convstat.results.report import Report
 from convstat.text import latex
 

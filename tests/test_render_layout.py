@@ -16,7 +16,7 @@ from convstat.render.page import Column, Row, Table
 from convstat.render.plain import wrap, write
 from convstat.render.views import view
 from convstat.results.comparison import ComparisonRow
-from convstat.results.report import CounterRow, Figures, Report
+from convstat.results.report import Answer, CounterRow, Report
 from convstat.text.printable import cells
 
 NAMES = st.text(alphabet="abcdefghij._[]:", min_size=1, max_size=60)
@@ -210,8 +210,8 @@ def test_counters_of_a_sweep_are_stacked_rather_than_hidden() -> None:
         return replace(
             row,
             counters=(
-                CounterRow("ptflops", "pytorch", "0.7.5", "ok", reported=Figures(params, macs)),
-                CounterRow("torchsummary", "summary", "1.5.1", "ok", reported=Figures(params, None)),
+                CounterRow("ptflops", "pytorch", "0.7.5", "ok", reported=Answer(params, macs)),
+                CounterRow("torchsummary", "summary", "1.5.1", "ok", reported=Answer(params, None)),
                 CounterRow("thop", "default", None, "failed", error="no"),
             ),
         )

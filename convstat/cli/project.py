@@ -118,7 +118,7 @@ def schema(
     from convstat.render.formats.json import to_json
 
     if what == "report":
-        from convstat.results.documents.report_schema import report_schema
+        from convstat.results.documents.schema import report_schema
 
         document = report_schema()
     elif what == "spec":

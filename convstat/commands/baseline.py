@@ -71,17 +71,13 @@ def write(
 
 def _plan_of(files: Baselines, path: Path) -> tuple[Request, Path]:
     """Say how a file was made, so that it can be made again."""
-    import json
-
-    report = analysis.load_report(str(path))
-    asked = json.loads(path.read_bytes())["asked"]
-    target = named = report.model.source
+    kept = analysis.load_baseline(str(path))
+    asked = kept.asked
+    target = named = kept.target
     place, rest = split_file(target)
     if place is not None and not os.path.isabs(place):
         target = as_target(os.path.relpath(files.root / place)) + rest
-    request = Request(
-        resolve(target), asked["overrides"], tuple(asked["inputs"]), asked["batch"], asked["dtype"], asked["per"]
-    )
+    request = Request(resolve(target), asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per)
     if file_name(named, request) != path.name:
         raise UsageError(
             f"{path} is not the file of {named}, which it says it is of",

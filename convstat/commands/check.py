@@ -21,14 +21,13 @@ from convstat.grammar.axes import Value
 from convstat.grammar.paths import split_variant
 from convstat.grammar.patterns import pattern
 from convstat.history.base import Base, Baselines, Bases
-from convstat.results.check import SCHEMA, BaseModel, Check, CheckedModel
+from convstat.results.check import BaseModel, Check, CheckedModel
 from convstat.results.report import Report
 from convstat.targets import analysis, resolve
 from convstat.targets.request import Request
 from convstat.targets.selection import select
 
 __all__ = [
-    "SCHEMA",
     "BaseModel",
     "BudgetResult",
     "Check",

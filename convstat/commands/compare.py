@@ -15,12 +15,12 @@ from convstat.config.requests import CONFIG, Requests
 from convstat.errors import Diagnostic
 from convstat.grammar.axes import Axis, Value, combine, parse_all, split
 from convstat.patches.collection import without_collection
-from convstat.results.comparison import METRICS, SCHEMA, Comparison, ComparisonRow
+from convstat.results.comparison import METRICS, Comparison, ComparisonRow
 from convstat.results.report import Totals
 from convstat.targets import resolve
 from convstat.targets.selection import select
 
-__all__ = ["METRICS", "SCHEMA", "Axis", "Comparison", "ComparisonRow", "compare", "split"]
+__all__ = ["METRICS", "Axis", "Comparison", "ComparisonRow", "compare", "split"]
 
 if TYPE_CHECKING:
     from convstat.spec import Spec

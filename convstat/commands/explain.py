@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from convstat.count.steps import closed, folded, of_other, of_spec, of_trace, params_of_spec, params_of_trace
 from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean
 from convstat.grammar.patterns import matching
-from convstat.results.explanation import ExplainedLayer, Explanation, View
-from convstat.results.report import LayerRow
+from convstat.results.explanation import Derived, ExplainedLayer, Explanation, View
+from convstat.results.report import Figures, LayerRow
 from convstat.targets import analysis
 from convstat.targets.request import Request
 from convstat.targets.subject import Subject
@@ -113,17 +113,14 @@ def _layer(
     else:
         assert trace is not None
         macs_steps, params_steps = of_trace(trace, rows), params_of_trace(trace, rows)
-    other_steps = [of_other(entry, row) for row in rows for entry in row.other]
+    other_steps = folded([of_other(entry, row) for row in rows for entry in row.other])
     return ExplainedLayer(
         name,
         rows[0].type,
         tuple(rows),
-        params,
-        macs,
-        other,
-        closed(folded(macs_steps), macs),
-        closed(folded(params_steps), params),
-        tuple(folded(other_steps)),
+        Derived(params, closed(folded(params_steps), params)),
+        Derived(macs, closed(folded(macs_steps), macs)),
+        {entry: Derived(n, tuple(step for step in other_steps if step.about == entry)) for entry, n in other.items()},
         views,
     )
 
@@ -176,13 +173,10 @@ def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: 
         path = report.registered(rows[0].shares or rows[0].name)
         own = [share for share in shares if share.layer == path]
         causes = reconcile.summed(own, getattr(counter, "causes", None))
-        counts: dict[str, int | None] = {}
-        difference: dict[str, int | None] = {}
-        for figure in ("params", "macs"):
-            has_any = getattr(prediction, figure) is not None
-            difference[figure] = sum(getattr(cause, figure) for cause in causes) if has_any else None
-            counts[figure] = sum(getattr(row, figure) for row in rows) + difference[figure] if has_any else None
+        known = [figure for figure in ("params", "macs") if getattr(prediction, figure) is not None]
+        difference = {figure: sum(getattr(cause, figure) for cause in causes) for figure in known}
+        counts = {figure: sum(getattr(row, figure) for row in rows) + difference[figure] for figure in known}
         views[layer] = View(
-            name, variant, version, counts["params"], counts["macs"], difference, causes, note=foreseen.note
+            name, variant, version, Figures(**counts), Figures(**difference), causes, note=foreseen.note
         )
     return views

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convstat.errors import ConvstatError, Diagnostic, UsageError
-from convstat.results.identification import Candidate, Identification, Number
+from convstat.results.identification import Candidate, Identification, Number, Silent
 from convstat.targets import analysis
 from convstat.targets.request import Request
 from convstat.targets.subject import Subject
@@ -97,7 +97,7 @@ def identify(
     """Find what gives a number for a target."""
     number = read(text)
     subject = analysis.prepare(request, progress=progress, warn=warn)
-    silent: list[tuple[str, str]] = []
+    silent: list[Silent] = []
     figures = list(_own(subject))
     if counters != "none":
         from convstat.counters import select
@@ -116,7 +116,7 @@ def identify(
         if number.figures is None or number.figures == made.kind
     ]
     matches, near = _compare(number, candidates)
-    return Identification(number.text, number, subject.report.model, matches, near, tuple(silent), len(candidates))
+    return Identification(number, subject.report.model, matches, near, tuple(silent), len(candidates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _own(subject: Subject) -> Iterator[_Figure]:
         yield figure("MACs and all other work", totals.macs + others, "operations")
 
 
-def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[tuple[str, str]]) -> Iterator[_Figure]:
+def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[Silent]) -> Iterator[_Figure]:
     """What a counter says; where that depends on the device, what it says on each."""
     from convstat.counters.capture import first_line
     from convstat.counters.measure import foresee, version_of
@@ -163,11 +163,11 @@ def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[tu
     except (ConvstatError, KeyboardInterrupt):
         raise
     except Exception as error:
-        silent.append((counter.name, first_line(error)))
+        silent.append(Silent(counter.name, first_line(error)))
         return
     prediction = foreseen.prediction
     if prediction.failure is not None:
-        silent.append((counter.name, prediction.failure))
+        silent.append(Silent(counter.name, prediction.failure))
         return
     note = foreseen.note
     if prediction.macs is not None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from convstat.counters.base import Prediction, Reported, Status
 from convstat.counters.causes import CAUSES, UNATTRIBUTED
-from convstat.results.report import Cause, CounterRow, Figures, LayerRow, registered
+from convstat.results.report import Answer, Cause, CounterRow, Figures, LayerRow, registered
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ def foreseen(
     own = _own(layers, prediction.fused)
     return replace(
         row,
-        predicted=Figures(prediction.params, prediction.macs, prediction.memory_mib),
+        predicted=Answer(prediction.params, prediction.macs, prediction.memory_mib),
         difference=_difference(own, prediction),
         causes=_causes(own, prediction, causes),
         native=prediction.native,
@@ -110,13 +110,13 @@ def reconcile(
         params=_minus(reported.params, prediction.params) if is_foreseen else difference.params,
         macs=_minus(reported.macs, prediction.macs) if is_foreseen else difference.macs,
     )
-    predicted = Figures(prediction.params, prediction.macs, prediction.memory_mib) if is_foreseen else None
+    predicted = Answer(prediction.params, prediction.macs, prediction.memory_mib) if is_foreseen else None
     return CounterRow(
         name=name,
         variant=variant,
         version=version,
         status="ok",
-        reported=Figures(reported.params, reported.macs, reported.memory_mib),
+        reported=Answer(reported.params, reported.macs, reported.memory_mib),
         predicted=predicted,
         difference=difference,
         causes=_causes(own, prediction, causes) if is_foreseen else (),

@@ -64,17 +64,16 @@ class Axis:
         """Whether there is more than one value."""
         return len(self.values) > 1
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form. Its text lists the values, so that every spelling of a sweep gives the same document.
+    @property
+    def listed(self) -> str:
+        """The values as text, so that every spelling of a sweep gives the same document.
 
-        >>> Axis("g", (1, Fraction(1, 2), [3, 4], "same"), "1,0.5,[3,4],same").to_dict()["text"]
+        >>> Axis("g", (1, Fraction(1, 2), [3, 4], "same"), "1,0.5,[3,4],same").listed
         '1,0.5,[3,4],"same"'
         """
         import json
 
-        values = [plain(value) for value in self.values]
-        text = ",".join(json.dumps(value, separators=(",", ":")) for value in values)
-        return {"name": self.name, "values": values, "text": text}
+        return ",".join(json.dumps(plain(value), separators=(",", ":")) for value in self.values)
 
 
 def plain(value: Any) -> Any:

@@ -19,8 +19,9 @@ from typing import Any
 from convstat.errors import OutputError
 from convstat.grammar.axes import plain
 from convstat.grammar.paths import as_target, split_file
-from convstat.results.baseline import CONVENTION, COUNTS, SCHEMA
-from convstat.results.report import LayerRow, Report
+from convstat.results.baseline import Asked, Baseline
+from convstat.results.documents.codec import to_document
+from convstat.results.report import Report
 from convstat.targets.request import Request
 from convstat.text.writing import replacing
 
@@ -66,7 +67,7 @@ class Baselines:
 
     def text(self, request: Request, report: Report) -> str:
         """Write the file of a model."""
-        return to_text(document_of(report, self.named(request.argument), request))
+        return to_text(Baseline.of(report, self.named(request.argument), asked(request)).to_dict())
 
     def write(self, path: Path, text: str) -> bool:
         """Write a file, whole or not at all; False where it already says so."""
@@ -98,45 +99,13 @@ def file_name(target: str, request: Request) -> str:
         return f"{readable}.json"
     import hashlib
 
-    identity = json.dumps([target, request.to_dict()], sort_keys=True)
+    identity = json.dumps([target, to_document(asked(request))], sort_keys=True)
     return f"{readable}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}.json"
 
 
-def document_of(report: Report, target: str, request: Request) -> dict[str, Any]:
-    """Make the document of a baseline file."""
-    totals = report.totals
-    return {
-        "asked": request.to_dict(),
-        "convention": CONVENTION,
-        "inputs": [{"dtype": i.dtype, "name": i.name, "shape": list(i.shape)} for i in report.model.inputs],
-        "layers": [_layer_to_dict(row) for row in report.layers],
-        "mode": report.model.mode,
-        "name": report.model.name,
-        "pixel_basis": totals.pixel_basis,
-        "pixels": totals.pixels,
-        "schema": SCHEMA,
-        "target": target,
-        "totals": {**{name: getattr(totals, name) for name in COUNTS}, "other": dict(totals.other)},
-        **({"rests_on": report.model.rests_on} if report.model.rests_on else {}),
-        "uncounted": [{"calls": u.calls, "layers": list(u.layers), "op": u.op} for u in report.uncounted],
-    }
-
-
-def _layer_to_dict(row: LayerRow) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "arguments": dict(row.arguments),
-        "in": [list(shape) for shape in row.input_shapes],
-        "name": row.name,
-        "out": [list(shape) for shape in row.output_shapes],
-        "type": row.type,
-    }
-    # What is zero or empty is left away: most layers are no more than their name and shapes.
-    line |= {name: value for name in COUNTS if (value := getattr(row, name))}
-    if row.other:
-        line["other"] = dict(row.other)
-    if row.shares:
-        line["shares"] = row.shares
-    return line
+def asked(request: Request) -> Asked:
+    """Say how a target is to be counted, as a baseline file does."""
+    return Asked(request.batch, request.dtype, request.inputs, request.overrides, request.per)
 
 
 def to_text(document: Mapping[str, Any]) -> str:

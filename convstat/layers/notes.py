@@ -29,10 +29,6 @@ class Form(NamedTuple):
         """When it is there, in words; empty where it always is."""
         return f"where {' and '.join(self.needs)}" if self.needs else ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"about": self.about, "symbols": self.symbols, "needs": list(self.needs), "usual": self.usual}
-
 
 class Notes(NamedTuple):
     """What is said of a kind or a family: why, special cases as ``(case, words)``, and where it is written."""

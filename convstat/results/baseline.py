@@ -1,59 +1,95 @@
-"""Baseline documents: what of a report is kept beside the code, and the report that is read back from it."""
+"""The document of a baseline file: what of a report is kept beside the code, and the report that it stands for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 from convstat.errors import SourceError
-from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
-
-SCHEMA = "convstat.baseline/1"
-
-
-CONVENTION = "convstat"
+from convstat.results.documents.codec import Count, Keys, Least, Presence, Saved
+from convstat.results.report import CONVSTAT, InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 
-COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs")
-"""The counts of a layer and of the totals, by the names of their fields."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a target was to be counted, as options say it."""
+
+    batch: Annotated[int, Least(1)]
+    dtype: str
+    inputs: tuple[str, ...]
+    overrides: Mapping[str, Any]
+    per: str
 
 
-def report_of(document: Mapping[str, Any]) -> Report:
-    """Make a report of a baseline file that fits its schema."""
-    if document.get("convention") != CONVENTION:
-        raise SourceError(f"it was counted by the convention {document.get('convention')!r}, not '{CONVENTION}'")
-    asked, totals = document["asked"], document["totals"]
-    return Report(
-        model=ModelInfo(
-            name=document["name"],
-            source=document["target"],
-            kind="report",
-            inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in document["inputs"]),
-            batch=asked["batch"],
-            mode=document["mode"],
-            dtype=asked["dtype"],
-            overrides=asked["overrides"],
-            rests_on=document.get("rests_on"),
-        ),
-        totals=Totals(
-            **{name: totals[name] for name in COUNTS},
-            other=totals["other"],
-            pixels=document["pixels"],
-            pixel_basis=document["pixel_basis"],
-        ),
-        layers=tuple(_layer_of(line) for line in document["layers"]),
-        uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in document["uncounted"]),
+@dataclass(frozen=True, slots=True)
+class Baseline(Saved):
+    """What is kept of a report; what is zero or empty is left out of a layer: most are their name and shapes."""
+
+    KEYS: ClassVar = Keys(
+        "asked convention inputs layers mode name pixel_basis pixels rests_on schema target totals uncounted"
     )
+    schema: ClassVar[str] = "convstat.baseline/1"
+    target: str
+    asked: Asked
+    name: str
+    mode: str
+    inputs: tuple[InputInfo, ...]
+    pixels: Count
+    pixel_basis: str
+    totals: Annotated[Totals, Keys("params trainable_params buffers weight_bytes macs other")]
+    layers: tuple[
+        Annotated[
+            LayerRow,
+            Keys(
+                "arguments in=input_shapes name out=output_shapes type "
+                "params trainable_params buffers weight_bytes macs other shares",
+                sparse="params trainable_params buffers weight_bytes macs other shares",
+            ),
+        ],
+        ...,
+    ]
+    uncounted: tuple[Uncounted, ...]
+    rests_on: Annotated[str | None, Presence.SPARSE] = None
+    convention: str = CONVSTAT
 
+    @classmethod
+    def of(cls, report: Report, target: str, asked: Asked) -> Baseline:
+        """Keep what a target cost."""
+        model, totals = report.model, report.totals
+        return cls(
+            target,
+            asked,
+            model.name,
+            model.mode,
+            model.inputs,
+            totals.pixels,
+            totals.pixel_basis,
+            totals,
+            report.layers,
+            report.uncounted,
+            model.rests_on,
+        )
 
-def _layer_of(line: Mapping[str, Any]) -> LayerRow:
-    return LayerRow(
-        name=line["name"],
-        type=line["type"],
-        input_shapes=tuple(map(tuple, line["in"])),
-        output_shapes=tuple(map(tuple, line["out"])),
-        arguments=line["arguments"],
-        other=line.get("other", {}),
-        shares=line.get("shares"),
-        **{name: line.get(name, 0) for name in COUNTS},
-    )
+    @property
+    def report(self) -> Report:
+        """The report that it stands for. Raises SourceError where it was counted by another convention."""
+        if self.convention != CONVSTAT:
+            raise SourceError(f"it was counted by the convention {self.convention!r}, not '{CONVSTAT}'")
+        asked = self.asked
+        return Report(
+            ModelInfo(
+                self.name,
+                self.target,
+                "report",
+                self.inputs,
+                batch=asked.batch,
+                mode=self.mode,
+                dtype=asked.dtype,
+                overrides=asked.overrides,
+                rests_on=self.rests_on,
+            ),
+            replace(self.totals, pixels=self.pixels, pixel_basis=self.pixel_basis),
+            self.layers,
+            uncounted=self.uncounted,
+        )

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from convstat.errors import ExitCode
-from convstat.grammar.axes import plain
-from convstat.results.comparison import totals_to_dict
+from convstat.results.diff import Diff
+from convstat.results.documents.codec import Count, Document, Each, Keys, Matches, OneOf
 from convstat.results.report import ModelInfo, Place, Totals, Uncounted
 
-if TYPE_CHECKING:
-    from convstat.results.diff import Diff
+EXACT = ("limit", "actual", "headroom", "base")
+"""The numbers of a budget that may be quotients."""
 
-SCHEMA = "convstat.check/1"
+Exact = Annotated[
+    Mapping[str, Annotated[str, Matches(r"^-?\d+(/\d+)?$")] | None],
+    Each(*EXACT),
+    "the numbers as integers or as quotients of integers",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
     """What a checked model was compared with.
 
-    ``state`` is ``found``, ``new`` (there was no such model) or ``missing``; ``kind`` is ``git``, ``baseline``,
-    ``report`` or ``target``. ``label`` says what it is: ``origin/main at its merge-base 1a2b3c4``.
+    It is ``new`` where there was no such model. ``label`` says what it is: ``origin/main at its merge-base 1a2b3c4``.
     ``reason`` says why there is none.
     """
 
-    state: str
-    kind: str
+    state: Annotated[str, OneOf("found", "new", "missing")]
+    kind: Annotated[str, OneOf("git", "baseline", "report", "target", "none")]
     label: str
     commit: str | None = None
     totals: Totals | None = None
     reason: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "state": self.state,
-            "kind": self.kind,
-            "label": self.label,
-            "commit": self.commit,
-            "totals": None if self.totals is None else totals_to_dict(self.totals),
-            "reason": self.reason,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +45,33 @@ class CheckedModel:
     ``diff`` holds its layers beside those of the base, where there is one.
     """
 
+    KEYS: ClassVar = Keys(
+        "model.name model.source model.inputs model.batch model.overrides totals uncounted model.rests_on base"
+    )
     model: ModelInfo
     totals: Totals
     uncounted: tuple[Uncounted, ...] = ()
     base: BaseModel | None = None
     diff: Diff | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "name": self.model.name,
-            "source": self.model.source,
-            "inputs": [item.to_dict() for item in self.model.inputs],
-            "batch": self.model.batch,
-            "overrides": {name: plain(value) for name, value in self.model.overrides.items()},
-            "totals": totals_to_dict(self.totals),
-            "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
-            "rests_on": self.model.rests_on,
-            "base": None if self.base is None else self.base.to_dict(),
-        }
-
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Check(Document):
     """Every budget on every model, and the exit code that follows.
 
     ``removed`` names models that the base has and that are no more: their budgets are gone with them.
     """
 
+    KEYS: ClassVar = Keys("schema models budgets=results status notes removed exit_code", name="check")
     kind: ClassVar[str] = "check"
+    schema: ClassVar[str] = "convstat.check/1"
     models: tuple[CheckedModel, ...]
     results: tuple[BudgetResult, ...]
     notes: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
     @property
-    def exit_code(self) -> ExitCode:
+    def exit_code(self) -> Annotated[ExitCode, OneOf(0, 1, 4)]:
         """1 where a budget is exceeded, else 4 where one could not be judged, else 0."""
         if any(result.status == "fail" for result in self.results):
             return ExitCode.VIOLATION
@@ -98,21 +82,14 @@ class Check:
         """Whether a budget could not be judged."""
         return any(result.incomplete for result in self.results)
 
+    @property
+    def status(self) -> Annotated[str, OneOf("ok", "exceeded", "incomplete")]:
+        """The exit code as a word."""
+        return {0: "ok", 1: "exceeded", 4: "incomplete"}[self.exit_code]
+
     def count(self, status: str) -> int:
         """The number of results with a status."""
         return sum(result.status == status for result in self.results)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document ``convstat.check/1``."""
-        return {
-            "schema": SCHEMA,
-            "models": [model.to_dict() for model in self.models],
-            "budgets": [result.to_dict() for result in self.results],
-            "status": {0: "ok", 1: "exceeded", 4: "incomplete"}[int(self.exit_code)],
-            "notes": list(self.notes),
-            "removed": list(self.removed),
-            "exit_code": int(self.exit_code),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +102,6 @@ class Offender:
     share: Fraction | None = None
     source: Place | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "layer": self.layer,
-            "type": self.type,
-            "value": plain(self.value),
-            "share": plain(self.share),
-            "source": self.source.to_dict() if self.source else None,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Growth:
@@ -146,6 +113,7 @@ class Growth:
     so the rows of a budget add up to its growth.
     """
 
+    KEYS: ClassVar = Keys("layer type status old new delta why source layers")
     layer: str | None
     type: str
     status: str
@@ -153,7 +121,7 @@ class Growth:
     new: int | Fraction
     why: str = ""
     source: Place | None = None
-    layers: int = 1
+    layers: Count = 1
 
     @property
     def delta(self) -> int | Fraction:
@@ -165,88 +133,48 @@ class Growth:
         """The name of the layer, or ``[other N layers]``."""
         return self.layer or f"[other {self.layers:,} layer{'s' if self.layers != 1 else ''}]"
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "layer": self.layer,
-            "type": self.type,
-            "status": self.status,
-            "old": plain(self.old),
-            "new": plain(self.new),
-            "delta": plain(self.delta),
-            "why": self.why,
-            "source": self.source.to_dict() if self.source else None,
-            "layers": self.layers,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class BudgetResult:
     """One budget, judged on one model.
 
-    ``comparison`` is ``<=``, ``>=`` or ``==``.
     ``scope`` is ``total``, ``each`` (every layer that ``on`` matches) or ``share`` (their part of the total).
     ``actual`` is the worst value where there are several; None where nothing could be judged.
-    ``headroom`` is what is left, negative where the limit is exceeded.
-    ``status`` is ``pass``, ``fail``, ``warn`` or ``skip``; ``reason`` says why a verdict was not possible.
+    ``reason`` says why a verdict was not possible.
     ``text`` is the budget in its short form, ``limit_text`` the limit as it was written, ``where`` its place.
-    ``base`` is the value of the model that it is compared with, None where there is none, or where it was not needed.
-    ``limit`` of a relative budget (``+2%``) is what that is of the base, None where there is no base to tell.
-    ``growth`` names the layers that grew since the base, where the budget is exceeded.
+    ``limit`` of a relative budget (``+2%``) is what that is of the base.
     """
 
+    KEYS: ClassVar = Keys(
+        "model metric scope on comparison limit actual headroom base exact relative=is_relative level limit_text text "
+        "status reason where why violations offenders growth"
+    )
     model: str
     metric: str
-    scope: str
-    comparison: str
-    limit: int | Fraction | None
+    scope: Annotated[str, OneOf("total", "each", "share")]
+    comparison: Annotated[str, OneOf("<=", ">=", "==")]
+    limit: Annotated[int | Fraction | None, "null where it is relative and there is no base"]
     actual: int | Fraction | None
-    headroom: int | Fraction | None
-    status: str
+    headroom: Annotated[int | Fraction | None, "negative where the limit is missed"]
+    status: Annotated[str, OneOf("pass", "fail", "warn", "skip")]
     where: str
     text: str
     limit_text: str
     on: str | None = None
     why: str | None = None
     reason: str | None = None
-    violations: int = 0
+    violations: Count = 0
     offenders: tuple[Offender, ...] = ()
     incomplete: bool = False
-    level: str = "error"
+    level: Annotated[str, OneOf("error", "warn", "off")] = "error"
     is_relative: bool = False
-    base: int | Fraction | None = None
-    growth: tuple[Growth, ...] = ()
+    base: Annotated[int | Fraction | None, "the same figure of the base, where one was needed"] = None
+    growth: Annotated[
+        tuple[Growth, ...],
+        "layers that grew since the base; the others are one row without a layer, so they add up",
+    ] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``exact`` holds the three numbers as integers or as quotients of integers."""
-        return {
-            "model": self.model,
-            "metric": self.metric,
-            "scope": self.scope,
-            "on": self.on,
-            "comparison": self.comparison,
-            "limit": plain(self.limit),
-            "actual": plain(self.actual),
-            "headroom": plain(self.headroom),
-            "base": plain(self.base),
-            "exact": {
-                name: None if value is None else str(value)
-                for name, value in (
-                    ("limit", self.limit),
-                    ("actual", self.actual),
-                    ("headroom", self.headroom),
-                    ("base", self.base),
-                )
-            },
-            "relative": self.is_relative,
-            "level": self.level,
-            "limit_text": self.limit_text,
-            "text": self.text,
-            "status": self.status,
-            "reason": self.reason,
-            "where": self.where,
-            "why": self.why,
-            "violations": self.violations,
-            "offenders": [offender.to_dict() for offender in self.offenders],
-            "growth": [row.to_dict() for row in self.growth],
-        }
+    @property
+    def exact(self) -> Exact:
+        """The numbers as text, to all digits."""
+        return {name: None if (value := getattr(self, name)) is None else str(value) for name in EXACT}

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from convstat.grammar.axes import plain
-from convstat.results.comparison import totals_to_dict
-from convstat.results.report import LayerRow, ModelInfo, Place, Report, Totals, Uncounted
-
-SCHEMA = "convstat.diff/1"
+from convstat.results.comparison import ratio
+from convstat.results.documents.codec import Count, Document, Each, Example, Keys, OneOf, Ratio
+from convstat.results.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
 
 STATUSES = ("added", "removed", "changed", "renamed", "unchanged")
 """What can become of a layer; one that is ``changed`` may have another name as well."""
@@ -24,6 +22,10 @@ COUNTS = ("params", "trainable_params", "macs", "flops", "weight_bytes", "buffer
 """The counts of a row, in the order in which they are shown."""
 
 _NOTHING: Mapping[str, int] = dict.fromkeys(COUNTS, 0)
+
+Counted = Annotated[LayerRow, Keys(" ".join(COUNTS))]
+Ratios = Annotated[Mapping[str, Ratio | None], Each(*COUNTS), "head / base; null where the base has none"]
+Grown = Annotated[Mapping[str, int], Each(*COUNTS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +36,20 @@ class Change:
     ``block`` is the path of the block whose argument it is, where it is not the layer's own.
     """
 
+    KEYS: ClassVar = Keys("argument old new block text")
     argument: str
     old: Any
     new: Any
-    block: str | None = None
+    block: Annotated[str | None, "the block whose argument it is; null where it is the layer's own"] = None
+
+    @property
+    def text(self) -> Annotated[str, Example("kernel_size: 3 -> 5")]:
+        """What it was and what it is."""
+        return str(self)
 
     def __str__(self) -> str:
         owner = f" ({self.block})" if self.block is not None else ""
         return f"{self.argument}: {_word(self.old)} -> {_word(self.new)}{owner}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``text`` is ``kernel_size: 3 -> 5``."""
-        return {
-            "argument": self.argument,
-            "old": plain(self.old),
-            "new": plain(self.new),
-            "block": self.block,
-            "text": str(self),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,10 @@ class LayerChange:
     ``call`` is the line that calls the block it is in, where it is that call's arguments that changed.
     """
 
-    status: str
-    old: LayerRow | None
-    new: LayerRow | None
+    KEYS: ClassVar = Keys("name old_name type status old new delta=deltas changes source")
+    status: Annotated[str, OneOf(*STATUSES)]
+    old: Counted | None
+    new: Counted | None
     changes: tuple[Change, ...] = ()
     call: Place | None = None
 
@@ -81,7 +80,7 @@ class LayerChange:
         return self.row.name
 
     @property
-    def old_name(self) -> str | None:
+    def old_name(self) -> Annotated[str | None, "its name in the base, where that was another"]:
         """Its name in the base, where that was another."""
         return self.old.name if self.old and self.new and self.old.name != self.new.name else None
 
@@ -116,19 +115,10 @@ class LayerChange:
         """By how much a count grew."""
         return self.value(metric, of="new") - self.value(metric, of="old")
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "name": self.name,
-            "old_name": self.old_name,
-            "type": self.type,
-            "status": self.status,
-            "old": _counts(self.old),
-            "new": _counts(self.new),
-            "delta": {name: self.delta(name) for name in COUNTS},
-            "changes": [change.to_dict() for change in self.changes],
-            "source": self.source.to_dict() if self.source else None,
-        }
+    @property
+    def deltas(self) -> Grown:
+        """By how much each count grew."""
+        return {name: self.delta(name) for name in COUNTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,35 +128,36 @@ class Side:
     ``model`` is None where there is no such model: on the base of a new one, on the head of a removed one.
     """
 
+    KEYS: ClassVar = Keys(
+        "label commit name model.source inputs model.batch overrides layers totals uncounted model.rests_on"
+    )
     label: str
     model: ModelInfo | None
     totals: Totals
-    layers: int = 0
+    layers: Count = 0
     uncounted: tuple[Uncounted, ...] = ()
     commit: str | None = None
+
+    @property
+    def name(self) -> Annotated[str | None, "null where there is no such model"]:
+        """The name of the model."""
+        return self.model.name if self.model else None
+
+    @property
+    def inputs(self) -> tuple[InputInfo, ...]:
+        """The inputs of the model."""
+        return self.model.inputs if self.model else ()
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """What was overridden."""
+        return self.model.overrides if self.model else {}
 
     @classmethod
     def of(cls, report: Report, label: str | None = None, commit: str | None = None) -> Side:
         """Make the side of a report."""
         totals, layers = report.totals, len(report.layers)
         return cls(label or report.model.source, report.model, totals, layers, report.uncounted, commit)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        model = self.model
-        return {
-            "label": self.label,
-            "commit": self.commit,
-            "name": model.name if model else None,
-            "source": model.source if model else None,
-            "inputs": [item.to_dict() for item in model.inputs] if model else [],
-            "batch": model.batch if model else None,
-            "overrides": {name: plain(value) for name, value in model.overrides.items()} if model else {},
-            "layers": self.layers,
-            "totals": totals_to_dict(self.totals),
-            "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
-            "rests_on": model.rests_on if model else None,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +179,23 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(Document):
     """Two models, layer by layer.
 
     ``layers`` holds every layer of both, in the order of the head, a removed one where it stood.
     ``state`` is ``new`` where there is no base, ``removed`` where there is no head, else ``changed`` or ``unchanged``.
     """
 
+    KEYS: ClassVar = Keys("schema state base head delta=deltas vs_base summary layers notes", name="diff")
     kind: ClassVar[str] = "diff"
+    schema: ClassVar[str] = "convstat.diff/1"
     base: Side
     head: Side
     layers: tuple[LayerChange, ...]
     notes: tuple[str, ...] = ()
 
     @property
-    def state(self) -> str:
+    def state(self) -> Annotated[str, OneOf("new", "removed", "changed", "unchanged")]:
         """What became of the model."""
         if self.base.model is None:
             return "new"
@@ -220,6 +213,21 @@ class Diff:
         grown: int = getattr(self.head.totals, metric) - getattr(self.base.totals, metric)
         return grown
 
+    @property
+    def deltas(self) -> Annotated[Grown, "head - base; the sum over the layers"]:
+        """By how much each total grew."""
+        return {name: self.delta(name) for name in COUNTS}
+
+    @property
+    def vs_base(self) -> Ratios:
+        """Each total divided by the base's, exactly."""
+        return {name: ratio(getattr(self.head.totals, name), getattr(self.base.totals, name)) for name in COUNTS}
+
+    @property
+    def summary(self) -> Annotated[Mapping[str, Count], Each(*STATUSES)]:
+        """How many layers became what."""
+        return {status: self.count(status) for status in STATUSES}
+
     def shown(self, *, all: bool = False, top: int | None = None, by: str | None = None) -> Shown:
         """Choose rows: those that are not ``unchanged``, or ``all``; with ``top``, those that changed a count most.
 
@@ -232,20 +240,6 @@ class Diff:
         chosen = {id(row) for row in rows}
         others = [layer for layer in self.layers if id(layer) not in chosen]
         return Shown(tuple(rows), len(others), sums(others, "old"), sums(others, "new"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document ``convstat.diff/1``, with every layer."""
-        return {
-            "schema": SCHEMA,
-            "state": self.state,
-            "base": self.base.to_dict(),
-            "head": self.head.to_dict(),
-            "delta": {name: self.delta(name) for name in COUNTS},
-            "vs_base": {name: _ratio(self, name) for name in COUNTS},
-            "summary": {status: self.count(status) for status in STATUSES},
-            "layers": [layer.to_dict() for layer in self.layers],
-            "notes": list(self.notes),
-        }
 
 
 def _order(by: str) -> Callable[[LayerChange], Any]:
@@ -261,15 +255,6 @@ def sums(layers: Iterable[LayerChange], of: str) -> Mapping[str, int]:
         for name in COUNTS:
             found[name] += layer.value(name, of=of)
     return found
-
-
-def _ratio(diff: Diff, name: str) -> float | None:
-    old, new = getattr(diff.base.totals, name), getattr(diff.head.totals, name)
-    return float(Fraction(new, old)) if old else 1.0 if old == new else None
-
-
-def _counts(row: LayerRow | None) -> dict[str, Any] | None:
-    return None if row is None else {name: getattr(row, name) for name in COUNTS}
 
 
 def _shapes(shapes: Sequence[Sequence[int]]) -> str:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from convstat.formulas.notation import Symbol, explained
 from convstat.layers.notes import Form, Notes
-from convstat.results.report import LayerRow, Report
+from convstat.results.documents.codec import Blank, Count, Document, Keys
+from convstat.results.report import LayerRow, ModelInfo, Report, Totals
 
-SCHEMA = "convstat.formula/1"
+Symbols = Annotated[str, Blank.AS_NULL, "products, quotients and sums of the names in values; null: no formula"]
 
 
-class Term(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Term:
     """A part of a count, ``times`` over: what it counts, its formula in letters and in numbers, and what it comes to.
 
-    ``symbols`` and ``numbers`` are empty where there is an amount and no formula.
+    ``symbols`` and ``numbers`` are empty where there is an amount and no formula; ``value`` is that of the formula,
+    once.
     """
 
+    KEYS: ClassVar = Keys("about symbols numbers values=sizes value times")
     about: str
-    symbols: str
-    numbers: str
+    symbols: Symbols
+    numbers: Annotated[str, Blank.AS_NULL]
     values: tuple[tuple[str, int], ...]
     value: int
-    times: int = 1
+    times: Count = 1
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The values by their letters."""
+        return dict(self.values)
 
     @property
     def total(self) -> int:
@@ -45,17 +55,6 @@ class Term(NamedTuple):
             return text
         return f"{self.times} * ({text})" if " + " in text else f"{self.times} * {text}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``value`` is that of the formula, ``times`` how often it is there."""
-        return {
-            "about": self.about,
-            "symbols": self.symbols or None,
-            "numbers": self.numbers or None,
-            "values": dict(self.values),
-            "value": self.value,
-            "times": self.times,
-        }
-
 
 def joined(texts: Iterable[str]) -> str:
     """The sum of some formulas; empty where one of them is missing."""
@@ -63,111 +62,119 @@ def joined(texts: Iterable[str]) -> str:
     return " + ".join(every) if all(every) else ""
 
 
-class Formula:
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A count, and the terms that sum up to it."""
+
+    value: Count
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFormula:
+    """A call of a layer: its counts, and the terms that sum up to each."""
+
+    KEYS: ClassVar = Keys(
+        "row.name row.type row.input_shapes row.output_shapes row.shares macs=summed_macs params=summed_params"
+    )
+    row: LayerRow
+    macs: tuple[Term, ...]
+    params: tuple[Term, ...]
+
+    @property
+    def summed_macs(self) -> Summed:
+        """The MACs with their terms."""
+        return Summed(self.row.macs, self.macs)
+
+    @property
+    def summed_params(self) -> Summed:
+        """The parameters with their terms."""
+        return Summed(self.row.params, self.params)
+
+
+class Formula(Document):
     """Formulas to show: those of a network, or that of a kind of layer."""
 
     kind: ClassVar[str] = "formula"
 
     __slots__ = ()
 
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The letters that occur, and what they mean."""
+        raise NotImplementedError
 
-class LayerFormula(NamedTuple):
-    """A call of a layer: its counts, and the terms that sum up to each."""
-
-    row: LayerRow
-    macs: tuple[Term, ...]
-    params: tuple[Term, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "name": self.row.name,
-            "type": self.row.type,
-            "input_shapes": [list(shape) for shape in self.row.input_shapes],
-            "output_shapes": [list(shape) for shape in self.row.output_shapes],
-            "shares": self.row.shares,
-            "macs": {"value": self.row.macs, "terms": [term.to_dict() for term in self.macs]},
-            "params": {"value": self.row.params, "terms": [term.to_dict() for term in self.params]},
-        }
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """What the letters mean."""
+        return {symbol.text: symbol.meaning for symbol in self.symbols()}
 
 
+@dataclass(frozen=True, slots=True)
 class NetworkFormula(Formula):
     """Every layer of a model with its formulas, in order; the counts are those of its report."""
 
-    __slots__ = ("layers", "report")
+    KEYS: ClassVar = Keys("schema model totals layers symbols=meanings", name="formula")
+    schema: ClassVar[str] = "convstat.formula/1"
+    report: Report
+    layers: tuple[LayerFormula, ...]
 
-    def __init__(self, report: Report, layers: tuple[LayerFormula, ...]) -> None:
-        self.report = report
-        self.layers = layers
+    @property
+    def model(self) -> Annotated[ModelInfo, Keys("name source kind inputs batch overrides")]:
+        """The model."""
+        return self.report.model
+
+    @property
+    def totals(self) -> Annotated[Totals, Keys("params macs flops")]:
+        """The counts of the model."""
+        return self.report.totals
 
     def symbols(self) -> tuple[Symbol, ...]:
         """The letters that occur, and what they mean."""
         return explained(term.symbols for layer in self.layers for term in (*layer.macs, *layer.params))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
-        model, totals = self.report.model, self.report.totals
-        inputs = [item.to_dict() for item in model.inputs]
-        return {
-            "schema": SCHEMA,
-            "model": {
-                "name": model.name,
-                "source": model.source,
-                "kind": model.kind,
-                "inputs": inputs,
-                "batch": model.batch,
-                "overrides": dict(model.overrides),
-            },
-            "totals": {"params": totals.params, "macs": totals.macs, "flops": totals.flops},
-            "layers": [layer.to_dict() for layer in self.layers],
-            "symbols": {symbol.text: symbol.meaning for symbol in self.symbols()},
-        }
+
+class Special(NamedTuple):
+    """A special case of a formula."""
+
+    case: str
+    text: str
 
 
-KIND_SCHEMA = "convstat.formula-kind/1"
-
-
+@dataclass(frozen=True, slots=True)
 class KindFormula(Formula):
     """The formula of a kind of layer or of a block; ``use`` is how it is written with sizes."""
 
-    __slots__ = ("about", "macs", "name", "notes", "params", "use")
+    KEYS: ClassVar = Keys(
+        "schema name about macs params symbols=meanings notes.why special output notes.sources use", name="kind_formula"
+    )
+    schema: ClassVar[str] = "convstat.formula-kind/1"
+    name: str
+    about: str
+    macs: tuple[Form, ...]
+    params: tuple[Form, ...]
+    notes: Notes
+    use: Annotated[str, Blank.AS_NULL]
 
-    def __init__(
-        self, name: str, about: str, macs: tuple[Form, ...], params: tuple[Form, ...], notes: Notes, use: str
-    ) -> None:
-        self.name = name
-        self.about = about
-        self.macs = macs
-        self.params = params
-        self.notes = notes
-        self.use = use
+    @property
+    def special(self) -> tuple[Special, ...]:
+        """The special cases."""
+        return tuple(Special(*case) for case in self.notes.special)
+
+    @property
+    def output(self) -> Annotated[str, Blank.AS_NULL]:
+        """What is to be said of the size of the output."""
+        return self.notes.output
 
     def symbols(self) -> tuple[Symbol, ...]:
         """The letters that occur, and what they mean."""
         return explained(form.symbols for form in (*self.macs, *self.params))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
-        return {
-            "schema": KIND_SCHEMA,
-            "name": self.name,
-            "about": self.about,
-            "macs": [form.to_dict() for form in self.macs],
-            "params": [form.to_dict() for form in self.params],
-            "symbols": {symbol.text: symbol.meaning for symbol in self.symbols()},
-            "why": list(self.notes.why),
-            "special": [{"case": case, "text": text} for case, text in self.notes.special],
-            "output": self.notes.output or None,
-            "sources": list(self.notes.sources),
-            "use": self.use or None,
-        }
 
 
 def combined(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Terms of one formula with the same values as one, whatever they count.
 
     >>> weight = Term("weight", "C", "64", (("C", 64),), 64)
-    >>> [(found.times, found.symbols) for found in combined([weight, weight._replace(about="bias")])]
+    >>> [(found.times, found.symbols) for found in combined([weight, replace(weight, about="bias")])]
     [(2, 'C')]
     """
     return _merged(terms, lambda found: (found.symbols, found.numbers, found.values, found.value))
@@ -175,12 +182,12 @@ def combined(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 def gathered(terms: Iterable[Term]) -> tuple[Term, ...]:
     """Terms that count the same with one formula and the same values as one."""
-    return _merged(terms, lambda found: found._replace(times=1))
+    return _merged(terms, lambda found: replace(found, times=1))
 
 
 def _merged(terms: Iterable[Term], key: Callable[[Term], Any]) -> tuple[Term, ...]:
     first: dict[Any, Term] = {}
     for found in terms:
         same = key(found)
-        first[same] = found if same not in first else first[same]._replace(times=first[same].times + found.times)
+        first[same] = found if same not in first else replace(first[same], times=first[same].times + found.times)
     return tuple(first.values())

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
+from convstat.results.documents.codec import Blank, Count, Document, Keys, Ratio
 from convstat.results.report import ModelInfo
-
-SCHEMA = "convstat.identification/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,50 +41,28 @@ class Candidate:
     version: str | None
     figure: str
     value: Fraction
-    distance: Fraction
-    reading: str = ""
+    distance: Annotated[Ratio, "the figure minus the number, as a part of the number"]
+    reading: Annotated[str, Blank.AS_NULL, "how the figure is that number; null for a near miss"] = ""
     note: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``distance`` is the figure minus the number, as a part of the number."""
-        return {
-            "counter": self.counter,
-            "version": self.version,
-            "figure": self.figure,
-            "value": self.value.numerator if self.value.denominator == 1 else float(self.value),
-            "distance": float(self.distance),
-            "reading": self.reading or None,
-            "note": self.note,
-        }
+
+class Silent(NamedTuple):
+    """A counter that has no figure, and why."""
+
+    counter: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Identification:
+class Identification(Document):
     """What a number is, of a model: the figures that match, the best first, and those that nearly do."""
 
+    KEYS: ClassVar = Keys("schema number model matches near silent looked_at", name="identification")
     kind: ClassVar[str] = "identification"
-    text: str
-    number: Number
-    model: ModelInfo
+    schema: ClassVar[str] = "convstat.identification/1"
+    number: Annotated[Number, Keys("text value")]
+    model: Annotated[ModelInfo, Keys("name source inputs batch")]
     matches: tuple[Candidate, ...]
     near: tuple[Candidate, ...]
-    silent: tuple[tuple[str, str], ...] = ()
-    looked_at: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
-        value = self.number.value
-        return {
-            "schema": SCHEMA,
-            "number": {"text": self.text, "value": value.numerator if value.denominator == 1 else float(value)},
-            "model": {
-                "name": self.model.name,
-                "source": self.model.source,
-                "inputs": [item.to_dict() for item in self.model.inputs],
-                "batch": self.model.batch,
-            },
-            "matches": [candidate.to_dict() for candidate in self.matches],
-            "near": [candidate.to_dict() for candidate in self.near],
-            "silent": [{"counter": name, "reason": reason} for name, reason in self.silent],
-            "looked_at": self.looked_at,
-        }
+    silent: tuple[Silent, ...] = ()
+    looked_at: Count = 0

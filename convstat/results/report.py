@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-SCHEMA = "convstat.report/1"
+from convstat.results.documents.codec import (
+    Count,
+    Keys,
+    Least,
+    OneOf,
+    Presence,
+    Ratio,
+    Saved,
+    Shape,
+)
 
 CONVSTAT = "convstat"
 """Whose figures a report holds, unless it says otherwise."""
@@ -33,13 +42,10 @@ BACKWARD_PASS = "backward pass"
 class InputInfo:
     """One input: its shape includes the batch."""
 
+    KEYS: ClassVar = Keys(name="input")
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str = "float32"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +53,37 @@ class ModelInfo:
     """What was counted, and how it was run.
 
     ``source`` is the file, or the argument as written; ``kind`` is ``spec``, ``inline``, ``module`` or ``report``.
-    ``device`` is where the peers ran: ``meta``, ``cpu``, ``cuda``, or ``none`` where nothing had to run.
-    ``convention`` is whose figures these are: convstat's, unless ``--as`` asked for another counter's;
-    ``counts`` says what those count.
-    ``rests_on`` says what the count is where it is not exact for any data: an upper bound, or that of some runs, and
-    why. ``values`` says where the values of the inputs are from, where some were read.
+    ``device`` is ``meta``, ``cpu``, ``cuda``, or ``none``.
+    ``convention`` is convstat's, unless ``--as`` asked for another counter's; ``counts`` says what those count.
     """
 
     name: str
     source: str
     kind: str
     inputs: tuple[InputInfo, ...]
-    batch: int = 1
-    device: str = "none"
+    batch: Annotated[int, Least(1)] = 1
+    device: Annotated[str, "where the peers ran; none where nothing had to run"] = "none"
     mode: str = "eval"
     dtype: str = "float32"
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    convention: str = CONVSTAT
-    counts: str = ""
-    rests_on: str | None = None
-    values: str | None = None
+    notes: Annotated[tuple[str, ...], Presence.ADDED] = ()
+    rests_on: Annotated[
+        str | None,
+        Presence.ADDED,
+        "what the MACs are where they depend on data, and why: an upper bound, or those of a run",
+    ] = None
+    values: Annotated[str | None, Presence.ADDED, "where the values of the inputs are from, if read"] = None
+    convention: Annotated[str, Presence.SPARSE, "the counter in whose convention the figures are, by --as"] = CONVSTAT
+    counts: Annotated[str, Presence.SPARSE] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """The line of a spec that made a layer."""
 
+    KEYS: ClassVar = Keys(name="place")
     file: str
-    line: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"file": self.file, "line": self.line}
+    line: Annotated[int, Least(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +94,39 @@ class BlockCall:
     source: Place | None
 
 
+Other = Annotated[Mapping[str, Count], "work that is not MACs, by name"]
+PerPixel = Annotated[Ratio | None, "macs / pixels; null where there are no pixels"]
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over the layers; ``pixels`` is what MACs are divided by, ``pixel_basis`` says in words what that is."""
 
-    params: int = 0
-    trainable_params: int = 0
-    buffers: int = 0
-    macs: int = 0
-    weight_bytes: int = 0
-    pixels: int = 0
+    KEYS: ClassVar = Keys(
+        "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis weight_bytes other", name="totals"
+    )
+    params: Count = 0
+    trainable_params: Count = 0
+    buffers: Count = 0
+    macs: Count = 0
+    weight_bytes: Count = 0
+    pixels: Count = 0
     pixel_basis: str = ""
-    other: Mapping[str, int] = field(default_factory=dict)
+    other: Other = field(default_factory=dict)
 
     @property
-    def flops(self) -> int:
+    def flops(self) -> Count:
         """Twice the MACs: one multiplication and one addition each."""
         return 2 * self.macs
 
     @property
-    def macs_per_pixel(self) -> Fraction | None:
+    def macs_per_pixel(self) -> PerPixel:
         """MACs / pixels, exactly; None where there are no pixels."""
-        return Fraction(self.macs, self.pixels) if self.pixels else None
+        return self.per_pixel(self.macs)
+
+    def per_pixel(self, macs: int | None) -> Fraction | None:
+        """Divide any MACs by the pixels, exactly; None where there are none of one or of the other."""
+        return None if macs is None or not self.pixels else Fraction(macs, self.pixels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,33 +136,51 @@ class LayerRow:
     ``params`` counts what this call owns: zero on the second call of a shared layer, whose ``shares`` names the first.
     """
 
+    KEYS: ClassVar = Keys(
+        "name type input_shapes output_shapes params trainable_params buffers weight_bytes macs flops macs_per_pixel "
+        "other arguments shares note source"
+    )
     name: str
     type: str
-    input_shapes: tuple[tuple[int, ...], ...]
-    output_shapes: tuple[tuple[int, ...], ...]
-    params: int
-    macs: int
-    trainable_params: int = 0
-    buffers: int = 0
-    weight_bytes: int = 0
-    other: Mapping[str, int] = field(default_factory=dict)
+    input_shapes: tuple[Shape, ...]
+    output_shapes: tuple[Shape, ...]
+    params: Count = 0
+    macs: Count = 0
+    trainable_params: Count = 0
+    buffers: Count = 0
+    weight_bytes: Count = 0
+    other: Other = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     source: Place | None = None
-    shares: str | None = None
+    shares: Annotated[str | None, "the layer whose parameters this call uses"] = None
     note: str | None = None
 
     @property
-    def flops(self) -> int:
+    def flops(self) -> Count:
         """Twice the MACs."""
         return 2 * self.macs
+
+    def macs_per_pixel(self, report: Report) -> PerPixel:
+        """MACs / pixels of the model that it is a layer of, exactly."""
+        return report.totals.per_pixel(self.macs)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A pair of counts; None where a counter has no such figure."""
+    """A pair of amounts, which may be less than nothing; None where there is no such figure."""
 
+    KEYS: ClassVar = Keys(name="figures")
     params: int | None = None
     macs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Figures):
+    """The counts that a counter gives; None where it has no such figure."""
+
+    KEYS: ClassVar = Keys(name="reported")
+    params: Count | None = None
+    macs: Count | None = None
     memory_mib: Mapping[str, float] | None = None
 
 
@@ -156,24 +189,12 @@ class Cause:
     """One named reason for a part of a difference: reported minus convstat."""
 
     code: str
-    verdict: str
+    verdict: Annotated[str, OneOf("convention", "defect", "blindness", "normalisation", "environment", "unexplained")]
     text: str
     params: int = 0
     macs: int = 0
-    calls: int = 0
+    calls: Count = 0
     layers: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {
-            "code": self.code,
-            "verdict": self.verdict,
-            "text": self.text,
-            "params": self.params,
-            "macs": self.macs,
-            "calls": self.calls,
-            "layers": list(self.layers),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,32 +202,49 @@ class CounterRow:
     """One counter's answer, what its convention predicts, and why it differs from convstat's.
 
     ``difference`` = sum of ``causes`` + ``unexplained``, for params and for MACs.
-    ``status`` is ``ok``, ``failed``, ``unavailable``, ``skipped``, or ``predicted`` where it was not to be run.
     A counter that was not run reports nothing; its ``difference`` is then that of what is ``predicted``.
     ``is_foreseen`` is True where the counter has no answer and its prediction says that it has none.
     """
 
+    KEYS: ClassVar = Keys(
+        "name variant version status device native reported predicted difference causes unexplained error "
+        "foreseen=is_foreseen note"
+    )
     name: str
     variant: str
     version: str | None
-    status: str
-    reported: Figures = Figures()
-    predicted: Figures | None = None
-    difference: Figures = Figures()
+    status: Annotated[
+        str,
+        OneOf("ok", "failed", "unavailable", "skipped", "predicted"),
+        "predicted: it was not to be run, so it reported nothing; see predicted",
+    ]
+    reported: Answer = Answer()
+    predicted: Answer | None = None
+    difference: Annotated[
+        Figures,
+        "reported - convstat = sum of causes + unexplained; predicted - convstat if it was not run",
+    ] = Figures()
     causes: tuple[Cause, ...] = ()
-    unexplained: Figures = Figures()
+    unexplained: Annotated[Figures, "reported - predicted"] = Figures()
     error: str | None = None
     device: str | None = None
-    native: Mapping[str, int] | None = None
-    """What the counter itself printed, by its unit, where that is not MACs: ``{"flops": 2000}``."""
-    is_foreseen: bool = False
-    note: str | None = None
-    """What is to be known about its figures."""
+    native: Annotated[
+        Mapping[str, Count] | None,
+        Presence.SPARSE,
+        "what the counter prints, by its own unit, where that is not MACs",
+    ] = None
+    is_foreseen: Annotated[bool, Presence.ADDED, "whether its prediction says that it gives no answer"] = False
+    note: Annotated[str | None, Presence.ADDED, "what is to be known about its figures"] = None
 
     @property
-    def shown(self) -> Figures:
+    def shown(self) -> Answer:
         """What there is to show: what it reported, or else what is predicted."""
         return self.reported if self.status == "ok" or self.predicted is None else self.predicted
+
+    @property
+    def counts(self) -> Annotated[Answer, Keys("params macs")]:
+        """What it reported, without memory."""
+        return self.reported
 
     @property
     def is_prediction(self) -> bool:
@@ -241,29 +279,44 @@ class Uncounted:
     ``op`` is the operator's name, or says in words what showed the work, and in which function.
     """
 
+    KEYS: ClassVar = Keys(name="uncounted")
     op: str
-    calls: int
+    calls: Count
     layers: tuple[str, ...] = ()
 
 
+Status = Annotated[
+    str,
+    OneOf("complete", "upper_bound", "incomplete"),
+    "upper_bound: the count rests on an assumption about data; see model.rests_on",
+]
+
+
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What one model costs.
+class Report(Saved):
+    """What one model costs; ``groups`` says of each block, by its path, what it is."""
 
-    ``groups`` says of each block, by its path, what it is; ``calls`` how the blocks of a spec were called.
-    """
-
+    KEYS: ClassVar = Keys("schema model totals layers counters uncounted groups calls status", name="report")
     kind: ClassVar[str] = "report"
+    schema: ClassVar[str] = "convstat.report/1"
     model: ModelInfo
-    totals: Totals
+    totals: Annotated[
+        Totals,
+        Keys(
+            "params trainable_params buffers weight_bytes macs flops macs_per_pixel other pixels pixel_basis",
+            name="totals",
+        ),
+    ]
     layers: tuple[LayerRow, ...]
     counters: tuple[CounterRow, ...] = ()
     uncounted: tuple[Uncounted, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
-    calls: Mapping[str, BlockCall] = field(default_factory=dict)
+    calls: Annotated[
+        Mapping[str, BlockCall], Presence.ADDED, "how the blocks of a spec were called, by their paths"
+    ] = field(default_factory=dict)
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """``complete``; ``upper_bound`` where the count rests on an assumption about data, which ``model.rests_on`` and
         the notes state; ``incomplete`` where there is work without a rule.
         """
@@ -281,180 +334,6 @@ class Report:
         A counter without an answer has none to explain only where its failure was predicted too.
         """
         return all(row.is_explained for row in self.counters)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON document; see ``convstat schema report``."""
-        pixels = self.totals.pixels
-
-        def per_pixel(macs: int) -> float | None:
-            return macs / pixels if pixels else None
-
-        def counts(row: Totals | LayerRow) -> dict[str, Any]:
-            return {
-                "params": row.params,
-                "trainable_params": row.trainable_params,
-                "buffers": row.buffers,
-                "weight_bytes": row.weight_bytes,
-                "macs": row.macs,
-                "flops": row.flops,
-                "macs_per_pixel": per_pixel(row.macs),
-                "other": dict(row.other),
-            }
-
-        return {
-            "schema": SCHEMA,
-            "model": {
-                "name": self.model.name,
-                "source": self.model.source,
-                "kind": self.model.kind,
-                "inputs": [item.to_dict() for item in self.model.inputs],
-                "batch": self.model.batch,
-                "device": self.model.device,
-                "mode": self.model.mode,
-                "dtype": self.model.dtype,
-                "overrides": dict(self.model.overrides),
-                "notes": list(self.model.notes),
-                "rests_on": self.model.rests_on,
-                "values": self.model.values,
-                **({"convention": self.model.convention, "counts": self.model.counts} if self.is_foreign else {}),
-            },
-            "totals": {**counts(self.totals), "pixels": pixels, "pixel_basis": self.totals.pixel_basis},
-            "layers": [
-                {
-                    "name": row.name,
-                    "type": row.type,
-                    "input_shapes": [list(shape) for shape in row.input_shapes],
-                    "output_shapes": [list(shape) for shape in row.output_shapes],
-                    **counts(row),
-                    "arguments": dict(row.arguments),
-                    "shares": row.shares,
-                    "note": row.note,
-                    "source": row.source.to_dict() if row.source else None,
-                }
-                for row in self.layers
-            ],
-            "counters": [_counter_to_dict(counter) for counter in self.counters],
-            "uncounted": [{"op": u.op, "calls": u.calls, "layers": list(u.layers)} for u in self.uncounted],
-            "groups": dict(self.groups),
-            "calls": {
-                path: {"arguments": dict(call.arguments), "source": call.source.to_dict() if call.source else None}
-                for path, call in self.calls.items()
-            },
-            "status": self.status,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Report:
-        """Read back a JSON document that fits its schema; ``Report.from_dict(r.to_dict()) == r``.
-
-        What a file holds is checked by :func:`convstat.targets.analysis.read_report` first.
-        """
-        model, totals = data["model"], data["totals"]
-        return cls(
-            model=ModelInfo(
-                name=model["name"],
-                source=model["source"],
-                kind=model["kind"],
-                inputs=tuple(InputInfo(i["name"], tuple(i["shape"]), i["dtype"]) for i in model["inputs"]),
-                batch=model["batch"],
-                device=model["device"],
-                mode=model["mode"],
-                dtype=model.get("dtype", "float32"),
-                overrides=model.get("overrides", {}),
-                notes=tuple(model.get("notes", ())),
-                convention=model.get("convention", CONVSTAT),
-                counts=model.get("counts", ""),
-                rests_on=model.get("rests_on"),
-                values=model.get("values"),
-            ),
-            totals=Totals(
-                **_counts_from(totals),
-                pixels=totals["pixels"],
-                pixel_basis=totals["pixel_basis"],
-            ),
-            layers=tuple(
-                LayerRow(
-                    name=row["name"],
-                    type=row["type"],
-                    input_shapes=tuple(map(tuple, row["input_shapes"])),
-                    output_shapes=tuple(map(tuple, row["output_shapes"])),
-                    **_counts_from(row),
-                    arguments=row.get("arguments", {}),
-                    source=_place_from(row["source"]),
-                    shares=row.get("shares"),
-                    note=row.get("note"),
-                )
-                for row in data["layers"]
-            ),
-            counters=tuple(_counter_from_dict(counter) for counter in data["counters"]),
-            uncounted=tuple(Uncounted(u["op"], u["calls"], tuple(u["layers"])) for u in data["uncounted"]),
-            groups=data.get("groups", {}),
-            calls={
-                path: BlockCall(call["arguments"], _place_from(call["source"]))
-                for path, call in data.get("calls", {}).items()
-            },
-        )
-
-
-def _place_from(data: Mapping[str, Any] | None) -> Place | None:
-    return Place(data["file"], data["line"]) if data else None
-
-
-def _counts_from(data: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("params", "trainable_params", "buffers", "weight_bytes", "macs", "other")
-    return {name: data[name] for name in names if name in data}
-
-
-def _figures(figures: Figures, *, memory: bool = False) -> dict[str, Any]:
-    result: dict[str, Any] = {"params": figures.params, "macs": figures.macs}
-    if memory:
-        result["memory_mib"] = dict(figures.memory_mib) if figures.memory_mib is not None else None
-    return result
-
-
-def _counter_to_dict(row: CounterRow) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "variant": row.variant,
-        "version": row.version,
-        "status": row.status,
-        "device": row.device,
-        **({"native": dict(row.native)} if row.native is not None else {}),
-        "reported": _figures(row.reported, memory=True),
-        "predicted": _figures(row.predicted, memory=True) if row.predicted else None,
-        "difference": _figures(row.difference),
-        "causes": [cause.to_dict() for cause in row.causes],
-        "unexplained": _figures(row.unexplained),
-        "error": row.error,
-        "foreseen": row.is_foreseen,
-        "note": row.note,
-    }
-
-
-def _figures_from(data: Mapping[str, Any]) -> Figures:
-    return Figures(data["params"], data["macs"], data.get("memory_mib"))
-
-
-def _counter_from_dict(data: Mapping[str, Any]) -> CounterRow:
-    return CounterRow(
-        name=data["name"],
-        variant=data["variant"],
-        version=data["version"],
-        status=data["status"],
-        reported=_figures_from(data["reported"]),
-        predicted=_figures_from(data["predicted"]) if data["predicted"] else None,
-        difference=_figures_from(data["difference"]),
-        causes=tuple(
-            Cause(c["code"], c["verdict"], c["text"], c["params"], c["macs"], c["calls"], tuple(c["layers"]))
-            for c in data["causes"]
-        ),
-        unexplained=_figures_from(data["unexplained"]),
-        error=data["error"],
-        device=data.get("device"),
-        native=data.get("native"),
-        is_foreseen=data.get("foreseen", False),
-        note=data.get("note"),
-    )
 
 
 def registered(name: str) -> str:

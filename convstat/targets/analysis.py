@@ -17,6 +17,7 @@ from convstat.targets.request import Request
 from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
+    from convstat.results.baseline import Baseline
     from convstat.spec import Spec
 
 DEFAULT_COUNTERS = "default"
@@ -205,25 +206,36 @@ def load_report(path: str, revision: str | None = None) -> Report:
         from convstat.targets import revisions
 
         return read_report(revisions.read(revision, path), f"{revision}:{path}")
+    return read_report(_bytes_of(path), path)
+
+
+def load_baseline(path: str) -> Baseline:
+    """Read a baseline file, with what was asked for when it was written."""
+    from convstat.results.baseline import Baseline
+    from convstat.results.documents import reading
+
+    return reading.read(_bytes_of(path), path, (Baseline,), "a baseline file")
+
+
+def _bytes_of(path: str) -> bytes:
     from convstat.results.documents.reading import MAX_BYTES
     from convstat.text.reading import read_file
 
     try:
-        return read_report(read_file(path, MAX_BYTES), path)
+        return read_file(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def read_report(data: bytes, name: str) -> Report:
     """Read a saved report or a baseline file from its bytes; ``name`` is what messages call it."""
-    from convstat.results import baseline, report
+    from convstat.results.baseline import Baseline
     from convstat.results.documents import reading
 
-    schemas = {report.SCHEMA: reading.report_validator, baseline.SCHEMA: reading.baseline_validator}
-    document = reading.read(data, name, schemas, "a saved report")
+    kinds: Sequence[type[Report | Baseline]] = (Report, Baseline)
+    saved = reading.read(data, name, kinds, "a saved report")
     try:
-        is_report = document["schema"] == report.SCHEMA
-        found = Report.from_dict(document) if is_report else baseline.report_of(document)
+        found = saved.report if isinstance(saved, Baseline) else saved
         sums.check_sums(found)
     except SourceError as error:
         problems = [replace(problem, message=f"{name}: {problem.message}") for problem in error.diagnostics]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convstat.grammar.axes import plain
 from convstat.targets import Target
 
 if TYPE_CHECKING:
@@ -41,13 +40,3 @@ class Request:
     def is_plain(self) -> bool:
         """Whether nothing is said beside the name of the target."""
         return self == Request(self.target)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form, without the target."""
-        return {
-            "batch": self.batch,
-            "dtype": self.dtype,
-            "inputs": list(self.inputs),
-            "overrides": {name: plain(value) for name, value in self.overrides.items()},
-            "per": self.per,
-        }

@@ -15,7 +15,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from convstat.render.base import Options, Renderer, Result
-from convstat.results.report import LayerRow, Report, Totals
+from convstat.results.documents.codec import to_document
+from convstat.results.report import Figures, LayerRow, Report, Totals
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
@@ -173,10 +174,17 @@ def _comparison_records(comparison: Comparison) -> Iterable[Record]:
 def _explanation_records(explanation: Explanation) -> Iterable[Record]:
     for layer in explanation.layers:
         lead = {"row": "layer", "model": explanation.model.name, "name": layer.name, "type": layer.type}
-        yield {**lead, "counter": "convstat", "params": layer.params, "macs": layer.macs}
+        yield {**lead, "counter": "convstat", "params": layer.params.value, "macs": layer.macs.value}
         for view in layer.views:
-            difference = {f"{name}_difference": amount for name, amount in view.difference.items()}
-            yield {**lead, "counter": view.name, "params": view.params, "macs": view.macs, **difference}
+            counts, difference = view.predicted or Figures(), view.difference
+            yield {
+                **lead,
+                "counter": view.name,
+                "params": counts.params,
+                "macs": counts.macs,
+                "params_difference": difference.params,
+                "macs_difference": difference.macs,
+            }
 
 
 def _formula_records(formula: Formula) -> Iterable[Record]:
@@ -187,7 +195,7 @@ def _formula_records(formula: Formula) -> Iterable[Record]:
         for figure, forms in (("macs", formula.macs), ("params", formula.params)):
             for form in forms:
                 lead = {"row": "term", "layer": formula.name, "figure": figure}
-                yield {**lead, **form.to_dict(), "needs": form.condition}
+                yield {**lead, **to_document(form), "needs": form.condition}
     if isinstance(formula, NetworkFormula):
         model = formula.report.model.name
         for layer in formula.layers:
@@ -201,7 +209,7 @@ def _formula_records(formula: Formula) -> Iterable[Record]:
 def _identification_records(found: Identification) -> Iterable[Record]:
     for kind, candidates in (("match", found.matches), ("near", found.near)):
         for candidate in candidates:
-            yield {"row": kind, "model": found.model.name, "asked": found.text, **candidate.to_dict()}
+            yield {"row": kind, "model": found.model.name, "asked": found.number.text, **to_document(candidate)}
 
 
 def _check_records(check: Check) -> Iterable[Record]:

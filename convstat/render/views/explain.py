@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.views.layers import show_shapes
 from convstat.render.views.report import CONVENTION, amount, input_fact, set_facts, show_value, title
-from convstat.results.explanation import ExplainedLayer, Explanation, Step, View, words_for
-from convstat.results.report import CounterRow
+from convstat.results.explanation import Derived, ExplainedLayer, Explanation, Step, View, words_for
+from convstat.results.report import CounterRow, Figures
 from convstat.text.printable import exact, printable, signed
 
 
@@ -36,7 +37,7 @@ def _layer(layer: ExplainedLayer) -> Iterator[Block]:
         Column("MACs"),
         Column("difference", name="MACs difference"),
     )
-    rows = [Row(("convstat", exact(layer.params), "", exact(layer.macs), ""), "strong")]
+    rows = [Row(("convstat", exact(layer.params.value), "", exact(layer.macs.value), ""), "strong")]
     rows += [_row(view) for view in layer.views if not view.error]
     yield Table(columns, tuple(rows))
     for view in layer.views:
@@ -68,22 +69,24 @@ def _facts(layer: ExplainedLayer) -> Iterator[tuple[str, str]]:
     for row in layer.calls:
         name = "shape" if len(layer.calls) == 1 else printable(row.name)
         yield name, f"{show_shapes(row.input_shapes)} -> {show_shapes(row.output_shapes)}"
-    yield from _steps("MACs", layer.macs, layer.macs_steps)
-    yield from _steps("params", layer.params, layer.params_steps)
-    for entry, total in layer.other.items():
-        steps = [Step("", s.value, s.formula, s.times) for s in layer.other_steps if s.about == entry]
-        (lead, first), *rest = _steps("other", total, tuple(steps))
+    yield from _steps("MACs", layer.macs)
+    yield from _steps("params", layer.params)
+    for entry, derived in layer.other.items():
+        # Each of them is about the entry, which is said once.
+        steps = tuple(replace(step, about="") for step in derived.steps)
+        (lead, first), *rest = _steps("other", Derived(derived.value, steps))
         yield lead, f"{printable(entry)}: {first}  ({words_for(entry)})" if words_for(entry) else f"{entry}: {first}"
         yield from rest
 
 
-def _steps(lead: str, whole: int, steps: tuple[Step, ...]) -> Iterator[tuple[str, str]]:
+def _steps(lead: str, derived: Derived) -> Iterator[tuple[str, str]]:
     """The sum on the first line where there are several parts, and each of them on its own line."""
+    steps = derived.steps
     if len(steps) == 1 and steps[0].times == 1:
         yield lead, _step(steps[0])
         return
-    yield lead, exact(whole)
-    for step in steps if whole else ():
+    yield lead, exact(derived.value)
+    for step in steps if derived.value else ():
         yield "", _step(step)
 
 
@@ -101,8 +104,10 @@ def _step(step: Step) -> str:
 
 
 def _row(view: View) -> Row:
-    params, macs = view.difference.get("params"), view.difference.get("macs")
-    return Row((label(view), exact(view.params), signed(params), exact(view.macs), signed(macs)))
+    counts, difference = view.predicted or Figures(), view.difference
+    return Row(
+        (label(view), exact(counts.params), signed(difference.params), exact(counts.macs), signed(difference.macs))
+    )
 
 
 def label(view: View) -> str:

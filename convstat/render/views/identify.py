@@ -20,13 +20,15 @@ def identification_page(found: Identification, options: Options) -> Page:
 
 def _blocks(found: Identification) -> Iterator[Block]:
     yield Heading(title(found.model.name, found.model.source), 1)
-    number = f"{printable(found.text)}, which is {_value(found.number.value)}"
+    number = f"{printable(found.number.text)}, which is {_value(found.number.value)}"
     yield Pairs((("input", input_fact(found.model)), ("number", number)))
     if found.matches:
         yield Heading("what it is")
         yield _items(found.matches)
     else:
-        yield Line(f"Nothing matches {printable(found.text)}: {found.looked_at:,} figures were looked at.", "bad")
+        yield Line(
+            f"Nothing matches {printable(found.number.text)}: {found.looked_at:,} figures were looked at.", "bad"
+        )
     if found.near:
         yield Heading("near misses" if found.matches else "what comes near")
         yield _items(found.near)

@@ -1,18 +1,18 @@
-"""The bytes of a saved document -> the document, once it is known to be what its schema says.
+"""The bytes of a saved document -> the result that it holds, once it is known to be what its class declares.
 
-Whoever saved it, it comes from outside: it is held against limits first, then against its schema, and used after that.
+Whoever saved it, it comes from outside: it is held against limits first, then against what is declared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from convstat.errors import Diagnostic, SourceError
+from convstat.results.documents.codec import Saved, problems
+from convstat.results.documents.problems import shown
 
-if TYPE_CHECKING:
-    from convstat.results.documents.validate import Node
+T = TypeVar("T", bound=Saved)
 
 MAX_BYTES = 128_000_000
 """The size of a file: a report of 100,000 layers, the most that a spec can have, has some 75 million bytes."""
@@ -21,10 +21,10 @@ MAX_VALUES = 10_000_000
 """Values in one file: three bytes can be a list, which takes twenty times as much memory."""
 
 
-def read(data: bytes, name: str, schemas: Mapping[str, Callable[[], Node]], what: str) -> dict[str, Any]:
+def read(data: bytes, name: str, kinds: Sequence[type[T]], what: str) -> T:
     """Read the one document of a file; ``name`` is what messages call it, ``what`` what it should be.
 
-    ``schemas`` are those that are taken, by the name that documents have of them. Raises SourceError.
+    It is that of one of the classes, which its ``schema`` tells. Raises SourceError.
     """
     document = _decoded(data, name, what)
     if isinstance(document, list):
@@ -34,16 +34,14 @@ def read(data: bytes, name: str, schemas: Mapping[str, Callable[[], Node]], what
     if not isinstance(document, dict):
         raise SourceError(f"{name} is not {what}")
     schema = document.get("schema")
-    make = schemas.get(schema) if isinstance(schema, str) else None
-    if make is None:
-        from convstat.results.documents.validate import shown
-
-        known = " or ".join(f"'{known}'" for known in schemas)
+    kind = next((kind for kind in kinds if kind.schema == schema), None)
+    if kind is None:
+        known = " or ".join(f"'{kind.schema}'" for kind in kinds)
         has = f"its schema is {shown(schema)}, not {known}" if "schema" in document else "it names no schema"
         raise SourceError(f"{name} is not {what}: {has}")
-    if problems := make().check(document):
-        raise SourceError([Diagnostic(f"{name}: {problem}") for problem in problems])
-    return document
+    if found := problems(kind, document):
+        raise SourceError([Diagnostic(f"{name}: {problem}") for problem in found])
+    return kind.from_dict(document)
 
 
 def _decoded(data: bytes, name: str, what: str) -> Any:
@@ -65,22 +63,3 @@ def _decoded(data: bytes, name: str, what: str) -> Any:
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not a value of JSON")
-
-
-@cache
-def report_validator() -> Node:
-    """What checks a saved report."""
-    from convstat.results.documents.report_schema import report_schema
-    from convstat.results.documents.validate import validator
-
-    definitions = report_schema()["$defs"]
-    return validator(definitions["report"], definitions)
-
-
-@cache
-def baseline_validator() -> Node:
-    """What checks a baseline file."""
-    from convstat.results.documents.baseline_schema import baseline_schema
-    from convstat.results.documents.validate import validator
-
-    return validator(baseline_schema())
