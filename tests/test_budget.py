@@ -22,6 +22,7 @@ from convstat.config import project
 from convstat.config.project import Config
 from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
 from convstat.grammar.patterns import pattern
+from convstat.results.documents.codec import to_document
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
 
 PIXELS = 8 * 8
@@ -141,7 +142,7 @@ def test_every_result_carries_its_place_and_exact_numbers() -> None:
     """What a report, an annotation or a script needs stands in the document."""
     result = verdict("macs<=100k")
     assert ("net.yaml:3", "macs<=100k", "100k") == (result.where, result.text, result.limit_text)
-    document = result.to_dict()
+    document = to_document(result)
     assert (100_000, MACS, 100_000 - MACS) == tuple(document[key] for key in ("limit", "actual", "headroom"))
     exact = {"limit": "100000", "actual": str(MACS), "headroom": str(100_000 - MACS), "base": None}
     assert exact == document["exact"]
@@ -189,7 +190,7 @@ def test_macs_per_pixel_is_compared_exactly() -> None:
     assert ["fail", "pass"] == [verdict(f"macs_per_pixel<={bound}").status for bound in ("3433.999", "3434.0")]
     third = judge(report(pixels=3 * PIXELS), limit("macs_per_pixel<=1144.6667"))
     assert ("pass", Fraction(3434, 3)) == (third.status, third.actual)
-    assert "3434/3" == third.to_dict()["exact"]["actual"]
+    assert "3434/3" == to_document(third)["exact"]["actual"]
 
 
 def test_pixels_that_are_not_there_cannot_be_limited() -> None:
@@ -435,12 +436,9 @@ def test_check_passes_at_the_limit_and_fails_one_below(saved: Path) -> None:
 
 def test_the_table_and_the_option_give_the_same_verdict(saved: Path) -> None:
     """They differ in their place only."""
-    option = check_command.check(["a.json"], max=["macs=300k"]).results[0].to_dict()
-    table = (
-        check_command.check(["a.json"], config=settings_of('[[budget]]\nmetric = "macs"\nmax = "300k"\n'))
-        .results[0]
-        .to_dict()
-    )
+    option = to_document(check_command.check(["a.json"], max=["macs=300k"]).results[0])
+    settings = settings_of('[[budget]]\nmetric = "macs"\nmax = "300k"\n')
+    table = to_document(check_command.check(["a.json"], config=settings).results[0])
     assert "convstat.toml:3" == table.pop("where")
     assert "--max macs=300k" == option.pop("where")
     assert option == table

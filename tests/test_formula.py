@@ -27,8 +27,8 @@ from convstat.commands.formula import term
 from convstat.commands.kind_formula import kind_formula
 from convstat.count.steps import of_node, params_of_node
 from convstat.formulas.notation import MEANINGS, SYMBOLS, latex, names
+from convstat.formulas.notes import Form
 from convstat.layers import KINDS, NAMES, Layer
-from convstat.layers.notes import Form
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
 from convstat.render.views.formula import formula_lines

@@ -18,6 +18,7 @@ from convstat.commands import check
 from convstat.errors import ConfigError, ConvstatError, Mark, SourceText, SpecError, UsageError
 from convstat.history import changes
 from convstat.results import sums
+from convstat.results.documents.codec import to_document
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 MARK = Mark(SourceText("net.yaml", ""), 1, 1)
@@ -112,7 +113,7 @@ def test_a_relative_result_carries_its_base() -> None:
     assert ("fail", 4, 5, 3, -1) == (
         result.status, result.limit, result.actual, result.base, result.headroom
     )  # fmt: skip
-    document = result.to_dict()
+    document = to_document(result)
     assert {"limit": "4", "actual": "5", "headroom": "-1", "base": "3"} == document["exact"]
     assert ("+50%", True, "error") == (document["limit_text"], document["relative"], document["level"])
     assert [("a", 3, 5, 2, "n: 3 -> 5")] == [

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.formulas.notation import expression
+from convstat.formulas.notes import Form
 from convstat.layers import KINDS, NAMES, load_plugins, notes
-from convstat.layers.notes import Form
 from convstat.results.formula import KindFormula
 from convstat.spec import shipped
 

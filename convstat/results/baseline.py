@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from convstat.errors import SourceError
-from convstat.results.documents.codec import Count, Keys, Least, Presence, Saved
+from convstat.results.documents.codec import SPARSE, Count, Keys, Least, Saved
 from convstat.results.report import CONVSTAT, InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 
@@ -50,7 +50,7 @@ class Baseline(Saved):
         ...,
     ]
     uncounted: tuple[Uncounted, ...]
-    rests_on: Annotated[str | None, Presence.SPARSE] = None
+    rests_on: Annotated[str | None, SPARSE] = None
     convention: str = CONVSTAT
 
     @classmethod

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from convstat.grammar.axes import Axis, Value
-from convstat.results.documents.codec import Document, Keys, OneOf, Presence, Ratio
+from convstat.results.documents.codec import ADDED, Document, Keys, OneOf, Ratio
 from convstat.results.report import CounterRow, Totals
 
 METRICS = ("params", "trainable_params", "macs", "flops", "macs_per_pixel", "weight_bytes", "buffers")
@@ -39,7 +39,7 @@ class ComparisonRow:
     base: Totals | None = None
     reason: str | None = None
     help: tuple[str, ...] = ()
-    where: Annotated[str | None, Presence.ADDED, "the line of the spec that cannot be, where there is one"] = None
+    where: Annotated[str | None, ADDED, "the line of the spec that cannot be, where there is one"] = None
     counters: tuple[Annotated[CounterRow, Keys("name variant version status reported=counts error")], ...] = ()
 
     @property

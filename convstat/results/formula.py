@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from convstat.formulas.notation import Symbol, explained
-from convstat.layers.notes import Form, Notes
-from convstat.results.documents.codec import Blank, Count, Document, Keys
+from convstat.formulas.notes import Form, Notes
+from convstat.results.documents.codec import BLANK, Count, Document, Keys
 from convstat.results.report import LayerRow, ModelInfo, Report, Totals
 
-Symbols = Annotated[str, Blank.AS_NULL, "products, quotients and sums of the names in values; null: no formula"]
+Symbols = Annotated[str, BLANK, "products, quotients and sums of the names in values; null: no formula"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Term:
     KEYS: ClassVar = Keys("about symbols numbers values=sizes value times")
     about: str
     symbols: Symbols
-    numbers: Annotated[str, Blank.AS_NULL]
+    numbers: Annotated[str, BLANK]
     values: tuple[tuple[str, int], ...]
     value: int
     times: Count = 1
@@ -153,7 +153,7 @@ class KindFormula(Formula):
     macs: tuple[Form, ...]
     params: tuple[Form, ...]
     notes: Notes
-    use: Annotated[str, Blank.AS_NULL]
+    use: Annotated[str, BLANK]
 
     @property
     def special(self) -> tuple[Special, ...]:
@@ -161,7 +161,7 @@ class KindFormula(Formula):
         return tuple(Special(*case) for case in self.notes.special)
 
     @property
-    def output(self) -> Annotated[str, Blank.AS_NULL]:
+    def output(self) -> Annotated[str, BLANK]:
         """What is to be said of the size of the output."""
         return self.notes.output
 

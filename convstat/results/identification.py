@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, ClassVar, NamedTuple
 
-from convstat.results.documents.codec import Blank, Count, Document, Keys, Ratio
+from convstat.results.documents.codec import BLANK, Count, Document, Keys, Ratio
 from convstat.results.report import ModelInfo
 
 
@@ -42,7 +42,7 @@ class Candidate:
     figure: str
     value: Fraction
     distance: Annotated[Ratio, "the figure minus the number, as a part of the number"]
-    reading: Annotated[str, Blank.AS_NULL, "how the figure is that number; null for a near miss"] = ""
+    reading: Annotated[str, BLANK, "how the figure is that number; null for a near miss"] = ""
     note: str | None = None
 
 

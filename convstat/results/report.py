@@ -12,11 +12,12 @@ from fractions import Fraction
 from typing import Annotated, Any, ClassVar
 
 from convstat.results.documents.codec import (
+    ADDED,
+    SPARSE,
     Count,
     Keys,
     Least,
     OneOf,
-    Presence,
     Ratio,
     Saved,
     Shape,
@@ -66,15 +67,15 @@ class ModelInfo:
     mode: str = "eval"
     dtype: str = "float32"
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    notes: Annotated[tuple[str, ...], Presence.ADDED] = ()
+    notes: Annotated[tuple[str, ...], ADDED] = ()
     rests_on: Annotated[
         str | None,
-        Presence.ADDED,
+        ADDED,
         "what the MACs are where they depend on data, and why: an upper bound, or those of a run",
     ] = None
-    values: Annotated[str | None, Presence.ADDED, "where the values of the inputs are from, if read"] = None
-    convention: Annotated[str, Presence.SPARSE, "the counter in whose convention the figures are, by --as"] = CONVSTAT
-    counts: Annotated[str, Presence.SPARSE] = ""
+    values: Annotated[str | None, ADDED, "where the values of the inputs are from, if read"] = None
+    convention: Annotated[str, SPARSE, "the counter in whose convention the figures are, by --as"] = CONVSTAT
+    counts: Annotated[str, SPARSE] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +231,11 @@ class CounterRow:
     device: str | None = None
     native: Annotated[
         Mapping[str, Count] | None,
-        Presence.SPARSE,
+        SPARSE,
         "what the counter prints, by its own unit, where that is not MACs",
     ] = None
-    is_foreseen: Annotated[bool, Presence.ADDED, "whether its prediction says that it gives no answer"] = False
-    note: Annotated[str | None, Presence.ADDED, "what is to be known about its figures"] = None
+    is_foreseen: Annotated[bool, ADDED, "whether its prediction says that it gives no answer"] = False
+    note: Annotated[str | None, ADDED, "what is to be known about its figures"] = None
 
     @property
     def shown(self) -> Answer:
@@ -311,9 +312,9 @@ class Report(Saved):
     counters: tuple[CounterRow, ...] = ()
     uncounted: tuple[Uncounted, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
-    calls: Annotated[
-        Mapping[str, BlockCall], Presence.ADDED, "how the blocks of a spec were called, by their paths"
-    ] = field(default_factory=dict)
+    calls: Annotated[Mapping[str, BlockCall], ADDED, "how the blocks of a spec were called, by their paths"] = field(
+        default_factory=dict
+    )
 
     @property
     def status(self) -> Status:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convstat.formulas.notation import Symbol, latex
-from convstat.layers.notes import Form
+from convstat.formulas.notes import Form
 from convstat.render.views.formula import FIGURES, FormulaLine, formula_lines
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
 from convstat.text.latex import escape, indented, tabular

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from convstat.formulas.notation import Symbol, spaced
-from convstat.layers.notes import Form
+from convstat.formulas.notes import Form
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
 from convstat.render.views.layers import LayerLine, layer_lines

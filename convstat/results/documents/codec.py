@@ -13,8 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, fields
-from enum import Enum
+from dataclasses import MISSING, fields
 from fractions import Fraction
 from functools import cache, reduce
 from types import FunctionType, NoneType, UnionType
@@ -26,25 +25,22 @@ from convstat.results.documents.problems import LARGEST, LONGEST, WORDS, Path, P
 Schema = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Least:
-    """A bound of an integer."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """The form of a text, as a regular expression."""
-
-    pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A value as it may be."""
+class Note(NamedTuple):
+    """What ``Annotated`` adds to a type; a sentence about a field is a text alone."""
 
     value: Any
+
+
+class Least(Note):
+    """A bound of an integer."""
+
+
+class Matches(Note):
+    """The form of a text, as a regular expression."""
+
+
+class Example(Note):
+    """A value as it may be."""
 
 
 class OneOf(tuple[Any, ...]):
@@ -63,13 +59,12 @@ class Each(OneOf):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """What of a class is written, and in which order; all its fields where ``keys`` is empty.
 
     A key is the name of a field or of a property, ``in=input_shapes`` where the document has another name for it,
     or ``model.name`` for a part of a part, which is written as ``name``. Those named in ``sparse`` are
-    :data:`Presence.SPARSE` here. Under a ``name`` the object has a definition of its own in a schema.
+    :data:`SPARSE` here. Under a ``name`` the object has a definition of its own in a schema.
     """
 
     keys: str = ""
@@ -77,18 +72,17 @@ class Keys:
     sparse: str = ""
 
 
-class Presence(Enum):
+class Presence(Note):
     """How a field may be missing from a document; one that is, has its default."""
 
-    ADDED = "always written; documents that were saved before the field was added lack it"
-    SPARSE = "left out where it has its default"
+
+class Blank(Note):
+    """How a text without content is written."""
 
 
-class Blank(Enum):
-    """How a value without content is written."""
-
-    AS_NULL = "an empty text is null"
-
+ADDED = Presence("always written; documents that were saved before the field was added lack it")
+SPARSE = Presence("left out where it has its default")
+BLANK = Blank("an empty text is null")
 
 Count = Annotated[int, Least(0)]
 Shape = tuple[Count, ...]
@@ -130,11 +124,13 @@ class Node:
 
     ``types`` are those that it can have as JSON, ``words`` call it by name in messages.
     An integer from ``least`` on is known to fit without a look; for what is no integer there is none.
+    A value that ``is_plain`` is in the document what it is in the result.
     """
 
     types: tuple[type, ...] = ()
     words = ""
     least = LARGEST
+    is_plain = True
 
     def schema(self, definitions: dict[str, Schema]) -> Schema:
         """Describe it; named objects are put into the definitions."""
@@ -162,6 +158,8 @@ class Node:
 
 class Anything(Node):
     """A value that nothing is declared of."""
+
+    is_plain = False
 
     def schema(self, definitions: dict[str, Schema]) -> Schema:
         return {}
@@ -229,6 +227,7 @@ class Number(Node):
 
     types = (int, float)
     words = WORDS[float]
+    is_plain = False
 
     def __init__(self, convert: Callable[[Any], Any]) -> None:
         self.convert = convert
@@ -269,6 +268,7 @@ class OrNull(Node):
         self.types = (*inner.types, NoneType)
         self.words = f"{inner.words} or null"
         self.least = inner.least
+        self.is_plain = inner.is_plain and not blank
 
     def schema(self, definitions: dict[str, Schema]) -> Schema:
         inner = self.inner.schema(definitions)
@@ -292,6 +292,7 @@ class Array(Node):
 
     types = (list,)
     words = WORDS[list]
+    is_plain = False
 
     def __init__(self, items: Node) -> None:
         self.items = items
@@ -307,7 +308,7 @@ class Array(Node):
 
     def write(self, value: Any, root: Any) -> Any:
         write = self.items.write
-        return [write(item, root) for item in value]
+        return list(value) if self.items.is_plain else [write(item, root) for item in value]
 
     def read(self, value: Any) -> Any:
         return tuple(map(self.items.read, value))
@@ -318,6 +319,7 @@ class Table(Node):
 
     types = (dict,)
     words = WORDS[dict]
+    is_plain = False
 
     def __init__(self, values: Node, names: tuple[str, ...] = ()) -> None:
         self.values = values
@@ -345,7 +347,7 @@ class Table(Node):
 
     def write(self, value: Any, root: Any) -> Any:
         write = self.values.write
-        return {name: write(inner, root) for name, inner in value.items()}
+        return dict(value) if self.values.is_plain else {name: write(inner, root) for name, inner in value.items()}
 
     def read(self, value: Any) -> Any:
         read = self.values.read
@@ -391,8 +393,8 @@ class Object(Table):
         document = {}
         for name, node, get, _, _, presence, default in self.keys:
             found = get(value, root)
-            if presence is not Presence.SPARSE or found != default:
-                document[name] = node.write(found, root)
+            if presence is not SPARSE or found != default:
+                document[name] = found if node.is_plain else node.write(found, root)
         return document
 
     def read(self, value: Any) -> Any:
@@ -434,10 +436,10 @@ def _key(kind: type, text: str, keys: Keys) -> Key:
     about: Schema = {"description": said[str]} if str in said else {}
     if Example in said:
         about["examples"] = [said[Example].value]
-    presence = Presence.SPARSE if path in keys.sparse.split() else said.get(Presence)
+    presence = SPARSE if path in keys.sparse.split() else said.get(Presence)
     parameters = _parameters(kind)
     found = node_of(hint)
-    if presence is Presence.SPARSE and isinstance(found, OrNull):
+    if presence is SPARSE and isinstance(found, OrNull):
         found = found.inner
     field = path if path in parameters else None
     return Key(renamed or path.rpartition(".")[2], found, value, field, about, presence, parameters.get(path))
@@ -502,7 +504,7 @@ def node_of(hint: Any) -> Node:
     if hint is Any:
         return ANYTHING
     if hint is str:
-        return Text(said[Matches].pattern if Matches in said else None)
+        return Text(said[Matches].value if Matches in said else None)
     if hint is bool:
         return Boolean()
     if hint is int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -84,6 +83,8 @@ def written(path: Path) -> str:
     >>> written(("layers", 3, "other", "bias add"))
     'layers[3].other["bias add"]'
     """
+    import json
+
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -104,7 +105,7 @@ def shown(value: Any) -> str:
     if isinstance(value, str):
         return _cut(f"'{value}'")
     if value is None or isinstance(value, bool):
-        return json.dumps(value)
+        return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and not -LARGEST < value < LARGEST:
         return _TOO_LARGE
     if isinstance(value, (int, float)):
