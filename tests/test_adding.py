@@ -228,7 +228,8 @@ def test_what_a_recipe_forgets_is_said(what: str, tmp_path: Path) -> None:
     number, right, wrong, said = FORGOTTEN[what]
     assert right in PATCHES[number]
     apply(PATCHES[number].replace(right, wrong), tmp_path)
-    command = "python -c 'from convstat.cli import main; import convstat.counters, convstat.layers; main()' list formats"
+    imports = "from convstat.cli import main; import convstat.counters, convstat.layers"
+    command = f"python -c '{imports}; main()' list formats"
     text, code = run(command, tmp_path, 0)
     assert code != 0
     assert said in " ".join(text.split())
