@@ -122,7 +122,15 @@ def by_histogram(net: Mixture, x: Tensor, weights: Tensor, chosen: Tensor) -> Te
     return torch.cat([expert(piece) for expert, piece in zip(net.experts, rows.split(sizes), strict=True)])
 
 
-SENDERS = (by_where, by_mask, by_one_hot, by_hit, by_sorting, by_split, by_histogram)
+def by_gates(net: Mixture, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+    """In pieces as long as the columns of a table say that is made beside the tokens, as JetMoE has it."""
+    table = torch.zeros([len(chosen), len(net.experts)], dtype=x.dtype, device=x.device).scatter(1, chosen, 1)
+    order = chosen.flatten().sort(0)[1]
+    pieces = x[order.div(net.top, rounding_mode="trunc")].split(table.long().sum(0).tolist())
+    return torch.cat([expert(piece) for expert, piece in zip(net.experts, pieces, strict=True)])
+
+
+SENDERS = (by_where, by_mask, by_one_hot, by_hit, by_sorting, by_split, by_histogram, by_gates)
 
 
 @pytest.mark.parametrize("send", SENDERS)

@@ -18,7 +18,7 @@ from convstat.errors import Mark
 from convstat.trace import routing
 from convstat.trace.assumed import KNOWN, LARGEST, Choice, Kept, Kind
 from convstat.trace.memory import from_memory
-from convstat.trace.placing import Counting, place, tensors, without_storage
+from convstat.trace.placing import META, SMALL, Counting, place, tensors, without_storage
 from convstat.trace.recipe import users_line_now
 from convstat.trace.refusals import check_operands
 
@@ -46,6 +46,7 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
         self.masks = 0
         self.routed: list[tuple[int, tuple[int, ...]]] = []
         self.offered: MutableMapping[torch.Tensor, tuple[int, tuple[int, ...]]] = WeakTensorKeyDictionary()
+        self.numbers: MutableMapping[torch.Tensor, float] = WeakTensorKeyDictionary()
         self.plain: MutableMapping[torch.Tensor, int] = WeakTensorKeyDictionary()
         self.inverse: MutableMapping[torch.Tensor, int] = WeakTensorKeyDictionary()
         self.numbered = 0
@@ -70,7 +71,7 @@ class Answers(Counting):  # type: ignore[no-untyped-call]
             self._take(args)
         check_operands(func, args)
         answer = _answer(func)
-        if answer is not None and _any_meta((args, kwargs)):
+        if answer is not None and (_any_meta((args, kwargs)) or kwargs.get("device") == META):
             return answer(self, func, args, kwargs)
         if self.numbered and func in _SAME_ELEMENTS:
             return self._still_a_mask(func, args, kwargs)
@@ -264,6 +265,26 @@ def _not(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     return mode.inverted(args[0], result) if args[0].dtype is torch.bool else result
 
 
+def _number(place: int | None) -> Callable[[Answers, Any, Any, Any], Any]:
+    """How kernels are answered that make a tensor of one number: zero, or the argument at a place."""
+
+    def answer(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+        result = from_memory(func, args, kwargs, without_storage)
+        if mode.choice.routing is not None and result.is_meta and result.numel() <= SMALL:
+            mode.numbers[result] = 0 if place is None else args[place]
+        return result
+
+    return answer
+
+
+def _scatter(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
+    """Who writes a number to indices that are known, into a tensor of another number, knows what comes of it."""
+    source, dim, index, value = args
+    if source in mode.numbers and not index.is_meta and not kwargs:
+        source = torch.full(source.shape, mode.numbers[source], dtype=source.dtype, device=index.device)
+    return from_memory(func, (source, dim, index, value), kwargs, without_storage)
+
+
 _MADE_UP = "the indices that it chooses by values were made up"
 
 
@@ -393,6 +414,13 @@ _ANSWERS: dict[str, Callable[[Answers, Any, Any, Any], Any]] = {
     "aten._scaled_mm.default": _scaled_mm,
     "aten.bitwise_not.default": _not,
     "aten.logical_not.default": _not,
+    "aten.zeros.default": _number(None),
+    "aten.zeros_like.default": _number(None),
+    "aten.new_zeros.default": _number(None),
+    "aten.full.default": _number(1),
+    "aten.full_like.default": _number(1),
+    "aten.new_full.default": _number(2),
+    "aten.scatter.value": _scatter,
     "aten.topk.default": _routed(2, -1),
     "aten.argmax.default": _routed(1),
     "aten.argmin.default": _routed(1),

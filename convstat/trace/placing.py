@@ -161,7 +161,7 @@ def without_storage(func: Any, args: Any, kwargs: Any, large: int = LARGE) -> An
     """Run a kernel, and take to meta what is large, and what meets a meta tensor; small constants keep their values."""
     if "device" in kwargs and not any(isinstance(value, torch.Tensor) for value in args):
         plain = {name: value for name, value in kwargs.items() if name != "pin_memory"}
-        on_meta = func(*args, **{**plain, "device": _META})
+        on_meta = func(*args, **{**plain, "device": META})
         most = DRAWN if func in _DRAWING else large
         if isinstance(on_meta, torch.Tensor) and on_meta.nbytes > most:
             return on_meta
@@ -199,7 +199,7 @@ def _in_floats(func: Any, args: Any, kwargs: Any) -> Any:
 
 _NO_DTYPE = re.compile(r"not implemented for '\w+'")
 
-_META = torch.device("meta")
+META = torch.device("meta")
 
 _DRAWING = frozenset(
     (
