@@ -125,7 +125,7 @@ COMMANDS = (
     (["schema", "spec"], "$schema"),
     (["schema", "report"], "convstat.report/1"),
     (["schema", "config"], "$schema"),
-    (["docs", "ci"], "# In CI"),
+    (["docs", "ci"], "# CI, pre-commit"),
     (["config", "show"], "model"),
 )
 
