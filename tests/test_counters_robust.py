@@ -411,6 +411,35 @@ def test_a_plugin_that_cannot_be_loaded_is_a_row(monkeypatch: pytest.MonkeyPatch
     assert "cannot be loaded: ImportError: no module named nothing" in str(row.error)
 
 
+ODD = {
+    "name": (5, "its name is no text"),
+    "name ": ("two words", "cannot be called 'two words'"),
+    "name  ": ("a\x1b[2J", "cannot be called 'a"),
+    "name   ": ("x" * 101, "cannot be called 'x"),
+    "unit": (b"MACs", "its unit is no text"),
+    "counts": (None, "its counts is no text"),
+    "defects": (7, "its defects are no tuple"),
+    "defects ": ((7,), "its defects is no text"),
+    "causes": (3, "its causes are not"),
+    "causes ": ({"mine": ("mood", "so")}, "its causes are not"),
+    "causes  ": ({"mine": 3}, "its causes are not"),
+    "walks": (("eval",), "its walks are no tuple"),
+    "made": ("perhaps", "what it makes of modules is 'perhaps'"),
+}
+"""Attributes of a counter that are not what they are to be, and what is said."""
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_attributes_of_a_counter_are_looked_at_as_it_is_loaded(name: str) -> None:
+    """They are read by what makes tables and documents, which trusts them; what is sound is taken."""
+    value, said = ODD[name]
+    fake: Any = Fake(**{name.strip(): value})
+    with pytest.raises((TypeError, ValueError), match=said):
+        Registry((fake,))
+    sound: Any = Fake(causes={"mine": ("convention", "so")}, defects=["one"], made="unseen", counts="all", walks=())
+    assert ["fake"] == [counter.name for counter in Registry((sound,))._table.values()]
+
+
 def test_a_plugin_that_is_no_counter_or_takes_a_name_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's counter is replaced, nothing ends for it, and the reason is told; so too where its import exits."""
     from importlib import metadata

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 WAYS = {
-    "exits": ("os._exit(7)", "it ended its process with exit code 7, as it was imported"),
-    "crashes": ("import ctypes; ctypes.string_at(0)", "its process was ended by SIGSEGV, as it was imported"),
-    "aborts": ("os.abort()", "its process was ended by SIGABRT, as it was imported"),
+    "exits": ("os._exit(7)", "it ended its process with exit code 7, as it was loaded"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", "its process was ended by SIGSEGV, as it was loaded"),
+    "aborts": ("os.abort()", "its process was ended by SIGABRT, as it was loaded"),
     "kills": ("os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
-    "hangs": ("import time; time.sleep(1000)", "it gave no answer in 3 seconds, as it was imported"),
+    "hangs": ("import time; time.sleep(1000)", "it gave no answer in 3 seconds, as it was loaded"),
     "leaves": ("sys.exit(3)", "SystemExit: 3"),
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
 }
@@ -35,6 +35,23 @@ def _(x):
 class Net(nn.Module):
     def forward(self, x):
         return torch.ops.bad.op(x)
+"""
+
+
+TWO = """
+import os
+
+class Sound:
+    name, variant, unit, help = "sound", "default", "MACs of two", "none"
+
+    def version(self):
+        return "1"
+
+    run = predict = why_not_meta = retrace = version
+
+class Odd(Sound):
+    name = "odd"
+    unit = property(lambda self: os._exit(9))
 """
 
 
@@ -72,6 +89,19 @@ def test_a_counter_that_ends_everything_on_import_is_a_row(way: str, tmp_path: P
     assert "heard" not in done.stdout
     assert 1 == done.stderr.count("heard")
     assert "Traceback" not in done.stderr
+
+
+def test_an_attribute_that_ends_everything_is_met_as_it_is_loaded(tmp_path: Path) -> None:
+    """Its module may be imported by then, for another counter in it."""
+    info = tmp_path / "two-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: two\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[convstat.counters]\nsound = two:Sound\nodd = two:Odd\n")
+    (tmp_path / "two.py").write_text(TWO)
+    done = run(tmp_path, "list", "counters")
+    assert 0 == done.returncode, done.stderr
+    assert "MACs of two" in done.stdout
+    assert "it ended its process with exit code 9, as it was loaded" in done.stdout
 
 
 def test_the_list_of_counters_names_it(way: str, tmp_path: Path) -> None:

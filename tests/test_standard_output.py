@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,23 @@ def test_streams_that_cannot_be_written_end_as_for_any_result(redirections: str,
     assert "Traceback" not in done.stderr
     if code:
         assert done.stderr.startswith("error: cannot write to standard output: ")
+
+
+def test_a_pipe_that_waits_for_nobody_is_written_to_its_end(root: Path) -> None:
+    """Whoever shares it may have made it so; a pipe holds 64 KiB, and its reader takes its time."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [sys.executable, "-m", "convstat", "analyze", "configs/resnet50.yaml", "--counters", "none", "-f", "json"]
+    with subprocess.Popen(command, cwd=root, stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        select.select([reader], [], [], 60)
+        time.sleep(0.3)
+        with open(reader, "rb") as stream:
+            written = stream.read()
+        assert process.stderr is not None
+        assert (b"", 0) == (process.stderr.read(), process.wait())
+    assert len(written) > 2**16
+    assert "resnet50" == json.loads(written)["model"]["name"]
 
 
 def test_the_streams_of_a_caller_are_left_alone(capfd: pytest.CaptureFixture[str]) -> None:

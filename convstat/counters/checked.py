@@ -1,11 +1,15 @@
-"""What an answer of a counter has to be: anything else is its failure, whoever's it is and wherever it comes from."""
+"""What a counter and its answers have to be: anything else is its failure, whoever's and from wherever it is."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from convstat.counters.base import CounterFailure, Prediction, Reported, Term
+from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
+from convstat.counters.causes import VERDICTS
+from convstat.counters.passes import Made
+from convstat.trace.walks import Walk
 
 T = TypeVar("T")
 
@@ -14,6 +18,50 @@ LARGEST = 10**100
 
 LONGEST = 10_000
 """Characters of a text."""
+
+
+LONGEST_NAME = 100
+"""Characters of a counter's name: it is a word of ``--counters``, and a cell of a table."""
+
+_METHODS = ("version", "run", "predict", "why_not_meta", "retrace")
+_TEXTS = ("name", "variant", "unit", "help")
+_RESERVED = ("default", "all", "none", "convstat")
+
+
+def counter(value: Any) -> Counter:
+    """Refuse what is no counter: raises TypeError or ValueError for what its attributes are, if they are there at all.
+
+    An attribute of a counter of another package may be computed, so all are read here, where they can do no harm.
+    """
+    kind = f"the counter {type(value).__module__}.{type(value).__name__}"
+    if missing := [name for name in (*_TEXTS, *_METHODS) if not hasattr(value, name)]:
+        raise TypeError(f"{kind} has no {', '.join(missing)}")
+    texts = {name: getattr(value, name) for name in _TEXTS} | {"counts": getattr(value, "counts", "")}
+    defects = getattr(value, "defects", ())
+    if not isinstance(defects, (tuple, list)):
+        raise TypeError(f"{kind}: its defects are no tuple")
+    for name, said in (*texts.items(), *(("defects", each) for each in defects)):
+        if type(said) is not str or len(said) > LONGEST:
+            raise TypeError(f"{kind}: its {name} is no text, or one of more than {LONGEST:,} characters")
+    name = texts["name"]
+    if name in _RESERVED or not re.fullmatch(r"[^\s,=]+", name) or not name.isprintable() or len(name) > LONGEST_NAME:
+        raise ValueError(f"a counter cannot be called {name[:LONGEST_NAME]!r}")
+    causes = getattr(value, "causes", None) or {}
+    if not isinstance(causes, Mapping) or not all(map(_is_cause, causes.items())):
+        raise TypeError(f"{kind}: its causes are not (verdict, sentence) by code, with one of {', '.join(VERDICTS)}")
+    walks = getattr(value, "walks", ())
+    if type(walks) is not tuple or not all(type(walk) is Walk for walk in walks):
+        raise TypeError(f"{kind}: its walks are no tuple of Walk")
+    if (made := getattr(value, "made", "seen")) not in get_args(Made):
+        raise TypeError(f"{kind}: what it makes of modules is {made!r}, and none of {', '.join(get_args(Made))}")
+    return value  # type: ignore[no-any-return]
+
+
+def _is_cause(item: tuple[Any, Any]) -> bool:
+    code, said = item
+    if type(code) is not str or type(said) is not tuple or not all(type(part) is str for part in said):
+        return False
+    return len(said) == 2 and said[0] in VERDICTS
 
 
 def reported(value: Any) -> Reported:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from convstat.counters import checked
 from convstat.counters.base import Counter, CounterFailure
 from convstat.counters.capture import first_line
 from convstat.patches.guard import own
@@ -12,9 +13,6 @@ from convstat.patches.plugins import load
 
 GROUP = "convstat.counters"
 """The entry point group in which other packages offer counters: a Counter, or a callable that makes one."""
-
-_NEEDED = ("name", "variant", "unit", "help", "version", "run", "predict", "why_not_meta", "retrace")
-"""What a counter must have to be asked at all; the rest is read with a default."""
 
 
 class Unloadable:
@@ -44,8 +42,8 @@ class Unloadable:
     predict = why_not_meta = retrace = run
 
 
-def _made(offered: Any) -> Any:
-    return offered() if callable(offered) else offered
+def _made(offered: Any) -> Counter:
+    return checked.counter(offered() if callable(offered) else offered)
 
 
 class Registry(Mapping[str, Counter]):
@@ -59,15 +57,9 @@ class Registry(Mapping[str, Counter]):
 
     def add(self, counter: Counter) -> None:
         """Add a counter; two of one name are refused."""
-        if missing := [name for name in _NEEDED if not hasattr(counter, name)]:
-            raise TypeError(
-                f"the counter {type(counter).__module__}.{type(counter).__name__} has no {', '.join(missing)}"
-            )
-        name = counter.name
+        name = checked.counter(counter).name
         if name in self._table:
             raise ValueError(f"two counters are called {name!r}")
-        if name in ("default", "all", "none", "convstat") or "," in name:
-            raise ValueError(f"a counter cannot be called {name!r}")
         self._table[name] = counter
 
     def _load(self) -> None:

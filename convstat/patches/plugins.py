@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from importlib.metadata import EntryPoint
@@ -25,21 +24,21 @@ MEND = "uninstall or mend it"
 def load(point: EntryPoint, what: str, made: Callable[[Any], Any] = lambda found: found) -> Any:
     """Import what an entry point names, and make of it what is needed; ``what`` begins a message that it did not end.
 
-    Code that runs on import can end the process, or never come back. So it runs in another process first, where one
-    can be forked. Raises SourceError for what does not survive there, and whatever ``made`` or the import raises.
+    Code that runs on import, or as ``made`` looks at what was imported, can end the process, or never come back. So it
+    runs in another process first, where one can be forked. Raises SourceError for what does not survive there, and
+    whatever ``made`` or the import raises.
     """
-    module = point.value.partition(":")[0].strip()
-    if module not in sys.modules and why_not_forked("meta") is None:
-        if module not in _FATAL:
-            _FATAL[module] = _why_fatal(lambda: made(point.load()))
-        if (reason := _FATAL[module]) is not None:
-            raise SourceError(f"{reason}, as it was imported", help=MEND)
+    if why_not_forked("meta") is None:
+        if point.value not in _FATAL:
+            _FATAL[point.value] = _why_fatal(lambda: made(point.load()))
+        if (reason := _FATAL[point.value]) is not None:
+            raise SourceError(f"{reason}, as it was loaded", help=MEND)
     with guard(what):
         return made(point.load())
 
 
 _FATAL: dict[str, str | None] = {}
-"""What the modules that were imported in another process did to it; None where it came back."""
+"""What entry points did to another process that loaded them, by what they name; None where it came back."""
 
 
 def _why_fatal(load: Callable[[], object]) -> str | None:

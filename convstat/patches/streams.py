@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import TextIO
 
@@ -36,6 +37,17 @@ def keep_standard_output() -> None:
 def result_stream() -> TextIO:
     """Where results go: the standard output that was kept, else what ``sys.stdout`` is now."""
     return _kept[0] if _kept else sys.stdout
+
+
+def let_wait(stream: TextIO) -> None:
+    """Let writing wait for a slow reader, in a process that is convstat's own.
+
+    Whoever has the same terminal or pipe open may have said that nobody waits: node does so, and what a counter does to
+    its standard error holds for ours.
+    """
+    if is_owned():
+        with suppress(OSError, ValueError):
+            os.set_blocking(stream.fileno(), True)
 
 
 def result_path(path: str) -> str:

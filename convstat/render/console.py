@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from convstat.errors import OutputError
-from convstat.patches.streams import result_stream
+from convstat.patches.streams import let_wait, result_stream
 from convstat.text.printable import harmless
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Terminal:
         self.draw([Markdown(text)])
 
     def _guard(self, action: Callable[[], object]) -> None:
+        let_wait(self.stream)
         try:
             action()
             self.stream.flush()
