@@ -418,7 +418,14 @@ def problems(kind: type, document: Any) -> list[Problem]:
     return found
 
 
-def _parameters(kind: type) -> dict[str, Any]:
+@cache
+def _hints(owner: Any) -> dict[str, Any]:
+    """The types of a class or of a function, with what stands beside them."""
+    return get_type_hints(owner, include_extras=True)
+
+
+@cache
+def _parameters(kind: Any) -> dict[str, Any]:
     """The fields that an object is made of, and their defaults."""
     if not hasattr(kind, "__dataclass_fields__"):
         return dict.fromkeys(getattr(kind, "_fields", ()), MISSING)
@@ -458,11 +465,11 @@ def _member(kind: type, path: str) -> tuple[Any, Callable[[Any, Any], Any]]:
     name, _, rest = path.partition(".")
     member = getattr(kind, name, None)
     if isinstance(member, property):
-        hint = get_type_hints(member.fget, include_extras=True)["return"]
+        hint = _hints(member.fget)["return"]
     elif isinstance(member, FunctionType):
-        return get_type_hints(member, include_extras=True)["return"], member
+        return _hints(member)["return"], member
     else:
-        hint = get_type_hints(kind, include_extras=True)[name]
+        hint = _hints(kind)[name]
     if get_origin(hint) is ClassVar:
         hint = Annotated[str, OneOf(member)]
     if not rest:
