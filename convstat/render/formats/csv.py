@@ -101,9 +101,9 @@ def text_cell(text: str) -> str:
 COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs", "flops")
 
 
-def _counts(counts: Totals | LayerRow, pixels: int) -> Record:
+def _counts(counts: Totals | LayerRow, totals: Totals) -> Record:
     record: Record = {name: getattr(counts, name) for name in COUNTS}
-    return {**record, "macs_per_pixel": Fraction(counts.macs, pixels) if pixels else None}
+    return {**record, "macs_per_pixel": totals.per_pixel(counts.macs)}
 
 
 def _shapes(shapes: Iterable[Sequence[int]]) -> str:
@@ -111,7 +111,7 @@ def _shapes(shapes: Iterable[Sequence[int]]) -> str:
 
 
 def _report_records(report: Report) -> Iterable[Record]:
-    totals, pixels = report.totals, report.totals.pixels
+    totals = report.totals
     lead = {"model": report.model.name, "source": report.model.source}
     names = list(totals.other)
 
@@ -126,7 +126,7 @@ def _report_records(report: Report) -> Iterable[Record]:
             "type": row.type,
             "input_shapes": _shapes(row.input_shapes),
             "output_shapes": _shapes(row.output_shapes),
-            **_counts(row, pixels),
+            **_counts(row, totals),
             **other(row),
             "source_file": row.source.file if row.source else None,
             "source_line": row.source.line if row.source else None,
@@ -135,7 +135,7 @@ def _report_records(report: Report) -> Iterable[Record]:
     for uncounted in report.uncounted:
         calls = f"{uncounted.calls} call{'s' if uncounted.calls != 1 else ''}"
         yield {"row": "uncounted", **lead, "name": uncounted.op, "type": calls}
-    yield {"row": "total", **lead, **_counts(totals, pixels), **other(totals), "status": report.status}
+    yield {"row": "total", **lead, **_counts(totals, totals), **other(totals), "status": report.status}
     for counter in report.counters:
         macs = counter.reported.macs
         yield {
@@ -146,7 +146,7 @@ def _report_records(report: Report) -> Iterable[Record]:
             "params": counter.reported.params,
             "macs": macs,
             "flops": None if macs is None else 2 * macs,
-            "macs_per_pixel": Fraction(macs, pixels) if pixels and macs is not None else None,
+            "macs_per_pixel": totals.per_pixel(macs),
             "status": counter.status,
             "predicted_params": counter.predicted.params if counter.predicted else None,
             "predicted_macs": counter.predicted.macs if counter.predicted else None,
@@ -161,7 +161,7 @@ def _comparison_records(comparison: Comparison) -> Iterable[Record]:
         record |= {f"set_{key}": row.values.get(key) for key in keys}
         record |= {"status": row.status, "reason": row.reason}
         if row.totals is not None:
-            record |= _counts(row.totals, row.totals.pixels)
+            record |= _counts(row.totals, row.totals)
             record |= {f"{name}_vs_base": value for name, value in (row.vs_base or {}).items()}
         for counter in row.counters:
             record |= {

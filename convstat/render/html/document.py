@@ -8,7 +8,6 @@ Any name is escaped, and none gets into the script.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -115,23 +114,19 @@ def _drawings(report: Report, listed: Sequence[Entry], number: int, prefix: str)
 def _layers(report: Report, listed: Sequence[Entry], prefix: str) -> str:
     """Write every entry; a block has the sums of its layers, which are in it and not added to the total again."""
     totals = report.totals
-    pixels = totals.pixels
-
-    def per_pixel(macs: int) -> Fraction | None:
-        return Fraction(macs, pixels) if pixels else None
-
-    scale = per_pixel_scale([per_pixel(entry.macs) for entry in listed] + [totals.macs_per_pixel])
+    scale = per_pixel_scale([totals.per_pixel(entry.macs) for entry in listed] + [totals.macs_per_pixel])
     has_places = any(entry.source for entry in listed)
     heads = [("layer", ""), ("type", ""), ("output", ""), ("params", "r"), ("MACs", "r"), ("FLOPs", "r")]
     heads += [
-        *([(scale.title, "r")] if pixels else []),
+        *([(scale.title, "r")] if totals.pixels else []),
         ("share of MACs", "r"),
         *([("where", "")] if has_places else []),
     ]
     many = len(listed) > UNFOLDED
 
     def figures(params: int, macs: int) -> str:
-        numbers = [exact(params), exact(macs), exact(2 * macs), *([scale.write(per_pixel(macs))] if pixels else [])]
+        numbers = [exact(params), exact(macs), exact(2 * macs)]
+        numbers += [scale.write(totals.per_pixel(macs))] if totals.pixels else []
         return "".join(f'<td class="r">{text}</td>' for text in numbers)
 
     rows = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
@@ -171,12 +170,12 @@ def comparison_table(
         yield from ("base", "base") if is_base and count is not None else (change(compared), factor(compared))
 
     def figures(row: ComparisonRow, counter: str, of: Mapping[str, int | None]) -> Iterator[str]:
-        macs, pixels = of["macs"], row.totals.pixels if row.totals is not None else 0
+        macs = of["macs"]
         yield from metric("params", of["params"], counter, row is base)
         yield from metric("macs", macs, counter, row is base)
         yield exact(None if macs is None else 2 * macs)
         if has_pixels:
-            yield scale.write(Fraction(macs, pixels) if pixels and macs is not None else None)
+            yield scale.write(row.totals.per_pixel(macs) if row.totals is not None else None)
 
     rows: list[Row] = []
     for row in comparison.rows:

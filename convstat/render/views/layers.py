@@ -8,7 +8,6 @@ and what ``--top`` leaves out stands in one row. So the numbers always add up to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 from convstat.errors import UsageError, did_you_mean
@@ -183,12 +182,7 @@ def layer_table(report: Report, options: Options) -> Table:
     """Set the chosen lines as a table, the totals below."""
     lines = layer_lines(report, options)
     totals = report.totals
-    pixels = totals.pixels
-
-    def per_pixel(macs: int) -> Fraction | None:
-        return Fraction(macs, pixels) if pixels else None
-
-    scale = per_pixel_scale([per_pixel(line.macs) for line in lines] + [totals.macs_per_pixel])
+    scale = per_pixel_scale([totals.per_pixel(line.macs) for line in lines] + [totals.macs_per_pixel])
     columns = (
         Column("layer", "left", shortens=True, comfort=24),
         Column("type", "left", 0 if options.sort == "type" else 2),
@@ -211,7 +205,7 @@ def layer_table(report: Report, options: Options) -> Table:
             exact(line.params),
             exact(line.macs),
             exact(line.flops),
-            scale.write(per_pixel(line.macs)),
+            scale.write(totals.per_pixel(line.macs)),
             share(line.macs, totals.macs),
             bar(line.macs, totals.macs, BAR_WIDTH, ascii=options.ascii),
         )

@@ -297,12 +297,7 @@ def verdict(counter: CounterRow) -> str:
 def counter_table(report: Report, *, per: bool = False) -> Table:
     """Set convstat and its peers side by side; FLOPs and MACs/pixel are made of each one's MACs by our rules."""
     totals = report.totals
-    pixels = totals.pixels
-
-    def per_pixel(macs: int | None) -> Fraction | None:
-        return Fraction(macs, pixels) if pixels and macs is not None else None
-
-    scale = per_pixel_scale([totals.macs_per_pixel, *(per_pixel(c.shown.macs) for c in report.counters)])
+    scale = per_pixel_scale([totals.macs_per_pixel, *(totals.per_pixel(c.shown.macs) for c in report.counters)])
     columns = [
         Column("counter", "left", shortens=True, comfort=26),
         Column("params"),
@@ -316,7 +311,7 @@ def counter_table(report: Report, *, per: bool = False) -> Table:
     ]
 
     def figures(macs: int | None) -> tuple[str, str]:
-        return exact(None if macs is None else 2 * macs), scale.write(per_pixel(macs))
+        return exact(None if macs is None else 2 * macs), scale.write(totals.per_pixel(macs))
 
     rows = [
         Row(
