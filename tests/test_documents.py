@@ -9,10 +9,10 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import counted
 import jsonschema
@@ -32,7 +32,22 @@ from convstat.render.formats.csv import FORMULA_STARTS, NO_FORMULA
 from convstat.render.formats.registry import RENDERERS
 from convstat.results.baseline import Baseline
 from convstat.results.documents import reading
-from convstat.results.documents.codec import Count, Each, Keys, Matches, OneOf, declared, node_of, problems
+from convstat.results.documents.codec import (
+    ADDED,
+    BLANK,
+    SPARSE,
+    Count,
+    Each,
+    Example,
+    Keys,
+    Matches,
+    OneOf,
+    Ratio,
+    Saved,
+    declared,
+    node_of,
+    problems,
+)
 from convstat.results.documents.problems import LARGEST, Problems, written
 from convstat.results.documents.schema import KINDS
 from convstat.results.report import Place, Report
@@ -327,6 +342,88 @@ def test_what_does_not_fit_is_said_in_words(declaration: Any, value: Any, messag
     found = Problems()
     node_of(declaration).check(value, (), found)
     assert [message] == [str(problem) for problem in found]
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A part of a car."""
+
+    KEYS: ClassVar = Keys("size share", name="wheel")
+    size: Annotated[Count, "in inches", Example(17)]
+
+    def share(self, car: Car) -> Ratio:
+        """Its part of all sizes; what it is a part of is given to it."""
+        return Fraction(self.size, sum(wheel.size for wheel in car.wheels))
+
+
+@dataclass(frozen=True)
+class Car(Saved):
+    """A result with all that can be declared."""
+
+    KEYS: ClassVar = Keys("schema called=name owner spare.size wheels doors=count note colour year")
+    schema: ClassVar[str] = "car/1"
+    name: str
+    owner: Annotated[str, BLANK]
+    wheels: tuple[Wheel, ...]
+    spare: Wheel | None = None
+    note: Annotated[str, ADDED] = "none"
+    colour: Annotated[str | None, SPARSE] = None
+    year: Annotated[int | None, SPARSE, "of its making"] = None
+
+    @property
+    def count(self) -> Annotated[Mapping[str, Count], Each("left", "right")]:
+        """The doors."""
+        return {"left": 2, "right": 1}
+
+
+def test_a_declaration_is_the_document_its_reading_back_and_its_schema() -> None:
+    """Each written out by hand: names, bounds, what is computed, left out, added later, and said about a field."""
+    car = Car("a", "", (Wheel(1), Wheel(3)), colour="red")
+    document = {
+        "schema": "car/1",
+        "called": "a",
+        "owner": None,
+        "size": None,
+        "wheels": [{"size": 1, "share": 0.25}, {"size": 3, "share": 0.75}],
+        "doors": {"left": 2, "right": 1},
+        "note": "none",
+        "colour": "red",
+    }
+    assert document == car.to_dict()
+    assert list(document) == list(car.to_dict())
+    assert 17 == Car("a", "b", (), spare=Wheel(17)).to_dict()["size"]
+    assert car == Car.from_dict(document)
+    del document["note"], document["colour"]
+    assert [] == problems(Car, document)
+    assert replace(car, colour=None) == Car.from_dict(document)
+    definitions: dict[str, Any] = {}
+    text, size = {"type": "string"}, {"description": "in inches", "examples": [17]}
+    assert {
+        "type": "object",
+        "properties": {
+            "schema": {"const": "car/1"},
+            "called": text,
+            "owner": {"type": ["string", "null"]},
+            "size": {"type": ["integer", "null"], "minimum": 0, **size},
+            "wheels": {"type": "array", "items": {"$ref": "#/$defs/wheel"}},
+            "doors": {
+                "type": "object",
+                "properties": {"left": {"type": "integer", "minimum": 0}, "right": {"type": "integer", "minimum": 0}},
+                "required": ["left", "right"],
+            },
+            "note": text,
+            "colour": text,
+            "year": {"type": "integer", "description": "of its making"},
+        },
+        "required": ["schema", "called", "owner", "size", "wheels", "doors"],
+    } == declared(Car).schema(definitions)
+    assert {
+        "wheel": {
+            "type": "object",
+            "properties": {"size": {"type": "integer", "minimum": 0, **size}, "share": {"type": "number"}},
+            "required": ["size", "share"],
+        }
+    } == definitions
 
 
 @pytest.mark.parametrize("declaration", [set[int], object, frozenset], ids=str)

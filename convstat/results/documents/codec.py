@@ -284,7 +284,9 @@ class OrNull(Node):
         return None if value is None or (self.blank and not value) else self.inner.write(value, root)
 
     def read(self, value: Any) -> Any:
-        return None if value is None else self.inner.read(value)
+        if value is None:
+            return "" if self.blank else None
+        return self.inner.read(value)
 
 
 class Array(Node):
