@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from convstat.results.diff import Change, Diff, LayerChange, Side, _shapes
+from convstat.results.diff import Change, Diff, LayerChange, Side
 from convstat.results.report import BlockCall, LayerRow, Report, Totals
+from convstat.text.printable import show_shapes
 
 
 def compare(base: Report, head: Report, *, labels: tuple[str, str] | None = None) -> Diff:
@@ -21,7 +22,7 @@ def compare(base: Report, head: Report, *, labels: tuple[str, str] | None = None
         )
     old, new = (tuple(i.shape for i in report.model.inputs) for report in (base, head))
     if old != new:
-        notes.append(f"the input is {_shapes(new)}, and was {_shapes(old)} in the base")
+        notes.append(f"the input is {show_shapes(new)}, and was {show_shapes(old)} in the base")
     if base.model.dtype != head.model.dtype:
         notes.append(f"the dtype is {head.model.dtype}, and was {base.model.dtype} in the base")
     same = base.layers is head.layers

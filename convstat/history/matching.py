@@ -12,6 +12,7 @@ from typing import Any
 
 from convstat.results.diff import Change, LayerChange
 from convstat.results.report import LayerRow
+from convstat.text.printable import show_shapes
 
 Pairing = dict[int, int]
 """Which row of the head belongs to which row of the base, by their positions: head -> base."""
@@ -182,9 +183,9 @@ def _changes(old: LayerRow, new: LayerRow) -> Iterable[Change]:
     if old.shares != new.shares and (old.shares is None) != (new.shares is None):
         yield Change("parameters", _owner(old), _owner(new))
     if old.input_shapes != new.input_shapes:
-        yield Change("input", _shapes(old.input_shapes), _shapes(new.input_shapes))
+        yield Change("input", show_shapes(old.input_shapes), show_shapes(new.input_shapes))
     elif old.output_shapes != new.output_shapes:
-        yield Change("output", _shapes(old.output_shapes), _shapes(new.output_shapes))
+        yield Change("output", show_shapes(old.output_shapes), show_shapes(new.output_shapes))
     if old.params == new.params and old.trainable_params != new.trainable_params:
         yield Change("trainable_params", old.trainable_params, new.trainable_params)
     # What nothing above explains is still a difference, and is not to be hidden.
@@ -240,7 +241,3 @@ def _frozen(value: Any) -> Any:
 
 def _owner(row: LayerRow) -> str:
     return f"of {row.shares}" if row.shares else "its own"
-
-
-def _shapes(shapes: Sequence[Sequence[int]]) -> str:
-    return ", ".join("x".join(map(str, shape[1:])) or "scalar" for shape in shapes)

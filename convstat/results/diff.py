@@ -6,7 +6,7 @@ so the rows add up to both totals and to their difference, whatever is folded or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -20,8 +20,6 @@ STATUSES = ("added", "removed", "changed", "renamed", "unchanged")
 
 COUNTS = ("params", "trainable_params", "macs", "flops", "weight_bytes", "buffers")
 """The counts of a row, in the order in which they are shown."""
-
-_NOTHING: Mapping[str, int] = dict.fromkeys(COUNTS, 0)
 
 Counted = Annotated[LayerRow, Keys(" ".join(COUNTS))]
 Ratios = Annotated[Mapping[str, Ratio | None], Each(*COUNTS), "head / base; null where the base has none"]
@@ -248,17 +246,9 @@ def _order(by: str) -> Callable[[LayerChange], Any]:
     return lambda row: (-abs(row.delta(by)), -abs(row.delta("params")))
 
 
-def sums(layers: Iterable[LayerChange], of: str) -> Mapping[str, int]:
+def sums(layers: Sequence[LayerChange], of: str) -> Mapping[str, int]:
     """Add the counts of layers up, of those that were (``old``) or that are (``new``)."""
-    found = dict(_NOTHING)
-    for layer in layers:
-        for name in COUNTS:
-            found[name] += layer.value(name, of=of)
-    return found
-
-
-def _shapes(shapes: Sequence[Sequence[int]]) -> str:
-    return ", ".join("x".join(map(str, shape[1:])) or "scalar" for shape in shapes)
+    return {name: sum(layer.value(name, of=of) for layer in layers) for name in COUNTS}
 
 
 def _word(value: Any) -> str:

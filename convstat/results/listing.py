@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from convstat.grammar.axes import plain
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -24,7 +26,4 @@ class Listing:
 
     def to_dict(self) -> list[dict[str, Any]]:
         """The JSON form: a list of the entries."""
-        return [
-            {key: list(value) if isinstance(value, tuple) else value for key, value in entry.items()}
-            for entry in self.entries
-        ]
+        return [{key: plain(value) for key, value in entry.items()} for entry in self.entries]

@@ -8,7 +8,7 @@ A name comes from a file or from somebody's code, so nothing in it may act on a 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -339,3 +339,12 @@ def bar(part: int, whole: int, width: int, *, ascii: bool = False) -> str:
     eighths = max(1, round(Fraction(8 * part * width, whole)))
     full, rest = divmod(eighths, 8)
     return "█" * full + (_EIGHTHS[rest] if rest else "")
+
+
+def show_shapes(shapes: Iterable[Sequence[int]]) -> str:
+    """Write shapes with their batch left out, as ``--input`` takes them.
+
+    >>> show_shapes([(1, 64, 56, 56)]), show_shapes([(1,), (1, 10)])
+    ('64x56x56', 'scalar, 10')
+    """
+    return ", ".join("x".join(map(str, shape[1:])) or "scalar" for shape in shapes)

@@ -5,10 +5,9 @@ Unlike the tree of the table, repeats are not folded: each layer has an entry of
 
 from __future__ import annotations
 
-from convstat.render.views.layers import show_shapes
 from convstat.render.views.tree import ITSELF, path_of
 from convstat.results.report import NEVER_CALLED, LayerRow, Place, Report
-from convstat.text.printable import counted, printable
+from convstat.text.printable import counted, printable, show_shapes
 
 
 class Entry:

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
-from convstat.render.views.layers import show_shapes
 from convstat.render.views.report import CONVENTION, amount, input_fact, set_facts, show_value, title
 from convstat.results.explanation import Derived, ExplainedLayer, Explanation, Step, View, words_for
 from convstat.results.report import CounterRow, Figures
-from convstat.text.printable import exact, printable, signed
+from convstat.text.printable import exact, printable, show_shapes, signed
 
 
 def explanation_page(explanation: Explanation, options: Options) -> Page:

@@ -15,7 +15,7 @@ from convstat.render.base import Options
 from convstat.render.page import Column, Row, Table
 from convstat.render.views import tree
 from convstat.results.report import NEVER_CALLED, LayerRow, Report
-from convstat.text.printable import bar, counted, exact, per_pixel_scale, printable, share
+from convstat.text.printable import bar, counted, exact, per_pixel_scale, printable, share, show_shapes
 
 BAR_WIDTH = 10
 
@@ -91,15 +91,6 @@ def layer_lines(report: Report, options: Options) -> tuple[LayerLine, ...]:
         rows=tuple(row for line in rest for row in line.rows),
     )
     return (*ordered[: options.top], other)
-
-
-def show_shapes(shapes: Iterable[Sequence[int]]) -> str:
-    """Write shapes with their batch left out, as ``--input`` takes them.
-
-    >>> show_shapes([(1, 64, 56, 56)]), show_shapes([(1,), (1, 10)])
-    ('64x56x56', 'scalar, 10')
-    """
-    return ", ".join("x".join(map(str, shape[1:])) or "scalar" for shape in shapes)
 
 
 def _fold(layers: Sequence[LayerRow], groups: Mapping[str, str], depth: int | None) -> tuple[LayerLine, ...]:

@@ -9,9 +9,9 @@ from typing import Any
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
-from convstat.render.views.layers import layer_table, show_shapes
+from convstat.render.views.layers import layer_table
 from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Place, Report
-from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, signed
+from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, show_shapes, signed
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
