@@ -12,6 +12,7 @@ from convstat.errors import ExitCode
 ACTIONS = ("save", "show", "update", "prune")
 
 
+@o.takes("input config batch device timeout dtype per format output quiet verbose width ascii")
 def baseline(
     action: Annotated[
         str,
@@ -28,19 +29,8 @@ def baseline(
     yes: Annotated[
         bool, typer.Option("--yes", help="Write although this is CI, which should compare and not accept.")
     ] = False,
-    input: o.Input = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    timeout: o.Timeout = None,
-    dtype: o.Dtype = None,
-    per: o.Per = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Keep what a model costs in a file.
 
@@ -58,13 +48,11 @@ def baseline(
     if action not in ACTIONS:
         help = (*did_you_mean(action, ACTIONS), f"actions: {', '.join(ACTIONS)}")
         raise UsageError(f"unknown action '{action}'", help=help)
-    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(given)
     named, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "baseline")
     settings = session.config
-    requests = session.requests(
-        named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config
-    )
+    requests = session.requests(named, overrides)
     if action != "show" and os.environ.get("CI") and os.environ["CI"] != "false" and not yes:
         raise UsageError(
             f"baseline {action} does nothing where CI is set: a build that accepts what it finds checks nothing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -11,78 +11,55 @@ from convstat.errors import ExitCode
 
 LIMITS = "Budgets"
 
+Limits: TypeAlias = list[str] | None
 
+
+def _limit(metavar: str, help: str) -> Any:
+    return typer.Option(metavar=metavar, help=f"{help} Repeatable.", rich_help_panel=LIMITS, show_default=False)
+
+
+def _policy(help: str, *words: str) -> Any:
+    complete = o.complete_words(*words)
+    return typer.Option(metavar="|".join(words), help=help, rich_help_panel=LIMITS, autocompletion=complete)
+
+
+@o.takes("base input data config batch device timeout dtype per format output quiet verbose width ascii")
 def check(
     arguments: o.Arguments = None,
-    max: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=LIMIT", help="At most: --max params=5M. Repeatable.", rich_help_panel=LIMITS,
-            show_default=False,
-        ),
-    ] = None,
-    min: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=LIMIT", help="At least: --min macs=1M. Repeatable.", rich_help_panel=LIMITS,
-            show_default=False,
-        ),
-    ] = None,
-    exact: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=VALUE", help="Exactly: --exact params=4231976. Repeatable.", rich_help_panel=LIMITS,
-            show_default=False,
-        ),
-    ] = None,
+    max: Annotated[Limits, _limit("METRIC=LIMIT", "At most: --max params=5M.")] = None,
+    min: Annotated[Limits, _limit("METRIC=LIMIT", "At least: --min macs=1M.")] = None,
+    exact: Annotated[Limits, _limit("METRIC=VALUE", "Exactly: --exact params=4231976.")] = None,
     max_growth: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="METRIC=GROWTH", help="At most so much more than the base: --max-growth macs=2%, params=0, "
-            "macs=10k. Repeatable.", rich_help_panel=LIMITS, show_default=False,
+        Limits,
+        _limit(
+            "METRIC=GROWTH",
+            "At most so much more than the base: --max-growth macs=2%, params=0, macs=10k.",
         ),
     ] = None,
     max_layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[LAYERS:]METRIC=LIMIT", help="At most for each layer: --max-layer 'head.**:params=1M'; "
-            "LAYERS%TYPE for one type. Repeatable.", rich_help_panel=LIMITS, show_default=False,
+        Limits,
+        _limit(
+            "[LAYERS:]METRIC=LIMIT",
+            "At most for each layer: --max-layer 'head.**:params=1M'; LAYERS%TYPE for one type.",
         ),
     ] = None,
-    base: o.Base = None,
     missing_baseline: Annotated[
         str | None,
-        typer.Option(
-            metavar="error|skip", help="What becomes of a relative budget without a base (default: error).",
-            rich_help_panel=LIMITS, autocompletion=o.complete_words("error", "skip"),
-        ),
+        _policy("What becomes of a relative budget without a base (default: error).", "error", "skip"),
     ] = None,
     existing: Annotated[
         str | None,
-        typer.Option(
-            metavar="error|warn", help="What becomes of a limit that the base exceeded already, and no less "
-            "(default: error).", rich_help_panel=LIMITS, autocompletion=o.complete_words("error", "warn"),
+        _policy(
+            "What becomes of a limit that the base exceeded already, and no less (default: error).", "error", "warn"
         ),
     ] = None,
-    strict: o.StrictCheck = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     exit_zero: Annotated[
         bool, typer.Option("--exit-zero", help="Exit with 0 where a budget is exceeded; other codes stay.")
     ] = False,
-    input: o.Input = None,
-    data: o.Data = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    timeout: o.Timeout = None,
-    dtype: o.Dtype = None,
-    per: o.Per = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
-) -> int:  # fmt: skip
+    *,
+    given: o.Shared,
+) -> int:
     """Judge budgets; exit with 1 if exceeded.
 
     Those of the specs, of the settings and of the options all apply. Limits are inclusive.
@@ -92,27 +69,27 @@ def check(
     from convstat.commands import check as check_command
     from convstat.grammar import axes
 
-    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(given)
     targets, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "check")
-    session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
+    session.refuse_saved(targets or session.config.models)
     with session.writing(targets, "check") as (outputs, _):
         result = check_command.check(
             targets,
-            session.requests(targets, overrides, config=config).overrides,
+            session.requests(targets, overrides).overrides,
             max=max or (),
             min=min or (),
             exact=exact or (),
             max_growth=max_growth or (),
             max_layer=max_layer or (),
-            base=base,
+            base=given.base,
             missing_baseline=missing_baseline,
             existing=existing,
-            inputs=o.with_data(input, data),
-            batch=batch,
-            dtype=dtype,
-            per=per,
-            device=device,
+            inputs=given.inputs,
+            batch=given.batch,
+            dtype=given.dtype,
+            per=given.per,
+            device=given.device,
             config=session.config,
             warn=session.warn,
         )

@@ -10,27 +10,24 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 
+@o.takes("input data config batch device timeout dtype counters per format output quiet verbose width ascii")
 def compare(
-    arguments: o.Sweeps = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET|KEY=VALUES",
+            help="What to compare, as for analyze; net.yaml#* is every variant. "
+            "Sweeps: groups=1,2,4, c=16..64:16 or input=3x224x224,3x320x320; several give every combination.",
+            show_default=False,
+            autocompletion=o.complete_target,
+        ),
+    ] = None,
     zip: Annotated[
         bool, typer.Option("--zip", help="Pair the values of several sweeps instead of combining them.")
     ] = False,
-    input: o.Input = None,
-    data: o.Data = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    timeout: o.Timeout = None,
-    dtype: o.Dtype = None,
-    counters: o.Counters = None,
-    per: o.Per = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    strict: o.StrictCompare = False,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if a point cannot be built.")] = False,
 ) -> int:
     """Sweep parameters; set models side by side.
 
@@ -40,21 +37,21 @@ def compare(
     from convstat.commands import compare as compare_command
     from convstat.grammar import axes
 
-    session = Session(format=format, output=output, width=width, ascii=ascii, per=per, quiet=quiet, verbose=verbose)
+    session = Session(given)
     targets, assignments = axes.split(arguments or ())
-    session.refuse_saved(targets or session.config.models, batch=batch, dtype=dtype, per=per)
+    session.refuse_saved(targets or session.config.models)
     with session.writing(targets, "comparison") as (outputs, progress):
         comparison = compare_command.compare(
             targets,
             assignments,
             zip=zip,
-            inputs=o.with_data(input, data),
-            config_file=config,
-            batch=batch,
-            per=per,
-            dtype=dtype,
-            device=device,
-            counters=counters or "none",
+            inputs=given.inputs,
+            config_file=given.config,
+            batch=given.batch,
+            per=given.per,
+            dtype=given.dtype,
+            device=given.device,
+            counters=given.counters or "none",
             config=session.config,
             warn=session.warn,
             progress=progress,

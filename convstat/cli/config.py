@@ -12,6 +12,7 @@ from convstat.errors import ExitCode
 ACTIONS = ("show", "path")
 
 
+@o.takes("format output quiet verbose width ascii")
 def config(
     action: Annotated[
         str,
@@ -22,12 +23,8 @@ def config(
             autocompletion=o.complete_words(*ACTIONS),
         ),
     ] = "show",
-    format: o.Format = None,
-    output: o.Output = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Show the settings, and where they are from.
 
@@ -42,7 +39,7 @@ def config(
 
     if action not in ACTIONS:
         raise UsageError(f"unknown action '{action}'", help=(*did_you_mean(action, ACTIONS), "show or path"))
-    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(given)
     if action == "path":
         if session.config.path is None:
             session.note("there are no settings: no convstat.toml, and no pyproject.toml with [tool.convstat]")

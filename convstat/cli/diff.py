@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 
+@o.takes("base input data config batch device timeout dtype per format output sort top quiet verbose width ascii")
 def diff(
     arguments: Annotated[
         list[str] | None,
@@ -21,24 +23,9 @@ def diff(
             autocompletion=o.complete_target,
         ),
     ] = None,
-    base: o.Base = None,
     all: Annotated[bool, typer.Option("--all", help="Show layers and models that did not change too.")] = False,
-    input: o.Input = None,
-    data: o.Data = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    timeout: o.Timeout = None,
-    dtype: o.Dtype = None,
-    per: o.Per = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    sort: o.Sort = None,
-    top: o.Top = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Show which layers changed, and why.
 
@@ -52,25 +39,20 @@ def diff(
     from convstat.grammar import axes
     from convstat.history.baseline import Baselines
 
-    session = Session(
-        format=format, output=output, width=width, ascii=ascii, flat=all, sort=sort, top=top, quiet=quiet,
-        verbose=verbose,
-    )  # fmt: skip
+    session = Session(replace(given, flat=all))
     settings = session.config
     named, assignments = axes.split(arguments or ())
     shared, of_base, of_head = axes.sides(arguments or (), "diff")
-    requests = session.requests(
-        named, shared, o.with_data(input, data), batch=batch, dtype=dtype, per=per, device=device, config=config
-    )
+    requests = session.requests(named, shared)
     if named and all_saved(named):
-        if assignments or input or data:
+        if assignments or given.inputs:
             raise UsageError(
                 "saved reports take no overrides and no --input or --data", help="compare the models themselves"
             )
-        session.refuse_saved(named, batch=batch, dtype=dtype, per=per)
+        session.refuse_saved(named)
     with session.writing(named, "diff") as (outputs, progress):
         sides = Sides(
-            requests, base or settings.base, Baselines.of(settings.path), progress, session.warn, of_base, of_head
+            requests, given.base or settings.base, Baselines.of(settings.path), progress, session.warn, of_base, of_head
         )  # fmt: skip
         found = differences(named, sides, all=all)
         progress.clear()

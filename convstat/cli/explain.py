@@ -22,6 +22,7 @@ Settings = Annotated[
 ]
 
 
+@o.takes("input data config batch device dtype counters timeout format output quiet verbose width ascii")
 def explain(
     arguments: Annotated[
         list[str] | None,
@@ -34,20 +35,8 @@ def explain(
         ),
     ] = None,
     set: Settings = None,
-    input: o.Input = None,
-    data: o.Data = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    counters: o.Counters = None,
-    timeout: o.Timeout = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Show one layer through every counter's eyes.
 
@@ -59,7 +48,7 @@ def explain(
     from convstat.grammar import axes
     from convstat.targets import resolve
 
-    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(given)
     named, assignments = axes.split(arguments or ())
     if not named:
         session.targets(named)
@@ -71,15 +60,12 @@ def explain(
         )
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
-    requests = session.requests(
-        named, overrides, o.with_data(input, data), batch=batch, dtype=dtype, device=device, config=config
-    )
-    request = requests.of(resolve(target))
+    request = session.requests(named, overrides).of(resolve(target))
     with session.writing([target], "explanation") as (outputs, progress):
         explanation = explain.explain(
             request,
             pattern,
-            counters=counters or "all",
+            counters=given.counters or "all",
             progress=progress,
             warn=session.warn,
         )
@@ -88,6 +74,7 @@ def explain(
     return ExitCode.OK
 
 
+@o.takes("input config batch device dtype counters timeout per format output quiet verbose width ascii")
 def identify(
     number: Annotated[
         str,
@@ -108,20 +95,8 @@ def identify(
         ),
     ] = None,
     set: Settings = None,
-    input: o.Input = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    counters: o.Counters = None,
-    timeout: o.Timeout = None,
-    per: o.Per = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Tell which counter gives a number.
 
@@ -132,20 +107,17 @@ def identify(
     from convstat.commands import identify
     from convstat.grammar import axes
 
-    session = Session(format=format, output=output, width=width, ascii=ascii, quiet=quiet, verbose=verbose)
+    session = Session(given)
     named, assignments = axes.split(arguments or ())
     identify.read(number)
     target = session.target(named, "identify")
     overrides = axes.overrides((*assignments, *(set or ())), "identify")
-    requests = session.requests(
-        named, overrides, input, batch=batch, dtype=dtype, per=per, device=device, config=config
-    )
-    request = requests.of(target)
+    request = session.requests(named, overrides).of(target)
     with session.writing([target.argument], "identification") as (outputs, progress):
         found = identify.identify(
             number,
             request,
-            counters=counters or "all",
+            counters=given.counters or "all",
             progress=progress,
             warn=session.warn,
         )

@@ -20,6 +20,7 @@ def complete(incomplete: str) -> list[str]:
     return [*kinds, *o.complete_target(incomplete)]
 
 
+@o.takes("input config batch device timeout dtype format output depth flat sort top quiet verbose width ascii")
 def formula(
     arguments: Annotated[
         list[str] | None,
@@ -31,22 +32,8 @@ def formula(
             autocompletion=complete,
         ),
     ] = None,
-    input: o.Input = None,
-    config: o.Config = None,
-    batch: o.Batch = None,
-    device: o.Device = None,
-    timeout: o.Timeout = None,
-    dtype: o.Dtype = None,
-    format: o.Format = None,
-    output: o.Output = None,
-    depth: o.Depth = None,
-    flat: o.Flat = False,
-    sort: o.Sort = None,
-    top: o.Top = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Show the formulas of a network, or of a kind of layer.
 
@@ -57,18 +44,13 @@ def formula(
     from convstat.errors import UsageError
     from convstat.grammar import axes
 
-    session = Session(
-        format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
-        quiet=quiet, verbose=verbose,
-    )  # fmt: skip
+    session = Session(given)
     named, assignments = axes.split(arguments or ())
     if len(named) > 1:
         raise UsageError(f"formula takes one target or one kind of layer, not {len(named)}: {', '.join(named)}")
     if named and (kind := name_of(named[0])) is not None:
-        given = {"--input": input, "--batch": batch, "--device": device, "--dtype": dtype, "--depth": depth}
-        given |= {"--flat": flat or None, "--sort": sort, "--top": top}
         found = kind_formula(kind)
-        _refuse_sizes(kind, assignments, [name for name, value in given.items() if value is not None], found.use)
+        _refuse_sizes(kind, assignments, session.given_of("input batch device dtype depth flat sort top"), found.use)
         with session.writing((), "formula") as (outputs, _):
             session.write(outputs, [found])
         return ExitCode.OK
@@ -76,7 +58,7 @@ def formula(
         refuse_unknown(named[0])
     target = session.target(named, "formula")
     overrides = axes.overrides(assignments, "formula")
-    requests = session.requests(named, overrides, input, batch=batch, dtype=dtype, device=device, config=config)
+    requests = session.requests(named, overrides)
     with session.writing([target.argument], "formula") as (outputs, progress):
         from convstat.commands.formula import network
 

@@ -20,13 +20,13 @@ HEAD = re.compile(r"^(?:convstat|'convstat'|\"convstat\")\s*:", re.MULTILINE)
 """What a spec has at the left edge, and other files have not."""
 
 
+@o.takes("base quiet verbose")
 def hook(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE...", help="YAML files, specs or not.", show_default=False)
     ] = None,
-    base: o.Base = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
+    *,
+    given: o.Shared,
 ) -> int:
     """Check the specs among some files, for pre-commit.
 
@@ -39,7 +39,7 @@ def hook(
     from convstat.errors import ConvstatError, SpecError
     from convstat.targets import resolve
 
-    session = Session(quiet=quiet, verbose=verbose)
+    session = Session(given)
     judged: list[str] = []
     problems: list[ConvstatError] = []
     for name in files or ():
@@ -60,7 +60,7 @@ def hook(
     if not judged:
         return ExitCode.OK
     with session.writing(judged, "check") as (outputs, _):
-        result = check.check(judged, base=base, config=session.config, warn=session.warn)
+        result = check.check(judged, base=given.base, config=session.config, warn=session.warn)
         session.write(outputs, [result])
     return result.exit_code
 

@@ -11,10 +11,12 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 
+@o.takes("input")
 def expand(
     arguments: o.Arguments = None,
-    input: o.Input = None,
     all: Annotated[bool, typer.Option("--all", help="Write arguments that are torch's defaults too.")] = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Write what a spec stands for.
 
@@ -27,13 +29,13 @@ def expand(
     from convstat.render.formats.expansion import write_spec
     from convstat.targets import analysis
 
-    session = Session()
+    session = Session(given)
     named, assignments = axes.split(arguments or ())
     target = session.target(named, "expand")
     if target.kind not in ("spec", "inline"):
         raise UsageError(f"{target.argument} is {kind_in_words(target.kind)}, and only a spec can be expanded")
     spec = target.load()
-    request = session.requests(named, axes.overrides(assignments, "expand"), input).of(target)
+    request = session.requests(named, axes.overrides(assignments, "expand")).of(target)
     graph = analysis.graph_of(replace(request, batch=1, spec=spec))
     source = " ".join([target.argument, *assignments])
     standard_output().write(
@@ -42,20 +44,13 @@ def expand(
     return ExitCode.OK
 
 
+@o.takes("format output depth flat sort top quiet verbose width ascii")
 def render(
     reports: Annotated[
         list[str], typer.Argument(metavar="REPORT...", help="Reports that were saved as JSON.", show_default=False)
     ],
-    format: o.Format = None,
-    output: o.Output = None,
-    depth: o.Depth = None,
-    flat: o.Flat = False,
-    sort: o.Sort = None,
-    top: o.Top = None,
-    quiet: o.Quiet = 0,
-    verbose: o.Verbose = 0,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """Show saved reports again, in any format.
 
@@ -64,10 +59,7 @@ def render(
     from convstat.cli.session import Session
     from convstat.targets import analysis
 
-    session = Session(
-        format=format, output=output, width=width, ascii=ascii, depth=depth, flat=flat, sort=sort, top=top,
-        quiet=quiet, verbose=verbose, needs_settings=False,
-    )  # fmt: skip
+    session = Session(given, needs_settings=False)
     with session.writing(reports, "report") as (outputs, _):
         session.write(outputs, [analysis.load_report(path) for path in reports])
     return ExitCode.OK

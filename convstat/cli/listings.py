@@ -165,6 +165,7 @@ LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
 """What can be listed."""
 
 
+@o.takes("format width ascii")
 def list_(
     what: Annotated[
         str,
@@ -183,9 +184,8 @@ def list_(
             show_default=False,
         ),
     ] = None,
-    format: o.Format = None,
-    width: o.Width = None,
-    ascii: o.Ascii = False,
+    *,
+    given: o.Shared,
 ) -> int:
     """List layers, blocks, counters and more."""
     from convstat.cli.session import Session
@@ -197,7 +197,7 @@ def list_(
             f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"there are lists of {', '.join(LISTS)}")
         )
     read, title, group = LISTS[what]
-    session = Session(format=format, width=width, ascii=ascii, needs_settings=False)
+    session = Session(given, needs_settings=False)
     with session.writing((), "listing") as (outputs, _):
         facts = COUNTER_FACTS if what == "counters" else {}
         session.write(outputs, [Listing(title, matching(read(), what, pattern), group, facts)])

@@ -1,10 +1,13 @@
-"""The options that several commands share, each written once."""
+"""The options that several commands share, each written once; a command names those that it takes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from functools import cache, partial, wraps
+from inspect import Parameter, signature
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -35,16 +38,6 @@ def _allow(context: typer.Context, seconds: int | None) -> int | None:
         raise UsageError(f"--timeout must not be negative: {seconds}", help="0 sets no limit")
     allow(seconds)
     return seconds
-
-
-def with_data(input: Sequence[str] | None, data: Sequence[str] | None) -> tuple[str, ...]:
-    """What ``--input`` and ``--data`` name together, as ``--input`` writes it: ``mask=@m.npy``.
-
-    >>> with_data(["3x8x8"], ["mask=m.npy", "x.pt"])
-    ('3x8x8', 'mask=@m.npy', '@x.pt')
-    """
-    named = (re.fullmatch(r"(?a:([A-Za-z_]\w*)=)?(.*)", text, re.DOTALL) for text in data or ())
-    return (*(input or ()), *(f"{match[1]}=@{match[2]}" if match[1] else f"@{match[2]}" for match in named if match))
 
 
 def complete_target(incomplete: str) -> list[str]:
@@ -140,59 +133,6 @@ Sweeps = Annotated[
         autocompletion=complete_target,
     ),
 ]
-Input = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-i",
-        "--input",
-        metavar="SHAPE",
-        help="Sizes without the batch: 3x224x224, mask=1x64x64, ids=128:int64. Repeatable.",
-        rich_help_panel=WHAT,
-        show_default=False,
-    ),
-]
-Data = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[NAME=]PATH",
-        help="Inputs with values, for models that decide by them: a .pt, .npz or .npy file. Repeatable.",
-        rich_help_panel=WHAT,
-        show_default=False,
-    ),
-]
-Config = Annotated[
-    str | None,
-    typer.Option(
-        "--config",
-        metavar="[NAME=]FILE",
-        help="A YAML, JSON or TOML file with the fields of a Python model's config object; single ones are set with "
-        "NAME.FIELD=VALUE.",
-        rich_help_panel=WHAT,
-        show_default=False,
-    ),
-]
-Batch = Annotated[
-    int | None,
-    typer.Option("-b", "--batch", metavar="N", help="The batch (default: 1).", rich_help_panel=WHAT),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|cpu|cuda|meta",
-        help="Where the other counters run; meta allocates and computes nothing (default: auto).",
-        rich_help_panel=WHAT,
-        autocompletion=complete_words("auto", "cpu", "cuda", "meta"),
-    ),
-]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DTYPE",
-        help="float32, float16 or bfloat16 (default: float32).",
-        rich_help_panel=WHAT,
-        autocompletion=complete_words("float32", "float16", "bfloat16"),
-    ),
-]
 COUNTER_NAMES = (
     "default",
     "all",
@@ -213,158 +153,222 @@ COUNTER_NAMES = (
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 
-Counters = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAMES",
-        help="Other counters to run beside convstat: names with commas, default, all or none; "
-        "see convstat list counters.",
-        rich_help_panel=WHAT,
-        autocompletion=complete_words(*COUNTER_NAMES),
-    ),
-]
-As = Annotated[
-    str | None,
-    typer.Option(
-        "--as",
-        metavar="NAME",
-        help="Give the figures, layer by layer, as another counter would count: predicted, it is not run.",
-        rich_help_panel=SHOW,
-        autocompletion=complete_words("convstat", *COUNTER_NAMES[3:]),
-    ),
-]
-Predict = Annotated[
-    bool,
-    typer.Option(
-        "--predict",
-        help="Run no other counter: show what each would say. They need not be installed, and nothing is allocated.",
-        rich_help_panel=WHAT,
-    ),
-]
-Timeout = Annotated[
-    int | None,
-    typer.Option(
-        "--timeout",
-        "--counter-timeout",
-        metavar="SECONDS",
-        callback=_allow,
-        help="How long a model's code may take, and each of the other counters; 0 is any time (default: 300).",
-        rich_help_panel=WHAT,
-    ),
-]
-InProcess = Annotated[
-    bool,
-    typer.Option(
-        "--in-process",
-        help="Run the other counters in this process, as for a debugger: one that crashes ends everything.",
-        rich_help_panel=WHAT,
-    ),
-]
-Mode = Annotated[
-    str | None,
-    typer.Option(
-        metavar="eval|train",
-        help="eval counts a forward pass, train a forward and a backward pass (default: eval).",
-        rich_help_panel=WHAT,
-        autocompletion=complete_words("eval", "train"),
-    ),
-]
-Per = Annotated[
-    str | None,
-    typer.Option(
-        metavar="BASIS",
-        help="What MACs/pixel divides by: input, output, luma420, samples420, element, block:128+8 (default: input).",
-        rich_help_panel=WHAT,
-    ),
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "-f",
-        "--format",
-        metavar="FORMAT",
-        help="table, tree, json, csv, markdown and more: see convstat list formats (default: table). "
-        "Also CONVSTAT_FORMAT, or format in the settings.",
-        rich_help_panel=SHOW,
-        autocompletion=complete_format,
-    ),
-]
-Output = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="PATH",
-        help="Also write a file, in the format of its suffix or of FORMAT=PATH; - is standard output. Repeatable.",
-        rich_help_panel=SHOW,
-        show_default=False,
-    ),
-]
-Depth = Annotated[
-    int | None,
-    typer.Option("-d", "--depth", metavar="N", help="Fold blocks below N levels.", rich_help_panel=SHOW),
-]
-Flat = Annotated[bool, typer.Option("--flat", help="List layers without their blocks.", rich_help_panel=SHOW)]
-Sort = Annotated[
-    str | None,
-    typer.Option(
-        metavar="KEY",
-        help="Sort layers by params, macs, flops, name or type.",
-        rich_help_panel=SHOW,
-        autocompletion=complete_words("params", "macs", "flops", "name", "type"),
-    ),
-]
-Top = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Show the N largest layers, the others in one row.", rich_help_panel=SHOW),
-]
-Width = Annotated[
-    int | None,
-    typer.Option(
-        metavar="COLUMNS",
-        help="Lay out for this width (default: the terminal's, else COLUMNS, else 120).",
-        rich_help_panel=SHOW,
-    ),
-]
-Ascii = Annotated[bool, typer.Option("--ascii", help="Write ASCII only.", rich_help_panel=SHOW)]
-Quiet = Annotated[
-    int,
-    typer.Option(
-        "-q",
-        "--quiet",
-        count=True,
-        help="No notes on standard error; -qq: no result either.",
-        rich_help_panel=SHOW,
-        show_default=False,
-    ),
-]
-Verbose = Annotated[
-    int,
-    typer.Option(
-        "-v",
-        "--verbose",
-        count=True,
-        help="Say what was resolved to what; -vv: a traceback if convstat itself fails.",
-        rich_help_panel=SHOW,
-        show_default=False,
-    ),
-]
-Base = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REV|TARGET",
-        help="What to compare with: a git revision (its merge-base with HEAD), a saved report, or another model. "
-        "Also CONVSTAT_BASE, or base in the settings.",
-        rich_help_panel="Base",
-    ),
-]
-StrictAnalyze = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        help="Exit with 1 if a counter is not reconciled: a difference is not explained, or there is no answer and "
-        "that was not predicted (failed, skipped, not installed); with 4 if incomplete.",
-    ),
-]
-StrictCompare = Annotated[bool, typer.Option("--strict", help="Exit with 2 if a point cannot be built.")]
-StrictCheck = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")]
+
+def _option(panel: str, *names: str, words: Sequence[str] = (), **more: Any) -> Any:
+    """Describe an option; ``words`` are what it completes to."""
+    if words:
+        more["autocompletion"] = complete_words(*words)
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, **more)
+
+
+_run, _show = partial(_option, WHAT), partial(_option, SHOW)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What was given of the shared options; one that a command does not take is as if it was not given."""
+
+    input: Annotated[
+        list[str] | None,
+        _run(
+            "-i",
+            "--input",
+            metavar="SHAPE",
+            help="Sizes without the batch: 3x224x224, mask=1x64x64, ids=128:int64. Repeatable.",
+        ),
+    ] = None
+    data: Annotated[
+        list[str] | None,
+        _run(
+            metavar="[NAME=]PATH",
+            help="Inputs with values, for models that decide by them: a .pt, .npz or .npy file. Repeatable.",
+        ),
+    ] = None
+    config: Annotated[
+        str | None,
+        _run(
+            metavar="[NAME=]FILE",
+            help="A YAML, JSON or TOML file with the fields of a Python model's config object; single ones are set "
+            "with NAME.FIELD=VALUE.",
+        ),
+    ] = None
+    batch: Annotated[int | None, _run("-b", "--batch", metavar="N", help="The batch (default: 1).")] = None
+    device: Annotated[
+        str | None,
+        _run(
+            metavar="auto|cpu|cuda|meta",
+            help="Where the other counters run; meta allocates and computes nothing (default: auto).",
+            words=("auto", "cpu", "cuda", "meta"),
+        ),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        _run(
+            metavar="DTYPE",
+            help="float32, float16 or bfloat16 (default: float32).",
+            words=("float32", "float16", "bfloat16"),
+        ),
+    ] = None
+    counters: Annotated[
+        str | None,
+        _run(
+            metavar="NAMES",
+            help="Other counters to run beside convstat: names with commas, default, all or none; "
+            "see convstat list counters.",
+            words=COUNTER_NAMES,
+        ),
+    ] = None
+    as_: Annotated[
+        str | None,
+        _show(
+            "--as",
+            metavar="NAME",
+            help="Give the figures, layer by layer, as another counter would count: predicted, it is not run.",
+            words=("convstat", *COUNTER_NAMES[3:]),
+        ),
+    ] = None
+    predict: Annotated[
+        bool,
+        _run(
+            "--predict",
+            help="Run no other counter: show what each would say. They need not be installed, and nothing is "
+            "allocated.",
+        ),
+    ] = False
+    timeout: Annotated[
+        int | None,
+        _run(
+            "--timeout",
+            "--counter-timeout",
+            metavar="SECONDS",
+            callback=_allow,
+            help="How long a model's code may take, and each of the other counters; 0 is any time (default: 300).",
+        ),
+    ] = None
+    in_process: Annotated[
+        bool,
+        _run(
+            "--in-process",
+            help="Run the other counters in this process, as for a debugger: one that crashes ends everything.",
+        ),
+    ] = False
+    mode: Annotated[
+        str | None,
+        _run(
+            metavar="eval|train",
+            help="eval counts a forward pass, train a forward and a backward pass (default: eval).",
+            words=("eval", "train"),
+        ),
+    ] = None
+    per: Annotated[
+        str | None,
+        _run(
+            metavar="BASIS",
+            help="What MACs/pixel divides by: input, output, luma420, samples420, element, block:128+8 "
+            "(default: input).",
+        ),
+    ] = None
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REV|TARGET",
+            help="What to compare with: a git revision (its merge-base with HEAD), a saved report, or another model. "
+            "Also CONVSTAT_BASE, or base in the settings.",
+            rich_help_panel="Base",
+        ),
+    ] = None
+    format: Annotated[
+        str | None,
+        _show(
+            "-f",
+            "--format",
+            metavar="FORMAT",
+            help="table, tree, json, csv, markdown and more: see convstat list formats (default: table). "
+            "Also CONVSTAT_FORMAT, or format in the settings.",
+            autocompletion=complete_format,
+        ),
+    ] = None
+    output: Annotated[
+        list[str] | None,
+        _show(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="Also write a file, in the format of its suffix or of FORMAT=PATH; - is standard output. Repeatable.",
+        ),
+    ] = None
+    depth: Annotated[int | None, _show("-d", "--depth", metavar="N", help="Fold blocks below N levels.")] = None
+    flat: Annotated[bool, _show("--flat", help="List layers without their blocks.")] = False
+    sort: Annotated[
+        str | None,
+        _show(
+            metavar="KEY",
+            help="Sort layers by params, macs, flops, name or type.",
+            words=("params", "macs", "flops", "name", "type"),
+        ),
+    ] = None
+    top: Annotated[int | None, _show(metavar="N", help="Show the N largest layers, the others in one row.")] = None
+    quiet: Annotated[
+        int, _show("-q", "--quiet", count=True, help="No notes on standard error; -qq: no result either.")
+    ] = 0
+    verbose: Annotated[
+        int,
+        _show(
+            "-v",
+            "--verbose",
+            count=True,
+            help="Say what was resolved to what; -vv: a traceback if convstat itself fails.",
+        ),
+    ] = 0
+    width: Annotated[
+        int | None,
+        _show(metavar="COLUMNS", help="Lay out for this width (default: the terminal's, else COLUMNS, else 120)."),
+    ] = None
+    ascii: Annotated[bool, _show("--ascii", help="Write ASCII only.")] = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What ``--input`` and ``--data`` name together, as ``--input`` writes it: ``mask=@m.npy``.
+
+        >>> Shared(input=["3x8x8"], data=["mask=m.npy", "x.pt"]).inputs
+        ('3x8x8', 'mask=@m.npy', '@x.pt')
+        """
+        named = (re.fullmatch(r"(?a:([A-Za-z_]\w*)=)?(.*)", text, re.DOTALL) for text in self.data or ())
+        data = (f"{match[1]}=@{match[2]}" if match[1] else f"@{match[2]}" for match in named if match)
+        return (*(self.input or ()), *data)
+
+
+Command = Callable[..., int]
+
+
+def takes(names: str) -> Callable[[Command], Command]:
+    """Let a command take some of the shared options, which reach it as ``given``; the names are parted by blanks."""
+
+    def decorate(command: Command) -> Command:
+        own, hints = signature(command, eval_str=True), _annotations()
+        taken = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(Shared, name), annotation=hints[name])
+            for name in names.split()
+        ]
+        parameters = [
+            parameter
+            for known in own.parameters.values()
+            for parameter in (taken if known.name == "given" else [known])
+        ]
+
+        @wraps(command)
+        def call(**values: Any) -> int:
+            given = Shared(**{name: values.pop(name) for name in names.split()})
+            return command(**values, given=given)
+
+        # What Typer reads.
+        call.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return call
+
+    return decorate
+
+
+@cache
+def _annotations() -> dict[str, Any]:
+    return get_type_hints(Shared, include_extras=True)

@@ -164,12 +164,14 @@ def complete_topic(incomplete: str) -> list[str]:
     return [topic for topic in topics() if topic.startswith(incomplete)]
 
 
+@o.takes("width")
 def docs(
     topic: Annotated[
         str | None,
         typer.Argument(metavar="[TOPIC]", help="A topic; without one, what there is.", autocompletion=complete_topic),
     ] = None,
-    width: o.Width = None,
+    *,
+    given: o.Shared,
 ) -> int:
     """Show a page of the documentation.
 
@@ -179,7 +181,7 @@ def docs(
     from convstat.render.console import standard_output
 
     pages = topics()
-    terminal = standard_output(width=width)
+    terminal = standard_output(width=given.width)
     if topic is None:
         widest = max(map(len, pages))
         terminal.write("".join(f"{name:<{widest}}  {ABOUT.get(name, '')}\n" for name in pages))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from convstat.cli.options import Shared
 from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
@@ -50,37 +51,19 @@ def kind_in_words(kind: str) -> str:
 class Session:
     """One command: how much it says, how it shows results, and the settings of the project."""
 
-    def __init__(
-        self,
-        *,
-        format: str | None = None,
-        output: Sequence[str] | None = None,
-        width: int | None = None,
-        ascii: bool = False,
-        depth: int | None = None,
-        flat: bool = False,
-        sort: str | None = None,
-        top: int | None = None,
-        per: str | None = None,
-        quiet: int = 0,
-        verbose: int = 0,
-        needs_settings: bool = True,
-    ) -> None:
+    def __init__(self, given: Shared, *, needs_settings: bool = True) -> None:
         """Take the options as they come from the command line; refuse those that make no sense.
 
         Without ``needs_settings``, settings that cannot be read are no reason to stop.
         """
         from convstat.render.views.layers import check_options
 
-        self.options = Options(DEFAULT_WIDTH if width is None else width, ascii, depth, flat, sort, top)
+        self.given = given
+        width = DEFAULT_WIDTH if given.width is None else given.width
+        self.options = Options(width, given.ascii, given.depth, given.flat, given.sort, given.top)
         check_options(self.options)
-        self.quiet = quiet
-        self.verbose = verbose
-        self.format = format
-        self.outputs = tuple(output or ())
-        self.width = width
         self.config = self._settings(needs_settings)
-        self.options = self.options._replace(per=bool(per or self.config.per))
+        self.options = self.options._replace(per=bool(given.per or self.config.per))
         if self.config.path:
             self.detail(f"settings: {self.config.path}")
 
@@ -94,10 +77,15 @@ class Session:
             self.warn([replace(first, message=f"{first.message}: the settings are not used here", severity="warning")])
             return settings_file.Config()
 
-    @staticmethod
-    def refuse_saved(targets: Sequence[str], **options: object) -> None:
+    def given_of(self, options: str) -> list[str]:
+        """Name those of some options that were given, as they are written."""
+        values = {name: getattr(self.given, name) for name in options.split()}
+        # A zero is given too.
+        return [f"--{name.replace('_', '-')}" for name, v in values.items() if v is not None and v is not False]
+
+    def refuse_saved(self, targets: Sequence[str], options: str = "batch dtype per") -> None:
         """Refuse options that would change how a saved report was made; only those that were given count."""
-        given = [f"--{name}" for name, value in options.items() if value is not None]
+        given = self.given_of(options)
         for argument in targets if given else ():
             if resolve(argument).kind == "report":
                 last = f" and no {given[-1]}" if len(given) > 1 else ""
@@ -112,22 +100,12 @@ class Session:
         """Give the first that is set: the option, the setting, the default."""
         return next(value for value in values if value is not None)
 
-    def requests(
-        self,
-        named: Sequence[str],
-        overrides: Mapping[str, Value] | None = None,
-        inputs: Sequence[str] | None = None,
-        *,
-        batch: int | None = None,
-        dtype: str | None = None,
-        per: str | None = None,
-        device: str | None = None,
-        mode: str | None = None,
-        config: str | None = None,
-    ) -> Requests:
+    def requests(self, named: Sequence[str], overrides: Mapping[str, Value]) -> Requests:
         """Say how each target is counted, from the options as they were given and the settings."""
-        overrides = {**({CONFIG: config} if config is not None else {}), **(overrides or {})}
-        return Requests(overrides, tuple(inputs or ()), batch, dtype, per, device, mode, self.config, not named)
+        given = self.given
+        overrides = {**({CONFIG: given.config} if given.config is not None else {}), **overrides}
+        said = (given.batch, given.dtype, given.per, given.device, given.mode)
+        return Requests(overrides, given.inputs, *said, self.config, not named)
 
     def target(self, named: Sequence[str], command: str) -> Target:
         """Give the one target of a command: the one named, else that of the settings."""
@@ -140,7 +118,7 @@ class Session:
         """Give the targets: those named, else those of the settings; what has wildcards is what it stands for."""
         if named:
             targets = select(named)
-            if self.verbose:
+            if self.given.verbose:
                 for argument in targets:
                     self.detail(f"'{argument}' is {kind_in_words(resolve(argument).kind)}")
             return targets
@@ -166,39 +144,39 @@ class Session:
     def writing(self, targets: Sequence[str], kind: str | None = None) -> Iterator[tuple[Outputs, Progress]]:
         """See that all outputs can be written and can say this kind of result, then let the work be done."""
         inputs = [split_variant(target)[0] for target in targets]
-        if self.format is None and self.config.format:
+        if self.given.format is None and self.config.format:
             with self.setting("format"):
                 RENDERERS.named(self.config.format)
         outputs = Outputs(
-            self.format or self.config.format,
-            self.outputs,
+            self.given.format or self.config.format,
+            self.given.output or (),
             self.options,
-            width=self.width,
+            width=self.given.width,
             inputs=inputs,
-            silent=self.quiet > 1,
+            silent=self.given.quiet > 1,
             kind=kind,
         )
-        with outputs, Progress(enabled=not self.quiet) as progress:
+        with outputs, Progress(enabled=not self.given.quiet) as progress:
             yield outputs, progress
 
     def warn(self, problems: Sequence[Diagnostic]) -> None:
         """Show warnings on standard error."""
-        if not self.quiet:
+        if not self.given.quiet:
             show_problems(problems)
 
     def note(self, text: str) -> None:
         """Say something on standard error that is worth knowing."""
-        if not self.quiet:
+        if not self.given.quiet:
             show_problems([Diagnostic(text, severity="note")])
 
     def detail(self, text: str) -> None:
         """Say something on standard error that only ``-v`` asks for."""
-        if self.verbose:
+        if self.given.verbose:
             show_problems([Diagnostic(text, severity="note")])
 
     def environment(self, reports: Sequence[Report]) -> None:
         """Say what was special about this installation, once; it changes no count."""
-        if not self.verbose:
+        if not self.given.verbose:
             return
         from convstat.patches.operators import NOTE
 
@@ -211,6 +189,6 @@ class Session:
 
         outputs.write(results)
         self.warn(hosts.announce(results, outputs))
-        if self.verbose:
+        if self.given.verbose:
             for file in outputs.files:
                 self.detail(f"written: {file.path}")
