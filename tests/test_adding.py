@@ -217,7 +217,7 @@ FORGOTTEN = {
         0, "+LAYERS = (Linear, Bilinear, Embedding, LowRankLinear)", "+LAYERS = (Linear, Bilinear, Embedding)",
         "convstat/layers/linear.py: LowRankLinear is a layer kind and stands not in LAYERS",
     ),
-    "a counter without a method": (2, "+    def why_not_meta(", "+    def forgotten(", "has no why_not_meta"),
+    "a counter without a method": (2, "+    def walk(", "+    def forgotten(", "Numel has no walk"),
     "a format without a line on what it is for": (1, "+    about: ClassVar", "+    forgot: ClassVar", "has no about"),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args
 
+from convstat.counters.adapter import Adapter
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
 from convstat.counters.causes import VERDICTS
 from convstat.counters.passes import Made
@@ -34,7 +35,8 @@ def counter(value: Any) -> Counter:
     An attribute of a counter of another package may be computed, so all are read here, where they can do no harm.
     """
     kind = f"the counter {type(value).__module__}.{type(value).__name__}"
-    if missing := [name for name in (*_TEXTS, *_METHODS) if not hasattr(value, name)]:
+    needed = (*_TEXTS, *_METHODS, "walk") if isinstance(value, Adapter) else (*_TEXTS, *_METHODS)
+    if missing := [name for name in needed if not hasattr(value, name)]:
         raise TypeError(f"{kind} has no {', '.join(missing)}")
     texts = {name: getattr(value, name) for name in _TEXTS} | {"counts": getattr(value, "counts", "")}
     defects = getattr(value, "defects", ())

@@ -7,8 +7,9 @@ from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.adapter import Adapter, asking
+from convstat.counters.base import PredictedFailure, Prediction, Reported
+from convstat.counters.capture import first_line
 from convstat.counters.inputs import keywords_of
 from convstat.counters.kernel_walk import (
     ATTENTION,
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 
-class FlopCounter:
+class FlopCounter(Adapter):
     """``torch.utils.flop_counter.FlopCounterMode`` around one forward pass."""
 
     name = "flopcountermode"
     walks = (MODULE_TRACKER,)
-    variant = "default"
+    distribution = "torch"
     unit = "MACs of convolutions and matrix products: half of the FLOPs that it gives"
     help = "pip install torch"
     counts = "two FLOPs for each product of the convolution, matrix product and attention kernels that torch dispatches"
@@ -47,33 +48,23 @@ class FlopCounter:
         "Counts the weight gradient of a grouped convolution too high by the number of groups.",
     )
 
-    def version(self) -> str | None:
-        """The version of torch, of which it is a part."""
-        return installed_version("torch")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Count one forward pass."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        with running(model):
-            try:
-                with FlopCounterMode(display=False) as counting:
-                    model(*inputs, **keywords_of(inputs))
-            except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+        with asking(model), FlopCounterMode(display=False) as counting:
+            model(*inputs, **keywords_of(inputs))
         flops = int(counting.get_total_flops())
         # Each of its rules ends in "* 2": one for the product and one for the sum.
         return Reported(macs=flops // 2, native={"flops": flops})
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the kernels of the trace by its rules."""
         if takes_jagged(trace):
-            said = "TypeError: Multiple dispatch failed for 'torch._ops.aten.sym_is_contiguous.default'"
-            return Prediction(None, None, failure=said)
-        try:
-            terms = walk(trace, RULES, into=_INTO)
-        except PredictedFailure as failure:
-            return Prediction(None, None, failure=str(failure))
+            raise PredictedFailure(
+                "TypeError: Multiple dispatch failed for 'torch._ops.aten.sym_is_contiguous.default'"
+            )
+        terms = walk(trace, RULES, into=_INTO)
         return Prediction(None, terms.macs, terms.terms(), fused=fused_modules(trace))
 
     def why_not_meta(self, trace: Trace) -> str | None:

@@ -17,6 +17,3 @@ def is_innermost(info: ModuleInfo, modules: Sequence[ModuleInfo]) -> bool:
 def _is_true(info: ModuleInfo) -> bool:
     sized = any(kind.rpartition(".")[2] in _CONTAINERS for kind in (info.type, *info.bases))
     return not sized or bool(info.children or info.parameters)
-
-
-__all__ = ["is_innermost"]

@@ -129,6 +129,3 @@ def reads_values(trace: Trace) -> bool:
             if any(isinstance(place, TensorInfo) and place.dtype in ("bool", "uint8") for place in places):
                 return True
     return False
-
-
-__all__ = ["Inputs", "by_name", "by_position", "keywords_of", "reads_values", "retraced", "values_of"]

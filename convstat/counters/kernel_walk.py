@@ -100,10 +100,10 @@ def takes_jagged(trace: Trace) -> bool:
     return any(jagged(value) for value in (*trace.root.args, *trace.root.kwargs.values()))
 
 
-def refused(trace: Trace) -> str | None:
-    """What torch says where a mode knows nothing of operators that take functions, and one is called."""
-    names = higher_order(trace)
-    return f"NotImplementedError: There was no rule registered for HigherOrderOperator {names[0]}" if names else None
+def refuse_higher_order(trace: Trace) -> None:
+    """Fail as torch does where a mode knows nothing of operators that take functions, and one is called."""
+    if names := higher_order(trace):
+        raise PredictedFailure(f"NotImplementedError: There was no rule registered for HigherOrderOperator {names[0]}")
 
 
 def why_other_kernels(trace: Trace) -> str | None:

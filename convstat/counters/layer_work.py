@@ -121,24 +121,3 @@ def why_unseen(kernel: Kernel, work: Work, *, ruled: Callable[[ModuleInfo], bool
     if is_torchs(info):
         return "hook_unseen" if ruled(info) else "no_rule"
     return "functional_unseen"
-
-
-__all__ = [
-    "ATTENTION",
-    "BILINEAR",
-    "CELL",
-    "CONV",
-    "LINEAR",
-    "RECURRENT",
-    "TRANSPOSED",
-    "convolved",
-    "is_scripted",
-    "is_torchs",
-    "is_without_batch",
-    "kind_of",
-    "no_attribute",
-    "own_kernels",
-    "steps_of",
-    "weight_shape",
-    "why_unseen",
-]

@@ -63,6 +63,3 @@ def _layers(trace: Trace) -> dict[int, str]:
 def is_packed(info: ModuleInfo) -> bool:
     """Whether what the trace calls the module's parameters is no parameter to torch: the kernel's own form of them."""
     return ".quantized." in info.type
-
-
-__all__ = ["Held", "enter", "held", "is_packed"]

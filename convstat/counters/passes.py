@@ -108,6 +108,3 @@ def _without(info: ModuleInfo, hidden: set[int]) -> ModuleInfo:
         children=tuple(child for child in info.children if child not in hidden),
         entries=tuple(child for child in info.entries if child not in hidden),
     )
-
-
-__all__ = ["Made", "as_seen", "products_by_layer", "with_unseen"]

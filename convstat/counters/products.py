@@ -555,6 +555,3 @@ class Work:
             if not self._claimed[place] and which(self.kernels[place]):
                 self._claimed[place] = True
                 yield self.kernels[place]
-
-
-__all__ = ["FORMULAS", "FUSED_MODULES", "Kernel", "Work", "as_kernel", "fused_modules", "products", "ruled"]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.adapter import Adapter, asking
+from convstat.counters.base import PredictedFailure, Prediction, Reported
+from convstat.counters.capture import device_of
 from convstat.counters.inputs import keywords_of, values_of
 from convstat.counters.passes import Made
-from convstat.trace.walks import APPLY, EVAL
+from convstat.trace.walks import APPLY, EVAL, Walk
 
 if TYPE_CHECKING:
     import torch
@@ -23,14 +24,13 @@ MENDED = (0, 19, 7)
 """The version in which transposed convolutions, broadcasting and shared modules were mended."""
 
 
-class DeepSpeed:
+class DeepSpeed(Adapter):
     """``get_model_profile`` of ``deepspeed.profiling.flops_profiler``."""
 
     name = "deepspeed"
     made: Made = "unseen"
-    walks = (EVAL, APPLY)
+    walks: tuple[Walk, ...] = (EVAL, APPLY)
     takes_jagged = True
-    variant = "default"
     unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"
     help = "pip install setuptools wheel && DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed"
     counts = (
@@ -38,7 +38,7 @@ class DeepSpeed:
         " FLOPs are twice these, plus biases of convolutions, norms, activations, softmax, pooling, additions and"
         " multiplications by name, einsum, and recurrent layers."
     )
-    defects = (
+    defects: tuple[str, ...] = (
         "Gives no MACs for recurrent layers and einsum.",
         "Pads a convolution of padding 'same' equally on both sides, also where an odd number is needed.",
         "Prices a matrix product by its first operand and the last size of its second: wrong for vectors, and where"
@@ -51,10 +51,6 @@ class DeepSpeed:
         " of an addition over each other from the left, and counts a module once for each module that holds it.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("deepspeed")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask the profiler."""
         from convstat.counters.deepspeed.load import counting, deepspeed
@@ -63,22 +59,19 @@ class DeepSpeed:
         profiler = deepspeed()
         keywords = dict(keywords_of(inputs))
         device = device_of(values_of(inputs))
-        with running(model), counting(profiler, profiler, device):
-            try:
-                flops, macs, params = profiler.get_model_profile(
-                    model,
-                    args=list(inputs),
-                    kwargs=keywords,
-                    print_profile=False,
-                    as_string=False,
-                    # A run before is for the times that it takes; and it gives a lazy model its parameters.
-                    warm_up=int(uninitialised(model)),
-                )
-            except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+        with asking(model), counting(profiler, profiler, device):
+            flops, macs, params = profiler.get_model_profile(
+                model,
+                args=list(inputs),
+                kwargs=keywords,
+                print_profile=False,
+                as_string=False,
+                # A run before is for the times that it takes; and it gives a lazy model its parameters.
+                warm_up=int(uninitialised(model)),
+            )
         return Reported(params=int(params), macs=int(macs), native={"flops": int(flops)})
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by the rules of the installed version; of the newest one that is known, without any."""
         from convstat.counters.deepspeed.walk import predict
 

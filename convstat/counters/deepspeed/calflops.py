@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convstat.counters.adapter import asking
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.capture import device_of, first_line
+from convstat.counters.deepspeed.adapter import DeepSpeed
 from convstat.counters.inputs import keywords_of, values_of
-from convstat.counters.passes import Made
 from convstat.trace.walks import APPLY, EVAL, OWN
 
 if TYPE_CHECKING:
@@ -16,14 +17,11 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 
-class Calflops:
+class Calflops(DeepSpeed):
     """``calculate_flops``, which began as a copy of DeepSpeed's flops profiler."""
 
     name = "calflops"
-    made: Made = "unseen"
     walks = (EVAL, APPLY, OWN)
-    takes_jagged = True
-    variant = "default"
     unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs count much else too"
     help = "pip install --no-deps calflops, and numpy: of what it asks for besides, nothing is used here"
     counts = (
@@ -44,10 +42,6 @@ class Calflops:
         "After an error, leaves torch's functions and the model's hooks as it has changed them.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("calflops")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask calflops."""
         from convstat.counters.deepspeed.load import calflops, counting
@@ -55,32 +49,19 @@ class Calflops:
         counter, pipeline, operators = calflops()
         keywords = dict(keywords_of(inputs))
         device = device_of(values_of(inputs))
-        with running(model), counting(operators, pipeline, device):
-            try:
-                flops, macs, params = counter.calculate_flops(
-                    model, args=list(inputs), kwargs=keywords, print_results=False, output_as_string=False
-                )
-            except StopIteration as error:
-                raise CounterFailure(_NO_PARAMETERS) from error
-            except Exception as error:
-                only = "it takes tensors, and no lists, dicts or numbers" if "attribute 'to'" in str(error) else None
-                raise CounterFailure(first_line(error), only) from error
+        with asking(model, _failure), counting(operators, pipeline, device):
+            flops, macs, params = counter.calculate_flops(
+                model, args=list(inputs), kwargs=keywords, print_results=False, output_as_string=False
+            )
         return Reported(params=int(params), macs=int(macs), native={"flops": int(flops)})
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by its rules."""
         from convstat.counters.deepspeed import rules
         from convstat.counters.deepspeed.walk import Convention, predict
 
         convention = Convention(rules.CALFLOPS, every_way=True, trainable=True, first_parameter=True)
         return predict(trace, convention)
-
-    def why_not_meta(self, trace: Trace) -> str | None:
-        """Frozen attention and custom operators call other functions there."""
-        from convstat.counters.kernel_walk import why_other_functions
-        from convstat.counters.ptflops.adapter import PYTORCH
-
-        return PYTORCH.why_not_meta(trace) or why_other_functions(trace)
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It hooks every module, as the trace does; but before, it moves inputs and sums up parameters."""
@@ -98,6 +79,11 @@ class Calflops:
         return trace
 
 
-_NO_PARAMETERS = "StopIteration: it looks for the device of the first parameter, and the model has none"
+def _failure(error: Exception) -> CounterFailure:
+    if isinstance(error, StopIteration):
+        return CounterFailure("StopIteration: it looks for the device of the first parameter, and the model has none")
+    only = "it takes tensors, and no lists, dicts or numbers" if "attribute 'to'" in str(error) else None
+    return CounterFailure(first_line(error), only)
+
 
 CALFLOPS = Calflops()

@@ -13,8 +13,7 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from convstat.counters.base import CounterFailure
-from convstat.counters.capture import first_line
+from convstat.counters.adapter import loading
 from convstat.patches.depth import KernelDepth
 from convstat.patches.imports import given, load_parts
 from convstat.patches.room import ours, patch, replaced_globals, undone
@@ -70,18 +69,14 @@ def _calflops() -> tuple[ModuleType, ModuleType, ModuleType]:
 
 def deepspeed() -> ModuleType:
     """DeepSpeed's module of the flops profiler."""
-    try:
+    with loading("deepspeed.profiling.flops_profiler"):
         return _deepspeed()
-    except Exception as error:
-        raise CounterFailure(f"import deepspeed.profiling.flops_profiler: {first_line(error)}") from error
 
 
 def calflops() -> tuple[ModuleType, ModuleType, ModuleType]:
     """calflops' modules: what counts, what sums up, and what replaces functions."""
-    try:
+    with loading("calflops"):
         return _calflops()
-    except Exception as error:
-        raise CounterFailure(f"import calflops: {first_line(error)}") from error
 
 
 @patch

@@ -70,6 +70,3 @@ def _output(call: FunctionCall) -> TensorInfo:
     # All of these functions give one tensor.
     assert isinstance(call.output, TensorInfo)
     return call.output
-
-
-__all__ = ["Parts", "parts_of"]

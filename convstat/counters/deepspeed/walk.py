@@ -209,6 +209,3 @@ def check_hooks(model: torch.nn.Module) -> None:
         if hasattr(module, "__pre_hook_handle__"):
             # It is taken for the hook that is there already.
             raise PredictedFailure("AttributeError: what a module says is its hook is none")
-
-
-__all__ = ["Convention", "check_hooks", "predict", "uninitialised"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.adapter import Adapter, asking, loading
+from convstat.counters.base import Prediction, Reported
 from convstat.counters.inputs import by_position
 from convstat.counters.passes import Made
 from convstat.trace.walks import OWN_BY_NAME, STATE_DICT
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 
-class Fvcore:
+class Fvcore(Adapter):
     """``fvcore.nn.FlopCountAnalysis``, and ``parameter_count``."""
 
     name = "fvcore"
     made: Made = "fails"
     walks = (OWN_BY_NAME, STATE_DICT)
-    variant = "default"
     unit = "MACs, plus operations of norms, adaptive average pooling, upsampling and grid sampling"
     help = "pip install fvcore"
     counts = (
@@ -38,29 +37,20 @@ class Fvcore:
         "It calls its figure flops, and one of them is a multiplication and an addition.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("fvcore")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Analyse the model; raises where ``torch.jit.trace`` does."""
         passed = by_position(model, inputs)
-        try:
+        with loading("fvcore"):
             from fvcore.nn import FlopCountAnalysis, parameter_count
-        except Exception as error:
-            raise CounterFailure(f"import fvcore: {first_line(error)}") from error
-        with running(model):
-            try:
-                analysis = FlopCountAnalysis(model, tuple(passed))
-                # What it does not know it writes to the log.
-                analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-                total = analysis.total()
-                params = parameter_count(model)[""]
-            except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+        with asking(model):
+            analysis = FlopCountAnalysis(model, tuple(passed))
+            # What it does not know it writes to the log.
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            total = analysis.total()
+            params = parameter_count(model)[""]
         return Reported(params=int(params), macs=int(total), native={"flops": int(total)})
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Price the operators of the trace by its rules."""
         from convstat.counters.jit import fvcore_walk
 

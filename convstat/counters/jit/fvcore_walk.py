@@ -28,11 +28,8 @@ def predict(trace: Trace) -> Prediction:
     """Say what fvcore will answer."""
     if trace.made:
         # It looks for the name of every module that is called.
-        return Prediction(None, None, failure=f"KeyError: {trace.made[0].type.rpartition('.')[2]}")
-    try:
-        terms = walk(trace, RULES)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+        raise PredictedFailure(f"KeyError: {trace.made[0].type.rpartition('.')[2]}")
+    terms = walk(trace, RULES)
     macs = terms.macs
     parameters.enter(trace, terms)
     return Prediction(terms.params, macs, terms.terms(), fused=fused_modules(trace))

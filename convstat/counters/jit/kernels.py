@@ -53,6 +53,3 @@ class Kernels(Watching):  # type: ignore[no-untyped-call]
             if op in FUSED_MODULES:
                 self.fused.add(layer)
         return result
-
-
-__all__ = ["Gathered", "Kernels"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from convstat.counters.adapter import Adapter, asking, loading
 from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.capture import first_line
 from convstat.counters.inputs import by_position
 from convstat.trace.walks import STATE_DICT
 
@@ -36,12 +37,11 @@ def _failure(error: Exception) -> CounterFailure:
     return CounterFailure(said)
 
 
-class Torchprofile:
+class Torchprofile(Adapter):
     """``torchprofile.profile_macs``; it counts no parameters."""
 
     name = "torchprofile"
     walks = (STATE_DICT,)
-    variant = "default"
     unit = "MACs, plus operations of multiplications, norms, average pooling, means and leaky ReLU"
     help = "pip install torchprofile"
     counts = (
@@ -60,25 +60,16 @@ class Torchprofile:
         "Attention whose queries have more heads than its keys fails.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("torchprofile")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Profile the model; raises where ``torch.jit.trace`` does."""
         passed = by_position(model, inputs)
-        try:
+        with loading("torchprofile"):
             from torchprofile import profile_macs
-        except Exception as error:
-            raise CounterFailure(f"import torchprofile: {first_line(error)}") from error
-        with running(model):
-            try:
-                macs = profile_macs(model, tuple(passed))
-            except Exception as error:
-                raise _failure(error) from error
+        with asking(model, _failure):
+            macs = profile_macs(model, tuple(passed))
         return Reported(macs=int(macs))
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Price the operators of the trace by its rules."""
         from convstat.counters.jit import torchprofile_walk
 

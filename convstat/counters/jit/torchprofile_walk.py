@@ -28,13 +28,10 @@ _COMPLEX = "AttributeError: 'torch._C.Node' object has no attribute 'cs'"
 
 def predict(trace: Trace) -> Prediction:
     """Say what torchprofile will answer."""
-    try:
-        for call in recorded_of(trace).operators:
-            if call.used and any(isinstance(value, complex) for value in (*call.args, *call.kwargs.values())):
-                raise PredictedFailure(_COMPLEX)
-        terms = walk(trace, RULES)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    for call in recorded_of(trace).operators:
+        if call.used and any(isinstance(value, complex) for value in (*call.args, *call.kwargs.values())):
+            raise PredictedFailure(_COMPLEX)
+    terms = walk(trace, RULES)
     return Prediction(None, terms.macs, terms.terms(), fused=fused_modules(trace))
 
 

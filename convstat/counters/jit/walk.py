@@ -118,16 +118,3 @@ def cell_products(call: OperatorCall) -> int:
     if not isinstance(hidden, TensorInfo):
         raise PredictedFailure(f"TypeError: the state of {call.op} has no shape")
     return prod(call.shape(0, "input")) * call.shape(2, "w_ih")[0] + prod(hidden.shape) * call.shape(3, "w_hh")[0]
-
-
-__all__ = [
-    "Priced",
-    "Rule",
-    "cell_products",
-    "convolved",
-    "einsum_of",
-    "in_words",
-    "is_complex",
-    "items_of",
-    "walk",
-]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from convstat.counters.adapter import Adapter, asking, loading
 from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.capture import device_of
 from convstat.counters.inputs import by_name, keywords_of, retraced, values_of
 from convstat.counters.kernel_walk import ATTENTION, why_other_functions, why_other_kernels
 from convstat.counters.passes import Made
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 _FAILED = re.compile(r"following exception: \n<class '(?:[\w<>]+\.)*(?P<type>\w+)'>: (?P<message>[^\n]*)")
 
 
-class Ptflops:
+class Ptflops(Adapter):
     """One backend of ptflops."""
 
+    distribution = "ptflops"
     help = "pip install ptflops"
 
     def __init__(self, variant: str, unit: str, counts: str, defects: tuple[str, ...]) -> None:
@@ -38,42 +40,32 @@ class Ptflops:
         self.counts = counts
         self.defects = defects
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("ptflops")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask ptflops; it answers (None, None) and prints a traceback where it fails."""
         from convstat.patches.imports import compiler_on_demand
         from convstat.patches.operators import torchvision_compat
 
         torchvision_compat()
-        try:
-            with compiler_on_demand():
-                from ptflops import get_model_complexity_info  # type: ignore[import-untyped]
-        except Exception as error:
-            raise CounterFailure(f"import ptflops: {first_line(error)}") from error
+        with loading("ptflops"), compiler_on_demand():
+            from ptflops import get_model_complexity_info  # type: ignore[import-untyped]
 
         passed = _given(model, inputs)
-        with running(model) as printed, _blind(values_of(passed)):
-            try:
-                macs, params = get_model_complexity_info(
-                    model,
-                    (1,),
-                    print_per_layer_stat=False,
-                    as_strings=False,
-                    input_constructor=lambda _: passed[0] if passed else dict(keywords_of(passed)),
-                    ost=printed,
-                    verbose=False,
-                    backend=self.variant,
-                )
-            except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+        with asking(model) as printed, _blind(values_of(passed)):
+            macs, params = get_model_complexity_info(
+                model,
+                (1,),
+                print_per_layer_stat=False,
+                as_strings=False,
+                input_constructor=lambda _: passed[0] if passed else dict(keywords_of(passed)),
+                ost=printed,
+                verbose=False,
+                backend=self.variant,
+            )
         if macs is None or params is None:
             raise _failure(printed.getvalue())
         return Reported(params=int(params), macs=int(macs))
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by the rules of the backend."""
         if self.variant == "aten":
             from convstat.counters.ptflops import aten
@@ -194,4 +186,3 @@ ATEN = Ptflops(
         "Leaves the model in eval mode, and two more hooks on each of its direct children at every run.",
     ),
 )
-__all__ = ["ATEN", "PYTORCH", "Ptflops"]

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
 
-from convstat.counters.base import PredictedFailure, Prediction
-from convstat.counters.kernel_walk import Part, Rule, convolved, refused, shape_of, walk
+from convstat.counters.base import Prediction
+from convstat.counters.kernel_walk import Part, Rule, convolved, refuse_higher_order, shape_of, walk
 from convstat.counters.products import fused_modules
 from convstat.counters.ptflops.pytorch import trainable_params
 from convstat.trace import KernelCall, TensorInfo, Trace
@@ -48,11 +48,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 
 def predict(trace: Trace) -> Prediction:
     """Say what ptflops' ``aten`` backend will answer."""
-    if reason := refused(trace):
-        return Prediction(None, None, failure=reason)
-    try:
-        terms = walk(trace, RULES)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    refuse_higher_order(trace)
+    terms = walk(trace, RULES)
     macs = terms.macs
     return Prediction(trainable_params(trace, terms), macs, terms.terms(), fused=fused_modules(trace))

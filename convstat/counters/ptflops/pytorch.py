@@ -214,16 +214,10 @@ def trainable_params(trace: Trace, terms: Ledger) -> int:
 def predict(trace: Trace) -> Prediction:
     """Say what ptflops' ``pytorch`` backend will answer."""
     if (unhooked := _unhooked(trace)) is not None:
-        return Prediction(None, None, failure=no_attribute(unhooked, "__flops__"))
+        raise PredictedFailure(no_attribute(unhooked, "__flops__"))
     terms = Ledger()
     walk = _Walk(trace, batch_of(trace), _holders(trace), terms, Work(trace, terms))
-    try:
-        walk.walk(trace.root, _Scope(""))
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    walk.walk(trace.root, _Scope(""))
     walk.work.unseen(trace.root, walk.why_unseen)
     macs = walk.total()
     return Prediction(trainable_params(trace, terms), macs, terms.terms(), fused=fused_modules(trace))
-
-
-__all__ = ["batch_of", "predict", "trainable_params"]

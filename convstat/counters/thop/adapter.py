@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, running
+from convstat.counters.adapter import Adapter, asking, loading
+from convstat.counters.base import Prediction, Reported
 from convstat.counters.inputs import by_position, retraced
 from convstat.counters.passes import Made
 from convstat.counters.thop.shared_import import version_if_whole, why_unavailable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 
-class Thop:
+class Thop(Adapter):
     """The older of two packages that are imported as ``thop``, and what it has in common with the other.
 
     They are asked in one way, and differ in what they answer.
@@ -28,7 +28,6 @@ class Thop:
     name = "thop"
     made: Made = "fails"
     walks = (EVAL, APPLY)
-    variant = "default"
     other = "ultralytics-thop"
     """The distribution that has the same import name."""
     unit = "MACs, plus the operations of norms, softmax, average pooling, upsampling and recurrent gates"
@@ -59,30 +58,21 @@ class Thop:
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Profile the model; what is left on the model is taken away."""
-        try:
+        with loading("thop"):
             from thop import profile
             from thop.vision import basic_hooks
-        except Exception as error:
-            raise CounterFailure(f"import thop: {first_line(error)}") from error
         passed = tuple(by_position(model, inputs))
         # Their warnings go through logging, where a function of thop's sets up the root logger for good.
         silent: Any = SimpleNamespace(warning=lambda *_: None, getLogger=lambda *_: silent)
-        with running(model), replaced_globals(basic_hooks, logging=silent):
-            try:
-                macs, params = profile(model, inputs=passed, verbose=False)
-            except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+        with asking(model), replaced_globals(basic_hooks, logging=silent):
+            macs, params = profile(model, inputs=passed, verbose=False)
         return Reported(params=int(params), macs=int(macs))
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by its rules."""
         from convstat.counters.thop import walk
 
         return walk.predict(trace)
-
-    def why_not_meta(self, trace: Trace) -> str | None:
-        """It looks at shapes only."""
-        return None
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It hooks the layers inside of transformer layers, as the trace does."""

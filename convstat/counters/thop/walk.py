@@ -21,31 +21,28 @@ _OPEN = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.Mo
 def predict(trace: Trace) -> Prediction:
     """Say what thop will answer."""
     if any(info.registered and is_scripted(info) for info in trace.modules):
-        return Prediction(None, None, failure="RuntimeError: Can't add a new parameter after ScriptModule construction")
+        raise PredictedFailure("RuntimeError: Can't add a new parameter after ScriptModule construction")
     if trace.made:
-        return Prediction(None, None, failure=no_attribute(trace.made[0], "total_ops"))
+        raise PredictedFailure(no_attribute(trace.made[0], "total_ops"))
     terms = Ledger()
     work = Work(trace, terms)
     hooked, summed = _ways(trace, into_priced=True), _ways(trace, into_priced=False)
     called: set[int] = set()
-    try:
-        for call in trace.module_calls():
-            info = trace.modules[call.module]
-            rule = RULES.get(info.type) if info.registered else None
-            if rule is None:
-                continue
-            called.add(info.index)
-            parts, times = rule(call, info), hooked.get(info.index, 0) * summed.get(info.index, 0)
-            if not times:
-                continue
-            for code, amount in parts:
-                if code is None:
-                    work.price(call, info.path, amount, own_kernels(work, call))
-                else:
-                    terms.add(info.path, code, macs=amount)
-            terms.add(info.path, "shared_parents", macs=(times - 1) * sum(amount for _, amount in parts))
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    for call in trace.module_calls():
+        info = trace.modules[call.module]
+        rule = RULES.get(info.type) if info.registered else None
+        if rule is None:
+            continue
+        called.add(info.index)
+        parts, times = rule(call, info), hooked.get(info.index, 0) * summed.get(info.index, 0)
+        if not times:
+            continue
+        for code, amount in parts:
+            if code is None:
+                work.price(call, info.path, amount, own_kernels(work, call))
+            else:
+                terms.add(info.path, code, macs=amount)
+        terms.add(info.path, "shared_parents", macs=(times - 1) * sum(amount for _, amount in parts))
 
     def why(kernel: Kernel) -> str:
         info = trace.modules[kernel.module]
@@ -100,6 +97,3 @@ def _enter_params(trace: Trace, terms: Ledger, called: set[int], summed: dict[in
             ruled = info.type in RULES and info.index != 0
             code = "uncalled" if ruled else "root_unseen" if info.index == 0 else "no_rule_params"
             terms.add(info.path, code, params=-parameter.numel)
-
-
-__all__ = ["predict"]

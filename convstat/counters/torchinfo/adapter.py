@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
+from convstat.counters.adapter import Adapter, asking, loading, said
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, running
 from convstat.counters.inputs import by_name, keywords_of, retraced
 from convstat.counters.passes import Made
 from convstat.patches.room import replaced_globals
@@ -39,13 +39,12 @@ _OPTIONS = frozenset(
 """The parameters of ``torchinfo.summary`` itself: what has one of these names cannot be handed on by it."""
 
 
-class Torchinfo:
+class Torchinfo(Adapter):
     """The one function of torchinfo."""
 
     name = "torchinfo"
     made: Made = "unseen"
     walks = (OWN_BY_NAME, EVAL)
-    variant = "default"
     unit = '"mult-adds": the parameters of the innermost modules, times the batch, for convolutions times the positions'
     help = "pip install torchinfo"
     counts = "parameters of the innermost modules times the batch, for convolutions times the output positions as well"
@@ -61,26 +60,17 @@ class Torchinfo:
         "Puts all modules into the mode of the model, train or eval, whatever theirs was.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("torchinfo")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask torchinfo, which returns its statistics; it wraps what the model raises into an error of its own."""
-        try:
+        with loading("torchinfo"):
             from torchinfo import torchinfo
-        except Exception as error:
-            raise CounterFailure(f"import torchinfo: {first_line(error)}") from error
         # It keeps the modules of every model that it has seen, by the name of the model's class.
         data, keywords = _passed(_given(model, inputs))
-        with running(model), replaced_globals(torchinfo, _cached_forward_pass={}):
-            try:
-                statistics = torchinfo.summary(model, input_data=data, mode="eval", verbose=0, **keywords)
-            except Exception as error:
-                raise CounterFailure(first_line(error.__cause__ or error)) from error
+        with asking(model, _failure), replaced_globals(torchinfo, _cached_forward_pass={}):
+            statistics = torchinfo.summary(model, input_data=data, mode="eval", verbose=0, **keywords)
         return Reported(params=int(statistics.total_params), macs=int(statistics.total_mult_adds))
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by torchinfo's rules."""
         from convstat.counters.torchinfo import rows
 
@@ -113,6 +103,11 @@ class Torchinfo:
     def reads_values(self, trace: Trace) -> str | None:
         """Why its answer does not follow from shapes alone; None where it does."""
         return self.why_not_meta(trace)
+
+
+def _failure(error: Exception) -> CounterFailure:
+    cause = error.__cause__
+    return said(cause if isinstance(cause, Exception) else error)
 
 
 def _given(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -35,11 +35,8 @@ def predict(trace: Trace) -> Prediction:
     """Say what torchinfo will answer."""
     terms, tree = Ledger(), _Tree(trace)
     work = Work(trace, terms)
-    try:
-        for module_call in trace.module_calls():
-            _multiply(module_call, tree, work)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    for module_call in trace.module_calls():
+        _multiply(module_call, tree, work)
     work.unseen(trace.root, lambda kernel: _why_unseen(kernel, tree, work))
     macs = terms.macs
     _Rows(tree).enter(terms)

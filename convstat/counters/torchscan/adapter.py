@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from convstat.counters.base import CounterFailure, Prediction, Reported
-from convstat.counters.capture import first_line, installed_version, running
+from convstat.counters.adapter import Adapter, asking, loading
+from convstat.counters.base import Prediction, Reported
 from convstat.counters.inputs import keywords_of
 from convstat.counters.passes import Made
 from convstat.trace.walks import EVAL, MODULE_TRACKER
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 
-class Torchscan:
+class Torchscan(Adapter):
     """The MACs of ``torchscan.crawl_module``, and beside them the FLOPs that it makes of modules by formulas.
 
     Its third figure, the FLOPs of operators, is that of torch's own FlopCounterMode, which is a counter here too.
@@ -25,7 +25,6 @@ class Torchscan:
     name = "torchscan"
     made: Made = "params"
     walks = (EVAL, MODULE_TRACKER)
-    variant = "default"
     unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
     help = "pip install torchscan"
     counts = "MACs of the innermost modules that it has formulas for, at each call, and all parameters"
@@ -38,21 +37,12 @@ class Torchscan:
         "Sees no product that is called as a function, and no layer that is parametrized, because that holds others.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("torchscan")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask torchscan, and take what it knows where it says that it knows a part only."""
-        try:
+        with loading("torchscan"):
             from torchscan import crawl_module
-        except Exception as error:
-            raise CounterFailure(f"import torchscan: {first_line(error)}") from error
-        with running(model):
-            try:
-                report = crawl_module(model, args=tuple(inputs), kwargs=dict(keywords_of(inputs)))
-            except Exception as error:
-                raise CounterFailure(first_line(error)) from error
+        with asking(model):
+            report = crawl_module(model, args=tuple(inputs), kwargs=dict(keywords_of(inputs)))
         totals: Any = report["totals"]
         macs, flops = totals["macs"]["known_value"], totals["module_flops"]["known_value"]
         return Reported(
@@ -61,19 +51,11 @@ class Torchscan:
             native=None if flops is None else {"module_flops": int(flops)},
         )
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by its rules."""
         from convstat.counters.torchscan import walk
 
         return walk.predict(trace)
-
-    def why_not_meta(self, trace: Trace) -> str | None:
-        """Its formulas look at shapes only."""
-        return None
-
-    def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """It hooks every module, as the trace does."""
-        return trace
 
 
 TORCHSCAN = Torchscan()

@@ -7,9 +7,9 @@ is the only module that it looks at. Where a formula raises, the call has no fig
 from __future__ import annotations
 
 from convstat.counters import parameters
-from convstat.counters.base import Ledger, Prediction
+from convstat.counters.base import Ledger, PredictedFailure, Prediction
 from convstat.counters.innermost import is_innermost
-from convstat.counters.kernel_walk import refused
+from convstat.counters.kernel_walk import refuse_higher_order
 from convstat.counters.layer_work import is_scripted, own_kernels, why_unseen
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.torchscan.flops import flops
@@ -23,11 +23,8 @@ _TRANSFORMER = "torch.nn.modules.transformer.Transformer"
 def predict(trace: Trace) -> Prediction:
     """Say what torchscan will answer."""
     if any(info.registered and is_scripted(info) for info in trace.modules):
-        return Prediction(
-            None, None, failure="RuntimeError: register_forward_pre_hook is not supported on ScriptModules"
-        )
-    if reason := refused(trace):
-        return Prediction(None, None, failure=reason)
+        raise PredictedFailure("RuntimeError: register_forward_pre_hook is not supported on ScriptModules")
+    refuse_higher_order(trace)
     walk = _Walk(trace)
     for call in trace.module_calls():
         walk.module(call)
@@ -122,6 +119,3 @@ def _first_tensor(value: Value) -> TensorInfo | None:
         case _:
             return None
     return next((tensor for item in items if (tensor := _first_tensor(item)) is not None), None)
-
-
-__all__ = ["predict"]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from convstat.counters.adapter import Adapter, asking, loading
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.capture import device_of, first_line
 from convstat.counters.inputs import by_position, reads_values, retraced
-from convstat.counters.passes import Made
 from convstat.patches.imports import forgotten, given
 from convstat.patches.room import own, patch, put, rerouted, routed, undone
 from convstat.trace.walks import APPLY, EVAL
@@ -38,7 +38,7 @@ _REASONS = (
 """What its exceptions mean: a part of what is said, or of where it is raised, the reason in words, what would help."""
 
 
-class Torchstat:
+class Torchstat(Adapter):
     """The rows of ``torchstat.stat`` before they are printed.
 
     To print them takes a pandas before 2, but they are complete before that, and exact, as the printed totals are not:
@@ -46,9 +46,7 @@ class Torchstat:
     """
 
     name = "torchstat"
-    made: Made = "seen"
     walks = (APPLY, EVAL)
-    variant = "default"
     unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
     help = "pip install torchstat"
     counts = "operations and parameters of the innermost modules, those of their last call, for a batch of one"
@@ -64,10 +62,6 @@ class Torchstat:
         "Leaves its way to call them on the classes of all layers, for every other model of the process as well.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("torchstat")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask for torchstat's rows, and add up the figures in them; what it leaves on classes is taken away."""
         inputs = by_position(model, inputs)
@@ -75,16 +69,13 @@ class Torchstat:
             raise CounterFailure("it makes one input, an image of three sizes, and this model takes others")
         if device_of(inputs) != "cpu":
             raise CounterFailure("it makes its input on the CPU, whatever device the model is on")
-        with running(model), _imported() as torchstat, _calls_put_back(torchstat, model):
-            try:
-                rows = torchstat.ModelStat(model, tuple(inputs[0].shape[1:]))._analyze_model()
-            except Exception as error:
-                raise _failure(error) from error
+        with asking(model, _failure), _imported() as torchstat, _calls_put_back(torchstat, model):
+            rows = torchstat.ModelStat(model, tuple(inputs[0].shape[1:]))._analyze_model()
         flops, madd = sum(int(row.Flops) for row in rows), sum(int(row.MAdd) for row in rows)
         params = sum(int(row.parameter_quantity) for row in rows)
         return Reported(params=params, macs=flops, native={"Flops": flops, "MAdd": madd})
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by its rules."""
         from convstat.counters.torchstat import walk
 
@@ -140,10 +131,8 @@ def _imported() -> Iterator[Any]:
         if "pandas" not in sys.modules and find_spec("pandas") is None:
             stack.enter_context(forgotten("torchstat"))
             stack.enter_context(given("torchstat", {"pandas": {"set_option": lambda *_: None}}))
-        try:
+        with loading("torchstat"):
             import torchstat
-        except Exception as error:
-            raise CounterFailure(f"import torchstat: {first_line(error)}") from error
         yield torchstat
 
 

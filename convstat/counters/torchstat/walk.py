@@ -53,13 +53,10 @@ def of_another_run(trace: Trace, counted: Trace, *, batched: bool) -> OtherTrace
 
 def predict(trace: Trace) -> Prediction:
     """Say what torchstat will answer."""
-    try:
-        _check(trace)
-        walk = _Walk(trace)
-        for call in walk.calls:
-            walk.call(call)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    _check(trace)
+    walk = _Walk(trace)
+    for call in walk.calls:
+        walk.call(call)
     walk.leave_out_all_but_the_last()
     walk.work.unseen(trace.root, walk.why_unseen)
     if isinstance(trace, OtherTrace):
@@ -238,6 +235,3 @@ def _numpy_has_long() -> bool:
     version = installed_version("numpy")
     parts = (version or "2.0").split(".")
     return not (1, 24) <= (int(parts[0]), int(parts[1])) < (2, 0)
-
-
-__all__ = ["depends_on_batch", "depends_on_hooks", "of_another_run", "predict"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from convstat.counters.adapter import Adapter, asking, loading
 from convstat.counters.base import CounterFailure, PredictedFailure, Prediction, Reported
-from convstat.counters.capture import device_of, first_line, installed_version, running
+from convstat.counters.capture import device_of, first_line
 from convstat.counters.inputs import by_position, reads_values, retraced, values_of
 from convstat.counters.passes import Made
 from convstat.patches.room import replaced_globals
@@ -50,7 +51,7 @@ _REASONS = (
 """What its exceptions mean: a part of the message, the reason in words, what would help."""
 
 
-class Torchsummary:
+class Torchsummary(Adapter):
     """The one function of torchsummary."""
 
     name = "torchsummary"
@@ -72,31 +73,19 @@ class Torchsummary:
         "Leaves its hooks on the model if the forward pass fails.",
     )
 
-    def version(self) -> str | None:
-        """The installed version."""
-        return installed_version("torchsummary")
-
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask torchsummary, and read its answer off what it prints: it returns nothing."""
-        try:
+        with loading("torchsummary"):
             from torchsummary import torchsummary  # type: ignore[import-untyped]
-        except Exception as error:
-            raise CounterFailure(f"import torchsummary: {first_line(error)}") from error
         shapes = [value.shape for value in _given(model, inputs)]
         device = device_of(values_of(inputs))
         stand_in = {"torch": _MetaTorch()} if device == "meta" else {}
-        with running(model) as printed, replaced_globals(torchsummary, **stand_in):
-            try:
-                torchsummary.summary(
-                    model,
-                    [tuple(shape[1:]) for shape in shapes],
-                    device="cuda" if device == "cuda" else "cpu",
-                )
-            except Exception as error:
-                raise _failure(error) from error
+        with asking(model, _failure) as printed, replaced_globals(torchsummary, **stand_in):
+            sizes = [tuple(shape[1:]) for shape in shapes]
+            torchsummary.summary(model, sizes, device="cuda" if device == "cuda" else "cpu")
         return _read(printed.getvalue())
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by torchsummary's rules."""
         from convstat.counters.torchsummary import rows
 

@@ -45,22 +45,18 @@ def predict(trace: Trace) -> Prediction:
     """Say what torchsummary will answer."""
     calls = [call for call in trace.module_calls() if is_hooked(trace.module_of(call))]
     hooks = ways(trace)
-    try:
-        if any(is_hooked(info) and is_scripted(info) for info in trace.modules):
-            raise PredictedFailure("RuntimeError: register_forward_hook is not supported on ScriptModules")
-        _check_inputs(trace)
-        elements = 0
-        for call in calls:
-            _check_input(call, trace)
-            elements += hooks[call.module] * _elements(call, trace)
-        if not any(_tensors(trace.module_of(call)) for call in calls):
-            raise PredictedFailure(
-                "AttributeError: 'int' object has no attribute 'numpy'"
-                " (no layer inside the model has a weight or a bias)"
-            )
-        memory = _memory(trace, calls, hooks, elements)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    if any(is_hooked(info) and is_scripted(info) for info in trace.modules):
+        raise PredictedFailure("RuntimeError: register_forward_hook is not supported on ScriptModules")
+    _check_inputs(trace)
+    elements = 0
+    for call in calls:
+        _check_input(call, trace)
+        elements += hooks[call.module] * _elements(call, trace)
+    if not any(_tensors(trace.module_of(call)) for call in calls):
+        raise PredictedFailure(
+            "AttributeError: 'int' object has no attribute 'numpy' (no layer inside the model has a weight or a bias)"
+        )
+    memory = _memory(trace, calls, hooks, elements)
     terms = _params(trace, calls, hooks)
     return Prediction(
         terms.params,

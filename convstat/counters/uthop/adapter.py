@@ -32,7 +32,7 @@ class UltralyticsThop(Thop):
         "Counts the biases of recurrent layers, and those of no other layer.",
     )
 
-    def predict(self, trace: Trace) -> Prediction:
+    def walk(self, trace: Trace) -> Prediction:
         """Walk the trace by its rules."""
         from convstat.counters.uthop import walk
 

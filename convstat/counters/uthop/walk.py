@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convstat.counters import parameters
-from convstat.counters.base import Ledger, PredictedFailure, Prediction
+from convstat.counters.base import Ledger, Prediction
 from convstat.counters.layer_work import is_torchs, own_kernels, why_unseen
 from convstat.counters.products import Kernel, Work, fused_modules
 from convstat.counters.uthop.functions import RULES as FUNCTIONS
@@ -88,10 +88,7 @@ def _in_thread(call: FunctionCall) -> bool:
 def predict(trace: Trace) -> Prediction:
     """Say what ultralytics-thop will answer."""
     walk = _Walk(trace)
-    try:
-        walk.walk(trace.root, "", ruled=False, inside=False)
-    except PredictedFailure as failure:
-        return Prediction(None, None, failure=str(failure))
+    walk.walk(trace.root, "", ruled=False, inside=False)
     walk.work.unseen(trace.root, walk.why_unseen)
     macs = walk.terms.macs
     parameters.enter(trace, walk.terms)
