@@ -93,9 +93,9 @@ class Report(report.Report):
     def _repr_html_(self) -> str:
         from convstat.render.base import Options
         from convstat.render.html.page import to_html
-        from convstat.render.views.report import report_page
+        from convstat.render.views import view
 
-        return to_html(report_page(self, Options()))
+        return to_html(view(self, Options()))
 
 
 def _record(row: report.LayerRow, entries: Mapping[str, int]) -> dict[str, Any]:

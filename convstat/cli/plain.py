@@ -52,8 +52,19 @@ def use_plain_value(parameter: Any) -> None:
         parameter._runtime_param = PlainValue(reader)
 
 
-class PlainCommand(TyperCommand):
-    """A command whose parameters are read plainly, ``--help`` included."""
+class _Plain:
+    """What has parameters, and reads them plainly, ``--help`` included."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Give the parameters."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in params:
+            use_plain_value(parameter)
+        return params
+
+
+class PlainCommand(_Plain, TyperCommand):
+    """A command."""
 
     def make_parser(self, ctx: Any) -> Any:
         """Give the parser of the arguments, one that refuses what contradicts itself."""
@@ -73,25 +84,11 @@ class PlainCommand(TyperCommand):
         parser.parse_args = parse_once
         return parser
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Give the parameters."""
-        params = super().get_params(ctx)
-        for parameter in params:
-            use_plain_value(parameter)
-        return list(params)
-
 
 def _adds_up(param: Any) -> bool:
     """Whether giving an option again says nothing against what was said before."""
     return bool(getattr(param, "is_flag", False) or getattr(param, "count", False))
 
 
-class PlainGroup(TyperGroup):
+class PlainGroup(_Plain, TyperGroup):
     """All commands, and what stands before them."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Give the parameters."""
-        params = super().get_params(ctx)
-        for parameter in params:
-            use_plain_value(parameter)
-        return list(params)

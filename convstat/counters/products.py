@@ -47,6 +47,12 @@ def _value(call: KernelCall, place: int, name: str, default: Any = None) -> Any:
     return call.args[place] if place < len(call.args) else call.kwargs.get(name, default)
 
 
+def _wanted(call: KernelCall, place: int, name: str = "output_mask") -> tuple[bool, ...]:
+    """Which gradients are asked for."""
+    mask = _value(call, place, name, (True, True, True))
+    return tuple(map(bool, mask.items if isinstance(mask, ListInfo) else mask))
+
+
 def _tensors(value: Any) -> list[TensorInfo]:
     items = value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else ()
     return [item for item in items if isinstance(item, TensorInfo)]
@@ -159,32 +165,29 @@ def _over_time(call: KernelCall) -> int:
 
 def _linear_backward(call: KernelCall) -> int:
     """The weight meets each position of the input, once for each of the two gradients that is wanted."""
-    mask = _value(call, 3, "output_mask", (True, True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
-    return sum(bool(each) for each in wanted[:2]) * _positions(_operand(call, 0)) * _operand(call, 2).numel
+    return sum(_wanted(call, 3)[:2]) * _positions(_operand(call, 0)) * _operand(call, 2).numel
+
+
+def _one_linear_backward(place: int) -> Formula:
+    """One of the two alone."""
+    return lambda call: _positions(_operand(call, place)) * _operand(call, 2).numel
 
 
 def _matmul_backward(call: KernelCall) -> int:
     """Of (..., n, k) @ (..., k, m), n x k x m for each gradient."""
-    mask = _value(call, 3, "mask", (True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
     gradient, left = _operand(call, 0), _operand(call, 1)
-    return sum(bool(each) for each in wanted) * gradient.numel * left.shape[-1]
+    return sum(_wanted(call, 3, "mask")[:2]) * gradient.numel * left.shape[-1]
 
 
 def _slow_convolution_backward(call: KernelCall) -> int:
-    mask = _value(call, 6, "output_mask", (True, True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
-    return sum(bool(each) for each in wanted[:2]) * _convolved(_operand(call, 0), _operand(call, 2))
+    return sum(_wanted(call, 6)[:2]) * _convolved(_operand(call, 0), _operand(call, 2))
 
 
 def _convolution_backward(call: KernelCall) -> int:
     """Each product of the forward pass comes back once for the input's gradient, and once for the weight's."""
     transposed = bool(_value(call, 7, "transposed", False))
     forward = _convolved(_operand(call, 1 if transposed else 0), _operand(call, 2))
-    mask = _value(call, 10, "output_mask", (True, True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
-    return forward * (bool(wanted[0]) + bool(wanted[1]))
+    return forward * sum(_wanted(call, 10)[:2])
 
 
 def _deformable(call: KernelCall) -> int:
@@ -258,9 +261,8 @@ def _recurrent_stack(call: KernelCall) -> int:
 
 
 def _recurrent_stack_backward(call: KernelCall) -> int:
-    mask = _value(call, 21, "output_mask", ())
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
-    return _recurrent_stack(call) * (any(wanted[:3]) + bool(wanted[3]))
+    wanted = _wanted(call, 21)
+    return _recurrent_stack(call) * (any(wanted[:3]) + wanted[3])
 
 
 def _recurrent_cell(call: KernelCall) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from convstat.grammar.paths import split_variant
 from convstat.render.base import Result
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 def findings(results: Sequence[Result]) -> list[Finding]:
     """Give what is to be looked at, the worst first; of one level, in the order of the results."""
-    found = [finding for result in results for finding in _of(result)]
+    found = [finding for result in results if result.kind in _FINDERS for finding in _FINDERS[result.kind](result)]
     # sorted is stable.
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
@@ -68,18 +68,6 @@ def repository_path(path: str, environment: Mapping[str, str] = os.environ) -> s
     relative = os.path.relpath(absolute, root)
     outside = relative == os.pardir or relative.startswith(os.pardir + os.sep)
     return (os.path.normpath(path) if outside else relative).replace(os.sep, "/")
-
-
-def _of(result: Result) -> Iterator[Finding]:
-    kind = result.kind
-    if kind == "check":
-        yield from _in_check(result)  # type: ignore[arg-type]
-    elif kind == "diff":
-        yield from _in_diff(result)  # type: ignore[arg-type]
-    elif kind == "comparison":
-        yield from _in_comparison(result)  # type: ignore[arg-type]
-    elif kind == "report":
-        yield from _in_report(result)  # type: ignore[arg-type]
 
 
 def _in_check(check: Check) -> Iterator[Finding]:
@@ -251,3 +239,12 @@ def _in_report(report: Report) -> Iterator[Finding]:
                 "warning", "report/unexplained", "convstat reconciliation", text, (),
                 _file_of(report.model.source), 1, f"{report.model.source}|{counter.name}|{counter.variant}",
             )  # fmt: skip
+
+
+_FINDERS: Mapping[str, Callable[[Any], Iterator[Finding]]] = {
+    "check": _in_check,
+    "diff": _in_diff,
+    "comparison": _in_comparison,
+    "report": _in_report,
+}
+"""What looks for findings in each kind of result that has some."""

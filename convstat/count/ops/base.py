@@ -84,6 +84,12 @@ def sizes(value: Value) -> tuple[int, ...]:
     return tuple(item for item in items if isinstance(item, int))
 
 
+def wanted(call: KernelCall, position: int, name: str = "output_mask") -> tuple[bool, ...]:
+    """Which of the gradients that a kernel can give are asked for; all of them where it is not told."""
+    mask = argument(call, position, name, (True, True, True))
+    return tuple(map(bool, mask.items if isinstance(mask, ListInfo) else mask))
+
+
 def per_output(entry: str, times: int = 1) -> Rule:
     """The rule of kernels whose work is so much for each element of their output."""
 

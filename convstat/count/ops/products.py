@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from math import prod
 
-from convstat.count.ops.base import Rule, argument, output, shape, shape_of, sizes, table, tensors
+from convstat.count.ops.base import Rule, argument, output, shape, shape_of, sizes, table, tensors, wanted
 from convstat.formulas.cost import Cost
 from convstat.formulas.linear import linear_macs
-from convstat.trace.calls import KernelCall, ListInfo, Shape, TensorInfo
+from convstat.trace.calls import KernelCall, Shape, TensorInfo
 
 
 def _product(left: Shape, right: Shape) -> int:
@@ -62,11 +62,10 @@ def linear_backward(source: int, gradient: int, mask: int) -> Rule:
     """The rule of a linear layer's gradients; the numbers are where input, output's gradient and mask stand."""
 
     def rule(call: KernelCall) -> Cost:
-        wanted = argument(call, mask, "output_mask", (True, True, True)) if mask >= 0 else (True, False, False)
-        wanted = wanted.items if isinstance(wanted, ListInfo) else wanted
+        asked = wanted(call, mask) if mask >= 0 else (True, False, False)
         back = shape_of(call, gradient, "grad_output")
         inner = shape_of(call, source, "input")[-1]
-        return Cost(sum(map(bool, wanted[:2])) * prod(back) * inner, {"bias": prod(back)} if wanted[2] else {})
+        return Cost(sum(asked[:2]) * prod(back) * inner, {"bias": prod(back)} if asked[2] else {})
 
     return rule
 
@@ -80,9 +79,7 @@ def linear_backward_weights(call: KernelCall) -> Cost:
 
 def matmul_backward(call: KernelCall) -> Cost:
     """``matmul_backward``: each product of the forward pass comes back once for each gradient that is wanted."""
-    mask = argument(call, 3, "mask", (True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
-    return Cost(sum(map(bool, wanted)) * prod(shape_of(call, 0, "grad")) * shape_of(call, 1, "self")[-1])
+    return Cost(sum(wanted(call, 3, "mask")[:2]) * prod(shape_of(call, 0, "grad")) * shape_of(call, 1, "self")[-1])
 
 
 def conv_add_relu(call: KernelCall) -> Cost:
@@ -95,10 +92,9 @@ def conv_add_relu(call: KernelCall) -> Cost:
 def slow_conv_backward(call: KernelCall) -> Cost:
     """``_slow_conv2d_backward``: a product of the same size for each gradient that is wanted."""
     gradient = shape_of(call, 0, "grad_output")
-    mask = argument(call, 6, "output_mask", (True, True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    asked = wanted(call, 6)
     macs = conv_macs_of(shape_of(call, 1, "self"), shape_of(call, 2, "weight"), gradient)
-    return Cost(macs * sum(map(bool, wanted[:2])), {"bias": prod(gradient)} if wanted[2] else {})
+    return Cost(macs * sum(asked[:2]), {"bias": prod(gradient)} if asked[2] else {})
 
 
 def scaled_mm(call: KernelCall) -> Cost:
@@ -226,10 +222,9 @@ def convolution_backward(call: KernelCall) -> Cost:
     """
     gradient = shape_of(call, 0, "grad_output")
     source, weight = shape_of(call, 1, "input"), shape_of(call, 2, "weight")
-    mask = argument(call, 10, "output_mask", (True, True, True))
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
+    asked = wanted(call, 10)
     macs = conv_macs_of(source, weight, gradient, transposed=bool(argument(call, 7, "transposed", False)))
-    return Cost(macs * sum(map(bool, wanted[:2])), {"bias": prod(gradient)} if wanted[2] else {})
+    return Cost(macs * sum(asked[:2]), {"bias": prod(gradient)} if asked[2] else {})
 
 
 def deform_conv2d(call: KernelCall) -> Cost:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from math import prod
 
-from convstat.count.ops.base import Rule, argument, output, shape_of, tensors
+from convstat.count.ops.base import Rule, argument, output, shape_of, tensors, wanted
 from convstat.formulas.cost import Cost
 from convstat.formulas.recurrent import ACTIVATIONS, UPDATES
-from convstat.trace.calls import KernelCall, ListInfo, Shape, TensorInfo, Value
+from convstat.trace.calls import KernelCall, Shape, TensorInfo, Value
 
 _KINDS = {0: "RNN", 1: "RNN", 2: "LSTM", 3: "GRU"}
 """The kind of cell, by the number that libraries give to it."""
@@ -60,9 +60,8 @@ def cudnn_backward(call: KernelCall) -> Cost:
     """``_cudnn_rnn_backward``: as many MACs as forward for the states' gradients, and again for the weights'."""
     weights = [tensor.shape for tensor in tensors(argument(call, 1, "weight"))]
     macs = _stack(_KINDS[argument(call, 10, "mode")], shape_of(call, 0, "input"), weights, 0).macs
-    mask = argument(call, 21, "output_mask")
-    wanted = mask.items if isinstance(mask, ListInfo) else mask
-    return Cost(macs * (any(wanted[:3]) + bool(wanted[3])))
+    asked = wanted(call, 21)
+    return Cost(macs * (any(asked[:3]) + asked[3]))
 
 
 def _present(*values: Value) -> int:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table, Tone
 from convstat.render.views.report import RESTS_ON, input_fact, set_facts, show_place, title
 from convstat.results.report import GIVE_A_RULE
 from convstat.text.printable import apart, change, counted, printable, share
@@ -27,12 +27,8 @@ DECIMALS = 6
 """Decimals of a value to write as the new limit."""
 
 
-def check_page(check: Check, options: Options) -> Page:
-    """Make the page of one check."""
-    return Page(tuple(_blocks(check)))
-
-
-def _blocks(check: Check) -> Iterator[Block]:
+def blocks(check: Check, options: Options) -> Iterator[Block]:
+    """What the page of a check says."""
     for checked in check.models:
         model = checked.model
         yield Heading(title(model.name, model.source), 1)

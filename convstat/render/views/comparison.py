@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from convstat.render.base import Options
 from convstat.render.layout import has_room
-from convstat.render.page import Block, Column, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.page import Block, Column, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
 from convstat.text.printable import bar, change, exact, factor, per_pixel_scale, printable
@@ -25,12 +25,8 @@ LONGEST_PATH = 26
 """What is called by more than a path of this length is called by a letter, where its name has no room."""
 
 
-def comparison_page(comparison: Comparison, options: Options) -> Page:
-    """Make the page of one comparison."""
-    return Page(tuple(_blocks(comparison, options)))
-
-
-def _blocks(comparison: Comparison, options: Options) -> Iterator[Block]:
+def blocks(comparison: Comparison, options: Options) -> Iterator[Block]:
+    """What the page of a comparison says."""
     if comparison.default:
         yield Line(printable(comparison.default))
     count = len(comparison.rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from convstat.render.base import Options
 from convstat.render.layout import has_room
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table, Tone
 from convstat.render.views.report import input_fact, set_facts, show_place
 from convstat.results.comparison import ratio
 from convstat.text.printable import change, counted, exact, printable, signed
@@ -21,12 +21,8 @@ MARKS = {"added": "+", "removed": "-", "changed": "~", "renamed": ">", "unchange
 """What leads a row: what became of the layer."""
 
 
-def diff_page(diff: Diff, options: Options) -> Page:
-    """Make the page of one diff."""
-    return Page(tuple(_blocks(diff, options)))
-
-
-def _blocks(diff: Diff, options: Options) -> Iterator[Block]:
+def blocks(diff: Diff, options: Options) -> Iterator[Block]:
+    """What the page of a diff says."""
     yield Heading(heading(diff), 1)
     yield Pairs((("base", _side(diff.base)), ("head", _side(diff.head))))
     for note in diff.notes:

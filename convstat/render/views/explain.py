@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.report import CONVENTION, amount, input_fact, set_facts, show_value, title
 from convstat.results.explanation import Derived, ExplainedLayer, Explanation, Step, View, words_for
 from convstat.results.report import CounterRow, Figures
 from convstat.text.printable import exact, printable, show_shapes, signed
 
 
-def explanation_page(explanation: Explanation, options: Options) -> Page:
-    """Make the page of one explanation."""
+def blocks(explanation: Explanation, options: Options) -> Iterator[Block]:
+    """What the page of an explanation says."""
     model = explanation.model
-    facts = (("input", input_fact(model)), *set_facts(model), ("counts", CONVENTION))
-    blocks: list[Block] = [Heading(title(model.name, model.source), 1), Pairs(facts)]
+    yield Heading(title(model.name, model.source), 1)
+    yield Pairs((("input", input_fact(model)), *set_facts(model), ("counts", CONVENTION)))
     for layer in explanation.layers:
-        blocks += _layer(layer)
-    return Page(tuple(blocks))
+        yield from _layer(layer)
 
 
 def _layer(layer: ExplainedLayer) -> Iterator[Block]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from convstat.formulas.notation import Symbol, spaced
 from convstat.formulas.notes import Form
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.layers import LayerLine, layer_lines
 from convstat.render.views.report import CONVENTION, input_fact, set_facts
 from convstat.render.views.report import title as title_of
@@ -20,12 +20,12 @@ TOGETHER = 2
 """So many terms stand in one line; of more, each has its own."""
 
 
-def formula_page(formula: Formula, options: Options) -> Page:
-    """Make the page of the formulas of a network, or of a kind of layer."""
+def blocks(formula: Formula, options: Options) -> Iterator[Block]:
+    """What the page of the formulas of a network says, or of a kind of layer."""
     if isinstance(formula, NetworkFormula):
-        return Page(tuple(_network(formula, options)))
+        return _network(formula, options)
     assert isinstance(formula, KindFormula)
-    return Page(tuple(_kind(formula)))
+    return _kind(formula)
 
 
 def _network(formula: NetworkFormula, options: Options) -> Iterator[Block]:

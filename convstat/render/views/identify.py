@@ -6,19 +6,15 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Heading, Item, Items, Line, Page, Pairs
+from convstat.render.page import Block, Heading, Item, Items, Line, Pairs
 from convstat.render.views.report import input_fact, label, title
 from convstat.results.identification import Candidate, Identification
 from convstat.results.report import CounterRow
 from convstat.text.printable import exact, printable, significant
 
 
-def identification_page(found: Identification, options: Options) -> Page:
-    """Make the page of one number."""
-    return Page(tuple(_blocks(found)))
-
-
-def _blocks(found: Identification) -> Iterator[Block]:
+def blocks(found: Identification, options: Options) -> Iterator[Block]:
+    """What the page of a number says."""
     yield Heading(title(found.model.name, found.model.source), 1)
     number = f"{printable(found.number.text)}, which is {_value(found.number.value)}"
     yield Pairs((("input", input_fact(found.model)), ("number", number)))

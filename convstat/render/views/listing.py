@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Heading, Item, Items, Page, Pairs
+from convstat.render.page import Block, Heading, Item, Items, Pairs
 from convstat.results.listing import Listing
 from convstat.text.printable import printable
 
 
-def listing_page(listing: Listing, options: Options) -> Page:
-    """Make the page of a listing: one heading for each group."""
+def blocks(listing: Listing, options: Options) -> Iterator[Block]:
+    """What the page of a listing says: one heading for each group, or for each entry that there are facts of."""
     if listing.facts:
-        return Page(tuple(block for entry in listing.entries for block in _in_full(listing, entry)))
-    blocks: list[Block] = []
+        for entry in listing.entries:
+            yield from _in_full(listing, entry)
+        return
     groups: dict[str, list[Item]] = {}
     for entry in listing.entries:
         name, *fields = (
@@ -27,8 +28,8 @@ def listing_page(listing: Listing, options: Options) -> Page:
         words = " · ".join(printable(field) for field in fields if field)
         groups.setdefault(group, []).append(Item(printable(name), words))
     for group, items in groups.items():
-        blocks += [Heading(printable(group)), Items(tuple(items), "left")]
-    return Page(tuple(blocks))
+        yield Heading(printable(group))
+        yield Items(tuple(items), "left")
 
 
 def _in_full(listing: Listing, entry: Mapping[str, Any]) -> tuple[Block, ...]:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Page, Pairs, Row, Table, Tone
+from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table, Tone
 from convstat.render.views.layers import layer_table
 from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Place, Report
 from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, show_shapes, signed
@@ -57,12 +57,8 @@ NATIVE: Mapping[str, str] = {"flops": "FLOPs"}
 """A counter's own unit -> how it is written."""
 
 
-def report_page(report: Report, options: Options) -> Page:
-    """Make the page of one report."""
-    return Page(tuple(_blocks(report, options)))
-
-
-def _blocks(report: Report, options: Options) -> Iterator[Block]:
+def blocks(report: Report, options: Options) -> Iterator[Block]:
+    """What the page of a report says."""
     yield Heading(title(report.model.name, report.model.source), 1)
     yield Pairs(tuple(_facts(report)))
     yield counter_table(report, per=options.per)
