@@ -192,6 +192,39 @@ class ConvstatError(Exception):
         super().__init__("\n\n".join(str(d) for d in self.diagnostics))
 
 
+class Together:
+    """Errors that are told together: each that is raised in one of its ``with`` blocks is kept until :meth:`tell`.
+
+    >>> errors = Together()
+    >>> for name in ("net.yaml", "net.json"):
+    ...     with errors:
+    ...         raise UsageError(f"{name} is not there")
+    >>> errors.tell()
+    Traceback (most recent call last):
+        ...
+    convstat.errors.UsageError: error: net.yaml is not there
+    <BLANKLINE>
+    error: net.json is not there
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[ConvstatError] = []
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: object, __: object) -> bool:
+        if isinstance(error, ConvstatError):
+            self.kept.append(error)
+            return True
+        return False
+
+    def tell(self) -> None:
+        """Raise one error of the kind of the first, with the messages of all; do nothing where there is none."""
+        if self.kept:
+            raise type(self.kept[0])([diagnostic for error in self.kept for diagnostic in error.diagnostics])
+
+
 class UsageError(ConvstatError):
     """An argument or an option that makes no sense."""
 

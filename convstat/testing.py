@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from convstat import api
 from convstat.budgets import limits
 from convstat.budgets.judge import judge, skipped
-from convstat.errors import ConvstatError, Mark, SourceText, UsageError, did_you_mean
+from convstat.errors import ConvstatError, Mark, SourceText, Together, UsageError, did_you_mean
 from convstat.results import report
 from convstat.results.check import BaseModel, Check, CheckedModel
 
@@ -135,16 +135,13 @@ def _check(head: api.Report, before: report.Report | None, applying: Sequence[Li
         found = changes.compare(before, head, labels=(label, head.model.source))
         base = BaseModel("found", "report", label, totals=before.totals)
     results: list[BudgetResult] = []
-    problems: list[ConvstatError] = []
+    problems = Together()
     for limit in applying:
-        try:
+        with problems:
             off = limit.level == "off"
             source = head.model.source
             results.append(skipped(limit, source, "its level is off") if off else judge(head, limit, source, found))
-        except UsageError as error:
-            problems.append(error)
-    if problems:
-        raise limits.collect(problems)
+    problems.tell()
     return Check((CheckedModel(head.model, head.totals, head.uncounted, base, found),), tuple(results))
 
 

@@ -23,14 +23,13 @@ and so has each layer, ``--max-layer 'head.**:params=1M'``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 
 from convstat import units
 from convstat.errors import (
-    ConvstatError,
     Diagnostic,
     Mark,
     SourceText,
@@ -317,9 +316,3 @@ def _diagnostic(problem: LimitError, text: str, mark: Mark) -> Diagnostic:
     if start >= 0 and offset >= 0 and problem.part and "\n" not in text:
         mark = Mark(mark.source, mark.line, start + offset + 1, len(problem.part))
     return Diagnostic(str(problem), mark, help=problem.help)
-
-
-def collect(problems: Sequence[ConvstatError]) -> ConvstatError:
-    """Make one error of several, with all their messages."""
-    diagnostics = [diagnostic for problem in problems for diagnostic in problem.diagnostics]
-    return type(problems[0])(diagnostics)

@@ -33,30 +33,26 @@ def hook(
     Every spec has to be countable and to keep its budgets; one without a budget has nothing to keep.
     Files that are no specs are passed over.
     """
-    from convstat.budgets import limits
     from convstat.cli.session import Session
     from convstat.commands import check
-    from convstat.errors import ConvstatError, SpecError
+    from convstat.errors import Together
     from convstat.targets import resolve
 
     session = Session(given)
     judged: list[str] = []
-    problems: list[ConvstatError] = []
+    problems = Together()
     for name in files or ():
         if not _is_spec(name):
             session.detail(f"{name} is no spec")
             continue
-        try:
+        with problems:
             spec = resolve(name).load()
             if _has_budget(spec, session.config, name):
                 judged.append(name)
             else:
                 spec.expand()
                 session.detail(f"{name} can be counted, and has no budget")
-        except SpecError as error:
-            problems.append(error)
-    if problems:
-        raise limits.collect(problems)
+    problems.tell()
     if not judged:
         return ExitCode.OK
     with session.writing(judged, "check") as (outputs, _):

@@ -9,7 +9,7 @@ from typing import Any
 
 from convstat.config.project import Config
 from convstat.config.requests import Requests
-from convstat.errors import ConvstatError, OutputError, UsageError
+from convstat.errors import OutputError, Together, UsageError
 from convstat.grammar.paths import as_target, split_file
 from convstat.history.baseline import Baselines, file_name
 from convstat.results.report import Report
@@ -40,10 +40,10 @@ def write(
             help="convstat baseline save torchvision/resnet18",
         )
     texts: list[tuple[str, Path, str, Report, Report | None]] = []
-    problems: list[ConvstatError] = []
+    problems = Together()
     for request, path in plans:
         target = request.argument
-        try:
+        with problems:
             before = analysis.load_report(str(path)) if path.exists() else None
             if before is None and update:
                 raise UsageError(f"{target} has no baseline file to update", help=f"convstat baseline save {target}")
@@ -59,10 +59,7 @@ def write(
                     help=f"to accept today's figures: convstat baseline update {target}",
                 )
             texts.append((target, path, text, report, before))
-        except ConvstatError as error:
-            problems.append(error)
-    if problems:
-        raise type(problems[0])([problem for error in problems for problem in error.diagnostics])
+    problems.tell()
     return tuple(
         _entry(target, path, report, before, "written" if files.write(path, text) else "as it was")
         for target, path, text, report, before in texts

@@ -16,7 +16,7 @@ from convstat.budgets.judge import BudgetResult, Growth, Offender, judge, skippe
 from convstat.budgets.limits import Limit
 from convstat.config.project import EXISTING, MISSING, Config, Entry
 from convstat.config.requests import Requests
-from convstat.errors import ConvstatError, Diagnostic, UsageError
+from convstat.errors import ConvstatError, Diagnostic, Together, UsageError
 from convstat.grammar.axes import Value
 from convstat.grammar.paths import split_variant
 from convstat.grammar.patterns import pattern
@@ -134,9 +134,9 @@ class _Gate:
 
     def count(self, targets: Sequence[str], shared: Sequence[Limit]) -> None:
         """Count every target, and read the budgets of its spec."""
-        problems: list[ConvstatError] = []
+        problems = Together()
         for argument in targets:
-            try:
+            with problems:
                 request = self.requests.of(resolve(argument))
                 spec = request.target.load() if request.target.is_spec else None
                 if spec is not None and self.warn is not None and spec.warnings:
@@ -146,10 +146,7 @@ class _Gate:
                 self.models.append(_Model(request, analysis.count(replace(request, spec=spec)), applying))
                 if not applying and len(targets) > 1:
                     self.notes.append(f"{argument} has no budget")
-            except ConvstatError as error:
-                problems.append(error)
-        if problems:
-            raise limits.collect(problems)
+        problems.tell()
 
     def judge(self, shared: Sequence[Limit], settings: Config | None) -> Check:
         """Find the bases, and judge every budget on every model."""
@@ -158,16 +155,13 @@ class _Gate:
         self.find_bases(bases)
         checked: list[CheckedModel] = []
         results: list[BudgetResult] = []
-        problems: list[ConvstatError] = []
+        problems = Together()
         for model in self.models:
             found = self.compared(model)
             checked.append(found)
-            try:
+            with problems:
                 results += _judge_all(model.report, model.request.argument, model.applying, found, self.existing)
-            except ConvstatError as error:
-                problems.append(error)
-        if problems:
-            raise limits.collect(problems)
+        problems.tell()
         if not results:
             raise UsageError(_no_budget(checked, [model.request.argument for model in self.models]))
         if settings is not None:
@@ -246,16 +240,12 @@ def _entry(entry: Entry) -> list[Limit]:
 def _read(*readers: Callable[[], Limit | list[Limit]]) -> list[Limit]:
     """Read budgets, and report the problems of all of them at once."""
     found: list[Limit] = []
-    problems: list[ConvstatError] = []
+    problems = Together()
     for reader in readers:
-        try:
+        with problems:
             read = reader()
-        except ConvstatError as error:
-            problems.append(error)
-        else:
             found += read if isinstance(read, list) else [read]
-    if problems:
-        raise limits.collect(problems)
+    problems.tell()
     return found
 
 
@@ -276,7 +266,7 @@ def _judge_all(
     existing: str = "error",
 ) -> list[BudgetResult]:
     results = []
-    problems = []
+    problems = Together()
     base = model.base if model is not None else None
     diff = model.diff if model is not None else None
     for limit in applying:
@@ -287,12 +277,9 @@ def _judge_all(
             is_new = base is not None and base.state == "new"
             results.append(skipped(limit, argument, f"new model: {reason}" if is_new else f"no base: {reason}"))
         else:
-            try:
+            with problems:
                 results.append(judge(report, limit, argument, diff, existing=existing))
-            except UsageError as error:
-                problems.append(error)
-    if problems:
-        raise limits.collect(problems)
+    problems.tell()
     return results
 
 

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from convstat.budgets.limits import collect
 from convstat.config.requests import Requests
-from convstat.errors import ConvstatError, Diagnostic, UsageError
+from convstat.errors import Diagnostic, Together, UsageError
 from convstat.grammar.axes import Value
 from convstat.history import changes
 from convstat.history.base import Bases
@@ -109,14 +108,11 @@ def _may_be_revision(argument: str) -> bool:
 
 def _pair(old: Target, new: Target, sides: Sides) -> Diff:
     counted = []
-    problems: list[ConvstatError] = []
+    problems = Together()
     for target, own in ((old, sides.of_base), (new, sides.of_head)):
-        try:
+        with problems:
             counted.append(sides.count(sides.request(target, own=own)))
-        except ConvstatError as error:
-            problems.append(error)
-    if problems:
-        raise collect(problems)
+    problems.tell()
     return changes.compare(*counted, labels=(old.argument, new.argument))
 
 
@@ -218,7 +214,7 @@ def _changed(arguments: Sequence[str], sides: Sides, *, all: bool) -> tuple[Diff
     before = repository.read(old, [move.old for move in moved if move.status != "A"])
     after = _texts(repository, new, [move.new for move in moved if move.status != "D"])
     found: list[Diff] = []
-    problems: list[ConvstatError] = []
+    problems = Together()
     for move in sorted(moved, key=lambda move: move.new):
         texts = (
             before.get(move.old) if move.status != "A" else None,
@@ -227,23 +223,13 @@ def _changed(arguments: Sequence[str], sides: Sides, *, all: bool) -> tuple[Diff
         if not any(revisions.is_spec(text) for text in texts):
             continue
         names = (f"{old_name}:{move.old}", move.new if new is None else f"{new_name}:{move.new}")
-        try:
-            made = _of_texts(texts, names, sides)
-        except ConvstatError as error:
-            problems.append(error)
-            continue
-        found += [item for item in made if all or item.state != "unchanged"]
+        with problems:
+            found += _of_texts(texts, names, sides)
     for target in _traced(sides):
-        try:
-            traced = _of_traced(target, sides, new_name if new is not None else None)
-        except ConvstatError as error:
-            problems.append(error)
-            continue
-        if traced is not None and (all or traced.state != "unchanged"):
-            found.append(traced)
-    if problems:
-        raise collect(problems)
-    return tuple(found)
+        with problems:
+            found += _of_traced(target, sides, new_name if new is not None else None)
+    problems.tell()
+    return tuple(item for item in found if all or item.state != "unchanged")
 
 
 def _traced(sides: Sides) -> list[Target]:
@@ -251,7 +237,7 @@ def _traced(sides: Sides) -> list[Target]:
     return [target for target in map(resolve, select(sides.requests.config.models)) if target.needs_torch]
 
 
-def _of_traced(target: Target, sides: Sides, revision: str | None) -> Diff | None:
+def _of_traced(target: Target, sides: Sides, revision: str | None) -> list[Diff]:
     """Compare a Python model with its baseline file; where that cannot be, say so."""
     base_help: tuple[str, ...] = ()
     why, help = f"it has no state at {revision}, and its code is not run as it was there", base_help
@@ -260,11 +246,11 @@ def _of_traced(target: Target, sides: Sides, revision: str | None) -> Diff | Non
         head = sides.count(request)
         base = sides.bases(None).of(request, head)
         if base.report is not None:
-            return changes.compare(base.report, head, labels=(base.label, target.argument))
+            return [changes.compare(base.report, head, labels=(base.label, target.argument))]
         why, help = base.reason or "there is no base", base.help
     if sides.warn is not None:
         sides.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
-    return None
+    return []
 
 
 def _texts(repository: Repository, commit: str | None, paths: Sequence[str]) -> Mapping[str, bytes | None]:

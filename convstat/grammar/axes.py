@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
-from convstat.errors import Diagnostic, Mark, SourceText, UsageError
+from convstat.errors import Diagnostic, Mark, SourceText, Together, UsageError
 
 LIMIT = 100_000
 """The most points that one sweep may have."""
@@ -122,41 +122,32 @@ def parse(text: str) -> Axis:
     >>> parse("groups=1,2,4").values, parse("c=16..64:16").values, parse("k=[1,2]").values
     ((1, 2, 4), (16, 32, 48, 64), ([1, 2],))
     """
-    source = SourceText(f"argument '{text}'", text, is_file=False)
     match = re.fullmatch(_ASSIGNMENT, text)
     if match is None:
         raise UsageError(f"'{text}' is not of the form KEY=VALUE")
-    start = match.start(2)
     values: list[Value] = []
-    for offset, item in _items(match[2], source, start):
-        values += _values(item, source, start + offset)
+    source = SourceText(f"argument '{text}'", text, is_file=False)
+    for item in _items(_Piece(match[2], source, match.start(2))):
+        values += _values(item)
         if len(values) > LIMIT:
-            raise _problem(f"more than {LIMIT:,} values", source, start + offset, len(item))
+            raise item.problem(f"more than {LIMIT:,} values")
     return Axis(match[1], tuple(values), match[2].strip())
 
 
 def parse_all(assignments: Sequence[str]) -> tuple[Axis, ...]:
     """Read all overrides and sweeps, and report every problem at once."""
     axes: dict[str, Axis] = {}
-    problems: list[Diagnostic] = []
+    problems = Together()
     for text in assignments:
-        try:
+        with problems:
             axis = parse(text)
-        except UsageError as error:
-            problems += error.diagnostics
-            continue
-        if axis.name in axes:
-            mark = Mark(SourceText(f"argument '{text}'", text, is_file=False), 1, 1, len(axis.name))
-            problems.append(
-                Diagnostic(
-                    f"'{axis.name}' is given twice",
-                    mark,
-                    help=(f"for a sweep write the values together: {axis.name}={axes[axis.name].text},{axis.text}",),
-                )
-            )
-        axes[axis.name] = axis
-    if problems:
-        raise UsageError(problems)
+            before = axes.get(axis.name)
+            axes[axis.name] = axis
+            if before is not None:
+                mark = Mark(SourceText(f"argument '{text}'", text, is_file=False), 1, 1, len(axis.name))
+                help = f"for a sweep write the values together: {axis.name}={before.text},{axis.text}"
+                raise UsageError(Diagnostic(f"'{axis.name}' is given twice", mark, help=(help,)))
+    problems.tell()
     return tuple(axes.values())
 
 
@@ -239,8 +230,27 @@ def combine(axes: Sequence[Axis], *, zipped: bool = False, models: int = 1) -> I
     return points
 
 
-def _items(text: str, source: SourceText, start: int) -> Iterator[tuple[int, str]]:
-    """Split at the commas that are in no bracket and no quotes; give each item with its offset."""
+class _Piece(NamedTuple):
+    """A part of an argument: its text, and where in the argument that starts."""
+
+    text: str
+    source: SourceText
+    start: int
+
+    def part(self, start: int, text: str) -> _Piece:
+        """A part of it, without the blanks around that."""
+        return _Piece(text.strip(), self.source, self.start + start + len(text) - len(text.lstrip()))
+
+    def problem(self, message: str, help: str | None = None, *, at: int | None = None) -> UsageError:
+        """Say what is wrong with it, or with its character ``at`` a place."""
+        start, length = (self.start, len(self.text)) if at is None else (self.start + at, 1)
+        mark = Mark(self.source, *self.source.place(start), max(1, length))
+        return UsageError(Diagnostic(message, mark, help=(help,) if help else ()))
+
+
+def _items(piece: _Piece) -> Iterator[_Piece]:
+    """Split at the commas that are in no bracket and no quotes."""
+    text = piece.text
     depth = 0
     quote = ""
     begin = 0
@@ -255,49 +265,44 @@ def _items(text: str, source: SourceText, start: int) -> Iterator[tuple[int, str
         elif character in "])":
             depth -= 1
         elif character == "," and (depth == 0 or at_end):
-            item = text[begin:position]
-            offset = begin + len(item) - len(item.lstrip())
+            item = piece.part(begin, text[begin:position])
             if quote or depth:
-                what = "a quotation mark" if quote else "a bracket"
-                raise _problem(f"{what} is not closed", source, start + offset, len(item.strip()))
-            if not item.strip():
-                raise _problem("a value is missing here", source, start + min(position, max(len(text) - 1, 0)), 1)
-            yield offset, item.strip()
+                raise item.problem(f"{'a quotation mark' if quote else 'a bracket'} is not closed")
+            if not item.text:
+                raise piece.problem("a value is missing here", at=min(position, max(len(text) - 1, 0)))
+            yield item
             begin = position + 1
         if depth > _DEPTH:
-            raise _problem(f"lists nest more than {_DEPTH} deep", source, start + position, 1)
+            raise piece.problem(f"lists nest more than {_DEPTH} deep", at=position)
         if depth < 0:
-            raise _problem("a bracket is closed that was not opened", source, start + position, 1)
+            raise piece.problem("a bracket is closed that was not opened", at=position)
 
 
-def _values(item: str, source: SourceText, start: int) -> Sequence[Value]:
+def _values(item: _Piece) -> Sequence[Value]:
     """Read one item: a scalar or a list is one value, a span is several."""
-    if match := re.fullmatch(_SPAN, item):
-        first, last = _number(match[1], source, start), _number(match[2], source, start)
-        step = _number(match[3], source, start) if match[3] else 1
-        return _span(first, last, step, item, source, start)
-    if item.startswith("range(") and (match := re.fullmatch(_RANGE, item)):
-        bounds = [_number(group, source, start) for group in match.groups() if group]
+    if match := re.fullmatch(_SPAN, item.text):
+        first, last = _number(match[1], item), _number(match[2], item)
+        return _span(first, last, _number(match[3], item) if match[3] else 1, item)
+    if item.text.startswith("range(") and (match := re.fullmatch(_RANGE, item.text)):
+        bounds = [_number(group, item) for group in match.groups() if group]
         if not all(isinstance(bound, int) for bound in bounds):
-            raise _problem("range() takes integers", source, start, len(item), "for other steps write 0.5..1:0.25")
+            raise item.problem("range() takes integers", "for other steps write 0.5..1:0.25")
         first, stop = (0, bounds[0]) if len(bounds) == 1 else (bounds[0], bounds[1])
         step = bounds[2] if len(bounds) == 3 else 1
-        return _span(first, stop - (1 if step > 0 else -1), step, item, source, start)
-    return [_scalar(item, source, start)]
+        return _span(first, stop - (1 if step > 0 else -1), step, item)
+    return [_scalar(item)]
 
 
-def _span(
-    first: int | Fraction, last: int | Fraction, step: int | Fraction, item: str, source: SourceText, start: int
-) -> list[Value]:
+def _span(first: int | Fraction, last: int | Fraction, step: int | Fraction, item: _Piece) -> list[Value]:
     """Give first, first + step, ... up to and including last."""
     if step == 0:
-        raise _problem(f"the step of {item} is 0", source, start, len(item))
+        raise item.problem(f"the step of {item.text} is 0")
     count = (last - first) // step + 1
     if count < 1:
-        help = f"{first}..{last}:-1 counts down" if step == 1 and last < first and ".." in item else None
-        raise _problem(f"{item} has no values", source, start, len(item), help)
+        help = f"{first}..{last}:-1 counts down" if step == 1 and last < first and ".." in item.text else None
+        raise item.problem(f"{item.text} has no values", help)
     if count > LIMIT:
-        raise _problem(f"{item} has {count:,} values, and the limit is {LIMIT:,}", source, start, len(item))
+        raise item.problem(f"{item.text} has {count:,} values, and the limit is {LIMIT:,}")
     return [_whole(first + i * step) for i in range(count)]
 
 
@@ -305,58 +310,43 @@ def _whole(value: int | Fraction) -> int | Fraction:
     return value.numerator if value.denominator == 1 else value
 
 
-def _number(text: str, source: SourceText, start: int) -> int | Fraction:
+def _number(text: str, item: _Piece) -> int | Fraction:
     """Read a number exactly; one with a point stays a fraction even where it is whole, as 1.0 in a spec does."""
     digits = text.lstrip("+-")
+    # What is wrong with a number stands where its item starts.
+    written = item._replace(text=text)
     if len(text) > _DIGITS:
-        raise _problem(f"a number of {len(text)} characters", source, start, len(text), f"at most {_DIGITS} are read")
+        raise written.problem(f"a number of {len(text)} characters", f"at most {_DIGITS} are read")
     if digits.endswith("_") or "__" in digits:
-        raise _problem(f"'{text}' is not a number", source, start, len(text))
+        raise written.problem(f"'{text}' is not a number")
     if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
-        raise _problem(
-            f"'{text}' has a leading zero",
-            source,
-            start,
-            len(text),
-            f"write {digits.lstrip('0') or '0'}, or quote it if it is a word",
-        )
+        help = f"write {digits.lstrip('0') or '0'}, or quote it if it is a word"
+        raise written.problem(f"'{text}' has a leading zero", help)
     if re.fullmatch(r"[+-]?[\d_]+", text):
         return int(text)
     return Fraction(text)
 
 
-def _scalar(item: str, source: SourceText, start: int) -> Value:
-    if item[0] in "\"'":
-        if item[-1] != item[0] or len(item) < 2 or item[0] in item[1:-1]:
-            raise _problem(
-                f"cannot read {item}", source, start, len(item), "a quoted word ends with the mark it starts with"
-            )
-        return item[1:-1]
-    if item[0] == "[":
-        if item[-1] != "]":
-            raise _problem(f"cannot read '{item}'", source, start, len(item))
-        inside = item[1:-1]
-        if not inside.strip():
-            return []
-        return [
-            value
-            for offset, part in _items(inside, source, start + 1)
-            for value in _values(part, source, start + 1 + offset)
-        ]
-    if item in _WORDS:
-        return _WORDS[item]
-    if re.fullmatch(_NUMBER_ONLY, item):
-        return _number(item, source, start)
-    if re.fullmatch(_WORD, item) and ".." not in item:
-        return item
-    help = None
-    if ".." in item:
+def _scalar(item: _Piece) -> Value:
+    text = item.text
+    if text[0] in "\"'":
+        if text[-1] != text[0] or len(text) < 2 or text[0] in text[1:-1]:
+            raise item.problem(f"cannot read {text}", "a quoted word ends with the mark it starts with")
+        return text[1:-1]
+    if text[0] == "[":
+        if text[-1] != "]":
+            raise item.problem(f"cannot read '{text}'")
+        inside = _Piece(text[1:-1], item.source, item.start + 1)
+        return [value for part in _items(inside) for value in _values(part)] if inside.text.strip() else []
+    if text in _WORDS:
+        return _WORDS[text]
+    if re.fullmatch(_NUMBER_ONLY, text):
+        return _number(text, item)
+    if re.fullmatch(_WORD, text) and ".." not in text:
+        return text
+    help = "quote it if it is a word"
+    if ".." in text:
         help = "a span is FIRST..LAST or FIRST..LAST:STEP, both ends included: 1..8, 16..64:16"
-    elif item.startswith("range"):
+    elif text.startswith("range"):
         help = "range(1,5) is 1, 2, 3, 4"
-    raise _problem(f"cannot read '{item}'", source, start, len(item), help or "quote it if it is a word")
-
-
-def _problem(message: str, source: SourceText, offset: int, length: int, help: str | None = None) -> UsageError:
-    mark = Mark(source, *source.place(offset), max(1, length))
-    return UsageError(Diagnostic(message, mark, help=(help,) if help else ()))
+    raise item.problem(f"cannot read '{text}'", help)
