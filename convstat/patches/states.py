@@ -165,9 +165,19 @@ def functions_of(*owners: Any) -> tuple[Callable[[], Any], Callable[[Any], None]
     return read, restore
 
 
-def _pair(owner: Any, get: str, put: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    """A state that has a function to read it and one to set it, where this Python has them."""
-    return getattr(owner, get, lambda: None), getattr(owner, put, lambda _: None)
+def read_and_set(owner: Any, *names: tuple[str, str]) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """States that have a function to read each and one to set it, as far as this version has them."""
+    known = [[getattr(owner, name) for name in pair] for pair in names if all(hasattr(owner, name) for name in pair)]
+
+    def read() -> Any:
+        return [get() for get, _ in known]
+
+    def restore(before: Any) -> None:
+        for (get, put), value in zip(known, before, strict=True):
+            if not same(get(), value):
+                put(value)
+
+    return read, restore
 
 
 def same_functions(before: Any, after: Any) -> bool:
@@ -291,16 +301,6 @@ def _restore_timers(before: Any) -> None:
 
 
 # What Python asks at every step, and whom it tells.
-
-
-def _restore_tracing(before: Any) -> None:
-    sys.settrace(before[0])
-    sys.setprofile(before[1])
-
-
-def _restore_thread_tracing(before: Any) -> None:
-    threading.settrace(before[0])
-    threading.setprofile(before[1])
 
 
 def _monitors() -> Any:
@@ -499,15 +499,12 @@ _STREAMS = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"
 _HOOKS = ("excepthook", "displayhook", "unraisablehook", "breakpointhook")
 _FLAGS = ("dont_write_bytecode", "pycache_prefix")
 
+_TRACING = (("gettrace", "settrace"), ("getprofile", "setprofile"))
 _OF_JSON = (json, json.encoder, json.decoder, json.JSONEncoder, json.JSONDecoder)
 
 PYTHONS: tuple[State, ...] = (
-    State("`sys.settrace` and `sys.setprofile`", lambda: (sys.gettrace(), sys.getprofile()), _restore_tracing),
-    State(
-        "`threading.settrace` and `threading.setprofile`",
-        lambda: (threading.gettrace(), threading.getprofile()),
-        _restore_thread_tracing,
-    ),
+    State("`sys.settrace` and `sys.setprofile`", *read_and_set(sys, *_TRACING)),
+    State("`threading.settrace` and `threading.setprofile`", *read_and_set(threading, *_TRACING)),
     State("the tools of `sys.monitoring`", _monitors, _free_monitors),
     State("the functions in `builtins`", *functions_of(builtins), nothing_said, same_functions),
     State("the functions in `json`", *functions_of(*_OF_JSON), nothing_said, same_functions),
@@ -518,7 +515,7 @@ PYTHONS: tuple[State, ...] = (
     State("`sys.argv`", *held(sys, "argv")),
     State("`sys.dont_write_bytecode` and `sys.pycache_prefix`", *attributes(sys, *_FLAGS)),
     State("`sys.setrecursionlimit`", sys.getrecursionlimit, sys.setrecursionlimit),
-    State("`sys.set_int_max_str_digits`", *_pair(sys, "get_int_max_str_digits", "set_int_max_str_digits")),
+    State("`sys.set_int_max_str_digits`", *read_and_set(sys, ("get_int_max_str_digits", "set_int_max_str_digits"))),
     State("`sys.setswitchinterval`", sys.getswitchinterval, sys.setswitchinterval),
     State("the garbage collector (on or off, thresholds, callbacks)", _collector, _restore_collector),
     State("the working directory", _folder, _restore_folder),

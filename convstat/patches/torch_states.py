@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from convstat.patches.states import (
     attributes,
     functions_of,
     nothing_said,
+    read_and_set,
     same_functions,
     states_kept,
 )
@@ -29,33 +30,8 @@ _C: Any = torch._C
 _autograd: Any = torch.autograd
 _overrides: Any = torch.overrides
 
-
-def _nobody() -> None:
-    return None
-
-
-def _no(*_: Any) -> None:
-    return None
-
-
-def _c(get: str, put: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    """A flag that torch's compiled part keeps, where this torch has it."""
-    return getattr(_C, get, _nobody), getattr(_C, put, _no)
-
-
-def _flags(*pairs: tuple[str, str]) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
-    """Several of them."""
-    known = [_c(*pair) for pair in pairs if all(hasattr(_C, name) for name in pair)]
-
-    def read() -> Any:
-        return [get() for get, _ in known]
-
-    def restore(before: Any) -> None:
-        for (get, put), value in zip(known, before, strict=True):
-            if get() != value:
-                put(value)
-
-    return read, restore
+_flags = partial(read_and_set, _C)
+"""Flags that torch's compiled part keeps."""
 
 
 # Modes.
@@ -348,10 +324,10 @@ TORCHS: tuple[State, ...] = (
     State("`torch.autograd.graph.saved_tensors_hooks`", _hooks, _restore_hooks, None, _same_hooks),
     State("levels of `torch.autograd.forward_ad`", lambda: forward_ad._current_level, _restore_levels),
     State("levels of `torch.func`", _levels, _leave_levels),
-    State("gradients in forward mode", *_c("_is_fwd_grad_enabled", "_set_fwd_grad_enabled")),
+    State("gradients in forward mode", *_flags(("_is_fwd_grad_enabled", "_set_fwd_grad_enabled"))),
     State(
         "`torch.autograd.set_multithreading_enabled`",
-        *_c("_is_multithreading_enabled", "_set_multithreading_enabled"),
+        *_flags(("_is_multithreading_enabled", "_set_multithreading_enabled")),
     ),
     State(
         "`torch.autograd.set_detect_anomaly`",
@@ -398,7 +374,7 @@ TORCHS: tuple[State, ...] = (
             ("_get_sdp_priority_order", "_set_sdp_priority_order"),
         ),
     ),
-    State("the engine of quantized kernels", *_c("_get_qengine", "_set_qengine")),
+    State("the engine of quantized kernels", *_flags(("_get_qengine", "_set_qengine"))),
     State("`torch.backends.opt_einsum`", _einsum, _restore_einsum),
     State("hooks of all modules", _tables, _restore_tables),
     State("`torch.set_printoptions`", _printing, _restore_printing),
