@@ -184,6 +184,5 @@ def _needs(kind: type[Layer], name: str) -> tuple[str, ...]:
         return ("add_bias_kv",)
     if name == _STACKED:
         return ("proj_size",)
-    # The weight of a norm inside a larger layer is always there.
-    whole = tuple(flag for flag in ("affine", "elementwise_affine") if flag in kind.arguments)
-    return (*whole, "bias") if "bias" in name and "bias" in kind.arguments else whole
+    # Of the parts of a larger layer, the biases alone may be missing.
+    return kind.needs("bias" if "bias" in name else name)

@@ -6,8 +6,9 @@ and what a function costs inside (an exponential or a comparison) is the hardwar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 from convstat.errors import LayerError
@@ -103,6 +104,7 @@ class PReLU(_Activation):
     """x where positive, else a learned slope * x; one ``activation`` per element."""
 
     aliases = ("prelu",)
+    parameter_sizes = MappingProxyType({"weight": ("num_parameters",)})
 
     num_parameters = Argument(Count(), 1)
     init = Argument(Real(), 0.25)
@@ -117,13 +119,6 @@ class PReLU(_Activation):
                 argument="num_parameters",
                 help=f"num_parameters: {channels}",
             )
-
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("num_parameters",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        return {"weight": (self.num_parameters,)}
 
 
 class GLU(_Activation):

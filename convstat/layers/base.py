@@ -100,6 +100,8 @@ class Layer(ABC):
     """The numbers of dimensions, batch included, that the first input may have; empty: any."""
     min_rank: ClassVar[int] = 1
     """The least number of dimensions, batch included, where ``ranks`` is empty."""
+    parameter_sizes: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    """The learned tensors by torch's names, and what each of their sizes is: an argument of the layer, or a number."""
     input_dtype: ClassVar[str] = "float32"
     """``int64`` where the input must be indices."""
     functional: ClassVar[bool] = False
@@ -212,9 +214,28 @@ class Layer(ABC):
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         """The work of one call."""
 
+    @classmethod
+    def needs(cls, parameter: str) -> tuple[str, ...]:
+        """The arguments that must be set for a layer to have a parameter."""
+        whole = tuple(flag for flag in ("affine", "elementwise_affine") if flag in cls.arguments)
+        is_bias = parameter.rpartition(".")[2] == "bias" and "bias" in cls.arguments
+        return (*whole, "bias") if is_bias else whole
+
     def parameters(self) -> Mapping[str, Shape]:
         """The shapes of the learned tensors, by the names that torch gives them."""
-        return {}
+        values = self.__dict__
+        return {
+            name: self._shape(sizes)
+            for name, sizes in self.parameter_sizes.items()
+            if all(values[flag] for flag in self.needs(name))
+        }
+
+    def _shape(self, sizes: tuple[str, ...]) -> Shape:
+        shape: list[int] = []
+        for name in sizes:
+            size = self.__dict__.get(name, name)
+            shape += size if isinstance(size, tuple) else (int(size),)
+        return tuple(shape)
 
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation | None:
         """The MACs of one call as a formula, for who wants to follow them; None where there are none, or no formula.
@@ -226,7 +247,7 @@ class Layer(ABC):
     @classmethod
     def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
         """What the sizes of the parameters are called, by the parameter's name, where they have names."""
-        return {}
+        return cls.parameter_sizes
 
     def buffers(self) -> Mapping[str, tuple[Shape, str]]:
         """The shapes and dtypes of the other stored tensors; the dtype ``"float"`` follows the model's."""

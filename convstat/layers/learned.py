@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.layers.base import Argument, Count, Layer, Real, last_axis
@@ -25,6 +25,7 @@ class ClassToken(_Learned):
     """One learned token put before the sequence (L, D); free: nothing is computed."""
 
     aliases = ("class_token",)
+    parameter_sizes = MappingProxyType({"class_token": ("1", "1", "embed_dim")})
     ranks = (3,)
 
     embed_dim = Argument(Count(), infer=last_axis)
@@ -36,13 +37,6 @@ class ClassToken(_Learned):
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
 
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"class_token": ("1", "1", "embed_dim")}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        return {"class_token": (1, 1, self.embed_dim)}
-
 
 def _length(shape: Shape) -> int:
     return shape[1]
@@ -52,17 +46,11 @@ class PositionalEmbedding(_Learned):
     """A learned vector added at each position of (L, D); one ``elementwise`` per element."""
 
     aliases = ("pos_embedding",)
+    parameter_sizes = MappingProxyType({"pos_embedding": ("1", "num_positions", "embed_dim")})
     ranks = (3,)
 
     num_positions = Argument(Count(), infer=_length)
     embed_dim = Argument(Count(), infer=last_axis)
-
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"pos_embedding": ("1", "num_positions", "embed_dim")}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        return {"pos_embedding": (1, self.num_positions, self.embed_dim)}
 
 
 def _channels(shape: Shape) -> int:
@@ -74,17 +62,11 @@ class LayerScale(_Learned):
     """A learned factor for each channel of (C), (L, C), (C, H, W) or (C, D, H, W); one ``elementwise`` per element."""
 
     aliases = ("layer_scale",)
+    parameter_sizes = MappingProxyType({"gamma": ("num_channels",)})
     ranks = (2, 3, 4, 5)
 
     num_channels = Argument(Count(), infer=_channels)
     init_value = Argument(Real(), 1e-5)
-
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"gamma": ("num_channels",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        return {"gamma": (self.num_channels,)}
 
 
 LAYERS = (ClassToken, PositionalEmbedding, LayerScale)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 from convstat.errors import LayerError
 from convstat.formulas import derivation as derivations
@@ -21,6 +21,7 @@ class Linear(Layer):
 
     family = "linear"
     aliases = ("linear", "fc")
+    parameter_sizes = MappingProxyType({"weight": ("out_features", "in_features"), "bias": ("out_features",)})
     min_rank = 2
 
     in_features = Argument(Count(), infer=last_axis)
@@ -37,14 +38,6 @@ class Linear(Layer):
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         return derivations.linear(output, self.in_features, self.out_features)
 
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("out_features", "in_features"), "bias": ("out_features",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        weight = {"weight": (self.out_features, self.in_features)}
-        return {**weight, "bias": (self.out_features,)} if self.bias else weight
-
 
 class Bilinear(Layer):
     """Bilinear map of the last axes of two inputs.
@@ -54,6 +47,9 @@ class Bilinear(Layer):
 
     family = "linear"
     arity = (2, 2)
+    parameter_sizes = MappingProxyType(
+        {"weight": ("out_features", "in1_features", "in2_features"), "bias": ("out_features",)}
+    )
     min_rank = 2
 
     in1_features = Argument(Count(), infer=last_axis)
@@ -80,14 +76,6 @@ class Bilinear(Layer):
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         return derivations.bilinear(prod(output[:-1]), self.in1_features, self.in2_features, self.out_features)
 
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("out_features", "in1_features", "in2_features"), "bias": ("out_features",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        weight = {"weight": (self.out_features, self.in1_features, self.in2_features)}
-        return {**weight, "bias": (self.out_features,)} if self.bias else weight
-
 
 class Embedding(Layer):
     """Look-up table of learned vectors.
@@ -97,6 +85,7 @@ class Embedding(Layer):
 
     family = "linear"
     aliases = ("embedding",)
+    parameter_sizes = MappingProxyType({"weight": ("num_embeddings", "embedding_dim")})
     input_dtype = "int64"
 
     num_embeddings = Argument(Count())
@@ -120,13 +109,6 @@ class Embedding(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE if self.max_norm is None else Cost(0, {"norm": prod(output)})
-
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("num_embeddings", "embedding_dim")}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        return {"weight": (self.num_embeddings, self.embedding_dim)}
 
 
 LAYERS = (Linear, Bilinear, Embedding)

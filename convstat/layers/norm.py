@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import Cost, Shape
@@ -41,22 +42,14 @@ class _Norm(Layer):
 class _ChannelNorm(_Norm):
     """A normalisation with one mean and one variance per channel, which may be kept as running statistics."""
 
+    parameter_sizes = MappingProxyType({"weight": ("num_features",), "bias": ("num_features",)})
+
     num_features = Argument(Count(), infer=channel_axis)
     eps = Argument(Real(), 1e-5)
     momentum: Argument[float | None]
     affine: Argument[bool]
     track_running_stats: Argument[bool]
     bias: Argument[bool]
-
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("num_features",), "bias": ("num_features",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        if not self.affine:
-            return {}
-        weight = {"weight": (self.num_features,)}
-        return {**weight, "bias": (self.num_features,)} if self.bias else weight
 
     def buffers(self) -> Mapping[str, tuple[Shape, str]]:
         if not self.track_running_stats:
@@ -132,6 +125,7 @@ class GroupNorm(_Norm):
     """Group normalisation over (C, ...); one ``norm`` per element."""
 
     aliases = ("gn", "group_norm")
+    parameter_sizes = MappingProxyType({"weight": ("num_channels",), "bias": ("num_channels",)})
     min_rank = 2
 
     num_groups = Argument(Count())
@@ -156,16 +150,6 @@ class GroupNorm(_Norm):
                 argument="num_groups",
             )
 
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("num_channels",), "bias": ("num_channels",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        if not self.affine:
-            return {}
-        weight = {"weight": (self.num_channels,)}
-        return {**weight, "bias": (self.num_channels,)} if self.bias else weight
-
 
 def _last_sizes(shape: Shape) -> tuple[int, ...]:
     return shape[-1:]
@@ -178,12 +162,8 @@ class _LastNorm(_Norm):
     normalized_shape: Argument[int | tuple[int, ...]]
     elementwise_affine: Argument[bool]
 
-    def _shape(self) -> Shape:
-        wanted = self.normalized_shape
-        return (wanted,) if isinstance(wanted, int) else wanted
-
     def check(self, inputs: tuple[Shape, ...]) -> None:
-        wanted = self._shape()
+        wanted = self._shape(("normalized_shape",))
         if inputs[0][-len(wanted) :] != wanted:
             raise LayerError(
                 f"given normalized_shape={show(wanted)}, expected an input that ends in it,"
@@ -192,33 +172,24 @@ class _LastNorm(_Norm):
                 help="leave it out to normalise over the last axis",
             )
 
-    @classmethod
-    def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
-        return {"weight": ("normalized_shape",), "bias": ("normalized_shape",)}
-
-    def parameters(self) -> Mapping[str, Shape]:
-        return {"weight": self._shape()} if self.elementwise_affine else {}
-
 
 class LayerNorm(_LastNorm):
     """Layer normalisation over the last axes; one ``norm`` per element."""
 
     aliases = ("ln", "layer_norm")
+    parameter_sizes = MappingProxyType({"weight": ("normalized_shape",), "bias": ("normalized_shape",)})
 
     normalized_shape = Argument(Sizes(), infer=_last_sizes, strict=False)
     eps = Argument(Real(), 1e-5)
     elementwise_affine = Argument(Flag(), True)
     bias = Argument(Flag(), True)
 
-    def parameters(self) -> Mapping[str, Shape]:
-        weight = super().parameters()
-        return {**weight, "bias": self._shape()} if weight and self.bias else weight
-
 
 class RMSNorm(_LastNorm):
     """Root mean square normalisation over the last axes; one ``norm`` per element."""
 
     aliases = ("rms_norm",)
+    parameter_sizes = MappingProxyType({"weight": ("normalized_shape",)})
 
     normalized_shape = Argument(Sizes(), infer=_last_sizes, strict=False)
     eps = Argument(Optional(Real()), None)
