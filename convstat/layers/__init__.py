@@ -66,14 +66,14 @@ def add_kind(kind: type[Layer], place: str) -> None:
 
 
 def _add_ours() -> None:
+    """Add the public classes of each family, and those of its tables, in the order in which they stand there."""
     for family in FAMILIES:
         place = f"convstat/layers/{family.__name__.rpartition('.')[2]}.py"
-        for kind in family.LAYERS:
-            add_kind(kind, place)
-        for name, value in vars(family).items():
-            is_own = isinstance(value, type) and issubclass(value, Layer) and value.__module__ == family.__name__
-            if is_own and not name.startswith("_") and value not in family.LAYERS:
-                raise ValueError(f"{place}: {name} is a layer kind and stands not in LAYERS, at the end of the file")
+        for value in vars(family).values():
+            for kind in value if isinstance(value, tuple) else (value,):
+                is_own = isinstance(kind, type) and issubclass(kind, Layer) and kind.__module__ == family.__name__
+                if is_own and not kind.__name__.startswith("_"):
+                    add_kind(kind, place)
 
 
 _add_ours()

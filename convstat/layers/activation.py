@@ -74,7 +74,7 @@ def _elementwise(name: str, formula: str, *aliases: str, **defaults: object) -> 
 
 
 # Each row: torch's name, what it computes, the short names, torch's arguments in torch's order with torch's defaults.
-_ELEMENTWISE = (
+ELEMENTWISE = (
     _elementwise("ReLU", "max(0, x)", "relu", inplace=False),
     _elementwise("ReLU6", "min(max(0, x), 6)", "relu6", inplace=False),
     _elementwise("LeakyReLU", "max(x, negative_slope * x)", "leaky_relu", negative_slope=0.01, inplace=False),
@@ -177,14 +177,3 @@ class Softmax2d(_Softmax):
     """Softmax over the channels of (C, H, W); one ``softmax`` per element."""
 
     ranks = (4,)
-
-
-LAYERS: tuple[type[Layer], ...] = (
-    *_ELEMENTWISE,
-    PReLU,
-    GLU,
-    Softmax,
-    LogSoftmax,
-    Softmin,
-    Softmax2d,
-)

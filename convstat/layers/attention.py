@@ -12,7 +12,7 @@ from convstat.formulas import derivation as derivations
 from convstat.formulas.attention import attention_macs
 from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
-from convstat.layers.activation import LAYERS as _ACTIVATIONS
+from convstat.layers.activation import ELEMENTWISE
 from convstat.layers.base import (
     Argument,
     Count,
@@ -163,7 +163,7 @@ class MultiheadAttention(Layer):
         return {name: value for name, value in super().torch_arguments().items() if name != "need_weights"}
 
 
-_ACTIVATION = {kind.kind().lower(): kind for kind in _ACTIVATIONS if kind.kind() in ("ReLU", "GELU")}
+_ACTIVATION = {kind.kind().lower(): kind for kind in ELEMENTWISE if kind.kind() in ("ReLU", "GELU")}
 
 
 class TransformerEncoderLayer(Layer):
@@ -249,6 +249,3 @@ class TransformerEncoderLayer(Layer):
     def parameters(self) -> Mapping[str, Shape]:
         parts = self._parts((1, 1, self.d_model))
         return {f"{path}.{name}": s for path, (part, _) in parts.items() for name, s in part.parameters().items()}
-
-
-LAYERS = (MultiheadAttention, TransformerEncoderLayer)

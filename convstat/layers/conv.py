@@ -203,6 +203,3 @@ class ConvTranspose2d(_ConvTranspose, dims=2):
 
 class ConvTranspose3d(_ConvTranspose, dims=3):
     """3D transposed convolution over (C, D, H, W)."""
-
-
-LAYERS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)

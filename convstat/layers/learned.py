@@ -67,6 +67,3 @@ class LayerScale(_Learned):
 
     num_channels = Argument(Count(), infer=_channels)
     init_value = Argument(Real(), 1e-5)
-
-
-LAYERS = (ClassToken, PositionalEmbedding, LayerScale)

@@ -109,6 +109,3 @@ class Embedding(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE if self.max_norm is None else Cost(0, {"norm": prod(output)})
-
-
-LAYERS = (Linear, Bilinear, Embedding)

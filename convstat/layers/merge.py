@@ -89,6 +89,3 @@ class Concat(_Merge):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
-
-
-LAYERS = (Add, Mul, Concat)

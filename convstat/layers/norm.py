@@ -93,34 +93,6 @@ class BatchNorm3d(_BatchNorm, dims=3):
     """Batch normalisation over (C, D, H, W); one ``norm`` per element."""
 
 
-class _InstanceNorm(_ChannelNorm):
-    momentum = Argument(Real(), 0.1)
-    affine = Argument(Flag(), False)
-    track_running_stats = Argument(Flag(), False)
-    bias = Argument(Flag(), True)
-
-    def check(self, inputs: tuple[Shape, ...]) -> None:
-        if not self.track_running_stats and prod(inputs[0][2:]) == 1:
-            raise LayerError(
-                f"expected more than 1 spatial element without running statistics, not {show_shape(inputs[0])}",
-                argument="track_running_stats",
-            )
-
-
-class InstanceNorm1d(_InstanceNorm, dims=1):
-    """Instance normalisation over (C, L); one ``norm`` per element."""
-
-
-class InstanceNorm2d(_InstanceNorm, dims=2):
-    """Instance normalisation over (C, H, W); one ``norm`` per element."""
-
-    aliases = ("instance_norm",)
-
-
-class InstanceNorm3d(_InstanceNorm, dims=3):
-    """Instance normalisation over (C, D, H, W); one ``norm`` per element."""
-
-
 class GroupNorm(_Norm):
     """Group normalisation over (C, ...); one ``norm`` per element."""
 
@@ -185,6 +157,34 @@ class LayerNorm(_LastNorm):
     bias = Argument(Flag(), True)
 
 
+class _InstanceNorm(_ChannelNorm):
+    momentum = Argument(Real(), 0.1)
+    affine = Argument(Flag(), False)
+    track_running_stats = Argument(Flag(), False)
+    bias = Argument(Flag(), True)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        if not self.track_running_stats and prod(inputs[0][2:]) == 1:
+            raise LayerError(
+                f"expected more than 1 spatial element without running statistics, not {show_shape(inputs[0])}",
+                argument="track_running_stats",
+            )
+
+
+class InstanceNorm1d(_InstanceNorm, dims=1):
+    """Instance normalisation over (C, L); one ``norm`` per element."""
+
+
+class InstanceNorm2d(_InstanceNorm, dims=2):
+    """Instance normalisation over (C, H, W); one ``norm`` per element."""
+
+    aliases = ("instance_norm",)
+
+
+class InstanceNorm3d(_InstanceNorm, dims=3):
+    """Instance normalisation over (C, D, H, W); one ``norm`` per element."""
+
+
 class RMSNorm(_LastNorm):
     """Root mean square normalisation over the last axes; one ``norm`` per element."""
 
@@ -206,17 +206,3 @@ class LocalResponseNorm(_Norm):
     alpha = Argument(Real(), 1e-4)
     beta = Argument(Real(), 0.75)
     k = Argument(Real(), 1.0)
-
-
-LAYERS = (
-    BatchNorm1d,
-    BatchNorm2d,
-    BatchNorm3d,
-    GroupNorm,
-    LayerNorm,
-    InstanceNorm1d,
-    InstanceNorm2d,
-    InstanceNorm3d,
-    RMSNorm,
-    LocalResponseNorm,
-)

@@ -178,23 +178,3 @@ class Crop(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
-
-
-LAYERS = (
-    ZeroPad1d,
-    ZeroPad2d,
-    ZeroPad3d,
-    ConstantPad1d,
-    ConstantPad2d,
-    ConstantPad3d,
-    ReflectionPad1d,
-    ReflectionPad2d,
-    ReflectionPad3d,
-    ReplicationPad1d,
-    ReplicationPad2d,
-    ReplicationPad3d,
-    CircularPad1d,
-    CircularPad2d,
-    CircularPad3d,
-    Crop,
-)

@@ -137,34 +137,6 @@ class AvgPool3d(_AvgPoolBy, dims=3):
         _check_whole_window(self.kernel_size, inputs[0])
 
 
-class _LPPool(_Pool):
-    norm_type = Argument(Real())
-    kernel_size = Argument(PerDim(), short="k")
-    stride = Argument(Optional(PerDim()), None, short="s")
-    ceil_mode = Argument(Flag(), False)
-
-    def check(self, inputs: tuple[Shape, ...]) -> None:
-        super().check(inputs)
-        if self.norm_type == 0:
-            raise LayerError("norm_type must not be 0: its root would be the power 1/0", argument="norm_type")
-
-
-class LPPool1d(_LPPool, dims=1):
-    """Power mean of each window over (C, L)."""
-
-
-class LPPool2d(_LPPool, dims=2):
-    """Power mean of each window over (C, H, W)."""
-
-
-class LPPool3d(_LPPool, dims=3):
-    """Power mean of each window over (C, D, H, W)."""
-
-    def check(self, inputs: tuple[Shape, ...]) -> None:
-        super().check(inputs)
-        _check_whole_window(self.kernel_size, inputs[0])
-
-
 class OutputSize(Kind["tuple[int | None, ...]"]):
     """The output size of an adaptive pooling; null in a list keeps the input's size."""
 
@@ -239,20 +211,29 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool, dims=3):
     """Largest value of windows that share out (C, D, H, W)."""
 
 
-LAYERS = (
-    MaxPool1d,
-    MaxPool2d,
-    MaxPool3d,
-    AvgPool1d,
-    AvgPool2d,
-    AvgPool3d,
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
-    AdaptiveAvgPool3d,
-    AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d,
-    AdaptiveMaxPool3d,
-    LPPool1d,
-    LPPool2d,
-    LPPool3d,
-)
+class _LPPool(_Pool):
+    norm_type = Argument(Real())
+    kernel_size = Argument(PerDim(), short="k")
+    stride = Argument(Optional(PerDim()), None, short="s")
+    ceil_mode = Argument(Flag(), False)
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        if self.norm_type == 0:
+            raise LayerError("norm_type must not be 0: its root would be the power 1/0", argument="norm_type")
+
+
+class LPPool1d(_LPPool, dims=1):
+    """Power mean of each window over (C, L)."""
+
+
+class LPPool2d(_LPPool, dims=2):
+    """Power mean of each window over (C, H, W)."""
+
+
+class LPPool3d(_LPPool, dims=3):
+    """Power mean of each window over (C, D, H, W)."""
+
+    def check(self, inputs: tuple[Shape, ...]) -> None:
+        super().check(inputs)
+        _check_whole_window(self.kernel_size, inputs[0])

@@ -163,6 +163,3 @@ class LSTM(_Recurrent):
     dropout = Argument(Real(), 0.0)
     bidirectional = Argument(Flag(), False)
     proj_size = Argument(Count(0), 0)
-
-
-LAYERS = (RNN, GRU, LSTM)

@@ -177,19 +177,3 @@ class AlphaDropout(_Dropout):
 
 class FeatureAlphaDropout(_Dropout):
     """Alpha dropout of whole channels; free: in evaluation it is the identity."""
-
-
-LAYERS = (
-    Flatten,
-    Unflatten,
-    Reshape,
-    Permute,
-    Select,
-    Identity,
-    Dropout,
-    Dropout1d,
-    Dropout2d,
-    Dropout3d,
-    AlphaDropout,
-    FeatureAlphaDropout,
-)

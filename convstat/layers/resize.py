@@ -162,6 +162,3 @@ class ChannelShuffle(_Shuffle):
                 help=divisors_help(channels=channels),
             )
         return inputs[0]
-
-
-LAYERS = (Upsample, PixelShuffle, PixelUnshuffle, ChannelShuffle)
