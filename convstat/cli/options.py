@@ -123,16 +123,6 @@ Arguments = Annotated[
         autocompletion=complete_target,
     ),
 ]
-Sweeps = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="TARGET|KEY=VALUES",
-        help="What to compare, as for analyze; net.yaml#* is every variant. "
-        "Sweeps: groups=1,2,4, c=16..64:16 or input=3x224x224,3x320x320; several give every combination.",
-        show_default=False,
-        autocompletion=complete_target,
-    ),
-]
 COUNTER_NAMES = (
     "default",
     "all",

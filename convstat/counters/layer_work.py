@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from math import prod
 
+from convstat.counters.base import PredictedFailure
 from convstat.counters.products import Kernel, Wanted, Work
 from convstat.trace import FunctionCall, ModuleCall, ModuleInfo, TensorInfo, Value
 
@@ -40,6 +41,16 @@ def is_scripted(info: ModuleInfo) -> bool:
 def no_attribute(info: ModuleInfo, name: str) -> str:
     """What Python says where a counter looks for an attribute that it put on every other module."""
     return f"AttributeError: '{info.type.rpartition('.')[2]}' object has no attribute '{name}'"
+
+
+def first_input(call: ModuleCall, info: ModuleInfo) -> TensorInfo:
+    """The first positional input, which rules of modules take without asking."""
+    if not call.args:
+        raise PredictedFailure(f"IndexError: {info.path or 'the model'} is called with keywords only")
+    first = call.args[0]
+    if not isinstance(first, TensorInfo):
+        raise PredictedFailure(f"AttributeError: {info.path or 'the model'} does not get a tensor first")
+    return first
 
 
 def weight_shape(info: ModuleInfo) -> tuple[int, ...]:

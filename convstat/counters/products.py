@@ -168,11 +168,6 @@ def _linear_backward(call: KernelCall) -> int:
     return sum(_wanted(call, 3)[:2]) * _positions(_operand(call, 0)) * _operand(call, 2).numel
 
 
-def _one_linear_backward(place: int) -> Formula:
-    """One of the two alone."""
-    return lambda call: _positions(_operand(call, place)) * _operand(call, 2).numel
-
-
 def _matmul_backward(call: KernelCall) -> int:
     """Of (..., n, k) @ (..., k, m), n x k x m for each gradient."""
     gradient, left = _operand(call, 0), _operand(call, 1)

@@ -13,21 +13,12 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
+from convstat.counters.layer_work import first_input
 from convstat.counters.products import Kernel
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo, Trace
 
 Part = tuple[str | None, int]
 Rule = Callable[[ModuleCall, ModuleInfo, Trace], list[Part]]
-
-
-def first_input(call: ModuleCall, info: ModuleInfo) -> TensorInfo:
-    """The first positional input, which most hooks take without asking."""
-    if not call.args:
-        raise PredictedFailure(f"IndexError: {info.path or 'the model'} is called with keywords only")
-    first = call.args[0]
-    if not isinstance(first, TensorInfo):
-        raise PredictedFailure(f"AttributeError: {info.path or 'the model'} does not get a tensor first")
-    return first
 
 
 def _output(call: ModuleCall, info: ModuleInfo) -> TensorInfo:

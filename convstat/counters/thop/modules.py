@@ -11,7 +11,7 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
-from convstat.counters.layer_work import convolved, is_without_batch, steps_of, weight_shape
+from convstat.counters.layer_work import convolved, first_input, is_without_batch, steps_of, weight_shape
 from convstat.counters.uthop.modules import (
     Part,
     Rule,
@@ -25,21 +25,13 @@ from convstat.counters.uthop.modules import (
 from convstat.trace import ModuleCall, ModuleInfo, TensorInfo
 
 
-def _first(call: ModuleCall, info: ModuleInfo) -> TensorInfo:
-    if not call.args:
-        raise PredictedFailure(f"IndexError: {info.path or 'the model'} is called with keywords only")
-    if not isinstance(call.args[0], TensorInfo):
-        raise PredictedFailure(f"AttributeError: {info.path or 'the model'} does not get a tensor first")
-    return call.args[0]
-
-
 def _nothing(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     return []
 
 
 def _leaky(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     # It costs nothing, but its input is looked at.
-    _first(call, info)
+    first_input(call, info)
     return []
 
 
@@ -49,13 +41,13 @@ def _convolution(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 
 def _transposed(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     # It is priced as any other convolution: for each output element, the channels of a group and the taps.
-    weight, own = weight_shape(info), convolved(_first(call, info), info)
+    weight, own = weight_shape(info), convolved(first_input(call, info), info)
     each = output_of(call).numel * (weight[0] // integer(info, "groups")) * prod(weight[2:])
     return _convolved(call, info, own, [("transposed_output", each - own)])
 
 
 def _convolved(call: ModuleCall, info: ModuleInfo, own: int, parts: list[Part]) -> list[Part]:
-    source = _first(call, info)
+    source = first_input(call, info)
     if is_without_batch(source, info):
         # The second size is that of the channels only where there is a batch.
         channels = source.shape[1] // integer(info, "groups")
@@ -66,15 +58,15 @@ def _convolved(call: ModuleCall, info: ModuleInfo, own: int, parts: list[Part]) 
 
 def _norm(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     affine = info.attributes.get("affine") or info.attributes.get("elementwise_affine")
-    return [("norm_steps", _first(call, info).numel * (4 if affine else 2))]
+    return [("norm_steps", first_input(call, info).numel * (4 if affine else 2))]
 
 
 def _prelu(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    return [("activation", _first(call, info).numel)]
+    return [("activation", first_input(call, info).numel)]
 
 
 def _softmax(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    source, axis = _first(call, info), info.attributes.get("dim")
+    source, axis = first_input(call, info), info.attributes.get("dim")
     if not isinstance(axis, int):
         raise PredictedFailure("TypeError: it takes the dimension of a softmax from the module, and there is none")
     length = source.shape[axis]
@@ -88,7 +80,7 @@ def _average(call: ModuleCall, info: ModuleInfo) -> list[Part]:
 def _adaptive(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     # Windows are taken to be the ratio of the sizes, in floating point, and the whole is cut.
     output, window = output_of(call), 1.0
-    for size, places in zip(_first(call, info).shape[2:], output.shape[2:], strict=False):
+    for size, places in zip(first_input(call, info).shape[2:], output.shape[2:], strict=False):
         window *= size / places
     return [("pool_steps", int((window + 1) * output.numel))]
 
@@ -100,7 +92,7 @@ def _upsample(call: ModuleCall, info: ModuleInfo) -> list[Part]:
     mode = info.attributes.get("mode")
     if not isinstance(mode, str) or mode not in _UPSAMPLE:
         return []
-    _first(call, info)
+    first_input(call, info)
     return [("upsample_steps", _UPSAMPLE[mode] * output_of(call).numel)]
 
 
@@ -134,7 +126,7 @@ def _times(call: ModuleCall, info: ModuleInfo) -> int:
     """The steps as thop has them: it takes the first two sizes for time and batch."""
     packed = call.args[0] if call.args else None
     if not isinstance(packed, tuple):
-        source = _first(call, info)
+        source = first_input(call, info)
         return source.shape[0] * source.shape[1]
     # Of a packed sequence, the steps times the largest batch, which is that of the last hidden state.
     last = call.output[1] if isinstance(call.output, tuple) else None
@@ -145,7 +137,7 @@ def _times(call: ModuleCall, info: ModuleInfo) -> int:
 
 
 def _recurrent_cell(call: ModuleCall, info: ModuleInfo) -> list[Part]:
-    source = _first(call, info)
+    source = first_input(call, info)
     each = sum(amount for _, amount in recurrent_cell_parts(info, 1))
     steps = steps_of(source)
     return [*recurrent_cell_parts(info, steps), ("unbatched", (source.shape[0] - steps) * each)]
