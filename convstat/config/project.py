@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from convstat.budgets.tables import BUDGET_KEYS
+from convstat.config.places import Places
 from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageError, did_you_mean
 from convstat.grammar import patterns
 from convstat.grammar.paths import as_target, split_file, split_variant
@@ -188,10 +190,10 @@ def parse(text: str, name: str) -> Config:
         raise ConfigError(Diagnostic("not TOML that can be read: it nests too deep", Mark(source, 1, 1))) from None
     own = os.path.basename(name) != "pyproject.toml"
     table = document if own else document.get("tool", {}).get("convstat", {})
-    places = _Places(source, "" if own else "tool.convstat")
+    places = Places(source, "" if own else "tool.convstat")
     if not isinstance(table, dict):
         raise ConfigError(Diagnostic("tool.convstat must be a table", places.of("convstat")))
-    return _Reader(table, places, os.path.dirname(name)).config(name)
+    return _Reader(table, places.of, os.path.dirname(name)).config(name, places)
 
 
 def _place(source: SourceText, line: str | None, column: str | None) -> tuple[int, int]:
@@ -205,26 +207,35 @@ def _place(source: SourceText, line: str | None, column: str | None) -> tuple[in
 class _Reader:
     """One pass over the table that collects problems instead of stopping at the first."""
 
-    def __init__(self, table: Mapping[str, Any], places: _Places | _Item, folder: str) -> None:
+    def __init__(self, table: Mapping[str, Any], place: Callable[[str], Mark], folder: str) -> None:
         self.table = table
-        self.places = places
+        self.place = place
         self.folder = folder
         self.problems: list[Diagnostic] = []
 
-    def config(self, name: str) -> Config:
-        for key in self.table:
-            if key not in KEYS:
-                help = did_you_mean(key, KEYS) or (f"keys: {', '.join(KEYS)}",)
-                if key == "tool":
+    def wrong(self, message: str, mark: Mark, *help: str, notes: tuple[str, ...] = ()) -> None:
+        self.problems.append(Diagnostic(message, mark, help=help, notes=notes))
+
+    def know(
+        self, table: Mapping[str, Any], known: Mapping[str, object], of: str, place: Callable[[str], Mark]
+    ) -> None:
+        """Look for keys that are unknown in a table ``of`` something."""
+        for key in table:
+            if key not in known:
+                help = did_you_mean(key, known) or (f"keys: {', '.join(known)}",)
+                if key == "tool" and not of:
                     help = ("in convstat.toml the keys stand at the top, without [tool.convstat]",)
-                self.problems.append(Diagnostic(f"unknown key '{key}'", self.places.of(key), help=help))
+                self.wrong(f"unknown key '{key}'{of}", place(key), *help)
+
+    def config(self, name: str, places: Places) -> Config:
+        self.know(self.table, KEYS, "", self.place)
         listed = [found for model in self.words("model") for found in self.targets(model)]
-        by_model = self.by_model()
+        by_model = self.by_model(places)
         named = [target for settings in by_model for target in settings.targets]
         config = Config(
             path=name,
             models=tuple(dict.fromkeys([*listed, *named])),
-            models_mark=next((self.places.of(key) for key in ("model", "models") if key in self.table), None),
+            models_mark=next((self.place(key) for key in ("model", "models") if key in self.table), None),
             by_model=by_model,
             inputs=self.words("input"),
             batch=self.batch(),
@@ -232,47 +243,42 @@ class _Reader:
             dtype=self.choice("dtype", DTYPES),
             counters=",".join(self.words("counters")) or None,
             per=self.basis("per"),
-            format=self.take("format", lambda v: isinstance(v, str) and v, "a text"),
-            base=self.take("base", lambda v: isinstance(v, str) and v, "a text"),
+            format=self.text("format"),
+            base=self.text("base"),
             missing_baseline=self.choice("missing-baseline", MISSING),
             existing=self.choice("existing", EXISTING),
-            budgets=self.budgets(),
-            origins={key: f"{name}:{self.places.of(key).line}" for key in self.table if key in KEYS},
-            marks={key: self.places.of(key) for key in self.table if key in KEYS},
+            budgets=self.budgets(places),
+            origins={key: f"{name}:{self.place(key).line}" for key in self.table if key in KEYS},
+            marks={key: self.place(key) for key in self.table if key in KEYS},
         )
         if self.problems:
             raise ConfigError(self.problems)
         return config
 
-    def by_model(self) -> tuple[ModelSettings, ...]:
+    def by_model(self, places: Places) -> tuple[ModelSettings, ...]:
         value = self.take("models", lambda v: isinstance(v, list) and v and all(isinstance(i, dict) for i in v),
                           "a list of tables: [[tool.convstat.models]]")  # fmt: skip
-        assert isinstance(self.places, _Places)
         found: list[ModelSettings] = []
         seen: dict[str, Mark] = {}
         for index, table in enumerate(value or ()):
-            reader = _Reader(table, self.places.item("models", index), self.folder)
+            reader = _Reader(table, partial(places.in_item, "models", index), self.folder)
             settings = reader.model()
             self.problems += reader.problems
             for target in settings.targets:
+                assert settings.mark is not None
                 if target in seen:
                     notes = (f"the other: {seen[target].file}:{seen[target].line}",)
-                    self.problems.append(Diagnostic(f"'{target}' has two tables", settings.mark, notes=notes))
-                assert settings.mark is not None
+                    self.wrong(f"'{target}' has two tables", settings.mark, notes=notes)
                 seen[target] = settings.mark
             found.append(settings)
         return tuple(found)
 
     def model(self) -> ModelSettings:
         """Read one table of ``models``."""
-        for key in self.table:
-            if key not in MODEL_KEYS:
-                help = did_you_mean(key, MODEL_KEYS) or (f"keys: {', '.join(MODEL_KEYS)}",)
-                self.problems.append(Diagnostic(f"unknown key '{key}' of a model", self.places.of(key), help=help))
-        mark = self.places.of("model")
+        self.know(self.table, MODEL_KEYS, " of a model", self.place)
+        mark = self.place("model")
         if "model" not in self.table:
-            help = ('for example model = "nets/unet.py:UNet"',)
-            self.problems.append(Diagnostic("a table of models needs a model", mark, help=help))
+            self.wrong("a table of models needs a model", mark, 'for example model = "nets/unet.py:UNet"')
         given = self.take("overrides", lambda v: isinstance(v, dict), "a table: {width = 32}")
         return ModelSettings(
             targets=tuple(found for model in self.words("model") for found in self.targets(model)),
@@ -287,7 +293,7 @@ class _Reader:
 
     def config_file(self) -> dict[str, str]:
         """The override that ``--config`` is; its path is relative to the settings."""
-        written: str | None = self.take("config", lambda v: isinstance(v, str) and v, "a text")
+        written = self.text("config")
         if written is None:
             return {}
         name, mark, path = written.rpartition("=")
@@ -301,26 +307,30 @@ class _Reader:
         value = self.table.get(key)
         if value is None or fits(value):
             return value
-        self.problems.append(Diagnostic(f"{key} must be {wanted}, not {_toml(value)}", self.places.of(key)))
+        self.wrong(f"{key} must be {wanted}, not {_toml(value)}", self.place(key))
         return None
+
+    def text(self, key: str) -> str | None:
+        value: str | None = self.take(key, lambda v: isinstance(v, str) and v, "a text")
+        return value
 
     def choice(self, key: str, words: tuple[str, ...]) -> str | None:
         value: str | None = self.take(key, lambda v: isinstance(v, str), "a text")
         if value is None or value in words:
             return value
         help = (*did_you_mean(value, words), f"it is one of {', '.join(words)}")
-        self.problems.append(Diagnostic(f"unknown {key} '{value}'", self.places.of(key), help=help))
+        self.wrong(f"unknown {key} '{value}'", self.place(key), *help)
         return None
 
     def basis(self, key: str) -> str | None:
-        value: str | None = self.take(key, lambda v: isinstance(v, str) and v, "a text")
+        value = self.text(key)
         if value:
             from convstat.count.pixels import check
 
             try:
                 check(value)
             except UsageError as error:
-                self.problems += [replace(d, mark=self.places.of(key)) for d in error.diagnostics]
+                self.problems += [replace(d, mark=self.place(key)) for d in error.diagnostics]
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
@@ -329,14 +339,14 @@ class _Reader:
 
     def targets(self, written: str) -> list[str]:
         """Give the targets that a model of the settings stands for: a pattern of files stands for all of them."""
-        mark = self.places.of("model")
+        mark = self.place("model")
         target = self.path(written, mark)
         path, variant = split_variant(target)
         if not path.endswith((".yaml", ".yml")) or not patterns.is_pattern(path):
             return [target]
         if not self.is_inside(path):
-            help = ("a pattern stays in the git repository of the settings, or else in their folder",)
-            self.problems.append(Diagnostic(f"model '{written}' is a pattern of files outside", mark, help=help))
+            help = "a pattern stays in the git repository of the settings, or else in their folder"
+            self.wrong(f"model '{written}' is a pattern of files outside", mark, help)
             return []
         try:
             found = patterns.files(path)
@@ -344,8 +354,7 @@ class _Reader:
             self.problems += [replace(d, mark=mark) for d in error.diagnostics]
             return []
         if not found:
-            help = (patterns.HELP,)
-            self.problems.append(Diagnostic(f"model '{written}' matches no file", mark, help=help))
+            self.wrong(f"model '{written}' matches no file", mark, patterns.HELP)
         return [as_target(name) + ("" if variant is None else f"#{variant}") for name in found]
 
     def is_inside(self, path: str) -> bool:
@@ -366,128 +375,24 @@ class _Reader:
         path, rest = split_file(target)
         return target if path is None else as_target(os.path.normpath(os.path.join(self.folder, path))) + rest
 
-    def budgets(self) -> tuple[Entry, ...]:
-        value = self.table.get("budget")
-        if value is None:
-            return ()
-        if isinstance(value, str) or not isinstance(value, list):
-            self.take("budget", lambda _: False, "a list of texts or of tables")
-            return ()
-        if not value:
-            self.problems.append(
-                Diagnostic(
-                    "budget is an empty list", self.places.of("budget"), help=("leave the key away, or add a limit",)
-                )
-            )
+    def budgets(self, places: Places) -> tuple[Entry, ...]:
+        value = self.take("budget", lambda v: isinstance(v, list), "a list of texts or of tables")
+        if value is not None and not value:
+            self.wrong("budget is an empty list", self.place("budget"), "leave the key away, or add a limit")
         entries = []
-        for index, item in enumerate(value):
-            assert isinstance(self.places, _Places)
-            mark = self.places.budget(index, item)
+        for index, item in enumerate(value or ()):
+            mark = places.item("budget", index, item)
             if isinstance(item, str):
                 entries.append(Entry(item, mark))
             elif isinstance(item, dict):
-                marks = {key: self.places.budget_key(index, key, mark) for key in item}
-                for key in item:
-                    if key not in BUDGET_KEYS:
-                        help = did_you_mean(key, BUDGET_KEYS) or (f"keys: {', '.join(BUDGET_KEYS)}",)
-                        self.problems.append(Diagnostic(f"unknown key '{key}' of a budget", marks[key], help=help))
+                marks = {key: places.in_item("budget", index, key) for key in item}
+                self.know(item, BUDGET_KEYS, " of a budget", marks.__getitem__)
                 if isinstance(item.get("model"), str):
                     item = {**item, "model": self.path(item["model"], marks["model"])}
                 entries.append(Entry(item, mark, marks))
             else:
-                self.problems.append(Diagnostic(f"a budget is a text or a table, not {_toml(item)}", mark))
+                self.wrong(f"a budget is a text or a table, not {_toml(item)}", mark)
         return tuple(entries)
-
-
-class _Places:
-    """Finds the lines of keys, because tomllib keeps no marks.
-
-    The n-th ``[[tool.convstat.budget]]`` header is the n-th budget, and a key is found below its header;
-    so it is with ``models``.
-    Where the text is written in another way, the place is the first line of the table.
-    """
-
-    def __init__(self, source: SourceText, table: str) -> None:
-        self.source = source
-        self.table = table
-        self.sections: list[tuple[str, int, int]] = []
-        lines = source.lines
-        starts: list[tuple[str, int]] = [("", 0)]
-        for number, line in enumerate(lines):
-            if match := re.match(r"\s*\[\[?\s*([\w\"'.\- ]+?)\s*\]\]?\s*(#.*)?$", line):
-                starts.append((re.sub(r"[\"' ]", "", match[1]), number))
-        ends = [number for _, number in starts[1:]] + [len(lines)]
-        self.sections = [(name, start, end) for (name, start), end in zip(starts, ends, strict=True)]
-        self.headers = [s for s in self.sections if s[0] == self._name("budget")]
-
-    def item(self, key: str, index: int) -> _Item:
-        """The places in the n-th table of a list of them."""
-        return _Item(self, key, index)
-
-    def in_item(self, key: str, index: int, inner: str) -> Mark:
-        """The place of a key in the n-th table of a list; that of the table where it is not found."""
-        headers = [section for section in self.sections if section[0] == self._name(key)]
-        if index >= len(headers):
-            return self.of(key)
-        _, start, end = headers[index]
-        return self._key(inner, start, end) or self._line(start)
-
-    def _name(self, key: str) -> str:
-        return f"{self.table}.{key}" if self.table else key
-
-    def of(self, key: str) -> Mark:
-        """The place of a key of the table."""
-        for name, start, end in self.sections:
-            if name == self.table and (mark := self._key(key, start, end)):
-                return mark
-            if name == self._name(key) or name.startswith(f"{self._name(key)}."):
-                return self._line(start)
-        return self._line(next((start for name, start, _ in self.sections if name == self.table), 0))
-
-    def budget(self, index: int, item: object) -> Mark:
-        """The place of the n-th budget."""
-        if index < len(self.headers):
-            return self._line(self.headers[index][1])
-        mark = self.of("budget")
-        if isinstance(item, str):
-            for number in range(mark.line - 1, len(self.source.lines)):
-                column = self.source.lines[number].find(item)
-                if column >= 0 and not self.source.lines[number].lstrip().startswith("#"):
-                    return Mark(self.source, number + 1, column + 1, len(item))
-        return mark
-
-    def budget_key(self, index: int, key: str, default: Mark) -> Mark:
-        """The place of a key of the n-th budget."""
-        if index < len(self.headers):
-            _, start, end = self.headers[index]
-            return self._key(key, start, end) or default
-        return default
-
-    def _key(self, key: str, start: int, end: int) -> Mark | None:
-        pattern = re.compile(rf"\s*([\"']?){re.escape(key)}\1\s*[=.]")
-        for number in range(start, end):
-            line = self.source.lines[number]
-            if pattern.match(line):
-                return Mark(self.source, number + 1, len(line) - len(line.lstrip()) + 1, len(key))
-        return None
-
-    def _line(self, number: int) -> Mark:
-        lines = self.source.lines
-        text = lines[number] if number < len(lines) else ""
-        return Mark(self.source, number + 1, len(text) - len(text.lstrip()) + 1, max(1, len(text.strip())))
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """The places of the keys of one table in a list of tables."""
-
-    places: _Places
-    key: str
-    index: int
-
-    def of(self, key: str) -> Mark:
-        """The place of a key."""
-        return self.places.in_item(self.key, self.index, key)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
