@@ -8,8 +8,9 @@ Whatever a peer does, crash, hang or leave things behind, costs its own row.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -85,6 +86,15 @@ def check(device: str, dtype: str) -> None:
         check_device(device, dtype)
 
 
+def _aside() -> AbstractContextManager[None]:
+    """Keep what counters do out of a trace that is under way; without torch, there is none."""
+    if "torch" not in sys.modules:
+        return nullcontext()
+    from convstat.trace.record import aside
+
+    return aside()
+
+
 @alone
 def measure_on(
     stages: Stages, report: Report, counters: Sequence[Counter], asking: Asking = USUAL
@@ -93,9 +103,7 @@ def measure_on(
 
     All are asked before the first answer is waited for.
     """
-    from convstat.trace.record import aside
-
-    with aside(), asking.crew() as crew:
+    with _aside(), asking.crew() as crew:
         rows = [_Row(counter, report, stages, asking, crew) for counter in counters]
         for row in rows:
             row.start()
