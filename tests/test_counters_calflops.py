@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,8 +15,6 @@ from torch.nn import functional as F  # noqa: N812
 
 from convstat.counters import COUNTERS, CounterFailure, Prediction
 from convstat.counters.deepspeed import load as deepspeed_load
-from convstat.counters.deepspeed import walk as deepspeed_walk
-from convstat.counters.deepspeed.adapter import convention
 from convstat.counters.inputs import Inputs
 from convstat.counters.measure import predict
 from convstat.patches.imports import given
@@ -170,13 +167,3 @@ def test_what_the_tool_collects_is_emptied_after_a_failure(peer: str) -> None:
         COUNTERS[peer].run(nn.Linear(3, 4), (torch.rand(2, 5),))
     state = deepspeed_load.deepspeed() if peer == "deepspeed" else deepspeed_load.calflops()[1]
     assert ([], [], {}) == (state.module_flop_count, state.module_mac_count, state.old_functions)
-
-
-def test_a_module_that_holds_itself_is_foreseen_to_have_no_end() -> None:
-    """Both go from a module to those that it holds, and so on."""
-    trace = record(nn.Linear(3, 4), (torch.rand(2, 3),))
-    (info,) = trace.modules
-    round_and_round = replace(trace, modules=(replace(info, children=(0,)),))
-    prediction = deepspeed_walk.predict(round_and_round, convention(None))
-    assert prediction.failure is not None
-    assert prediction.failure.startswith("RecursionError")

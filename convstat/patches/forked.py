@@ -45,17 +45,21 @@ class Call:
         self.is_over = False
         self._data = bytearray()
         self._failure: Lost | None = None
+        self.pid = -1
         has_threads = end_pools()
         flush_streams()
         self.pipe, theirs = os.pipe()
         try:
+            # Since Python 3.12 a fork warns where there are other threads; those that are here are known.
             with unwarned():
-                # Since Python 3.12 a fork warns where there are other threads; those that are here are known.
-                self.pid = os.fork()
+                self.pid = _fork()
                 if not self.pid:
                     serve(function, theirs, (self.pipe, *closed), has_threads)
         except BaseException:
-            os.close(self.pipe)
+            if self.pid > 0:
+                self.reap()
+            else:
+                os.close(self.pipe)
             raise
         finally:
             os.close(theirs)
@@ -151,6 +155,15 @@ class Call:
         until = monotonic() + PATIENCE
         while not self.is_gone() and monotonic() < until:
             sleep(STEP / 20)
+
+
+def _fork() -> int:
+    """Fork, and let Ctrl-C wait meanwhile: what Python calls at a fork swallows what is raised in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return os.fork()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def wait(calls: Iterable[Call]) -> None:
