@@ -22,14 +22,14 @@ def analyze(
         bool,
         typer.Option(
             "--strict",
-            help="Exit with 1 if a counter is not reconciled: a difference is not explained, or there is no answer "
-            "and that was not predicted (failed, skipped, not installed); with 4 if incomplete.",
+            help="Exit with 1 if a counter is not reconciled: a difference is unexplained, or the counter gives no "
+            "answer and this was not predicted (failed, skipped, not installed); with 4 if incomplete.",
         ),
     ] = False,
 ) -> int:
     """Count models; explain every difference.
 
-    Other counters really run beside, and each part of their difference gets a name.
+    Runs other counters on the same model, and attributes each part of their difference to a named cause.
     """
     from convstat.cli.session import Session
     from convstat.commands import convention

@@ -15,7 +15,7 @@ from convstat.cli.options import EXIT_CODES, examples
 from convstat.cli.plain import PlainCommand, PlainGroup
 
 COUNT = "Count"
-LOOK = "Look closer"
+LOOK = "Inspect"
 PROJECT = "Project"
 
 
@@ -52,7 +52,7 @@ COMMANDS: Mapping[str, Entry] = {
         (
             "convstat check net.yaml --max params=5M --max macs=600M",
             "convstat check net.yaml --base origin/main --max-growth macs=2%",
-            "convstat check        (what the settings in pyproject.toml say)",
+            "convstat check        (the models in pyproject.toml)",
         ),
     ),
     "explain": Entry(
@@ -70,7 +70,7 @@ COMMANDS: Mapping[str, Entry] = {
         (
             "convstat formula configs/resnet50.yaml --depth 2",
             "convstat formula 'Conv2d(64, 128, kernel_size=3, groups=4)' -i 64x56x56 -f latex",
-            "convstat formula ConvTranspose2d        (in general, and why)",
+            "convstat formula ConvTranspose2d        (the general formula)",
         ),
     ),
     "identify": Entry(
@@ -84,14 +84,14 @@ COMMANDS: Mapping[str, Entry] = {
         (
             "convstat diff main:configs/net.yaml configs/net.yaml",
             "convstat diff report.json torchvision/resnet50",
-            "convstat diff main        (every spec that changed since)",
+            "convstat diff main        (all specs that changed since)",
         ),
     ),
     "expand": Entry("inspect:expand", LOOK, ("convstat expand net.yaml width=32",)),
     "render": Entry("inspect:render", LOOK, ("convstat render report.json -f markdown --top 10",)),
     "list": Entry("listings:list_", LOOK, ("convstat list layers", "convstat list zoo resnet")),
     "docs": Entry("project:docs", LOOK, ("convstat docs spec",)),
-    "hook": Entry("hook:hook", PROJECT, ("convstat hook configs/*.yaml    (what pre-commit runs)",)),
+    "hook": Entry("hook:hook", PROJECT, ("convstat hook configs/*.yaml    (as run by pre-commit)",)),
     "init": Entry("project:init", PROJECT, ("convstat init net.yaml", "convstat init --from resnet50")),
     "baseline": Entry(
         "baseline:baseline",
@@ -127,8 +127,8 @@ def make_app(names: Iterable[str] = COMMANDS, *, styled: bool = True) -> typer.T
     app = typer.Typer(
         name="convstat",
         cls=PlainGroup,
-        help="What a neural network costs: exact params and MACs, beside ptflops and torchsummary, "
-        "every difference explained.",
+        help="Count the params and MACs of a neural network exactly, and explain why ptflops, torchsummary and other "
+        "counters differ.",
         epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

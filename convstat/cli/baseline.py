@@ -18,23 +18,23 @@ def baseline(
         str,
         typer.Argument(
             metavar="|".join(ACTIONS),
-            help="save: write the file of a model that has none. show: list the files. "
-            "update: count again and overwrite, those named or all. "
-            "prune: remove the files of models that the settings do not name.",
+            help="save: write the file of a model that has none. show: list the files. update: count again and "
+            "overwrite the named files, or all. prune: remove the files of models that are not in the settings.",
             show_default=False,
             autocompletion=o.complete_words(*ACTIONS),
         ),
     ],
     arguments: o.Arguments = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Write although this is CI, which should compare and not accept.")
+        bool,
+        typer.Option("--yes", help="Write even if CI is set; CI should compare with baselines, not accept new ones."),
     ] = False,
     *,
     given: o.Shared,
 ) -> int:
-    """Keep what a model costs in a file.
+    """Save the cost of a model to a file.
 
-    Relative budgets of Python models compare with it; a spec is compared with its text at the merge-base instead.
+    It is the base for relative budgets of Python models; the base of a spec is its text at the merge-base.
     """
     import os
 

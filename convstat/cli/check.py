@@ -26,43 +26,43 @@ def _policy(help: str, *words: str) -> Any:
 @o.takes("base input data config batch device timeout dtype per format output quiet verbose width ascii")
 def check(
     arguments: o.Arguments = None,
-    max: Annotated[Limits, _limit("METRIC=LIMIT", "At most: --max params=5M.")] = None,
-    min: Annotated[Limits, _limit("METRIC=LIMIT", "At least: --min macs=1M.")] = None,
-    exact: Annotated[Limits, _limit("METRIC=VALUE", "Exactly: --exact params=4231976.")] = None,
+    max: Annotated[Limits, _limit("METRIC=LIMIT", "Maximum: --max params=5M.")] = None,
+    min: Annotated[Limits, _limit("METRIC=LIMIT", "Minimum: --min macs=1M.")] = None,
+    exact: Annotated[Limits, _limit("METRIC=VALUE", "Exact value: --exact params=4231976.")] = None,
     max_growth: Annotated[
         Limits,
         _limit(
             "METRIC=GROWTH",
-            "At most so much more than the base: --max-growth macs=2%, params=0, macs=10k.",
+            "Maximum growth over the base: --max-growth macs=2%, params=0, macs=10k.",
         ),
     ] = None,
     max_layer: Annotated[
         Limits,
         _limit(
             "[LAYERS:]METRIC=LIMIT",
-            "At most for each layer: --max-layer 'head.**:params=1M'; LAYERS%TYPE for one type.",
+            "Maximum for each layer: --max-layer 'head.**:params=1M'; LAYERS%TYPE for one type.",
         ),
     ] = None,
     missing_baseline: Annotated[
         str | None,
-        _policy("What becomes of a relative budget without a base (default: error).", "error", "skip"),
+        _policy("How to treat relative budgets without a base (default: error).", "error", "skip"),
     ] = None,
     existing: Annotated[
         str | None,
         _policy(
-            "What becomes of a limit that the base exceeded already, and no less (default: error).", "error", "warn"
+            "How to treat limits that the base already exceeds by as much or more (default: error).", "error", "warn"
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit with 0 where a budget is exceeded; other codes stay.")
+        bool, typer.Option("--exit-zero", help="Exit with 0 if a budget is exceeded; other exit codes are unchanged.")
     ] = False,
     *,
     given: o.Shared,
 ) -> int:
-    """Judge budgets; exit with 1 if exceeded.
+    """Check budgets; exit with 1 if one is exceeded.
 
-    Those of the specs, of the settings and of the options all apply. Limits are inclusive.
+    Budgets from the specs, the settings and the options all apply. Limits are inclusive.
     A limit with a sign is relative to the base: +2%, +10k, +0.
     """
     from convstat.cli.session import Session

@@ -16,8 +16,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="TARGET|KEY=VALUES",
-            help="What to compare, as for analyze; net.yaml#* is every variant. "
-            "Sweeps: groups=1,2,4, c=16..64:16 or input=3x224x224,3x320x320; several give every combination.",
+            help="What to compare, as for analyze; net.yaml#* is all variants. Sweeps: groups=1,2,4, c=16..64:16 or "
+            "input=3x224x224,3x320x320; several sweeps give all combinations.",
             show_default=False,
             autocompletion=o.complete_target,
         ),
@@ -27,11 +27,11 @@ def compare(
     ] = False,
     *,
     given: o.Shared,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if a point cannot be built.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any point is invalid.")] = False,
 ) -> int:
-    """Sweep parameters; set models side by side.
+    """Compare models; sweep parameters.
 
-    The first row is the base. A point that cannot be built is a row with the reason; if none can, the exit code is 2.
+    The first row is the base. An invalid point is a row with the reason; if all are invalid, the exit code is 2.
     """
     from convstat.cli.session import Session
     from convstat.commands import compare as compare_command

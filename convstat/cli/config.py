@@ -18,7 +18,7 @@ def config(
         str,
         typer.Argument(
             metavar="|".join(ACTIONS),
-            help="show: every setting, its value, and where that is from. path: the file.",
+            help="show: all settings, their values and sources. path: the settings file.",
             show_default=False,
             autocompletion=o.complete_words(*ACTIONS),
         ),
@@ -26,10 +26,10 @@ def config(
     *,
     given: o.Shared,
 ) -> int:
-    """Show the settings, and where they are from.
+    """Show the settings and their sources.
 
-    The nearest convstat.toml, or pyproject.toml with [tool.convstat], from here up to the root of the repository;
-    CONVSTAT_CONFIG names another file, and CONVSTAT_BASE and CONVSTAT_FORMAT go before what it says.
+    Reads the nearest convstat.toml, or pyproject.toml with [tool.convstat], from the working directory up to the
+    root of the repository. CONVSTAT_CONFIG names another file; CONVSTAT_BASE and CONVSTAT_FORMAT override its values.
     """
     from convstat.cli.session import Session
     from convstat.commands import config as config_command

@@ -17,21 +17,22 @@ def diff(
         list[str] | None,
         typer.Argument(
             metavar="[BASE] [HEAD] [KEY=VALUE]",
-            help="Two targets, also main:net.yaml or report.json; or one, compared with its base; "
-            "or a git revision: every spec that changed since (A..B: between two, A...: since they parted).",
+            help="Two targets, including main:net.yaml or report.json; or one target, compared with its base; or a "
+            "git revision: all specs that changed since (A..B: between two revisions, A...: since their "
+            "merge-base).",
             show_default=False,
             autocompletion=o.complete_target,
         ),
     ] = None,
-    all: Annotated[bool, typer.Option("--all", help="Show layers and models that did not change too.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Also show unchanged layers and models.")] = False,
     *,
     given: o.Shared,
 ) -> int:
     """Show which layers changed, and why.
 
-    Layers are matched by name, then by structure; what is the same stands in one row, so that the totals close.
-    Without a head, the working tree is compared. KEY=VALUE is for both sides; between two targets it is for the
-    base, and then what stands behind the second is for the head; behind one target named twice it is for the head.
+    Layers are matched by name, then by structure. Unchanged layers are summed in one row, so that rows add up.
+    Without HEAD, the working tree is compared. KEY=VALUE applies to both sides. Between two targets it applies to
+    the base, and values after the second target to the head; after one target named twice it applies to the head.
     """
     from convstat.cli.session import Session
     from convstat.commands.diff import Sides, all_saved, differences

@@ -15,7 +15,7 @@ Settings = Annotated[
         "-s",
         "--set",
         metavar="KEY=VALUE",
-        help="Set a parameter, as KEY=VALUE alone does. Repeatable.",
+        help="Set a parameter, like a KEY=VALUE argument. Repeatable.",
         rich_help_panel=o.WHAT,
         show_default=False,
     ),
@@ -28,8 +28,8 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="TARGET [LAYER] [KEY=VALUE]",
-            help="A target as for analyze, and the name of a layer, or a pattern: conv1, 'layer1.**'; "
-            "a model of one layer needs none.",
+            help="A target as for analyze, and the name of a layer or a pattern: conv1, 'layer1.**'. The name can be "
+            "omitted for a model of one layer.",
             show_default=False,
             autocompletion=o.complete_target,
         ),
@@ -38,9 +38,9 @@ def explain(
     *,
     given: o.Shared,
 ) -> int:
-    """Show one layer through every counter's eyes.
+    """Show how each counter counts a layer.
 
-    The formula with its values, and what each counter makes of it: predicted, none is run (default: all of them).
+    Shows the formula with its values, and the count of each counter (default: all). Counts are predicted, not run.
     """
     from convstat.cli.session import Session
     from convstat.commands import explain
@@ -80,8 +80,8 @@ def identify(
         str,
         typer.Argument(
             metavar="NUMBER",
-            help="The number as it is printed, with all its digits: 4.13G, '8.27 GFLOPs', '25.56M params', "
-            "'81.5 kMACs/pixel', 97.49MiB.",
+            help="The number as published, with all its digits: 4.13G, '8.27 GFLOPs', '25.56M params', '81.5 "
+            "kMACs/pixel', 97.49MiB.",
             show_default=False,
         ),
     ],
@@ -98,10 +98,10 @@ def identify(
     *,
     given: o.Shared,
 ) -> int:
-    """Tell which counter gives a number.
+    """Find the counter behind a number.
 
-    Which figure, unit and rounding too; the figures are predicted, no counter is run. If nothing matches, the exit
-    code is 1.
+    Also finds the quantity, unit and rounding. The figures are predicted; no counter is run. If nothing matches, the
+    exit code is 1.
     """
     from convstat.cli.session import Session
     from convstat.commands import identify

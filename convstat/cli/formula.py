@@ -26,7 +26,7 @@ def formula(
         list[str] | None,
         typer.Argument(
             metavar="TARGET|LAYER [KEY=VALUE]",
-            help="A target as for analyze, but no saved report; or a kind of layer or a block without brackets: "
+            help="A target as for analyze, except saved reports; or a layer or block name without parentheses: "
             "Conv2d, LSTM, ACBlock.",
             show_default=False,
             autocompletion=complete,
@@ -35,9 +35,9 @@ def formula(
     *,
     given: o.Shared,
 ) -> int:
-    """Show the formulas of a network, or of a kind of layer.
+    """Show the formulas of a network or a layer kind.
 
-    Each layer's MACs and params in symbols and with the values; without sizes, the formula in general, and why.
+    Shows MACs and params in symbols and with values. For a layer kind without sizes, derives the general formula.
     """
     from convstat.cli.session import Session
     from convstat.commands.kind_formula import kind_formula, name_of, refuse_unknown

@@ -23,15 +23,15 @@ HEAD = re.compile(r"^(?:convstat|'convstat'|\"convstat\")\s*:", re.MULTILINE)
 @o.takes("base quiet verbose")
 def hook(
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE...", help="YAML files, specs or not.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="FILE...", help="YAML files; files that are not specs are ignored.", show_default=False),
     ] = None,
     *,
     given: o.Shared,
 ) -> int:
     """Check the specs among some files, for pre-commit.
 
-    Every spec has to be countable and to keep its budgets; one without a budget has nothing to keep.
-    Files that are no specs are passed over.
+    Every spec must be valid and satisfy its budgets, if it has any. Files that are not specs are ignored.
     """
     from convstat.cli.session import Session
     from convstat.commands import check

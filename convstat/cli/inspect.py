@@ -14,13 +14,13 @@ from convstat.errors import ExitCode
 @o.takes("input")
 def expand(
     arguments: o.Arguments = None,
-    all: Annotated[bool, typer.Option("--all", help="Write arguments that are torch's defaults too.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Also write arguments that have torch's defaults.")] = False,
     *,
     given: o.Shared,
 ) -> int:
-    """Write what a spec stands for.
+    """Write a spec in expanded form.
 
-    Every block, repeat and expression is worked out, every edge named. It is a spec again.
+    Blocks, repeats and expressions are resolved, and every edge is named. The output is a spec.
     """
     from convstat.cli.session import Session, kind_in_words
     from convstat.errors import UsageError
@@ -47,12 +47,12 @@ def expand(
 @o.takes("format output depth flat sort top quiet verbose width ascii")
 def render(
     reports: Annotated[
-        list[str], typer.Argument(metavar="REPORT...", help="Reports that were saved as JSON.", show_default=False)
+        list[str], typer.Argument(metavar="REPORT...", help="Reports saved as JSON.", show_default=False)
     ],
     *,
     given: o.Shared,
 ) -> int:
-    """Show saved reports again, in any format.
+    """Render saved reports, in any format.
 
     Nothing is counted or run.
     """

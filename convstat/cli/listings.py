@@ -180,7 +180,7 @@ def list_(
         str | None,
         typer.Argument(
             metavar="PATTERN",
-            help="Only names with this in them, or that match it: resnet, 'torchvision/*_fpn'.",
+            help="Only names that contain this word or match this pattern: resnet, 'torchvision/*_fpn'.",
             show_default=False,
         ),
     ] = None,

@@ -15,10 +15,8 @@ WHAT = "Input and run"
 SHOW = "Output"
 
 EXIT_CODES = (
-    "Exit codes: 0 all is well · "
-    "1 a budget is exceeded, nothing is found, or with --strict a counter is not reconciled · "
-    "2 a mistake in the arguments, the spec or the settings · 3 a fault of convstat · "
-    "4 incomplete, there is no verdict · 130 interrupted"
+    "Exit codes: 0 success · 1 a budget is exceeded, nothing matches, or with --strict a counter is not reconciled · "
+    "2 invalid arguments, spec or settings · 3 internal error · 4 incomplete: no verdict · 130 interrupted"
 )
 
 
@@ -118,7 +116,7 @@ Arguments = Annotated[
         metavar="TARGET|KEY=VALUE",
         help="Specs (net.yaml, net.yaml#variant, - for standard input), inline layers ('Conv2d(4, 8, 3)'), "
         "Python models (package.module:build, file.py:Net), zoo models (torchvision/resnet50, timm/NAME), "
-        "saved reports (report.json); and overrides of their parameters.",
+        "saved reports (report.json); and parameter overrides.",
         show_default=False,
         autocompletion=complete_target,
     ),
@@ -171,18 +169,18 @@ class Shared:
         list[str] | None,
         _run(
             metavar="[NAME=]PATH",
-            help="Inputs with values, for models that decide by them: a .pt, .npz or .npy file. Repeatable.",
+            help="Input values, for models whose operations depend on them: a .pt, .npz or .npy file. Repeatable.",
         ),
     ] = None
     config: Annotated[
         str | None,
         _run(
             metavar="[NAME=]FILE",
-            help="A YAML, JSON or TOML file with the fields of a Python model's config object; single ones are set "
-            "with NAME.FIELD=VALUE.",
+            help="A YAML, JSON or TOML file with the fields of a Python model's config object; NAME.FIELD=VALUE sets "
+            "a single field.",
         ),
     ] = None
-    batch: Annotated[int | None, _run("-b", "--batch", metavar="N", help="The batch (default: 1).")] = None
+    batch: Annotated[int | None, _run("-b", "--batch", metavar="N", help="The batch size (default: 1).")] = None
     device: Annotated[
         str | None,
         _run(
@@ -203,8 +201,7 @@ class Shared:
         str | None,
         _run(
             metavar="NAMES",
-            help="Other counters to run beside convstat: names with commas, default, all or none; "
-            "see convstat list counters.",
+            help="Other counters to run: comma-separated names, default, all or none; see convstat list counters.",
             words=COUNTER_NAMES,
         ),
     ] = None
@@ -213,7 +210,7 @@ class Shared:
         _show(
             "--as",
             metavar="NAME",
-            help="Give the figures, layer by layer, as another counter would count: predicted, it is not run.",
+            help="Report totals and layers in the convention of another counter (predicted, not run).",
             words=("convstat", *COUNTER_NAMES[3:]),
         ),
     ] = None
@@ -221,8 +218,8 @@ class Shared:
         bool,
         _run(
             "--predict",
-            help="Run no other counter: show what each would say. They need not be installed, and nothing is "
-            "allocated.",
+            help="Predict what each counter reports instead of running it. Counters need not be installed, and "
+            "nothing is allocated.",
         ),
     ] = False
     timeout: Annotated[
@@ -232,21 +229,21 @@ class Shared:
             "--counter-timeout",
             metavar="SECONDS",
             callback=_allow,
-            help="How long a model's code may take, and each of the other counters; 0 is any time (default: 300).",
+            help="Time limit for the model's code and for each counter; 0 disables it (default: 300).",
         ),
     ] = None
     in_process: Annotated[
         bool,
         _run(
             "--in-process",
-            help="Run the other counters in this process, as for a debugger: one that crashes ends everything.",
+            help="Run the other counters in this process, for debugging; a counter that crashes then ends convstat.",
         ),
     ] = False
     mode: Annotated[
         str | None,
         _run(
             metavar="eval|train",
-            help="eval counts a forward pass, train a forward and a backward pass (default: eval).",
+            help="eval counts a forward pass, train also the backward pass (default: eval).",
             words=("eval", "train"),
         ),
     ] = None
@@ -254,16 +251,15 @@ class Shared:
         str | None,
         _run(
             metavar="BASIS",
-            help="What MACs/pixel divides by: input, output, luma420, samples420, element, block:128+8 "
-            "(default: input).",
+            help="Divisor of MACs/pixel: input, output, luma420, samples420, element, block:128+8 (default: input).",
         ),
     ] = None
     base: Annotated[
         str | None,
         typer.Option(
             metavar="REV|TARGET",
-            help="What to compare with: a git revision (its merge-base with HEAD), a saved report, or another model. "
-            "Also CONVSTAT_BASE, or base in the settings.",
+            help="Base of the comparison: a git revision (its merge-base with HEAD), a saved report, or another "
+            "model. Also CONVSTAT_BASE, or base in the settings.",
             rich_help_panel="Base",
         ),
     ] = None
@@ -284,7 +280,7 @@ class Shared:
             "-o",
             "--output",
             metavar="PATH",
-            help="Also write a file, in the format of its suffix or of FORMAT=PATH; - is standard output. Repeatable.",
+            help="Also write a file, in the format of its suffix, or FORMAT=PATH; - is standard output. Repeatable.",
         ),
     ] = None
     depth: Annotated[int | None, _show("-d", "--depth", metavar="N", help="Fold blocks below N levels.")] = None
@@ -297,9 +293,9 @@ class Shared:
             words=("params", "macs", "flops", "name", "type"),
         ),
     ] = None
-    top: Annotated[int | None, _show(metavar="N", help="Show the N largest layers, the others in one row.")] = None
+    top: Annotated[int | None, _show(metavar="N", help="Show the N largest layers, and the others in one row.")] = None
     quiet: Annotated[
-        int, _show("-q", "--quiet", count=True, help="No notes on standard error; -qq: no result either.")
+        int, _show("-q", "--quiet", count=True, help="Suppress notes on standard error; -qq: suppress the result too.")
     ] = 0
     verbose: Annotated[
         int,
@@ -307,12 +303,12 @@ class Shared:
             "-v",
             "--verbose",
             count=True,
-            help="Say what was resolved to what; -vv: a traceback if convstat itself fails.",
+            help="Show how arguments are resolved; -vv: show a traceback on internal errors.",
         ),
     ] = 0
     width: Annotated[
         int | None,
-        _show(metavar="COLUMNS", help="Lay out for this width (default: the terminal's, else COLUMNS, else 120)."),
+        _show(metavar="COLUMNS", help="Width of the output (default: the terminal, else COLUMNS, else 120)."),
     ] = None
     ascii: Annotated[bool, _show("--ascii", help="Write ASCII only.")] = False
 

@@ -24,7 +24,10 @@ def _complete_examples(incomplete: str) -> list[str]:
 def init(
     path: Annotated[
         str | None,
-        typer.Argument(metavar="PATH", help="The file to write: net.yaml, or NAME.yaml with --from NAME; - prints it."),
+        typer.Argument(
+            metavar="PATH",
+            help="The file to write (default: net.yaml, or NAME.yaml with --from NAME); - is standard output.",
+        ),
     ] = None,
     template: Annotated[
         str | None,
@@ -42,14 +45,14 @@ def init(
         typer.Option(
             "--from",
             metavar="NAME",
-            help="One of the examples instead, such as resnet50; convstat list configs names them.",
+            help="Copy an example instead, such as resnet50; see convstat list configs.",
             autocompletion=_complete_examples,
         ),
     ] = None,
 ) -> int:
-    """Write a spec to start from.
+    """Write a starter spec.
 
-    A file that exists is left as it is.
+    Existing files are not overwritten.
     """
     from convstat.cli.run import show_problems
     from convstat.errors import Diagnostic, OutputError, UsageError
@@ -106,7 +109,7 @@ def schema(
         str,
         typer.Argument(
             metavar="|".join(SCHEMAS),
-            help="spec: what a YAML file may hold, for editors. report: what -f json writes. config: the settings.",
+            help="spec: YAML specs, for editors. report: the output of -f json. config: the settings.",
             show_default=False,
             autocompletion=o.complete_words(*SCHEMAS),
         ),
@@ -144,16 +147,16 @@ def topics() -> dict[str, Path]:
 
 
 ABOUT = {
-    "budgets": "limits on what a model costs: their grammar, bases and settings",
-    "ci": "the gate in GitHub, GitLab, pre-commit and pytest",
-    "architecture": "the rooms of the code, and the way of a value through them",
+    "budgets": "limits on the cost of a model: grammar, bases and settings",
+    "ci": "convstat check in GitHub, GitLab, pre-commit and pytest",
+    "architecture": "the structure of the package, and the path from input to table",
     "cli": "the commands, targets, sweeps, streams and exit codes",
     "contributing": "how to add a layer kind, a format or a counter",
-    "counters": "the other counters, what each counts, and why they differ",
-    "formats": "what -f and -o write, from JSON to pictures",
-    "how-it-counts": "what is a MAC and what is not",
+    "counters": "other counters, what each counts, and why they differ",
+    "formats": "output formats of -f and -o, from JSON to plots",
+    "how-it-counts": "formulas, terms, pixels, and what is not a MAC",
     "python": "Python models, model zoos, and the Python API",
-    "rules": "operators that convstat has no rule for, and how to give them one",
+    "rules": "rules for custom operators and functions",
     "spec": "the grammar of a spec",
 }
 """What each page is about."""
@@ -168,14 +171,14 @@ def complete_topic(incomplete: str) -> list[str]:
 def docs(
     topic: Annotated[
         str | None,
-        typer.Argument(metavar="[TOPIC]", help="A topic; without one, what there is.", autocompletion=complete_topic),
+        typer.Argument(metavar="[TOPIC]", help="The topic (default: list the topics).", autocompletion=complete_topic),
     ] = None,
     *,
     given: o.Shared,
 ) -> int:
     """Show a page of the documentation.
 
-    Laid out on a terminal, as Markdown elsewhere.
+    Formatted on a terminal, otherwise as Markdown.
     """
     from convstat.errors import UsageError, did_you_mean
     from convstat.render.console import standard_output
