@@ -1,4 +1,4 @@
-"""convstat: what a network costs, exactly, and why other counters say otherwise.
+"""convstat: count params and MACs of neural networks exactly, and explain how other counters differ.
 
 >>> import convstat
 >>> convstat.analyze("Linear(16, 4)", (16,)).totals.macs
@@ -19,7 +19,7 @@ __all__ = ["Report", "__version__", "analyze", "assert_budget", "load", "registe
 
 
 def __getattr__(name: str) -> Any:
-    # What the API stands on is imported when it is asked for: the command line starts without it.
+    # The API is imported on first use, so that the command line starts without it.
     if name == "assert_budget":
         from convstat.testing import assert_budget
 

@@ -1,7 +1,6 @@
-"""The Python API: ``convstat.analyze`` and the report that it gives.
+"""The Python API: ``convstat.analyze`` and the report that it returns.
 
-Everything here is also what the command line does; the names are exported lazily by the package itself,
-so that ``import convstat`` stays quick and free of torch.
+The package exports these names lazily, so that ``import convstat`` is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ __all__ = ["Report", "analyze", "load", "register_function", "register_kernel"]
 
 
 class Report(report.Report):
-    """What a model costs: totals, one row for each call of a layer, and what other counters said.
+    """The cost of a model: totals, one row per layer call, and the answers of other counters.
 
-    ``totals`` and ``layers`` hold exact integers: parameters, multiply-accumulates (``macs``; ``flops`` are twice
-    that), and under ``other``, by name, what is not MACs.
-    A report shows itself as a table in a console with rich and in a notebook; ``print`` gives the same as text.
+    ``totals`` and ``layers`` contain exact integers: parameters, multiply-accumulates (``macs``; ``flops`` are
+    2 x MACs), and all other work by name in ``other``.
+    rich and notebooks display a report as tables; ``print`` writes the same tables as text.
     """
 
     __slots__ = ()
 
     @classmethod
     def of(cls, plain: report.Report) -> Report:
-        """Take any report over."""
+        """Convert a plain report."""
         return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
 
     def to_json(self) -> str:
@@ -52,12 +51,12 @@ class Report(report.Report):
         return to_json(self.to_dict())
 
     def to_dataframe(self) -> Any:
-        """The layers as a ``pandas.DataFrame``: a row for each call of a layer, in the order in which they ended.
+        """The layers as a ``pandas.DataFrame``: one row per layer call, in order of completion.
 
         The columns are ``name``, ``type``, ``input_shapes``, ``output_shapes`` (tuples, batch included), ``params``,
-        ``trainable_params``, ``buffers``, ``weight_bytes``, ``macs``, ``flops``, one for each entry of ``other``
-        (``other.bias``, ...), ``shares`` and ``note``. Every column of counts adds up to the totals.
-        Raises ImportError where pandas is not installed.
+        ``trainable_params``, ``buffers``, ``weight_bytes``, ``macs``, ``flops``, one per entry of ``other``
+        (``other.bias``, ...), ``shares`` and ``note``. Each column of counts sums to the totals.
+        Raises ImportError if pandas is not installed.
         """
         try:
             import pandas
@@ -68,7 +67,7 @@ class Report(report.Report):
     def to_text(self, *, width: int = 120, depth: int | None = None, flat: bool = False) -> str:
         """The table that the command line prints, without colours.
 
-        ``width`` is in columns, ``depth`` folds blocks below that many levels, ``flat`` shows every call by itself.
+        ``width`` is in columns, ``depth`` folds blocks below that many levels, ``flat`` lists every call separately.
         """
         from convstat.render.base import Options
         from convstat.render.formats.terminal import TableRenderer
@@ -131,42 +130,42 @@ def analyze(
     in_process: bool = False,
     **overrides: Any,
 ) -> Report:
-    """Count a model: its parameters, its multiply-accumulates, and the rest of its work by name.
+    """Count the parameters, the multiply-accumulates and all other work of a model.
 
-    ``model`` is a ``torch.nn.Module``, something that returns one when it is called (a class, a function), or what
-    the command line takes: a spec's path, an inline layer, ``package.module:build``, ``file.py:Net``,
-    ``torchvision/resnet50``, ``timm/NAME``, a saved report. ``overrides`` are the parameters of a spec and the
-    keyword arguments of a callable; a module that is made already takes none.
+    ``model`` is a ``torch.nn.Module``, a callable that returns one (a class or function), or a target of the command
+    line: the path of a spec, an inline layer, ``package.module:build``, ``file.py:Net``, ``torchvision/resnet50``,
+    ``timm/NAME``, or a saved report. ``overrides`` are the parameters of a spec or the keyword arguments of a
+    callable; an existing module takes none.
 
     ``inputs`` are the arguments of one forward pass:
 
-    - a tensor, or a list or tuple of arguments, each a tensor or anything else that ``forward`` takes;
+    - a tensor, or a list or tuple of arguments, each a tensor or any other value that ``forward`` accepts;
     - a dict of keyword arguments;
-    - in the place of a tensor, its shape: ``(3, 224, 224)``, or as text with a dtype, ``"1x128:int64"``. A shape of
-      one size (features) or three (C, H, W) gets ``batch`` in front, another is taken as it is; a shape inside of
-      another list or dict always is. For a spec, shapes are without the batch.
+    - in place of a tensor, its shape: ``(3, 224, 224)``, or a string with a dtype, ``"1x128:int64"``. ``batch`` is
+      prepended to a shape of one size (features) or three (C, H, W); other shapes, and shapes nested in a list or
+      dict, are used as is. For a spec, shapes exclude the batch.
 
-    Without them, the model's own are used: those of the spec, of the zoo, of a callable that returns
+    By default, the inputs of the model are used: those of the spec, of the zoo, or of a callable that returns
     ``(module, inputs)``.
 
-    The model is run once on the meta device, where nothing is computed and no weights are needed; ``device`` and what
-    is done where that is not possible are as for ``--device``. It is left exactly as found: parameters, buffers,
-    gradients, hooks, train and eval flags. So is the process, whatever the model does to it: random states, modes,
-    autocast, default dtype and device, threads, the working directory, the environment, streams, signals, warnings and
-    loggers. ``convstat docs python`` lists all that is put back; what cannot be is in ``report.model.notes``.
-    The model's code may take ``timeout`` seconds (None: 300, 0: any time), and so may each counter.
-    ``mode`` ``"train"`` counts a forward and a backward pass. ``counters`` (``"default"``, ``"all"``, names with
-    commas or in a list) also runs others and explains how they differ; with ``predict`` none is run, and what each
-    would say is told instead, of the default ones unless others are named. Each runs in a process of its own, which is
-    forked from this one: nothing that it does comes back but its answer. With ``in_process`` it runs in this one, as it
-    does where a fork is not safe: on a system other than Linux, where CUDA is in use, and where other threads run.
-    ``per`` is the basis of MACs/pixel, ``dtype`` the floating-point type of the weights where it is not to be the
-    model's own.
+    The model is run once on the meta device, without computation and without weights; ``device`` and the
+    alternatives, if this is not possible, are as for ``--device``. The state of the model is preserved: parameters,
+    buffers, gradients, hooks, train and eval flags. So is the state of the process: random states, modes, autocast,
+    default dtype and device, threads, the working directory, the environment, streams, signals, warnings and
+    loggers. ``convstat docs python`` lists everything that is restored; exceptions are in ``report.model.notes``.
 
-    Raises :class:`convstat.errors.UsageError` for arguments that make no sense,
+    ``timeout`` is the time limit in seconds for the model's code and for each counter (None: 300, 0: no limit).
+    With ``mode="train"``, a forward and a backward pass are counted. ``counters`` (``"default"``, ``"all"``,
+    comma-separated names or a list) also runs other counters and explains how they differ. With ``predict``, no
+    counter is run, and their answers are predicted instead (of the default counters unless others are named).
+    Each counter runs in a forked process, from which only its answer returns. With ``in_process`` it runs in this
+    process, as it does where a fork is not safe: on systems other than Linux, if CUDA is in use, and if other
+    threads run. ``per`` is the basis of MACs/pixel; ``dtype`` overrides the floating-point type of the weights.
+
+    Raises :class:`convstat.errors.UsageError` for invalid arguments,
     :class:`convstat.errors.SpecError` for a spec that cannot be built, and
-    :class:`convstat.errors.SourceError` for a model that cannot be made or does not run on these inputs, with the
-    model's own exception as its cause.
+    :class:`convstat.errors.SourceError` for a model that cannot be created or does not run on these inputs, with the
+    exception of the model as its cause.
 
     >>> report = analyze("Conv2d(3, 8, kernel_size=3, bias=False)", (3, 10, 10))
     >>> report.totals.params, report.totals.macs == 8 * 8 * 8 * 3 * 3 * 3
@@ -191,7 +190,7 @@ def _names(counters: object) -> str:
         return counters
     if isinstance(counters, (list, tuple)) and all(isinstance(name, str) for name in counters):
         return ",".join(counters) or "none"
-    raise UsageError(f"counters must be names of counters, not {counters!r}", help='such as "ptflops,torchinfo"')
+    raise UsageError(f"counters must be counter names, not {counters!r}", help='such as "ptflops,torchinfo"')
 
 
 def _analyzed(
@@ -214,7 +213,7 @@ def _analyzed(
             request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
             return analysis.analyze(request, counters, predict=predict, in_process=in_process)
         if not target.needs_torch:
-            raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), and no tensors")
+            raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
     from convstat.targets import modules
 
     recipe = _recipe(model, overrides, inputs if texts is None else None, batch)
@@ -227,17 +226,17 @@ def _analyzed(
 
 
 def load(path: str | os.PathLike[str]) -> Report:
-    """Read a report that was saved as JSON; raises :class:`convstat.errors.SourceError` where the file is none."""
+    """Read a report saved as JSON. Raises :class:`convstat.errors.SourceError` if the file is not a report."""
     return Report.of(analysis.load_report(os.fspath(path)))
 
 
 def register_kernel(name: str, rule: Rule | Callable[..., int] | int, *, replace: bool = False) -> Callable[[], None]:
-    """Say what a custom operator costs, by its name in torch: ``"mylib::my_op"``.
+    """Register the cost of a custom operator, by its name in torch: ``"mylib::my_op"``.
 
     ``rule`` takes the :class:`convstat.trace.calls.KernelCall` (arguments and results with their shapes and dtypes)
-    and gives its MACs as an int, or a :class:`convstat.layers.base.Cost` with what else it does; a number is the cost
-    of every call. An operator that has a rule already is refused with ValueError, unless ``replace`` says that this is
-    meant. Returns a function that takes the rule back.
+    and returns its MACs as an int, or a :class:`convstat.layers.base.Cost` that includes other work; a number is the
+    cost of every call. Raises ValueError if the operator already has a rule, unless ``replace`` is true.
+    Returns a function that removes the rule.
     """
     from convstat.count import ops
 
@@ -251,12 +250,12 @@ def register_function(
     output: Callable[..., Any] | None = None,
     replace: bool = False,
 ) -> Callable[[], None]:
-    """Say what a function of Python costs whose work torch does not see, by its dotted name: ``"mylib.ops.attend"``.
+    """Register the cost of a Python function whose work torch does not see, by its dotted name: ``"mylib.ops.attend"``.
 
     ``rule`` takes the :class:`convstat.trace.calls.FunctionCall` (arguments and results with their shapes and dtypes)
-    and gives its MACs, as :func:`register_kernel` takes them. ``output`` takes the arguments of the function and makes
-    what it returns, such as ``lambda q, k, v: torch.empty_like(q)``: the function itself is then not run, which a
-    kernel for GPUs could not be without one. Returns a function that takes the rule back.
+    and returns its MACs, as for :func:`register_kernel`. ``output`` takes the arguments of the function and returns
+    its result, such as ``lambda q, k, v: torch.empty_like(q)``; the function itself is then not run, so a GPU kernel
+    needs no GPU. Returns a function that removes the rule.
     """
     from convstat.count import ops
 

@@ -253,7 +253,10 @@ def torch_is_missing(what: str) -> SourceError:
     """The error of what cannot be done without torch, where that is not installed."""
     return SourceError(
         f"{what} needs torch, which is not installed",
-        help=("pip install torch", "without it: specs, inline layers and saved reports, with --counters none"),
+        help=(
+            "pip install torch",
+            "without torch, convstat counts specs, inline layers and saved reports, with --counters none",
+        ),
     )
 
 

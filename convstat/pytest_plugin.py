@@ -1,6 +1,6 @@
-"""The plugin for pytest: a fixture ``convstat``, with which a test counts a model and asserts its budgets.
+"""The pytest plugin: a fixture ``convstat``, with which tests count models and assert budgets.
 
-pytest loads it wherever convstat is installed, so it imports nothing of convstat, and no torch, before a test asks.
+pytest loads it wherever convstat is installed, so it imports nothing of convstat, and no torch, until it is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Counting:
-    """What the fixture gives: ``analyze`` and ``load`` as in the package, and ``assert_budget``."""
+    """The value of the fixture, with the functions ``analyze``, ``load`` and ``assert_budget`` of the package."""
 
     def analyze(self, model: Any, inputs: Any = None, **options: Any) -> Report:
         """Count a model, as :func:`convstat.analyze` does."""
@@ -23,13 +23,13 @@ class Counting:
         return analyze(model, inputs, **options)
 
     def load(self, path: str) -> Report:
-        """Read a report that was saved, as :func:`convstat.load` does."""
+        """Read a saved report, as :func:`convstat.load` does."""
         from convstat.api import load
 
         return load(path)
 
     def assert_budget(self, model: Any, *budgets: str, **options: Any) -> Report:
-        """Fail where a model costs more than it may, as :func:`convstat.assert_budget` does."""
+        """Assert that a model satisfies budgets, as :func:`convstat.assert_budget` does."""
         __tracebackhide__ = True
         from convstat.testing import assert_budget
 
@@ -38,5 +38,5 @@ class Counting:
 
 @pytest.fixture(scope="session", name="convstat")
 def _convstat() -> Counting:
-    """Count models, and assert what they may cost: ``convstat.assert_budget(model, params="<=5M")``."""
+    """Count models and assert budgets: ``convstat.assert_budget(model, params="<=5M")``."""
     return Counting()

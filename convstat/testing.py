@@ -1,6 +1,6 @@
 """Budgets in tests: ``assert_budget(model, params="<=5M", inputs=(3, 224, 224))``.
 
-It says the same as ``convstat check`` where a budget is exceeded: by how much, and which layers cost most.
+A failure shows the output of ``convstat check``: by how much a budget is exceeded, and the most expensive layers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Amounts = str | Iterable[str]
 
 
 class BudgetWarning(UserWarning):
-    """A budget of the level ``warn`` that is exceeded."""
+    """A budget with the level ``warn`` is exceeded."""
 
 
 def assert_budget(
@@ -45,16 +45,16 @@ def assert_budget(
     overrides: Mapping[str, Any] | None = None,
     **amounts: Amounts,
 ) -> api.Report:
-    """Fail where a model costs more than it may; else give its report, for whatever else a test looks at.
+    """Assert that a model satisfies budgets, and return its report.
 
-    ``model`` and ``inputs`` are what :func:`convstat.analyze` takes, or a report that it gave.
-    A budget is a metric with its limit, ``params="<=5M"``, or with several, ``macs=(">=1M", "<=300M")``;
-    or a whole one in the short form, ``"macs(each)@head.**<=1M"``. Limits are inclusive, and compared exactly.
-    With ``base``, a report or the file of one, limits may be relative: ``macs="<=+2%"``.
+    ``model`` and ``inputs`` are as for :func:`convstat.analyze`; ``model`` can also be a report.
+    A budget is a metric with a limit, ``params="<=5M"``, or with several, ``macs=(">=1M", "<=300M")``,
+    or a complete budget in the short form, ``"macs(each)@head.**<=1M"``. Limits are inclusive and compared exactly.
+    With ``base``, a report or a report file, limits can be relative: ``macs="<=+2%"``.
 
-    Raises AssertionError where a budget is exceeded, and where what was not counted leaves it open;
-    warns of those whose level is ``warn``, ``params="<=5M:warn"``; raises :class:`convstat.errors.UsageError` for
-    a budget that makes no sense.
+    Raises AssertionError if a budget is exceeded, or cannot be decided because an operator is uncounted.
+    Emits a :class:`BudgetWarning` for budgets with the level ``warn``, ``params="<=5M:warn"``.
+    Raises :class:`convstat.errors.UsageError` for an invalid budget.
 
     >>> assert_budget("Linear(16, 4)", inputs=(16,), params="==68", macs="<=64").totals.macs
     64
@@ -64,12 +64,12 @@ def assert_budget(
     before = api.load(base) if isinstance(base, (str, os.PathLike)) else base
     if before is None and (relative := next((limit for limit in applying if limit.relative is not None), None)):
         raise UsageError(
-            f"{relative} is relative, and there is no base",
-            help="give a report or the file of one: base='tests/net.report.json'",
+            f"{relative} is relative, but there is no base",
+            help="pass a report or a report file: base='tests/net.report.json'",
         )
     if isinstance(model, report.Report):
         if inputs is not None or overrides:
-            raise UsageError("a report is counted already: it takes no inputs and no overrides")
+            raise UsageError("a report is already counted: it takes no inputs or overrides")
         head = api.Report.of(model)
     else:
         head = api.analyze(model, inputs, batch=batch, dtype=dtype, per=per, **(overrides or {}))
@@ -110,7 +110,7 @@ def _read(budgets: Sequence[str], amounts: Mapping[str, Amounts]) -> list[Limit]
 def _several(metric: str, values: object, problems: list[ConvstatError]) -> list[str]:
     if isinstance(values, (list, tuple)) and values and all(isinstance(value, str) for value in values):
         return list(values)
-    help = f"write it with its direction: {metric}='<={values}'"
+    help = f"include the comparison: {metric}='<={values}'"
     problems.append(UsageError(f"{metric}={values!r} is not a limit", help=help))
     return []
 
@@ -120,8 +120,8 @@ def _problem(metric: str, value: str) -> UsageError | None:
         close = did_you_mean(metric, limits.METRICS)
         return UsageError(f"assert_budget takes no '{metric}'", help=(*close, limits.known_metrics()))
     if not re.match(r"\s*[<>=]", value):
-        help = f"write it with its direction: {metric}='<={value.strip()}'"
-        return UsageError(f"{metric}={value!r} says no direction", help=help)
+        help = f"include the comparison: {metric}='<={value.strip()}'"
+        return UsageError(f"{metric}={value!r} has no comparison", help=help)
     return None
 
 
@@ -153,6 +153,6 @@ def _text(check: Check) -> str:
     over = [result for result in check.results if result.status == "fail"]
     open_ = [result for result in check.results if result.incomplete and result.status != "fail"]
     said = [f"{len(over)} of {len(check.results)} budgets exceeded"] if over else []
-    said += [f"{len(open_)} of {len(check.results)} budgets left open"] if open_ else []
+    said += [f"{len(open_)} of {len(check.results)} budgets undecided"] if open_ else []
     first = f"{check.models[0].model.name}: {', '.join(said) or 'a budget is exceeded'}"
     return f"{first}\n\n{TableRenderer().render([check], Options(width=WIDTH)).rstrip()}"

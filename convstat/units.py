@@ -66,7 +66,7 @@ def parse_whole(text: str, units: Mapping[str, int] = COUNT) -> int:
     amount = parse(text, units)
     if amount.denominator != 1:
         raise UnitError(
-            f"'{text.strip()}' is {decimal(amount, 6).rstrip('0')}, which is not a whole number",
+            f"'{text.strip()}' is {decimal(amount, 6).rstrip('0')}, which is not an integer",
             help=f"the nearest are {amount.__floor__()} and {amount.__ceil__()}",
         )
     return amount.numerator
@@ -74,7 +74,7 @@ def parse_whole(text: str, units: Mapping[str, int] = COUNT) -> int:
 
 def _forms(units: Mapping[str, int]) -> str:
     example = "2MiB" if units is BYTES else "1.5M"
-    return f"write a number, with {_or(units)} if you like: {example}, 2515816" if units else "write a number: 20, 12.5"
+    return f"write a number, optionally with {_or(units)}: {example}, 2515816" if units else "write a number: 20, 12.5"
 
 
 def _or(units: Mapping[str, int]) -> str:
@@ -88,11 +88,11 @@ def _suffix_help(suffix: str, units: Mapping[str, int]) -> str:
         return "write the number without a unit"
     if units is COUNT:
         if suffix in ("B", "b", "bn", "Bn"):
-            return "B is bytes; for billions write G"
+            return "B is bytes; for billions, write G"
         if suffix in ("m", "mm", "MM", "mil", "Mio", "mio"):
             return "did you mean M? M is 10^6; m would be a thousandth"
         if suffix == "K":
-            return "did you mean k? k is 10^3; K is kept apart from KiB, which is 1024 bytes"
+            return "did you mean k? k is 10^3; K is not accepted because KiB is 1024 bytes"
         near = next((name for name in units if name.lower() == suffix[0].lower()), None)
         if suffix in BYTES or suffix.lower() in {name.lower() for name in BYTES}:
             return f"this is a count, not bytes: did you mean {near}?"

@@ -35,7 +35,7 @@ RIGHT = Reported(params=7, macs=11)
 NOISE = "NOISE"
 """What is written by those that write."""
 
-LATE = "it gave no answer in"
+LATE = "it gave no answer within"
 
 
 class Way(NamedTuple):
@@ -117,8 +117,8 @@ def _exits(code: int) -> Callable[..., None]:
     return lambda *_: os._exit(code)
 
 
-WAYS["exits_with_0"] = Way(_exits(0), "it ended its process with exit code 0", "run")
-WAYS["exits_with_3"] = Way(_exits(3), "it ended its process with exit code 3", "run")
+WAYS["exits_with_0"] = Way(_exits(0), "it exited its process with code 0", "run")
+WAYS["exits_with_3"] = Way(_exits(3), "it exited its process with code 3", "run")
 WAYS["exits_in_version"] = Way(_exits(1), "exit code 1", "version")
 WAYS["exits_in_why_not_meta"] = Way(_exits(1), "exit code 1", "why_not_meta")
 WAYS["exits_in_predict"] = Way(_exits(1), None, "predict")
@@ -129,20 +129,20 @@ for _name in ("SIGKILL", "SIGTERM", "SIGSEGV", "SIGFPE", "SIGBUS", "SIGXCPU", "S
         signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
         os.kill(os.getpid(), number)
 
-    WAYS[f"is_ended_by_{_name}"] = Way(_kill, f"its process was ended by {_name}", "run")
+    WAYS[f"is_ended_by_{_name}"] = Way(_kill, f"its process was killed by {_name}", "run")
 
 
-@way("its process was ended by SIGABRT")
+@way("its process was killed by SIGABRT")
 def _aborts(*_: Any) -> None:
     os.abort()
 
 
-@way("its process was ended by SIGSEGV")
+@way("its process was killed by SIGSEGV")
 def _reads_nowhere(*_: Any) -> None:
     ctypes.string_at(8)
 
 
-@way("its process was ended by SIGSEGV")
+@way("its process was killed by SIGSEGV")
 def _runs_out_of_stack(*_: Any) -> None:
     callback = ctypes.CFUNCTYPE(None)
 
@@ -159,7 +159,7 @@ def _becomes_another_program(*_: Any) -> None:
     os.execv("/bin/true", ["true"])
 
 
-@way("its process was ended by SIGKILL")
+@way("its process was killed by SIGKILL")
 def _ends_its_group(*_: Any) -> None:
     os.killpg(0, signal.SIGKILL)
 
@@ -169,7 +169,7 @@ def _stops_itself(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-@way("its process was ended by SIGABRT")
+@way("its process was killed by SIGABRT")
 def _is_ended_by_python(*_: Any) -> None:
     ctypes.pythonapi.Py_FatalError(b"a peer")
 
@@ -365,7 +365,7 @@ def _closes_the_streams(*_: Any) -> None:
         os.close(descriptor)
 
 
-@way("it closed the descriptors of its process")
+@way("it closed the file descriptors of its process")
 def _closes_all_descriptors(*_: Any) -> None:
     os.closerange(0, 4096)
     time.sleep(1)
@@ -419,7 +419,7 @@ def _replaces_json(*_: Any) -> None:
     json.JSONEncoder.default = json.JSONEncoder.iterencode = _nonsense  # type: ignore[method-assign]
 
 
-@way("in a state in which no answer can be written")
+@way("in a state in which it cannot write an answer")
 def _replaces_builtins(*_: Any) -> None:
     for name in ("print", "len", "isinstance", "open", "repr", "getattr", "hash", "sorted"):
         setattr(builtins, name, _nonsense)

@@ -127,7 +127,7 @@ def test_a_broken_layer_kind_of_another_package_is_named(
 ) -> None:
     """With the entry point that it is from."""
     offered.append(EntryPoint(name, value, layers.GROUP))
-    with pytest.raises(UsageError, match="uninstall or mend it") as caught:
+    with pytest.raises(UsageError, match="uninstall or repair it") as caught:
         counted.analyze("Unknown(3)", inputs=["5"], counters="none")
     assert said in str(caught.value)
 

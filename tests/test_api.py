@@ -67,7 +67,7 @@ def test_counters_may_be_named_in_a_list() -> None:
     assert rows[0] == rows[1]
     assert "ptflops" == rows[0][0].name
     assert () == convstat.analyze(nn.Linear(4, 4), (4,), counters=[]).counters
-    with pytest.raises(UsageError, match="counters must be names of counters, not 3"):
+    with pytest.raises(UsageError, match="counters must be counter names, not 3"):
         convstat.analyze(nn.Linear(4, 4), (4,), counters=3)  # type: ignore[arg-type]
 
 
@@ -179,7 +179,7 @@ def test_training_counts_the_backward_pass(tmp_path: Path) -> None:
     [
         (lambda: convstat.analyze(Net(), (3, 16, 16), width=4), UsageError, "it takes no overrides such as width"),
         (lambda: convstat.analyze(Net, (3, 16, 16), wdith=4), UsageError, "has no argument 'wdith'"),
-        (lambda: convstat.analyze(Net()), SourceError, "gives no inputs"),
+        (lambda: convstat.analyze(Net()), SourceError, "provides no inputs"),
         (lambda: convstat.analyze(Net(), {"y": (3, 16, 16)}), UsageError, "has no argument 'y'"),
         (lambda: convstat.analyze(Net(), (3, 16, 16), mode="trian"), UsageError, "unknown mode 'trian'"),
         (lambda: convstat.analyze(Net(), (3, 16, 16), device="gpu"), UsageError, "unknown device 'gpu'"),

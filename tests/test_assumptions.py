@@ -299,7 +299,7 @@ def test_data_that_decide_nothing_are_not_run(files: Path) -> None:
     """The count is that of any data of this shape."""
     report = analyze(lambda: Mixture(by_where), "x=@x.npy")
     assert 7 * 16 * 4 + 7 * 2 * 2 * 16 * 32 == report.totals.macs
-    assert ("meta", "those in x.npy: none of them decides what runs") == (report.model.device, report.model.values)
+    assert ("meta", "those in x.npy; the count does not depend on them") == (report.model.device, report.model.values)
 
 
 @pytest.mark.parametrize(
@@ -308,8 +308,8 @@ def test_data_that_decide_nothing_are_not_run(files: Path) -> None:
         ("@none.npy", "does not exist"),
         ("@folder.npy", "is a folder"),
         ("@x.txt", "is no file of data"),
-        ("@object.npy", "holds Python objects"),
-        ("@module.pt", "holds Python objects"),
+        ("@object.npy", "contains Python objects"),
+        ("@module.pt", "contains Python objects"),
         ("@damaged.npy", "is damaged"),
         ("@empty.pt", "is damaged"),
         ("@text.npy", "which no tensor can hold"),
@@ -354,7 +354,9 @@ def test_what_follows_from_drawn_values_is_said_to_and_is_the_same_in_each_run()
         reports.append(analyze(Spoken, "[1,7]:int64"))
     assert reports[0].to_dict() == reports[1].to_dict()
     assert "upper_bound" == reports[0].status
-    assert (reports[0].model.rests_on or "").startswith("the largest of 3 runs on drawn values, which decide what runs")
+    assert (reports[0].model.rests_on or "").startswith(
+        "the largest of 3 runs on random values, on which the count depends"
+    )
 
 
 def test_numpy_and_python_are_seeded_too() -> None:
@@ -399,7 +401,7 @@ def test_budgets_on_an_upper_bound(written: tuple[str, str], status: str, is_ope
     result = judge.judge(bounded(), limits.read_option(*written))
     assert (status, is_open) == (result.status, result.incomplete)
     assert says == ("an upper bound: masks" in (result.reason or ""))
-    assert (status == "fail" and written[0] == "max") <= ("with --data" in (result.reason or ""))
+    assert (status == "fail" and written[0] == "max") <= ("--data counts a run" in (result.reason or ""))
 
 
 def test_a_saved_report_is_read_back() -> None:
@@ -432,7 +434,7 @@ def test_a_diff_says_what_its_sides_rest_on() -> None:
 
 def test_a_minimum_in_a_test_is_not_passed_by_an_upper_bound() -> None:
     """It is left open, which fails the test."""
-    with pytest.raises(AssertionError, match="budgets left open"):
+    with pytest.raises(AssertionError, match="budgets undecided"):
         testing.assert_budget(Masked(kept), inputs="[10,16]", macs=">=1")
 
 

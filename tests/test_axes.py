@@ -125,11 +125,11 @@ def test_no_text_makes_a_traceback(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "column", "message", "help"),
     [
-        ("g=", 3, "a value is missing here", ""),
-        ("g=1,,2", 5, "a value is missing here", ""),
-        ("g=1,", 4, "a value is missing here", ""),
+        ("g=", 3, "missing value", ""),
+        ("g=1,,2", 5, "missing value", ""),
+        ("g=1,", 4, "missing value", ""),
         ("g=[1,2", 3, "a bracket is not closed", ""),
-        ("g=1]", 4, "a bracket is closed that was not opened", ""),
+        ("g=1]", 4, "unmatched closing bracket", ""),
         ("g='1", 3, "a quotation mark is not closed", ""),
         ("g=1..", 3, "cannot read '1..'", "a span is FIRST..LAST"),
         ("g=8..1", 3, "8..1 has no values", "8..1:-1 counts down"),
@@ -140,7 +140,7 @@ def test_no_text_makes_a_traceback(text: str) -> None:
         ("g=range(0.5,2)", 3, "range() takes integers", "write 0.5..1:0.25"),
         ("g=1..1000000000", 3, "1..1000000000 has 1,000,000,000 values, and the limit is 100,000", ""),
         ("g=" + "9" * 40, 3, "a number of 40 characters", "at most 30 are read"),
-        ("g=[[[[[1]]]]]", 7, "lists nest more than 4 deep", ""),
+        ("g=[[[[[1]]]]]", 7, "lists are nested more than 4 deep", ""),
         ("g=a;b", 3, "cannot read 'a;b'", "quote it if it is a word"),
     ],
 )
@@ -189,7 +189,7 @@ def test_one_model_takes_one_value() -> None:
     with pytest.raises(UsageError) as caught:
         overrides(["g=1,2,4"], "analyze")
     assert (
-        "error: 'g=1,2,4' has 3 values but analyze takes one model\n"
+        "error: 'g=1,2,4' has 3 values, but analyze takes one model\n"
         "help: to sweep:         convstat compare g=1,2,4\n"
         "help: to pass a list:   g=[1,2,4]\n"
         "help: to pass a string: g='\"1,2,4\"'"

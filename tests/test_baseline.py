@@ -71,7 +71,7 @@ def test_saving_twice_gives_the_same_bytes(project: Path, capsys: pytest.Capture
     assert list(json.loads(text)) == sorted(json.loads(text))
     assert "version" not in text
     assert str(project) not in text
-    assert "as it was" in capsys.readouterr().out
+    assert "unchanged" in capsys.readouterr().out
 
 
 def test_a_file_holds_what_a_diff_needs(project: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_file_is_not_overwritten_by_saving(project: Path, capsys: pytest.Captu
     (project / "nets" / "tiny.py").write_text(MODEL.replace("kernel=3", "kernel=5"))
     assert ExitCode.USAGE == run(["baseline", "save", TARGET])
     assert before == files(project)[0].read_bytes()
-    assert f"help: to accept today's figures: convstat baseline update {TARGET}" in capsys.readouterr().err
+    assert f"help: to accept the current figures: convstat baseline update {TARGET}" in capsys.readouterr().err
     assert ExitCode.OK == run(["baseline", "update"])
     assert f"({3 * 4 * 16:+,})" in capsys.readouterr().out
     assert before != files(project)[0].read_bytes()
@@ -238,7 +238,7 @@ def test_a_spec_uses_its_file_where_no_base_is_named(project: Path) -> None:
 def test_a_saved_report_needs_no_file(project: Path) -> None:
     """It can be a base itself."""
     (project / "saved.json").write_text(json.dumps(counted.analyze("net.yaml", counters="none").to_dict()))
-    with pytest.raises(ConvstatError, match="it can be a base as it is"):
+    with pytest.raises(ConvstatError, match="it can be used as a base directly"):
         baseline_command.write(Baselines(Path(".")), ["saved.json"], Requests(), update=False)
 
 

@@ -237,7 +237,7 @@ def test_a_pattern_without_a_match_names_the_three_nearest() -> None:
     text = refused(lambda: verdict("params@backbone.3.pw<=1"), UsageError)
     assert "net.yaml:3:5: error: params@backbone.3.pw<=1: 'backbone.3.pw' matches no layer of net" in text
     assert "help: the nearest names: backbone.1.pw, backbone.0.pw, backbone.1.dw" in text
-    assert "it is a block: for the layers in it write backbone.1.**" in refused(
+    assert "it is a block; for the layers in it, write backbone.1.**" in refused(
         lambda: verdict("params@backbone.1<=1"), UsageError
     )
 
@@ -299,30 +299,30 @@ def test_exceeded_beats_incomplete() -> None:
         ("params<=5m", 13, "unknown unit 'm' in '5m'", "did you mean M?"),
         ("params<=5mb", 13, "unknown unit 'mb' in '5mb'", "did you mean M?"),
         ("params<=5K", 13, "unknown unit 'K' in '5K'", "did you mean k?"),
-        ("params<=5B", 13, "unknown unit 'B' in '5B'", "B is bytes; for billions write G"),
+        ("params<=5B", 13, "unknown unit 'B' in '5B'", "B is bytes; for billions, write G"),
         ("weight_bytes<=5M", 19, "unknown unit 'M' in '5M'", "did you mean MB"),
-        ("params<=1.0005k", 13, "'1.0005k' is 1,000.5, which is not a whole number", "the nearest are 1000 and 1001"),
+        ("params<=1.0005k", 13, "'1.0005k' is 1,000.5, which is not an integer", "the nearest are 1000 and 1001"),
         ("macs(share)@a<=+2%", 20, "a share is a percentage of the whole, and '+2%' is relative", "macs@head.**<=+2%"),
         ("params<=+2m", 13, "unknown unit 'm' in '2m'", "did you mean M?"),
         ("params<=+", 13, "'' is not an amount", "write a number"),
-        ("params<=+1.5", 13, "'1.5' is 1.5, which is not a whole number", "the nearest are 1 and 2"),
-        ("params<=5%", 13, "'5%' is a percentage, but of what is not said", "params<=+5%"),
-        ("params<=5%", 13, "'5%' is a percentage, but of what is not said", "params(share)@LAYERS<=5%"),
+        ("params<=+1.5", 13, "'1.5' is 1.5, which is not an integer", "the nearest are 1 and 2"),
+        ("params<=5%", 13, "'5%' is a percentage without a reference", "params<=+5%"),
+        ("params<=5%", 13, "'5%' is a percentage without a reference", "params(share)@LAYERS<=5%"),
         ("act_peak<=5M", 5, "unknown metric 'act_peak'", "the memory of activations is not counted"),
         ("peak_activation_bytes<=5MiB", 5, "unknown metric 'peak_activation_bytes'", "is not counted"),
         ("macs(max)@a<=1", 10, "unknown scope 'max'", "did you mean 'each'?"),
-        ("macs@a%<=2", 10, "a type of layer is missing after %", "for example @a%Conv2d"),
+        ("macs@a%<=2", 10, "missing layer type after %", "for example @a%Conv2d"),
         ("params<=5M:wran", 16, "unknown level 'wran'", "did you mean 'warn'?"),
-        ("params<=5M:", 5, "unknown level ''", "behind a limit stands its level: error, warn, off"),
+        ("params<=5M:", 5, "unknown level ''", "the level after a limit is one of: error, warn, off"),
         ("params<5M", 11, "a budget compares with <=, >= or ==, not <", "write params<=5M"),
         ("params=5M", 11, "a budget compares with <=, >= or ==, not =", "write params==5M"),
-        ("params<=", 5, "the limit is missing", "for example params<=5M"),
+        ("params<=", 5, "missing limit", "for example params<=5M"),
         ("params", 5, "'params' is not a budget", "write METRIC<=AMOUNT"),
         ("macs(any)@a<=1", 10, "unknown scope 'any'", "it is one of total, each, share"),
-        ("macs(share)<=20%", 10, "a share is a part of the whole model", "macs(share)@head.**<=20%"),
+        ("macs(share)<=20%", 10, "a share needs the layers that it is for", "macs(share)@head.**<=20%"),
         ("macs(share)@a<=20", 20, "a share is a percentage, and '20' has no %", "macs(share)@head.**<=20%"),
-        ("layers(each)@a<=2", 12, "each layer is one layer", ""),
-        ("macs@<=2", 5, "a pattern of layer names is missing after @", "for example @backbone.**"),
+        ("layers(each)@a<=2", 12, "'layers' can be limited in total only", ""),
+        ("macs@<=2", 5, "missing layer pattern after @", "for example @backbone.**"),
     ],
 )
 def test_a_mistake_in_a_budget_is_shown_in_its_place(text: str, column: int, message: str, help: str) -> None:
@@ -390,8 +390,8 @@ def test_a_table_may_hold_several_bounds() -> None:
         ("max = 5", 1, "a budget needs a metric"),
         ('metric = "params"', 1, "a budget needs max, min or exact"),
         ('metric = "parms"\nmax = 5\nmin = 3', 2, "unknown metric 'parms'"),
-        ('metric = "params"\nmax = 5.5', 3, "'5.5' is 5.5, which is not a whole number"),
-        ('metric = "params"\nmax = true', 3, "max of a budget must be a number or a text such as '5M'"),
+        ('metric = "params"\nmax = 5.5', 3, "'5.5' is 5.5, which is not an integer"),
+        ('metric = "params"\nmax = true', 3, "max of a budget must be a number or a string such as '5M'"),
         ('metric = "params"\nmax = "5m"', 3, "unknown unit 'm' in '5m'"),
         ('metric = "params"\nmax = 5\nlevel = "warning"', 4, "level of a budget cannot be 'warning'"),
         ('metric = "params"\nmax = 5\nper = "op"', 4, "per of a budget cannot be 'op'"),
@@ -465,7 +465,7 @@ def test_a_budget_for_one_model_is_not_for_another(saved: Path) -> None:
     one = check_command.check(["a.json"], config=settings_of(text))
     assert [("a.json", "pass")] == [(r.model, r.status) for r in one.results]
     own = check_command.check([], config=settings_of(f'model = "a.json"\n{text}'))
-    assert [("a.json", "pass", None), ("b*.json", "skip", "for b*.json only")] == [
+    assert [("a.json", "pass", None), ("b*.json", "skip", "it applies to b*.json only")] == [
         (r.model, r.status, r.reason) for r in own.results
     ]
     assert ExitCode.OK == own.exit_code

@@ -124,7 +124,7 @@ def test_variants_have_the_settings_of_their_file_unless_they_have_their_own() -
         ("batch = 2", 1, "a table of models needs a model"),
         ('model = "a.py:N"\nbatch = 0', 3, "batch must be an integer of at least 1, not 0"),
         ('model = "a.py:N"\noverrides = 3', 3, "overrides must be a table: {width = 32}, not 3"),
-        ('model = "what"', 2, "cannot tell what 'what' is"),
+        ('model = "what"', 2, "cannot recognise 'what'"),
         ('model = "a.py:N"\n[[models]]\nmodel = "a.py:N"', 4, "'a.py:N' has two tables"),
     ],
 )
@@ -280,4 +280,4 @@ def test_a_diff_without_targets_has_the_python_models_of_the_settings(
     # 5 filters of 4 channels, from 3 to 5 taps
     assert 5 * 4 * 2 == found.delta("params")
     assert 0 == run(["diff", "HEAD", "HEAD"])
-    assert "has no state at HEAD" in " ".join(capsys.readouterr().err.split())
+    assert "cannot be read at HEAD" in " ".join(capsys.readouterr().err.split())

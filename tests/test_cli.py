@@ -98,7 +98,7 @@ def test_a_sweep_where_one_value_is_needed_names_three_ways(folder: Path, capsys
     code, out, error = call(capsys, "analyze", "g=1,2,4")
     assert (2, "") == (code, out)
     assert error.splitlines() == [
-        "error: 'g=1,2,4' has 3 values but analyze takes one model",
+        "error: 'g=1,2,4' has 3 values, but analyze takes one model",
         "help: to sweep:         convstat compare g=1,2,4",
         "help: to pass a list:   g=[1,2,4]",
         "help: to pass a string: g='\"1,2,4\"'",
@@ -199,9 +199,9 @@ def test_a_format_can_own_standard_output(folder: Path, capsys: pytest.CaptureFi
     ("output", "words"),
     [
         ("missing/a.json", "cannot write 'missing/a.json': No such file or directory"),
-        (".", "cannot tell the format of '.'"),
+        (".", "cannot infer the format of '.'"),
         ("json=.", "cannot write '.': it is a folder"),
-        ("a.xyz", "cannot tell the format of 'a.xyz'"),
+        ("a.xyz", "cannot infer the format of 'a.xyz'"),
         ("jsn=a.txts", "unknown format 'jsn'"),
         ("json=net.yaml", "'net.yaml' is not overwritten"),
         ("net.yaml", "'net.yaml' is not overwritten"),
@@ -241,7 +241,7 @@ def test_one_path_is_not_written_twice(folder: Path, capsys: pytest.CaptureFixtu
     """The second would win silently."""
     code, _, error = call(capsys, "analyze", "net.yaml", "-o", "a.json", "-o", "csv=./a.json")
     assert 2 == code
-    assert "is to be written twice" in error
+    assert "is given twice as an output" in error
     assert "two outputs go to standard output" in call(capsys, "analyze", "net.yaml", "-o", "-", "-o", "csv=-")[2]
 
 
@@ -281,7 +281,7 @@ def test_twice_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str])
         (["analyze", "net.yaml", "-b", "0"], "the batch must be at least 1"),
         (["analyze", "net.yaml", "-i", "3x"], "cannot read the input shape '3x'"),
         (["analyze", "nte.yaml"], "did you mean 'net.yaml'?"),
-        (["analyze"], "no target named"),
+        (["analyze"], "no target given"),
         (["analyze", "net.yaml", "widht=3"], "'widht'"),
         (["analyze", "net.yaml#wied"], "wide"),
         (["check", "net.yaml", "--max", "prams=3"], "did you mean 'params'"),
@@ -446,9 +446,9 @@ def test_init_writes_an_example_under_any_name(folder: Path, capsys: pytest.Capt
     assert 0 == call(capsys, "init", "mine.yaml", "--from", "configs/conv2d.yaml")[0]
     assert (folder / "mine.yaml").read_text() == call(capsys, "init", "-", "--from", "conv2d")[1]
     code, _, error = call(capsys, "init", "mine.yaml", "--from", "unet")
-    assert (2, "error: 'mine.yaml' exists already, and is left as it is\nhelp: name another file\n") == (code, error)
+    assert (2, "error: 'mine.yaml' already exists; it is not overwritten\nhelp: name another file\n") == (code, error)
     code, _, error = call(capsys, "init", "--from", "resnet5")
-    assert (2, "error: there is no example 'resnet5'\nhelp: did you mean 'resnet50'?\n") == (
+    assert (2, "error: unknown example 'resnet5'\nhelp: did you mean 'resnet50'?\n") == (
         code,
         error.replace("help: see: convstat list configs\n", ""),
     )

@@ -194,7 +194,7 @@ def test_a_full_summary_and_one_that_cannot_be_written_stop_nothing(
     summary.write_bytes(b"x" * 899_000)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     assert 1 == run(["check", "net.yaml", "--max", f"macs={MACS - 1}"])
-    assert "warning: nothing is added to the summary of this step: it is full" in capsys.readouterr().err
+    assert "warning: the summary of this step is full; nothing was added" in capsys.readouterr().err
     assert 899_000 == summary.stat().st_size
     summary.write_bytes(b"x" * 890_000)
     assert 1 == run(["check", "net.yaml", *(f"--max=macs(each)@stem={MACS + i}" for i in range(200)), "--max=macs=1"])
@@ -215,7 +215,7 @@ def test_a_format_is_refused_before_anything_is_counted(folder: Path, capsys: py
     ):
         assert 2 == run(command)
         error = capsys.readouterr().err
-        assert re.match(r"error: the format (junit|tree) cannot express a (report|comparison|check)", error)
+        assert re.match(r"error: the format (junit|tree) cannot represent a (report|comparison|check)", error)
         assert "help: formats that can: table, " in error
     assert ["net.yaml"] == [path.name for path in folder.iterdir()]
 

@@ -218,12 +218,12 @@ def test_the_function_that_is_written_out_runs(folder: Path) -> None:
     [
         ("Net", {"args.width": 8, "args.head.size": 5}, "args.scale is not set"),
         ("Net", {"args.width": 8}, "args.head is not set"),
-        ("Net", {"args": 3, "args.width": 3}, "given as a whole and by its fields"),
+        ("Net", {"args": 3, "args.width": 3}, "given both as a whole and by its fields"),
         ("Typed", {"cfg.width": 8, "cfg.head.size": 2, "cfg.dpth": 2}, "Config has no field 'dpth'"),
         ("Typed", {"cfg.width": 8}, "Config needs head"),
         ("Typed", {"cfg.width": 8, "cfg.head.bias": False}, "Head needs size"),
         ("Net", {"--config": "nosuch.yaml"}, "cannot read nosuch.yaml"),
-        ("Net", {"--config": "nets.py"}, "nets.py is no file of settings"),
+        ("Net", {"--config": "nets.py"}, "nets.py is not a settings file"),
         ("Net", {"--config": "cfg=base.yaml"}, "has no argument 'cfg'"),
         ("Keywords", {"--config": "base.yaml"}, "which argument is --config base.yaml for?"),
         ("Keywords", {"args.width": 3}, "has no argument 'args.width'"),
@@ -243,7 +243,7 @@ def test_a_file_of_settings_is_a_mapping(tmp_path: Path) -> None:
     for text in ("[1, 2]", "3", "{1: 2}", "a: [1", "", "a: &x [*x]" * 0 + "!!python/object:os.system {}"):
         path = tmp_path / "x.yaml"
         path.write_text(text)
-        with pytest.raises(UsageError, match="no file of settings"):
+        with pytest.raises(UsageError, match="not a settings file"):
             read(str(path))
 
 

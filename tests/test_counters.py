@@ -173,7 +173,7 @@ def test_a_failure_is_a_row_with_its_reason() -> None:
     assert "here one is no tensor" in str(_measured(attention)["torchsummary"].error)
     words = Chain((1, 3), dtype="int64").add("Embedding", "words", num_embeddings=5, embedding_dim=4).graph()
     rows = _measured(words)
-    assert "it makes float32 inputs, and this model takes others" in str(rows["torchsummary"].error)
+    assert "it makes float32 inputs, and this model takes other dtypes" in str(rows["torchsummary"].error)
     assert ["ok", "ok", "failed"] == [row.status for row in rows.values()]
 
 

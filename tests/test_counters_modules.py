@@ -112,7 +112,7 @@ def test_inputs_by_name_only_reach_the_peers_that_take_names() -> None:
     """ptflops does; torchsummary says that it does not."""
     rows = check(analyze(KeywordsOnly, "x=4", "scale=[4]"))
     assert ("ok", "ok", "failed") == tuple(rows[name].status for name in PEERS)
-    assert "it passes inputs by position, and this model takes 'x' by name only" == rows["torchsummary"].error
+    assert "it passes positional inputs, but 'x' of this model is keyword-only" == rows["torchsummary"].error
 
 
 class Nested(nn.Module):
@@ -153,10 +153,10 @@ def test_arguments_stand_where_forward_has_them() -> None:
     assert (1, 20) == by_position(Net(), (1, 20))
     assert {"a": 1, "b": 20, "d": 40} == dict(keywords_of(by_name(Net(), Inputs.of((1, 20), {"d": 40}))))
     for inputs, name in ((Inputs.of((1,), {"c": 30, "d": 40}), "d"), (Inputs.of((), {"c": 30}), "c")):
-        with pytest.raises(CounterFailure, match=f"takes '{name}' by name only"):
+        with pytest.raises(CounterFailure, match=f"'{name}' of this model is keyword-only"):
             by_position(Net(), inputs)
     for values in ((1,), (1, 2)):
-        with pytest.raises(CounterFailure, match="by position only"):
+        with pytest.raises(CounterFailure, match="positional-only"):
             by_name(Unnamed(), values)
 
 

@@ -168,7 +168,7 @@ def test_a_model_of_405_billion_parameters_is_predicted(monkeypatch: pytest.Monk
         assert row.is_prediction or row.is_foreseen, row.error
         _closes(row)
     assert 405_853_388_800 == rows["ptflops"].shown.params
-    assert "on the CPU it may say something else" in str(rows["flopcountermode"].note)
+    assert "on the CPU it may report something else" in str(rows["flopcountermode"].note)
     assert None is rows["ptflops"].note
     _valid(report)
 

@@ -181,8 +181,8 @@ def test_the_reason_of_a_crash_is_in_words() -> None:
     """Its assertions say nothing; where they stand does."""
     installed("torchstat")
     said = {
-        "a linear layer on an image": "it knows linear layers on two dimensions only (AssertionError in compute_L",
-        "a class after the one that it is made of": "a layer's class is made of that of an earlier layer",
+        "a linear layer on an image": "it supports linear layers on two dimensions only (AssertionError in compute_L",
+        "a class after the one that it is made of": "the class of a layer is derived from that of an earlier layer",
         "parametrized beside a plain one": "a module's class is made of that of an innermost layer",
         "called by keyword": "it reads the first positional input of every layer",
     }

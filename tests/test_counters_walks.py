@@ -99,7 +99,7 @@ def test_no_counter_is_run_on_a_model_that_holds_itself(make: Callable[[], nn.Mo
     for row in rows(make).values():
         assert ("failed", True) == (row.status, row.is_foreseen), row
         assert row.error.startswith(f"it was not run: {place}, so ")
-        assert row.error.endswith(", which goes into all that a module holds, does not end")
+        assert row.error.endswith(", which visits all submodules, does not terminate")
 
 
 def test_no_counter_is_run_that_would_go_every_one_of_too_many_ways() -> None:
@@ -108,7 +108,7 @@ def test_no_counter_is_run_that_would_go_every_one_of_too_many_ways() -> None:
     assert "ok" == found.pop("flopcountermode").status
     for row in found.values():
         assert ("failed", True) == (row.status, row.is_foreseen), row
-        assert "goes every way down to a module, makes more than 10,000,000 visits" in row.error
+        assert "visits a module once per path to it, makes more than 10,000,000 visits" in row.error
 
 
 def test_two_names_for_one_module_are_two_ways_for_those_that_go_by_names() -> None:

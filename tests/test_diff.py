@@ -81,7 +81,7 @@ def test_layers_are_matched_by_their_names_first() -> None:
 
 
 def test_a_renamed_layer_is_found_by_its_structure() -> None:
-    """It costs what it did, so nothing was added and nothing removed."""
+    """It costs the same as before, so nothing was added and nothing removed."""
     assert [("entry", "renamed", "was stem")] == changed(STEM, STEM.replace("stem", "entry"))
 
 
@@ -412,10 +412,10 @@ def test_where_nothing_changed_there_is_nothing(repo: Repo) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("mian",), "git knows no revision 'mian'"),
+        (("mian",), "unknown git revision 'mian'"),
         (("net.yaml", "net.yaml", "net.yaml"), "diff takes a base and a head, not 3 targets"),
         (("main..HEAD", "net.yaml"), "net.yaml is compared with one revision, not with main..HEAD"),
-        (("Conv2d(3, 8, 1)", "main"), "has no state at 'main'"),
+        (("Conv2d(3, 8, 1)", "main"), "cannot be read at revision 'main'"),
         (("main:nets.yaml", "net.yaml"), "there is no file 'nets.yaml' at main"),
         (("Conv2d(3, 8, 3)",), "nothing to compare Conv2d(3, 8, 3) with: an inline layer has no history"),
         (("ci.yaml", "nothing.yaml"), "no file nothing.yaml"),

@@ -125,7 +125,7 @@ def test_inputs_come_with_the_model(here: Path, target: str) -> None:
 
 def test_a_batch_does_not_change_inputs_that_come_with_the_model(here: Path) -> None:
     """It would be silently left out; the batch that they have may be said."""
-    with pytest.raises(ConvstatError, match="brings its own inputs, and none has a batch of 4"):
+    with pytest.raises(ConvstatError, match="provides its own inputs, and none has a batch of 4"):
         counted.analyze("pkg.net:pair", batch=4, counters="none")
     assert 2 * 4 * 3 * 9 * PIXELS == counted.analyze("pkg.net:pair", batch=2, counters="none").totals.macs
 
@@ -295,10 +295,15 @@ def test_a_forward_that_needs_nothing_is_given_nothing(here: Path) -> None:
         ("pkg/nett.py:Net", None, "there is no file pkg/nett.py", "did you mean 'pkg/net.py'"),
         ("pgk.net:Net", None, "there is no module 'pgk'", "did you mean 'pkg'?"),
         ("pkg.nett:Net", None, "there is no module 'pkg.nett'", "a file is named by its path: pkg/nett.py:..."),
-        ("pkg.net:number", None, "pkg.net:number is of type int, no module and nothing that returns one", None),
+        (
+            "pkg.net:number",
+            None,
+            "pkg.net:number is of type int, which is neither a module nor a callable that returns one",
+            None,
+        ),
         ("pkg.net:wrong", None, "pkg.net:wrong gave a int: it should be a module, or (module, inputs)", None),
-        ("pkg.net:needs", None, "pkg.net:needs needs width", "give them as overrides: pkg.net:needs width=..."),
-        ("pkg.net:Net", [], "pkg.net:Net gives no inputs, and none were named", "for example: --input 3x224x224"),
+        ("pkg.net:needs", None, "pkg.net:needs needs width", "pass them as overrides: pkg.net:needs width=..."),
+        ("pkg.net:Net", [], "pkg.net:Net provides no inputs, and none are given", "for example: --input 3x224x224"),
         ("pkg.net:Net", ["y=3x8x8"], "the forward of pkg.net:Net has no argument 'y'", "it takes (x)"),
         ("pkg.net:Net", ["3x8x8:flaot16"], "unknown dtype 'flaot16' in --input 3x8x8:flaot16", "for example float32"),
         ("pkg.net:Net", ["3x8x8:save"], "unknown dtype 'save' in --input 3x8x8:save", "for example float32"),

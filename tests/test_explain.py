@@ -137,7 +137,7 @@ def test_a_model_of_one_layer_needs_no_name() -> None:
         ("conv11", "has no layer 'conv11'", "did you mean 'conv1'"),
         ("conv11", "has no layer 'conv11'", f"see all: convstat analyze {RESNET} --flat"),
         ("layer1", "'layer1' is a block of 32 layers", "'layer1.**'"),
-        ("conv2", "has no layer 'conv2' outside of a block", "'**.conv2'"),
+        ("conv2", "has no top-level layer 'conv2'", "'**.conv2'"),
         (None, "175 layers: which one?", "for example: conv1"),
     ],
 )
@@ -173,7 +173,7 @@ def test_every_format_shows_it(counters: str, capsys: pytest.CaptureFixture[str]
     assert "115,605,504" in text["markdown"]
     assert "115605504" in text["csv"]
     if counters != "none":
-        assert "+802,816 MACs: counts normalisation: two operations an element" in text["table"]
+        assert "+802,816 MACs: counts normalisation: two operations per element" in text["table"]
     for width in (40, 80, 120):
         lines = RENDERERS.named("table").render([explanation], Options(width=width)).splitlines()
         assert max(map(len, lines)) <= max(width, 60)

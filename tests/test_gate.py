@@ -210,7 +210,7 @@ def test_config_show_names_what_is_not_read(repo: Repo, capsys: pytest.CaptureFi
     repo.write("pyproject.toml", "[tool.convstat]\nbatch = 2\n")
     assert ("1", "default") == tuple(map(str, shown(capsys)["batch"]))
     run(["config", "show"])
-    assert "pyproject.toml has a table [tool.convstat] too, which is not read" in capsys.readouterr().err
+    assert "pyproject.toml also has a table [tool.convstat], which is ignored" in capsys.readouterr().err
     assert ExitCode.OK == run(["config", "path"])
     assert "convstat.toml\n" == capsys.readouterr().out
     assert ExitCode.USAGE == run(["config", "shwo"])
@@ -226,7 +226,7 @@ def test_a_file_can_be_named_by_the_environment(
     monkeypatch.setenv("CONVSTAT_CONFIG", str(other))
     assert "3" == str(shown(capsys)["batch"][0])
     monkeypatch.setenv("CONVSTAT_CONFIG", "none.toml")
-    with pytest.raises(ConfigError, match=r"CONVSTAT_CONFIG names none\.toml, and there is no such file"):
+    with pytest.raises(ConfigError, match=r"CONVSTAT_CONFIG names none\.toml, which does not exist"):
         project.load()
 
 

@@ -26,7 +26,7 @@ def test_a_yaml_of_another_kind_is_said_to_be_one(
     assert 2 == run(["analyze", "train.yaml"])
     err = capsys.readouterr().err
     assert 1 == err.count("error:")
-    assert "train.yaml is no spec" in err
+    assert "train.yaml is not a spec" in err
     assert "--config train.yaml" in err
 
 
@@ -35,7 +35,7 @@ def test_a_spec_with_mistakes_is_still_a_spec(tmp_path: Path, capsys: pytest.Cap
     """Its mistakes are told one by one."""
     (tmp_path / "net.yaml").write_text(text)
     assert 2 == run(["analyze", str(tmp_path / "net.yaml")])
-    assert "is no spec" not in capsys.readouterr().err
+    assert "is not a spec" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_batch_that_contradicts_the_sizes_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
         parse("x=197x768").with_batch(2)
     (problem,) = caught.value.diagnostics
-    assert "--input x=197x768 states a first size of 197, and --batch says 2" == problem.message
+    assert "--input x=197x768 has a first size of 197, but --batch is 2" == problem.message
     assert ("write N for the batch, --input x=Nx..., or brackets: x=[...]",) == problem.help
 
 
@@ -111,6 +111,6 @@ def test_numbers_without_end_are_refused() -> None:
 def test_a_spec_takes_single_samples_only(text: str) -> None:
     """Its inputs are written without the batch, so a whole shape would be taken for a sample."""
     spec = """{convstat: 1, name: a, input: {x: [3, 8, 8]}, layers: [{Conv2d: {out_channels: 4, kernel_size: 3}}]}"""
-    with pytest.raises(UsageError, match="not one sample"):
+    with pytest.raises(UsageError, match="not the shape of one sample"):
         analysis.input_shapes(read(spec, "a.yaml"), [text], "a.yaml")
     assert {"x": (3, 9, 9)} == analysis.input_shapes(read(spec, "a.yaml"), ["Nx3x9x9"], "a.yaml")

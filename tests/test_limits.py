@@ -130,7 +130,7 @@ def test_each_layer_is_compared_with_itself() -> None:
     assert ["a"] == [offender.layer for offender in result.offenders] == [row.layer for row in result.growth]
     assert "pass" == verdict("params(each)@b<=+2%", base, head).status
     only = verdict("params(each)@c<=+2%", base, head)
-    assert ("skip", "the base has no such layers: they are new") == (only.status, only.reason)
+    assert ("skip", "the base has no such layers; they are new") == (only.status, only.reason)
 
 
 def test_growth_is_named_largest_first_and_adds_up() -> None:
@@ -279,10 +279,10 @@ def test_a_table_in_a_spec_is_the_table_of_the_settings(tmp_path: Path, monkeypa
         ("  - {metric: prams, max: 1}\n", "net.yaml:8:14: error: unknown metric 'prams'"),
         ("  - {metric: params, max: 1m}\n", "net.yaml:8:27: error: unknown unit 'm' in '1m'"),
         ("  - {metric: params}\n", "error: a budget needs max, min or exact"),
-        ("  - {metric: params, max: 1, model: x}\n", "help: a budget in a spec is for this spec"),
-        ("  - {metric: params, max: [1]}\n", "error: max of a budget is one value"),
+        ("  - {metric: params, max: 1, model: x}\n", "help: a budget in a spec applies to this spec"),
+        ("  - {metric: params, max: [1]}\n", "error: max of a budget must be a single value"),
         ("  - {metric: params, max: 1, level: wran}\n", "error: level of a budget cannot be 'wran'"),
-        ("  - [params<=1]\n", "error: a budget is expected here"),
+        ("  - [params<=1]\n", "error: expected a budget"),
         ("  []\n", "error: budget is an empty list"),
     ],
 )
@@ -326,12 +326,12 @@ def test_an_option_is_a_budget(option: str, text: str, expected: str) -> None:
     [
         ("max-growth", "macs<=2%", "--max-growth takes METRIC=AMOUNT, not 'macs<=2%'"),
         ("max-growth", "macs", "for example --max-growth params=2%"),
-        ("max-growth", "macs=", "the limit is missing"),
-        ("max-growth", "macs(share)@a=2%", "a share has no growth"),
+        ("max-growth", "macs=", "missing limit"),
+        ("max-growth", "macs(share)@a=2%", "a share cannot be relative to a base"),
         ("max-growth", "macs=two", "'two' is not an amount"),
         ("max-layer", "params<=1", "--max-layer takes [LAYERS:]METRIC=AMOUNT"),
-        ("max-layer", ":params=1", "a pattern of layer names is missing"),
-        ("max-layer", "a:layers=1", "each layer is one layer"),
+        ("max-layer", ":params=1", "missing layer pattern"),
+        ("max-layer", "a:layers=1", "'layers' can be limited in total only"),
         ("max-layer", "a:prams=1", "did you mean 'params'?"),
         ("max", "macs=5%", "write a sign"),
         ("max", "macs<=300M", "write --max macs=300M"),
@@ -367,7 +367,7 @@ def test_any_text_is_read_or_refused(text: str, option: str) -> None:
 def test_a_table_needs_a_sign_for_growth() -> None:
     """An unsigned percentage is of nothing: 5 meant +500 % to one tool, and never fired."""
     assert "percent" == tables.read_table({"metric": "macs", "max": "+2%"}, MARK, {})[0].relative
-    with pytest.raises(ConfigError, match="'2%' is a percentage, but of what is not said"):
+    with pytest.raises(ConfigError, match="'2%' is a percentage without a reference"):
         tables.read_table({"metric": "macs", "max": "2%"}, MARK, {})
 
 

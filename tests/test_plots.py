@@ -299,7 +299,7 @@ def test_only_comparisons_have_pictures(root: Path) -> None:
     """Asked for another, it is refused with the formats that can."""
     answer = run("from convstat.cli import main; main()", "analyze", "configs/conv2d.yaml", "-o", "a.png", cwd=root)
     assert 2 == answer.returncode
-    assert b"the format png cannot express a report" in answer.stderr
+    assert b"the format png cannot represent a report" in answer.stderr
     with pytest.raises(UsageError, match="a PNG is no text"):
         RENDERERS.named("png").render([compared("groups=1,2")], Options())
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 WAYS = {
-    "exits": ("os._exit(7)", "it ended its process with exit code 7, as it was loaded"),
-    "crashes": ("import ctypes; ctypes.string_at(0)", "its process was ended by SIGSEGV, as it was loaded"),
-    "aborts": ("os.abort()", "its process was ended by SIGABRT, as it was loaded"),
-    "kills": ("os.kill(os.getpid(), 9)", "its process was ended by SIGKILL"),
-    "hangs": ("import time; time.sleep(1000)", "it gave no answer in 3 seconds, as it was loaded"),
+    "exits": ("os._exit(7)", "it exited its process with code 7, as it was loaded"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", "its process was killed by SIGSEGV, as it was loaded"),
+    "aborts": ("os.abort()", "its process was killed by SIGABRT, as it was loaded"),
+    "kills": ("os.kill(os.getpid(), 9)", "its process was killed by SIGKILL"),
+    "hangs": ("import time; time.sleep(1000)", "it gave no answer within 3 seconds, as it was loaded"),
     "leaves": ("sys.exit(3)", "SystemExit: 3"),
     "raises": ("1 / 0", "ZeroDivisionError: division by zero"),
 }
@@ -101,7 +101,7 @@ def test_an_attribute_that_ends_everything_is_met_as_it_is_loaded(tmp_path: Path
     done = run(tmp_path, "list", "counters")
     assert 0 == done.returncode, done.stderr
     assert "MACs of two" in done.stdout
-    assert "it ended its process with exit code 9, as it was loaded" in done.stdout
+    assert "it exited its process with code 9, as it was loaded" in done.stdout
 
 
 def test_the_list_of_counters_names_it(way: str, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_cannot_do_without_it_says_so(way: str, words: tuple[str, ...], gro
     assert 2 == done.returncode
     assert "" == done.stdout
     assert f"of convstat.{group} failed: {WAYS[way][1]}" in done.stderr
-    assert "help: uninstall or mend it" in done.stderr
+    assert "help: uninstall or repair it" in done.stderr
     assert 1 == done.stderr.count("heard")
 
 

@@ -328,9 +328,9 @@ def test_a_comment_shows_what_is_wrong_first() -> None:
 
 
 @pytest.mark.parametrize(("format", "subject", "said"), [
-    ("junit", OWN, "the format junit cannot express a report: it is for checks"),
-    ("tree", CHECK, "the format tree cannot express a check: it is for reports"),
-    ("latex", "listing", "the format latex cannot express a list"),
+    ("junit", OWN, "the format junit cannot represent a report, only checks"),
+    ("tree", CHECK, "the format tree cannot represent a check, only reports"),
+    ("latex", "listing", "the format latex cannot represent a list"),
 ])  # fmt: skip
 def test_a_format_that_cannot_say_it_refuses_and_names_those_that_can(format: str, subject: Any, said: str) -> None:
     """Instead of an empty document."""

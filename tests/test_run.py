@@ -72,7 +72,7 @@ def test_a_gpu_that_is_not_there_is_not_needed() -> None:
     if torch.cuda.is_available():
         assert () == report.model.notes
     else:
-        assert ("it asks for a GPU, and there is none: it was kept where it is",) == report.model.notes
+        assert ("it requests a GPU, and there is none; it was not moved",) == report.model.notes
 
 
 # What was handed in stays as it was.
@@ -433,7 +433,7 @@ def test_missing_operators_do_not_hide_what_failed_first() -> None:
 def test_meta_alone_points_to_a_real_run() -> None:
     """Where only meta was allowed, the help names the device that would do."""
     problem = problem_of(Branches, device="meta")
-    assert ("leave --device out, or run it for real with --device cpu",) == problem.help
+    assert ("omit --device, or run the model with --device cpu",) == problem.help
 
 
 def test_a_model_that_leaves_python_is_a_message() -> None:
@@ -459,7 +459,7 @@ def test_a_model_that_calls_itself_is_a_message() -> None:
 
     problem = problem_of(Endless)
     assert "RecursionError" in problem.message
-    assert ("its forward calls itself without end, or nests deeper than Python can",) == problem.help
+    assert ("its forward recurses without end, or deeper than Python allows",) == problem.help
 
 
 def test_exceptions_that_cannot_be_shown_are_named() -> None:
@@ -669,7 +669,7 @@ def test_a_way_that_takes_too_much_memory_is_one_that_failed(monkeypatch: pytest
 
     report = analyze(StoresOnTheCpu)
     assert 4 * 8 * 8 * 3 * 3 * 3 == report.totals.macs
-    assert any("it took too much memory" in note for note in report.model.notes)
+    assert any("it needs too much memory" in note for note in report.model.notes)
 
 
 @pytest.mark.parametrize("folder", ["lib/python3/dist-packages", "anywhere"])

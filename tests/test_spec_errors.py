@@ -72,7 +72,7 @@ layers:
     assert 3 == found.count("error:")
     assert "the output would be 0x0" in found
     assert "kernel_size must be an integer, not 0.5" in found
-    assert "nothing above is called 'nothing'" in found
+    assert "no earlier item is named 'nothing'" in found
 
 
 HEAD = "convstat: 1\ninput: [3, 8, 8]\n"
@@ -106,7 +106,7 @@ MODEL = HEAD + "vars: {width: 8}\nlayers: [{Conv2d: {out_channels: width, kernel
             "    4 | layers: [{Conv2d: {out_channels: width, kernel_size: 3}, name: stem}, ReLU]\n"
             "      |                                  ^^^^^\n"
             "note: width=1/3, from argument 'width=1/3'\n"
-            "help: use // for whole division, or floor(), ceil() or round8()",
+            "help: use // for integer division, or floor(), ceil() or round8()",
         ),
     ],
 )
@@ -143,7 +143,7 @@ def test_the_name_of_a_block_is_checked_however_the_block_is_written(block: str)
         ("ACBlock()", "help: ACBlock(out_channels=...)"),
         ("ACBlock(8, kernel_size=4)", "kernel_size of ACBlock must be odd, not 4"),
         ("Cnov2d(64, 128, 3)", "did you mean 'Conv2d'"),
-        ("nn.Conv2d(64, 128, 3)", "write the layer alone: Conv2d"),
+        ("nn.Conv2d(64, 128, 3)", "write only the layer name: Conv2d"),
         ("Conv2d(64, 128, 3", "not a layer"),
         ("Conv2d(*a)", "'*' is not allowed"),
         ("Conv2d(64, 128, **a)", "'**' is not allowed"),

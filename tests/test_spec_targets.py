@@ -42,11 +42,11 @@ def test_a_directory_or_another_file_is_called_what_it_is(tmp_path: Path) -> Non
     other = tmp_path / "net.txt"
     other.write_text("", encoding="utf-8")
     other.chmod(0)
-    with pytest.raises(UsageError, match=r"is a directory\nhelp: it holds .*net\.yaml"):
+    with pytest.raises(UsageError, match=r"is a directory\nhelp: it contains .*net\.yaml"):
         resolve(str(tmp_path))
     with pytest.raises(UsageError, match=r"its name ends in \.txt\nhelp: a spec ends in \.yaml"):
         resolve(str(other))
-    with pytest.raises(UsageError, match="cannot tell what 'nothing' is"):
+    with pytest.raises(UsageError, match="cannot recognise 'nothing'"):
         resolve("nothing")
 
 

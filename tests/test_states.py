@@ -412,7 +412,7 @@ def _modes() -> Callable[[], object]:
 
 SAID: dict[str, tuple[Callable[[], Callable[[], object]], str]] = {
     "threads": (_thread, "threads that it started are still running: counting sheep"),
-    "processes": (_process, "processes that it started are still there: "),
+    "processes": (_process, "processes that it started are still running: "),
     "functions that `atexit` runs": (_at_exit, "it registered 1 functions with atexit"),
     "process groups": (_group, "it made the process a part of a group (`torch.distributed`), and left it so"),
     "modes (`TorchFunctionMode`, `TorchDispatchMode`)": (

@@ -98,7 +98,9 @@ def test_without_descriptors(folder: Path, free: int, command: str) -> None:
 def test_a_model_that_takes_every_descriptor(folder: Path) -> None:
     """What is left to do needs one."""
     (folder / "greedy.py").write_text(GREEDY)
-    says(run("analyze", "greedy.py:Net", "-i", "4", "--counters", "none"), "error: cannot go on: too many open files")
+    says(
+        run("analyze", "greedy.py:Net", "-i", "4", "--counters", "none"), "error: cannot continue: too many open files"
+    )
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
@@ -165,7 +167,7 @@ def test_files_do_not_take_the_place_of_a_closed_stream(folder: Path, closed: st
 def test_a_working_directory_that_was_removed(folder: Path, command: str) -> None:
     """There is nothing to be found from it."""
     shell = f"mkdir gone && cd gone && rmdir ../gone && $C {command}"
-    says(run(shell=shell), "error: the working directory does not exist any more")
+    says(run(shell=shell), "error: the working directory no longer exists")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_a_pipe_without_a_writer(folder: Path, command: str) -> None:
         os.mkfifo(folder / f"pipe.{suffix}")
     start = time.monotonic()
     answer = run(*command.split())
-    says(answer, "is no file that holds a module" if "py:" in command else "it is a pipe, and nobody writes to it")
+    says(answer, "is no file that holds a module" if "py:" in command else "it is a pipe without a writer")
     assert time.monotonic() - start < 20
 
 
@@ -213,7 +215,7 @@ def test_a_pipe_without_a_reader(folder: Path) -> None:
     """It is told before the work starts; with a reader, the whole result goes through."""
     os.mkfifo(folder / "out")
     command = ("analyze", "net.yaml", "--counters", "none", "-q", "-o", "json=out")
-    says(run(*command), "error: cannot write 'out': it is a pipe, and nobody reads it")
+    says(run(*command), "error: cannot write 'out': it is a pipe without a reader")
     read: list[bytes] = []
     reader = threading.Thread(target=lambda: read.append((folder / "out").read_bytes()))
     reader.start()

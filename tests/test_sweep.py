@@ -268,7 +268,7 @@ def test_the_model_of_the_settings_is_the_default(folder: Path) -> None:
     """With its input; the result says which model, and the line that names it."""
     settings = project.parse('# ours\nmodel = "net.yaml"\ninput = "3x32x32"\n', "convstat.toml")
     comparison = compare([], ["width=8,16"], config=settings)
-    assert "no target named: net.yaml, from convstat.toml:2" == comparison.default
+    assert "no target given: net.yaml, from convstat.toml:2" == comparison.default
     assert [(net_params(w), net_macs(w, size=32)) for w in (8, 16)] == figures(comparison)
     # The input of the settings belongs to their model: another target has its own.
     assert compare(["net.yaml"], [], config=settings).constants["input"] == "3x16x16"
@@ -288,7 +288,7 @@ def test_a_parameter_that_is_not_there_is_a_mistake_and_not_a_point(folder: Path
 
 def test_a_model_that_cannot_be_built_by_itself_is_a_mistake(folder: Path) -> None:
     """What is swept has nothing to do with it: it has no shape, or does not fit together."""
-    assert "the shape of the input is missing" in refused(["Conv2d(4, 8, 3)"], ["groups=1,2"], SpecError)
+    assert "missing input shape" in refused(["Conv2d(4, 8, 3)"], ["groups=1,2"], SpecError)
     (folder / "odd.yaml").write_text(NET.replace("bias: false", "groups: 3"))
     shown = refused(["odd.yaml"], [], SpecError)
     assert "odd.yaml:9:61: error: " in shown

@@ -45,7 +45,7 @@ def test_bytes_are_read_exactly(text: str, expected: int) -> None:
 
 def test_a_scaled_amount_must_come_out_whole() -> None:
     """1.0005k is 1000.5 things, and there are no half things."""
-    with pytest.raises(UnitError, match=r"'1.0005k' is 1,000.5, which is not a whole number") as caught:
+    with pytest.raises(UnitError, match=r"'1.0005k' is 1,000.5, which is not an integer") as caught:
         parse_whole("1.0005k")
     assert "the nearest are 1000 and 1001" == caught.value.help
 
@@ -58,8 +58,8 @@ def test_a_scaled_amount_must_come_out_whole() -> None:
         ("5MB", "did you mean M?"),
         ("5K", "did you mean k?"),
         ("5g", "did you mean G?"),
-        ("7B", "B is bytes; for billions write G"),
-        ("7b", "B is bytes; for billions write G"),
+        ("7B", "B is bytes; for billions, write G"),
+        ("7b", "B is bytes; for billions, write G"),
         ("7x", "units of a count: k, M, G or T"),
     ],
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OFFENDERS", "BudgetResult", "Growth", "Offender", "grown", "judge", "select", "skipped"]
 
-GIVE_DATA = "with --data it is that of a run on real data"
+GIVE_DATA = "--data counts a run on real data instead"
 """What would settle a budget on a count that depends on data."""
 
 OFFENDERS = 5
@@ -52,7 +52,7 @@ def judge(
         raise ValueError(f"{limit} is judged with a base only")
     values = _values(report, limit, chosen, diff)
     if not values:
-        return skipped(limit, argument or report.model.source, "the base has no such layers: they are new")
+        return skipped(limit, argument or report.model.source, "the base has no such layers; they are new")
     worst = min(values, key=lambda value: value.room)  # the first of equals
     over = [value for value in values if value.room < 0]
     kept = not over
@@ -78,7 +78,7 @@ def judge(
         reason = f"no verdict: the count is {bound}; {GIVE_DATA}"
     elif not kept and existing == "warn" and limit.relative is None and _was_no_better(over, limit):
         status = "warn"
-        reason = "already over on base, and no worse"
+        reason = "already exceeded in the base, by as much or more"
     if bound is not None and not is_open:
         least = limit.comparison != ">=" and not kept
         said = f"the count is {bound}" + (f"; {GIVE_DATA}" if least else "")
@@ -240,7 +240,7 @@ def _matching(report: Report, limit: Limit) -> Sequence[LayerRow]:
         near = difflib.get_close_matches(types, kinds, n=3, cutoff=0.0)
         help = [f"types of these layers: {', '.join(near)}"]
     elif any(pattern(names, ".").fullmatch(path) for path in report.groups):
-        help = [f"it is a block: for the layers in it write {names}.**"]
+        help = [f"it is a block; for the layers in it, write {names}.**"]
     else:
         known = [row.name for row in report.layers]
         near = difflib.get_close_matches(names, [*known, *report.groups], n=3, cutoff=0.0)

@@ -1,4 +1,4 @@
-"""The grammar of budgets: what is limited, where, and to what.
+"""The grammar of budgets: the metric to limit, where, and to what.
 
 ::
 
@@ -41,7 +41,7 @@ from convstat.errors import (
 METRICS: Mapping[str, str] = MappingProxyType(
     {
         "params": "learned values",
-        "trainable_params": "learned values that training changes",
+        "trainable_params": "learned values that training updates",
         "macs": "multiply-accumulates",
         "flops": "2 x MACs",
         "macs_per_pixel": "MACs / pixels; may have decimals",
@@ -196,7 +196,7 @@ def _option_problem(option: str, text: str) -> LimitError:
     comparison = _NOT_INCLUSIVE.get(short["comparison"], short["comparison"])
     meant = next(name for name, sign in COMPARISONS.items() if sign == comparison)
     return LimitError(
-        f"--{option} takes METRIC=AMOUNT: the option already says the direction, and limits are inclusive",
+        f"--{option} takes METRIC=AMOUNT without a comparison: the option implies it, and limits are inclusive",
         short["comparison"],
         f"write --{meant} {subject}={short['amount']}",
     )
@@ -208,13 +208,13 @@ def _limit(match: re.Match[str], comparison: str, amount: str, mark: Mark, optio
     try:
         level = match["level"] if match["level"] is not None else "error"
         if level not in LEVELS:
-            help = (*did_you_mean(level, LEVELS), f"behind a limit stands its level: {', '.join(LEVELS)}")
+            help = (*did_you_mean(level, LEVELS), f"the level after a limit is one of: {', '.join(LEVELS)}")
             raise LimitError(f"unknown level '{level}'", "level", *help)
         if option == "max-growth":
             # Growth is what may be added: here 2% needs no sign.
             amount = amount if amount[:1] in ("+", "-", "") else f"+{amount}"
             if scope == "share":
-                raise LimitError("a share has no growth", "scope", "limit the share itself with --max")
+                raise LimitError("a share cannot be relative to a base", "scope", "limit the share itself with --max")
         return make(match["metric"], scope, on, comparison, amount, mark, level, match["why"] or None)
     except LimitError as problem:
         # The caret goes under the part that is at fault.
@@ -247,14 +247,14 @@ def make(
         help = ("did you mean 'each'?",) if scope in ("max", "layer") else did_you_mean(scope, SCOPES)
         raise LimitError(f"unknown scope '{scope}'", "scope", *help, f"it is one of {', '.join(SCOPES)}")
     if on == "":
-        raise LimitError("a pattern of layer names is missing after @", "on", "for example @backbone.**")
+        raise LimitError("missing layer pattern after @", "on", "for example @backbone.**")
     if on is not None and on.endswith("%"):
-        raise LimitError("a type of layer is missing after %", "on", f"for example @{on}Conv2d")
+        raise LimitError("missing layer type after %", "on", f"for example @{on}Conv2d")
     if metric == "layers" and scope == "each":
-        raise LimitError("each layer is one layer: layers can be limited in total only", "scope")
+        raise LimitError("'layers' can be limited in total only, not for each layer", "scope")
     if scope == "share" and on is None:
         raise LimitError(
-            "a share is a part of the whole model, but it is not said which part",
+            "a share needs the layers that it is for",
             "scope",
             f"name the layers: {metric}(share)@head.**{sign}20%",
         )
@@ -265,7 +265,7 @@ def make(
 def _amount(metric: str, scope: str, sign: str, text: str) -> tuple[int | Fraction, str | None]:
     """Read the limit in the metric's unit, exactly, and how it is relative, if it is."""
     if not text:
-        raise LimitError("the limit is missing", "amount", f"for example {metric}{sign}5M")
+        raise LimitError("missing limit", "amount", f"for example {metric}{sign}5M")
     try:
         if text[0] in "+-":
             if scope == "share":
@@ -287,11 +287,11 @@ def _amount(metric: str, scope: str, sign: str, text: str) -> tuple[int | Fracti
             return units.parse(text[:-1], {}) / 100, None
         if text.endswith("%"):
             raise LimitError(
-                f"'{text}' is a percentage, but of what is not said",
+                f"'{text}' is a percentage without a reference",
                 "amount",
-                f"for {text} more than the base write a sign: {metric}{sign}+{text}",
-                f"for a part of the whole model write {metric}(share)@LAYERS{sign}{text}",
-                f"for a limit write an amount: {metric}{sign}5M",
+                f"for {text} more than the base, write a sign: {metric}{sign}+{text}",
+                f"for a share of the whole model, write {metric}(share)@LAYERS{sign}{text}",
+                f"for an absolute limit, write an amount: {metric}{sign}5M",
             )
         return _plain_amount(metric, text), None
     except units.UnitError as error:

@@ -2,7 +2,7 @@
 
 ::
 
-    metric = "macs"                 what is limited
+    metric = "macs"                 the metric to limit
     max = "300M"                    or min, or exact; "+2%" is relative to a base
     on = "backbone.**%Conv2d"       the layers that it is for
     per = "layer"                   total, each (or layer: the same), share
@@ -23,15 +23,15 @@ from convstat.errors import ConfigError, ConvstatError, Diagnostic, Mark, did_yo
 
 BUDGET_KEYS: Mapping[str, str] = MappingProxyType(
     {
-        "metric": "what is limited",
+        "metric": "the metric to limit",
         "max": "the largest value allowed; +2% or +10k is relative to the base",
         "min": "the smallest value allowed",
         "exact": "the only value allowed",
-        "on": "the layers that it is for, a pattern: * within a level, ** across; %Type for a type of layer",
-        "per": "total (the sum), each or layer (every such layer) or share (their part of the whole model)",
+        "on": "the layers that it applies to, a pattern: * within a level, ** across levels; %Type for a layer type",
+        "per": "total (the sum), each or layer (every such layer) or share (their share of the whole model)",
         "level": "error, warn or off",
         "why": "the reason for the limit, printed when it is exceeded",
-        "model": "the models that it is for, a pattern of paths",
+        "model": "the models that it applies to, a pattern of paths",
     }
 )
 """Every key of a budget's table, and what it means."""
@@ -68,7 +68,7 @@ def read_table(
         value = table[key]
         place = marks.get(key, mark)
         if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
-            problems.append(Diagnostic(f"{key} of a budget must be a number or a text such as '5M'", place))
+            problems.append(Diagnostic(f"{key} of a budget must be a number or a string such as '5M'", place))
             continue
         amount = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
         try:

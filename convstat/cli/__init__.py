@@ -28,7 +28,7 @@ def main() -> NoReturn:
         # Without descriptors, not even what writes messages can be imported.
         code = 2
         with suppress(OSError):
-            os.write(2, f"error: cannot go on: {str(error.strerror).lower()}\n".encode())
+            os.write(2, f"error: cannot continue: {str(error.strerror).lower()}\n".encode())
     _leave(code)
 
 

@@ -83,11 +83,11 @@ def _refuse_beside_as(given: o.Shared, *, strict: bool) -> None:
     from convstat.errors import UsageError
 
     for is_given, option, reason in (
-        (given.counters, "--counters", "it shows one convention, and the others differ from convstat's"),
-        (given.predict, "--predict", "what it shows is predicted already"),
+        (given.counters, "--counters", "it shows one convention, and other counters are compared with convstat's"),
+        (given.predict, "--predict", "its figures are already predicted"),
         (given.in_process, "--in-process", "no counter is run"),
         (strict, "--strict", "no counter is run, so none can be reconciled"),
-        (given.mode == "train", "--mode train", "other counters count a forward pass alone"),
+        (given.mode == "train", "--mode train", "other counters count only a forward pass"),
     ):
         if is_given:
-            raise UsageError(f"--as goes without {option}", help=reason)
+            raise UsageError(f"--as cannot be combined with {option}", help=reason)

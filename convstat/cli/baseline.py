@@ -55,8 +55,8 @@ def baseline(
     requests = session.requests(named, overrides)
     if action != "show" and os.environ.get("CI") and os.environ["CI"] != "false" and not yes:
         raise UsageError(
-            f"baseline {action} does nothing where CI is set: a build that accepts what it finds checks nothing",
-            help=(f"run convstat baseline {action} by hand and commit the files", "or say that it is meant: --yes"),
+            f"baseline {action} does nothing if CI is set: a build that updates its own baselines checks nothing",
+            help=(f"run convstat baseline {action} by hand and commit the files", "or pass --yes"),
         )
     files = Baselines.of(settings.path)
     with session.writing(named, "listing") as (outputs, progress):

@@ -42,7 +42,7 @@ def config(
     session = Session(given)
     if action == "path":
         if session.config.path is None:
-            session.note("there are no settings: no convstat.toml, and no pyproject.toml with [tool.convstat]")
+            session.note("no settings found: no convstat.toml, and no pyproject.toml with [tool.convstat]")
         else:
             standard_output().write(f"{session.config.path}\n")
         return ExitCode.OK

@@ -47,9 +47,7 @@ def diff(
     requests = session.requests(named, shared)
     if named and all_saved(named):
         if assignments or given.inputs:
-            raise UsageError(
-                "saved reports take no overrides and no --input or --data", help="compare the models themselves"
-            )
+            raise UsageError("saved reports take no overrides, --input or --data", help="compare the models themselves")
         session.refuse_saved(named)
     with session.writing(named, "diff") as (outputs, progress):
         sides = Sides(

@@ -55,8 +55,8 @@ def explain(
         raise UsageError("name the target and the layer", help="convstat explain TARGET LAYER")
     if len(named) > 2:
         raise UsageError(
-            f"explain takes one target and one layer, and here are {len(named)} arguments",
-            help="several layers are one pattern: 'layer1.**'",
+            f"explain takes one target and one layer, not {len(named)} arguments",
+            help="for several layers, use a pattern: 'layer1.**'",
         )
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")

@@ -76,6 +76,6 @@ def _refuse_sizes(kind: str, assignments: Sequence[object], options: Sequence[st
         return
     what = "values" if assignments else options[0]
     raise UsageError(
-        f"{kind} without brackets is the layer in general: it takes no {what}",
-        help=f"with sizes: {use}" if use else "with sizes it is a layer of a spec: see convstat docs spec",
+        f"{kind} without parentheses is the layer in general: it takes no {what}",
+        help=f"with sizes: {use}" if use else "with sizes, it is a layer of a spec: see convstat docs spec",
     )

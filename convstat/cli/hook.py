@@ -43,7 +43,7 @@ def hook(
     problems = Together()
     for name in files or ():
         if not _is_spec(name):
-            session.detail(f"{name} is no spec")
+            session.detail(f"{name} is not a spec")
             continue
         with problems:
             spec = resolve(name).load()
@@ -51,7 +51,7 @@ def hook(
                 judged.append(name)
             else:
                 spec.expand()
-                session.detail(f"{name} can be counted, and has no budget")
+                session.detail(f"{name} is valid and has no budget")
     problems.tell()
     if not judged:
         return ExitCode.OK

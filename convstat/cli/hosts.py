@@ -54,7 +54,7 @@ def _summarize(results: Sequence[Result], outputs: Outputs, path: str) -> list[D
         there = os.path.getsize(path) if os.path.exists(path) else 0
         room = LARGEST_SUMMARY - there
         if room < LEAST_ROOM:
-            return [Diagnostic("nothing is added to the summary of this step: it is full", severity="warning")]
+            return [Diagnostic("the summary of this step is full; nothing was added", severity="warning")]
         with open(path, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
             stream.write(body(results, outputs.options, room - 1) + "\n")
     except OSError as error:

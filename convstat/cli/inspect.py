@@ -33,7 +33,7 @@ def expand(
     named, assignments = axes.split(arguments or ())
     target = session.target(named, "expand")
     if target.kind not in ("spec", "inline"):
-        raise UsageError(f"{target.argument} is {kind_in_words(target.kind)}, and only a spec can be expanded")
+        raise UsageError(f"{target.argument} is {kind_in_words(target.kind)}; only a spec can be expanded")
     spec = target.load()
     request = session.requests(named, axes.overrides(assignments, "expand")).of(target)
     graph = analysis.graph_of(replace(request, batch=1, spec=spec))

@@ -193,9 +193,7 @@ def list_(
     from convstat.results.listing import Listing
 
     if what not in LISTS:
-        raise UsageError(
-            f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"there are lists of {', '.join(LISTS)}")
-        )
+        raise UsageError(f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"lists: {', '.join(LISTS)}"))
     read, title, group = LISTS[what]
     session = Session(given, needs_settings=False)
     with session.writing((), "listing") as (outputs, _):

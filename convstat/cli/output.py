@@ -64,12 +64,12 @@ class Outputs:
             renderer, path = self._read(written)
             if path == STANDARD_OUTPUT:
                 if self.owner is not None:
-                    raise UsageError("two outputs go to standard output", help="name a file for one of them")
+                    raise UsageError("two outputs go to standard output", help="give a file for one of them")
                 self.owner = renderer
                 continue
             real = os.path.realpath(path)
             if real in seen:
-                raise UsageError(f"'{path}' is to be written twice")
+                raise UsageError(f"'{path}' is given twice as an output")
             seen.add(real)
             self._protect(path, inputs)
             self.files.append(File(path, renderer))
@@ -100,7 +100,7 @@ class Outputs:
             names = " and ".join(dict.fromkeys(renderer.name for renderer in shown))
             raise UsageError(
                 f"--{given[0]} chooses what is shown, and {names} always holds every layer",
-                help=f"leave --{given[0]} away, or write table or markdown",
+                help=f"omit --{given[0]}, or use table or markdown",
             )
 
     def _read(self, written: str) -> tuple[Renderer, str]:
@@ -118,15 +118,15 @@ class Outputs:
             self._protect(written, ())
         suffixes = ", ".join(suffix for renderer in RENDERERS.values() for suffix in renderer.suffixes)
         raise UsageError(
-            f"cannot tell the format of '{written}'",
-            help=(f"end it with one of {suffixes}", f"or say the format: json={written}"),
+            f"cannot infer the format of '{written}'",
+            help=(f"end it with one of {suffixes}", f"or give the format: json={written}"),
         )
 
     def _protect(self, path: str, inputs: Sequence[str]) -> None:
         if path.lower().endswith(SOURCES):
             raise OutputError(
-                f"'{path}' is not overwritten: files ending in {Path(path).suffix} are written by hand",
-                help="choose another name for the output",
+                f"'{path}' is not overwritten: {Path(path).suffix} files are source files",
+                help="choose another output name",
             )
         for name in inputs:
             if os.path.realpath(name) == os.path.realpath(path):
@@ -211,7 +211,7 @@ def _open_pipe(path: str) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        reason = "it is a pipe, and nobody reads it" if error.errno == errno.ENXIO else error.strerror
+        reason = "it is a pipe without a reader" if error.errno == errno.ENXIO else error.strerror
         raise OutputError(f"cannot write '{path}': {reason}") from None
 
 

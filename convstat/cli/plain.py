@@ -76,9 +76,7 @@ class PlainCommand(_Plain, TyperCommand):
             for param in order:
                 if order.count(param) > 1 and not (param.multiple or param.nargs == -1 or _adds_up(param)):
                     option = max(param.opts, key=len)
-                    raise typer.BadParameter(
-                        "it is given twice, and takes one value", ctx=ctx, param_hint=f"'{option}'"
-                    )
+                    raise typer.BadParameter("it is given twice but takes one value", ctx=ctx, param_hint=f"'{option}'")
             return values, rest, order
 
         parser.parse_args = parse_once

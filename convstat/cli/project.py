@@ -61,7 +61,7 @@ def init(
     from convstat.text.writing import create
 
     if template is not None and example is not None:
-        raise UsageError("--template and --from both say what to write", help="name one of them")
+        raise UsageError("--template and --from cannot be combined", help="give one of them")
     text, usual = _text(template, example)
     path = usual if path is None else path
     if path == "-":
@@ -75,7 +75,7 @@ def init(
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         create(path, text)
     except FileExistsError:
-        raise OutputError(f"'{path}' exists already, and is left as it is", help="name another file") from None
+        raise OutputError(f"'{path}' already exists; it is not overwritten", help="name another file") from None
     except OSError as error:
         raise OutputError(f"cannot write '{path}': {error.strerror}") from None
     show_problems([Diagnostic(f"{path} is written", severity="note", help=(f"convstat analyze {path}",))])
@@ -92,14 +92,14 @@ def _text(template: str | None, example: str | None) -> tuple[str, str]:
         name = example.removeprefix("configs/").removesuffix(".yaml")
         if name not in known:
             raise UsageError(
-                f"there is no example '{example}'", help=(*did_you_mean(name, known), "see: convstat list configs")
+                f"unknown example '{example}'", help=(*did_you_mean(name, known), "see: convstat list configs")
             )
         return examples.example(name), f"{name}.yaml"
     template = STARTERS[0] if template is None else template
     if template not in STARTERS:
         raise UsageError(
-            f"there is no template '{template}'",
-            help=(*did_you_mean(template, STARTERS), f"there are {', '.join(STARTERS)}"),
+            f"unknown template '{template}'",
+            help=(*did_you_mean(template, STARTERS), f"templates: {', '.join(STARTERS)}"),
         )
     return examples.starter(template), "net.yaml"
 
@@ -134,7 +134,7 @@ def schema(
         document = config_schema()
     else:
         raise UsageError(
-            f"there is no schema of '{what}'", help=(*did_you_mean(what, SCHEMAS), f"there are {', '.join(SCHEMAS)}")
+            f"unknown schema '{what}'", help=(*did_you_mean(what, SCHEMAS), f"schemas: {', '.join(SCHEMAS)}")
         )
     standard_output().write(to_json(document))
     return ExitCode.OK
@@ -190,8 +190,6 @@ def docs(
         terminal.write("".join(f"{name:<{widest}}  {ABOUT.get(name, '')}\n" for name in pages))
         return ExitCode.OK
     if topic not in pages:
-        raise UsageError(
-            f"there is no page '{topic}'", help=(*did_you_mean(topic, pages), f"topics: {', '.join(pages)}")
-        )
+        raise UsageError(f"unknown topic '{topic}'", help=(*did_you_mean(topic, pages), f"topics: {', '.join(pages)}"))
     terminal.write_markdown(pages[topic].read_text(encoding="utf-8"))
     return ExitCode.OK

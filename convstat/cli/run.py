@@ -53,18 +53,18 @@ OUTSIDE = frozenset(
 def _outside(error: BaseException) -> str | None:
     """Say in a sentence what of the surroundings is the cause of an error; None where it is a fault of ours."""
     if os.environ.get("_CONVSTAT_COMPLETE") and isinstance(error, (KeyError, ValueError)):
-        return "not a request for completion: the shell sets COMP_WORDS and COMP_CWORD, or _TYPER_COMPLETE_ARGS"
+        return "not a completion request: the shell sets COMP_WORDS and COMP_CWORD, or _TYPER_COMPLETE_ARGS"
     if isinstance(error, FileNotFoundError) and not _is_somewhere():
-        return "the working directory does not exist any more"
+        return "the working directory no longer exists"
     refused = {os.strerror(number) for number in OUTSIDE}
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.errno in OUTSIDE:
             more = f": {found.filename}" if found.filename else ""
-            return f"cannot go on: {os.strerror(found.errno).lower()}{more}"
+            return f"cannot continue: {os.strerror(found.errno).lower()}{more}"
         # The loader of libraries says it in a text alone.
         if isinstance(found, ImportError) and (said := [text for text in refused if str(found).endswith(text)]):
-            return f"cannot go on: {said[0].lower()}"
+            return f"cannot continue: {said[0].lower()}"
         found = found.__cause__
     return None
 

@@ -74,7 +74,7 @@ class Session:
             if are_needed:
                 raise
             first = error.diagnostics[0]
-            self.warn([replace(first, message=f"{first.message}: the settings are not used here", severity="warning")])
+            self.warn([replace(first, message=f"{first.message}; the settings are ignored", severity="warning")])
             return settings_file.Config()
 
     def given_of(self, options: str) -> list[str]:
@@ -123,10 +123,10 @@ class Session:
                     self.detail(f"'{argument}' is {kind_in_words(resolve(argument).kind)}")
             return targets
         if self.config.models:
-            self.detail(f"no target named: {', '.join(self.config.models)}, from {self.config.path}")
+            self.detail(f"no target given: {', '.join(self.config.models)}, from {self.config.path}")
             return select(self.config.models)
         raise UsageError(
-            "no target named",
+            "no target given",
             help=(*(f"a target is {form}" for form in FORMS), 'or set model = "net.yaml" in [tool.convstat]'),
         )
 

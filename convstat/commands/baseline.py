@@ -36,7 +36,7 @@ def write(
         plans = [_plan_of(files, path) for path in files.files()]
     if not plans:
         raise UsageError(
-            f"there is no baseline file in {files.folder}" if update else "no target named",
+            f"there is no baseline file in {files.folder}" if update else "no target given",
             help="convstat baseline save torchvision/resnet18",
         )
     texts: list[tuple[str, Path, str, Report, Report | None]] = []
@@ -50,18 +50,20 @@ def write(
             if progress is not None:
                 progress(f"counting {target}")
             if request.target.kind == "report":
-                raise UsageError(f"{target} is a saved report: it can be a base as it is", help=f"--base {target}")
+                raise UsageError(
+                    f"{target} is a saved report: it can be used as a base directly", help=f"--base {target}"
+                )
             report = analysis.count(request)
             text = files.text(request, report)
             if before is not None and not update and path.read_text(encoding="utf-8") != text:
                 raise OutputError(
-                    f"{path} says something else already",
-                    help=f"to accept today's figures: convstat baseline update {target}",
+                    f"{path} already has other figures",
+                    help=f"to accept the current figures: convstat baseline update {target}",
                 )
             texts.append((target, path, text, report, before))
     problems.tell()
     return tuple(
-        _entry(target, path, report, before, "written" if files.write(path, text) else "as it was")
+        _entry(target, path, report, before, "written" if files.write(path, text) else "unchanged")
         for target, path, text, report, before in texts
     )
 
@@ -77,8 +79,8 @@ def _plan_of(files: Baselines, path: Path) -> tuple[Request, Path]:
     request = Request(resolve(target), asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per)
     if file_name(named, request) != path.name:
         raise UsageError(
-            f"{path} is not the file of {named}, which it says it is of",
-            help=f"remove it, and write it anew: convstat baseline save {named}",
+            f"{path} claims to be the baseline of {named}, but is not",
+            help=f"remove it, and save it again: convstat baseline save {named}",
         )
     return request, path
 
@@ -103,7 +105,7 @@ def prune(files: Baselines, settings: Config, targets: Sequence[str]) -> tuple[E
     """Remove the files of these models, or of all that the settings do not name."""
     if not targets and not settings.models:
         raise UsageError(
-            "the settings name no models, so none can be told to be gone",
+            "the settings list no models, so none can be identified as removed",
             help="name them: convstat baseline prune TARGET",
         )
     found = [(analysis.load_report(str(path)), path) for path in files.files()]

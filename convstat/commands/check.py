@@ -169,7 +169,7 @@ class _Gate:
             # asks for no other's.
             used = {id(limit) for model in self.models for limit in model.applying}
             idle = [limit for limit in shared if id(limit) not in used]
-            results += [skipped(limit, limit.model or "", f"for {limit.model} only") for limit in idle]
+            results += [skipped(limit, limit.model or "", f"it applies to {limit.model} only") for limit in idle]
         return Check(tuple(checked), tuple(results), tuple(self.notes), tuple(self.removed(bases, settings)))
 
     def find_bases(self, bases: Bases) -> None:
@@ -186,11 +186,11 @@ class _Gate:
                 continue
             reason = model.base.reason or "there is no base"
             if is_needed and self.missing == "error":
-                what = f"{relative} is relative to a base" if relative else "existing = 'warn' looks at a base"
-                help = (*model.base.help, "or let such budgets be skipped: --missing-baseline skip")
+                what = f"{relative} is relative to a base" if relative else "existing = 'warn' needs a base"
+                help = (*model.base.help, "or skip such budgets: --missing-baseline skip")
                 problems.append(Diagnostic(f"{what}: {reason}", relative.mark if relative else None, help=help))
             elif self.base is not None:
-                self.notes.append(f"{model.request.argument} is not compared with a base: {reason}")
+                self.notes.append(f"{model.request.argument} has no base: {reason}")
         if problems:
             raise UsageError(list(dict.fromkeys(problems)))
 
@@ -291,7 +291,7 @@ def _no_budget(checked: Sequence[CheckedModel], targets: Sequence[str]) -> Diagn
         for argument, item in zip(targets, checked, strict=True)
         for metric in ("params", "macs")
     )
-    help = [f"today's numbers, to paste into pyproject.toml:\n\n{pasted}\n"]
+    help = [f"the current figures, to paste into pyproject.toml:\n\n{pasted}\n"]
     if len(targets) == 1 and resolve(targets[0]).kind == "spec":
         help.append(f'or into the spec:\n\nbudget: ["params<={totals.params}", "macs<={totals.macs}"]\n')
     help.append(f"or once: convstat check {targets[0]} --max params={totals.params} --max macs={totals.macs}")

@@ -101,9 +101,9 @@ def _default(config: Config, inputs: Sequence[str]) -> tuple[Sequence[str], Sequ
     """Say what is compared where nothing is named, and why it is that."""
     if config.models:
         place = f"{config.models_mark.file}:{config.models_mark.line}" if config.models_mark else config.path
-        return config.models, inputs or config.inputs, f"no target named: {', '.join(config.models)}, from {place}"
+        return config.models, inputs or config.inputs, f"no target given: {', '.join(config.models)}, from {place}"
     shapes = inputs or (REFERENCE_INPUT,)
-    return (REFERENCE,), shapes, f"no target named: the reference layer {REFERENCE} on {', '.join(shapes)}"
+    return (REFERENCE,), shapes, f"no target given: the reference layer {REFERENCE} on {', '.join(shapes)}"
 
 
 def _constants(models: Sequence[Model], axes: Sequence[Axis], totals: Sequence[Totals]) -> dict[str, Any]:

@@ -81,5 +81,5 @@ def notes(config: Config) -> tuple[str, ...]:
 
     other = Path(config.path).with_name("pyproject.toml")
     if other.is_file() and has_settings(other):
-        return (f"{other} has a table [tool.convstat] too, which is not read: {config.path} goes before it",)
+        return (f"{other} also has a table [tool.convstat], which is ignored: {config.path} takes precedence",)
     return ()

@@ -35,8 +35,8 @@ def express(
     argument = request.argument
     if request.target.kind == "report":
         raise UsageError(
-            f"{argument} is a saved report: it cannot be counted again, by --as {name}",
-            help="name the model that it was made from",
+            f"{argument} is a saved report: it cannot be counted again with --as {name}",
+            help="name the model that the report was made from",
         )
     subject = analysis.prepare(request, progress=progress, warn=warn)
     if counter is None:
@@ -55,8 +55,8 @@ def express(
         raise UsageError(f"--as {name}: there is no prediction for {argument}: {first_line(error)}") from error
     if foreseen.prediction.failure is not None:
         raise UsageError(
-            f"--as {name}: it would give no answer for {argument}: {foreseen.prediction.failure}",
-            help=f"to see that beside others: convstat analyze {argument} --counters {name}",
+            f"--as {name}: the counter would give no answer for {argument}: {foreseen.prediction.failure}",
+            help=f"to compare it with others: convstat analyze {argument} --counters {name}",
         )
     return converted(subject.report, counter, foreseen.prediction, foreseen.note)
 
@@ -72,7 +72,7 @@ def _counter(name: str) -> Counter | None:
     except KeyError:
         known = [CONVSTAT, *COUNTERS]
         help = did_you_mean(name, known, also="convstat list counters")
-        raise UsageError(f"there is no counter '{name}', for --as", help=help) from None
+        raise UsageError(f"unknown counter '{name}' in --as", help=help) from None
 
 
 def converted(report: Report, counter: Counter, prediction: Prediction, note: str | None = None) -> Report:
@@ -109,13 +109,13 @@ def said(counter: Counter) -> str:
 
     version = version_of(counter)
     name = f"{counter.name} {version}" if version else counter.name
-    return f"as {name} would: {counter.unit}; predicted, it was not run"
+    return f"as {name} counts: {counter.unit}; predicted, not run"
 
 
 def _missing(counter: Counter, prediction: Prediction) -> list[str]:
-    found = [f"{counter.name} counts no params: they are convstat's"] if prediction.params is None else []
+    found = [f"{counter.name} counts no params; the params are convstat's"] if prediction.params is None else []
     return found + (
-        [f"{counter.name} counts no operations: the MACs are convstat's"] if prediction.macs is None else []
+        [f"{counter.name} counts no operations; the MACs are convstat's"] if prediction.macs is None else []
     )
 
 

@@ -72,13 +72,13 @@ def differences(arguments: Sequence[str], sides: Sides, *, all: bool = False) ->
             return (_past(new, arguments[0], sides),)
         case [Target() as old, None]:
             if old.kind not in ("spec", "report") or old.revision or old.path == "-":
-                raise UsageError(f"{old.argument} has no state at '{arguments[1]}'")
+                raise UsageError(f"{old.argument} cannot be read at revision '{arguments[1]}'")
             return (_pair(old, _at(old, arguments[1]), sides),)
         case [] | [None] | [None, None]:
             return _changed(arguments, sides, all=all)
     raise UsageError(
         f"diff takes a base and a head, not {len(arguments)} targets",
-        help="to set several side by side: convstat compare",
+        help="to compare several targets: convstat compare",
     )
 
 
@@ -240,7 +240,7 @@ def _traced(sides: Sides) -> list[Target]:
 def _of_traced(target: Target, sides: Sides, revision: str | None) -> list[Diff]:
     """Compare a Python model with its baseline file; where that cannot be, say so."""
     base_help: tuple[str, ...] = ()
-    why, help = f"it has no state at {revision}, and its code is not run as it was there", base_help
+    why, help = f"it cannot be read at {revision}, since old code is not run", base_help
     if revision is None:
         request = sides.request(target)
         head = sides.count(request)

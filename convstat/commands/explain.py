@@ -87,8 +87,8 @@ def choose(names: Sequence[str], pattern: str | None, argument: str) -> list[str
     same = [name for name in names if name.endswith(f".{pattern}")]
     if same:
         raise UsageError(
-            f"{argument} has no layer '{pattern}' outside of a block",
-            help=(f"all that are called so: '**.{pattern}'", f"or one: {', '.join(same[:5])}"),
+            f"{argument} has no top-level layer '{pattern}'",
+            help=(f"all layers of this name: '**.{pattern}'", f"or one: {', '.join(same[:5])}"),
         )
     raise UsageError(
         f"{argument} has no layer '{pattern}'",
@@ -164,7 +164,7 @@ def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: 
         return dict.fromkeys(chosen, View(name, variant, version, error=f"there is no prediction: {first_line(error)}"))
     prediction = foreseen.prediction
     if prediction.failure is not None:
-        return dict.fromkeys(chosen, View(name, variant, version, error=f"it gives no answer: {prediction.failure}"))
+        return dict.fromkeys(chosen, View(name, variant, version, error=f"no answer: {prediction.failure}"))
     shares = reconcile.shares(layers, prediction)
     views = {}
     for layer, rows in grouped(layers).items():

@@ -60,12 +60,12 @@ def read(text: str) -> Number:
     match = re.fullmatch(_WRITTEN, text.strip())
     thing = match["thing"].lower() if match else ""
     if match is None or match["prefix"] not in PREFIXES:
-        raise UsageError(
-            f"'{text}' is not a number that a counter prints", help="for example 4.13G, 25.56M params or 8.27 GFLOPs"
-        )
+        raise UsageError(f"'{text}' is not a count", help="for example 4.13G, 25.56M params or 8.27 GFLOPs")
     number = match["number"]
     if re.fullmatch(r"\d+,\d{1,2}", number):
-        raise UsageError(f"'{text}' has a comma in it", help=f"write {number.replace(',', '.')} for a decimal fraction")
+        raise UsageError(
+            f"'{text}' has a comma in it", help=f"for a decimal fraction, write {number.replace(',', '.')}"
+        )
     try:
         exact = parse(number, {})
     except UnitError as error:
@@ -191,7 +191,7 @@ def _forms(figure: _Figure, number: Number, pixels: int) -> Iterator[_Figure]:
             (figure.name, Fraction(1)),
             (f"FLOPs: 2 x {figure.name}", Fraction(2)),
             (f"{figure.name}, counted twice as FLOPs: 4 x", Fraction(4)),
-            (f"{figure.name}, taken for FLOPs and halved", Fraction(1, 2)),
+            (f"{figure.name}, mistaken for FLOPs and halved", Fraction(1, 2)),
         ]
     for name, factor in names:
         if number.per_pixel:
@@ -280,5 +280,5 @@ def reading_of(number: Number, value: Fraction) -> Reading | None:
         if abs(value - meant) * 2 <= unit:
             return Reading(rank, f"rounded to {place}{aside}", meant)
         if meant <= value < meant + unit:
-            return Reading(rank + 1, f"cut off after {place}{aside}", meant)
+            return Reading(rank + 1, f"truncated after {place}{aside}", meant)
     return None

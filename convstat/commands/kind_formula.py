@@ -45,7 +45,7 @@ def refuse_unknown(argument: str) -> None:
         return
     name = argument.rpartition(".")[2]
     raise UsageError(
-        f"there is no layer '{name}'",
+        f"unknown layer '{name}'",
         help=(
             *_meant(name),
             "see: convstat list layers, convstat list blocks",

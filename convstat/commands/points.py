@@ -21,7 +21,7 @@ from convstat.targets import analysis
 from convstat.targets.request import Request
 
 _NOT_THERE = r"no (variable|argument) '"
-_OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot calculate with the word '"
+_OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot compute with the word '"
 
 Progress = Callable[[str], None]
 Counted = tuple[Totals, tuple[CounterRow, ...]]
@@ -283,7 +283,7 @@ def refuse_doubtful(inputs: Sequence[str]) -> None:
             listed = sizes.replace(" ", "").replace(",", "x")
             key = f"input.{name}" if mark else "input"
             raise UsageError(
-                f"--input {text} may be one shape or several",
+                f"--input {text} is ambiguous: one shape or several",
                 help=(
                     f"one shape: --input {name}{mark}{listed}{colon}{dtype}",
                     f"to sweep the input, without --input: {key}={shape.replace(' ', '')}",

@@ -26,19 +26,19 @@ from convstat.text.reading import decoded, read_file
 
 KEYS: Mapping[str, str] = MappingProxyType(
     {
-        "model": "the target where none is named, or a pattern of specs: configs/*.yaml; a list is allowed",
-        "input": "the shapes of that model's inputs, as --input takes them; a list where there are several",
-        "models": "models that need settings of their own: a list of tables",
-        "batch": "the batch, an integer of at least 1",
-        "device": "where peers run: auto, cpu, cuda or meta",
+        "model": "the default target, or a pattern of specs: configs/*.yaml; a list is allowed",
+        "input": "the shapes of that model's inputs, as for --input; a list if there are several",
+        "models": "settings of individual models: a list of tables",
+        "batch": "the batch size, an integer of at least 1",
+        "device": "the device of other counters: auto, cpu, cuda or meta",
         "dtype": "float32, float16 or bfloat16",
-        "counters": "the counters that analyze runs: names with commas or a list, default, all or none",
-        "per": "what MACs/pixel divides by, as --per takes it",
-        "format": "the format of the standard output",
-        "base": "what relative budgets and diff compare with: a git revision, such as origin/main",
-        "missing-baseline": "error, or skip: what becomes of a relative budget without a base",
-        "existing": "error, or warn: what becomes of a budget that the base exceeded already",
-        "budget": "the limits that check judges: a list of short forms ('params<=5M') or of tables",
+        "counters": "the counters that analyze runs: comma-separated names or a list, default, all or none",
+        "per": "the divisor of MACs/pixel, as for --per",
+        "format": "the format of standard output",
+        "base": "the base of relative budgets and diff: a git revision, such as origin/main",
+        "missing-baseline": "error or skip: how to treat relative budgets without a base",
+        "existing": "error or warn: how to treat budgets that the base already exceeds",
+        "budget": "the budgets: a list of short forms ('params<=5M') or tables",
     }
 )
 """Every key of the table, and what it means."""
@@ -46,13 +46,13 @@ KEYS: Mapping[str, str] = MappingProxyType(
 MODEL_KEYS: Mapping[str, str] = MappingProxyType(
     {
         "model": "the target, or a pattern of targets; a list is allowed",
-        "input": "the shapes of its inputs, as --input takes them; a list where there are several",
-        "overrides": "a table of what its parameters are set to: {width = 32}",
-        "config": "a file with the fields of its config object, as --config takes it",
-        "batch": "the batch, an integer of at least 1",
-        "device": "where it runs: auto, cpu, cuda or meta",
+        "input": "the shapes of its inputs, as for --input; a list if there are several",
+        "overrides": "values of its parameters, a table: {width = 32}",
+        "config": "a file with the fields of its config object, as for --config",
+        "batch": "the batch size, an integer of at least 1",
+        "device": "the device: auto, cpu, cuda or meta",
         "dtype": "float32, float16 or bfloat16",
-        "per": "what its MACs/pixel divide by, as --per takes it",
+        "per": "the divisor of MACs/pixel, as for --per",
     }
 )
 """Every key of a table of ``models``, and what it means."""
@@ -159,7 +159,7 @@ def load(path: str | Path | None = None, environment: Mapping[str, str] | None =
         read = Config()
     else:
         if named and not found.is_file():
-            raise ConfigError(f"{ENVIRONMENT['config']} names {named}, and there is no such file")
+            raise ConfigError(f"{ENVIRONMENT['config']} names {named}, which does not exist")
         shown = _shown(found)
         read = parse(_read(found, shown), shown)
     given = {key: value for key in ("base", "format") if (value := variables.get(ENVIRONMENT[key]))}
@@ -187,7 +187,7 @@ def parse(text: str, name: str) -> Config:
             message, mark = message[: match.start()], Mark(source, *_place(source, match[1], match[2]))
         raise ConfigError(Diagnostic(f"not TOML: {message[:1].lower()}{message[1:]}", mark)) from None
     except RecursionError:
-        raise ConfigError(Diagnostic("not TOML that can be read: it nests too deep", Mark(source, 1, 1))) from None
+        raise ConfigError(Diagnostic("cannot be read: nested too deeply", Mark(source, 1, 1))) from None
     own = os.path.basename(name) != "pyproject.toml"
     table = document if own else document.get("tool", {}).get("convstat", {})
     places = Places(source, "" if own else "tool.convstat")
@@ -224,7 +224,7 @@ class _Reader:
             if key not in known:
                 help = did_you_mean(key, known) or (f"keys: {', '.join(known)}",)
                 if key == "tool" and not of:
-                    help = ("in convstat.toml the keys stand at the top, without [tool.convstat]",)
+                    help = ("in convstat.toml, keys are at the top level, without [tool.convstat]",)
                 self.wrong(f"unknown key '{key}'{of}", place(key), *help)
 
     def config(self, name: str, places: Places) -> Config:
@@ -334,7 +334,7 @@ class _Reader:
         return value
 
     def words(self, key: str) -> tuple[str, ...]:
-        value = self.take(key, _is_text_or_texts, "a text or a list of texts")
+        value = self.take(key, _is_text_or_texts, "a string or a list of strings")
         return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
     def targets(self, written: str) -> list[str]:
@@ -345,7 +345,7 @@ class _Reader:
         if not path.endswith((".yaml", ".yml")) or not patterns.is_pattern(path):
             return [target]
         if not self.is_inside(path):
-            help = "a pattern stays in the git repository of the settings, or else in their folder"
+            help = "a pattern must match inside the git repository of the settings, or inside their directory"
             self.wrong(f"model '{written}' is a pattern of files outside", mark, help)
             return []
         try:
@@ -376,9 +376,9 @@ class _Reader:
         return target if path is None else as_target(os.path.normpath(os.path.join(self.folder, path))) + rest
 
     def budgets(self, places: Places) -> tuple[Entry, ...]:
-        value = self.take("budget", lambda v: isinstance(v, list), "a list of texts or of tables")
+        value = self.take("budget", lambda v: isinstance(v, list), "a list of strings or tables")
         if value is not None and not value:
-            self.wrong("budget is an empty list", self.place("budget"), "leave the key away, or add a limit")
+            self.wrong("budget is an empty list", self.place("budget"), "omit the key, or add a limit")
         entries = []
         for index, item in enumerate(value or ()):
             mark = places.item("budget", index, item)
@@ -391,7 +391,7 @@ class _Reader:
                     item = {**item, "model": self.path(item["model"], marks["model"])}
                 entries.append(Entry(item, mark, marks))
             else:
-                self.wrong(f"a budget is a text or a table, not {_toml(item)}", mark)
+                self.wrong(f"a budget is a string or a table, not {_toml(item)}", mark)
         return tuple(entries)
 
 

@@ -41,7 +41,7 @@ class Requests:
         own = shared.of(_named(target))
         if target.kind != "module" and CONFIG in self.overrides:
             raise UsageError(
-                f"{target.argument} takes no {CONFIG}: that is for the config object of a Python model",
+                f"{target.argument} takes no {CONFIG}, which sets the config object of a Python model",
                 help="set its parameters: NAME=VALUE",
             )
         everywhere = shared.inputs if self.from_settings else ()

@@ -22,10 +22,10 @@ class BasisError(UsageError):
 BASES = {
     "input": "spatial positions of the first input",
     "output": "spatial positions of the first output",
-    "luma420": "luma pixels, where the first input is the luma plane of a 4:2:0 picture",
+    "luma420": "luma pixels, if the first input is the luma plane of a 4:2:0 picture",
     "samples420": "luma and chroma samples of a 4:2:0 picture whose luma plane is the first input",
     "element": "elements of the first input, channels included",
-    "block:B+E": "useful pixels of a B x B block that is read with a border of E on every side",
+    "block:B+E": "output pixels of a B x B block whose input has a border of E on every side",
 }
 """What ``--per`` takes, and what each means."""
 
@@ -78,7 +78,7 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
         return batch * (height * width + 2 * chroma), f"4:2:0 samples of {size}{note}"
     match = _BLOCK.fullmatch(per)
     if match is None:
-        raise UsageError(f"--per {per} lacks its sizes", help="for example block:128+8")
+        raise UsageError(f"--per {per} has no sizes", help="for example block:128+8")
     return _block(match, first_input)
 
 
@@ -92,7 +92,7 @@ def _block(match: re.Match[str], first_input: Shape) -> tuple[int, str]:
         raise BasisError(
             f"--per {match[0]} needs a first input of {height + 2 * border}x{width + 2 * border}"
             f" ({height}x{width} and a border of {border} on every side), not {_size(first_input)}",
-            help=f"give it with --input C x {height + 2 * border} x {width + 2 * border}",
+            help=f"use --input C x {height + 2 * border} x {width + 2 * border}",
         )
     return first_input[0] * height * width, f"block {height}x{width}, border {border}"
 

@@ -194,7 +194,7 @@ class _Walk:
         name = f"({_class(module)})" if parent is None or parent.name == ROOT else f"{parent.name}.({_class(module)})"
         number = self.names[name] = self.names.get(name, 0) + 1
         held = sum(parameter.numel for parameter in module.parameters)
-        note = f"not registered in the model: its {held:,} params are not the model's" if held else None
+        note = f"not registered in the model: its {held:,} params are not part of the model" if held else None
         return _Work(call, module, name if number == 1 else f"{name}#{number}", first=True, note=note)
 
     def _into(self, call: FunctionCall, inside: _Inside) -> _Inside:

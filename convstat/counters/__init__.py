@@ -68,7 +68,7 @@ def select(names: str) -> tuple[Counter, ...]:
                 chosen[one] = COUNTERS[one]
             except KeyError:
                 help = did_you_mean(one, ["default", "all", "none", *COUNTERS], also="convstat list counters")
-                problems.append(Diagnostic(f"there is no counter '{one}'", help=help))
+                problems.append(Diagnostic(f"unknown counter '{one}'", help=help))
     if problems:
         raise UsageError(problems)
     return tuple(chosen.values())

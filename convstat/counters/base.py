@@ -1,9 +1,9 @@
-"""What a counter is, and what it answers.
+"""The interface of counters, and their results.
 
-A counter is a peer of convstat: a tool that also says how many parameters and MACs a model has.
-``run`` asks the real tool; ``predict`` walks the trace with our model of its convention.
-The two know nothing of each other, and neither uses ``convstat.formulas``:
-otherwise the reconciliation would compare a thing with itself.
+A counter is a peer of convstat: another tool that counts the parameters and MACs of a model.
+``run`` runs the real tool; ``predict`` walks the trace with a model of its convention.
+The two are independent of each other, and neither uses ``convstat.formulas``:
+otherwise the reconciliation would compare a count with itself.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Status = Literal["ok", "failed", "unavailable", "skipped", "predicted"]
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What the real tool answered; None where it has no such figure.
+    """The answer of the real tool; None for figures that it does not have.
 
-    ``memory_mib`` holds torchsummary's four printed figures: ``input``, ``forward_backward``, ``params``, ``total``.
-    ``native`` are the figures in the tool's own units, by their names, if ``macs`` was made of one or is one of them.
+    ``memory_mib`` contains the four figures of torchsummary: ``input``, ``forward_backward``, ``params``, ``total``.
+    ``native`` contains figures in the tool's own units, by name, if ``macs`` is one of them or derived from one.
     """
 
     params: int | None = None
@@ -38,12 +38,12 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One thing that a counter counts, in one layer.
+    """One amount that a counter counts, in one layer.
 
-    ``layer`` is the dotted path of the module that it belongs to, empty for the root.
-    Without a ``code``, it stands for the layer's own MACs or parameters, whether the counter counts them or not;
-    with one, it is an amount that the counter counts beside these, or leaves out (negative), and the code says why.
-    ``calls`` says how many calls of the layer it sums.
+    ``layer`` is the dotted path of the module, empty for the root.
+    Without a ``code``, the amount is the MACs or parameters of the layer itself, whether the counter counts them or
+    not. With a code, it is an amount that the counter adds or, if negative, omits; the code gives the cause.
+    ``calls`` is the number of calls of the layer that it sums.
     """
 
     layer: str
@@ -55,16 +55,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a counter's convention gives for a trace, and the terms it is made of.
+    """The count of a trace in a counter's convention, and the terms that it consists of.
 
     The terms sum to ``macs`` and ``params`` exactly.
     Each amount is computed from the trace, by the counter's rule or from the shapes of a kernel
-    (:mod:`convstat.counters.products`); where these two disagree, the amount stands under ``unattributed``.
-    ``failure`` is the reason why the real tool will fail, if it will.
-    ``remarks`` are terms without an amount: what is to be known about figures that convstat does not have, as memory.
-    ``native`` are its figures in its own units, as in :class:`Reported`, where they do not follow from ``macs``.
-    ``fused`` are the paths of modules that ran as one kernel under this counter, with all that they hold:
-    convstat's layers inside are lined up with it as one.
+    (:mod:`convstat.counters.products`); if these two disagree, the amount has the code ``unattributed``.
+    ``failure`` is the reason if the real tool will fail.
+    ``remarks`` are terms without an amount, about figures that convstat does not have, such as memory.
+    ``native`` contains figures in the counter's own units, as in :class:`Reported`, unless they follow from ``macs``.
+    ``fused`` contains the paths of modules that run as one kernel under this counter, including their submodules;
+    convstat's layers inside are compared with it as one.
     """
 
     params: int | None
@@ -112,49 +112,49 @@ class Ledger:
 
 
 class Counter(Protocol):
-    """A peer: how to run it, and how to predict it."""
+    """A counter: how to run it, and how to predict it."""
 
     name: str
     variant: str
     unit: str
-    """What its figure is, in words."""
+    """The unit of its figure, in words."""
     help: str
-    """How to get it where it is not installed."""
+    """How to install it."""
     counts: str
-    """What it counts, in a phrase."""
+    """What it counts, as a phrase."""
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """What it is known to get wrong, a plain sentence each; a plain attribute will do.
+        """Its known errors, one sentence each; a plain attribute is sufficient.
 
-        Another package's counter may lack this and ``counts``; what shows them reads them with a default.
+        Counters of other packages may omit this and ``counts``; they are read with a default.
         """
 
     def version(self) -> str | None:
-        """The installed version, None where it is not installed."""
+        """Return the installed version, or None if it is not installed."""
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
-        """Ask the real tool; raises CounterFailure with its reason. Leaves model and process as found.
+        """Run the real tool. Raises CounterFailure with its reason. Preserves the state of the model and the process.
 
-        ``inputs`` are the positional arguments of the call that was traced; where others were passed by name, it is an
-        :class:`convstat.counters.inputs.Inputs`, which has them too. On meta tensors it allocates and computes nothing.
+        ``inputs`` are the positional arguments of the traced call. If it has keyword arguments, ``inputs`` is a
+        :class:`convstat.counters.inputs.Inputs`, which contains them. Nothing is allocated or computed on meta tensors.
         """
 
     def predict(self, trace: Trace) -> Prediction:
-        """Say what the tool will answer, from the trace alone."""
+        """Predict the answer of the tool from the trace alone."""
 
     def why_not_meta(self, trace: Trace) -> str | None:
-        """Say why the tool's answer on the meta device may not be its answer on a real one; None where it is."""
+        """Return why the tool's answer on the meta device may differ from a real one, or None if it does not."""
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
-        """Give the trace to predict from: ``trace``, or a new one where this tool runs the model in another way.
+        """Return the trace to predict from: ``trace``, or a new one if this tool runs the model differently.
 
-        Raises PredictedFailure where the model cannot be run in that way.
+        Raises PredictedFailure if the model cannot be run in that way.
         """
 
 
 class CounterFailure(Exception):  # noqa: N818 - a failure of the tool is an answer, not an error of ours
-    """The real tool failed; the message is its reason, in one line; ``help`` says what would get an answer."""
+    """The real tool failed. The message is its reason, in one line; ``help`` says how to get an answer."""
 
     def __init__(self, reason: str, help: str | None = None) -> None:
         reason = plain(reason)

@@ -35,7 +35,7 @@ class Late(CounterFailure):
     """The tool gave no answer in the time that it has."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"it gave no answer in {seconds:g} seconds", "with --timeout SECONDS it may take longer")
+        super().__init__(f"it gave no answer within {seconds:g} seconds", "--timeout SECONDS sets a longer limit")
 
 
 class Question(Generic[T]):
@@ -75,7 +75,7 @@ class Question(Generic[T]):
         except Lost as lost:
             raise Late(call.seconds) if lost.is_late else CounterFailure(str(lost)) from None
         except ValueError:
-            raise CounterFailure("its process gave no answer that can be read") from None
+            raise CounterFailure("its process gave no readable answer") from None
         # Whoever could write this could write anything.
         return self.check(answer)
 

@@ -38,14 +38,15 @@ class FlopCounter(Adapter):
     name = "flopcountermode"
     walks = (MODULE_TRACKER,)
     distribution = "torch"
-    unit = "MACs of convolutions and matrix products: half of the FLOPs that it gives"
+    unit = "MACs of convolutions and matrix products: half of the FLOPs that it reports"
     help = "pip install torch"
-    counts = "two FLOPs for each product of the convolution, matrix product and attention kernels that torch dispatches"
+    counts = "two FLOPs per product of the convolution, matrix product and attention kernels that torch dispatches"
     defects: tuple[str, ...] = (
-        "Has no formula for the attention that a CPU fuses, so scaled_dot_product_attention counts nothing there.",
-        "Has none for the fused kernels of MultiheadAttention and TransformerEncoderLayer, and of an LSTM on the CPU.",
-        "Counts nothing, and says nothing, for any other kernel without a formula, as those of mv and dot.",
-        "Counts the weight gradient of a grouped convolution too high by the number of groups.",
+        "Has no formula for fused attention on a CPU, so scaled_dot_product_attention counts nothing there.",
+        "Has no formula for the fused kernels of MultiheadAttention and TransformerEncoderLayer, and of an LSTM on "
+        "the CPU.",
+        "Silently counts nothing for any other kernel without a formula, such as those of mv and dot.",
+        "Overcounts the weight gradient of a grouped convolution by a factor of the number of groups.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:

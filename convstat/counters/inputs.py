@@ -63,7 +63,7 @@ def by_position(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, .
         else:
             break
     for name in rest:
-        raise CounterFailure(f"it passes inputs by position, and this model takes '{name}' by name only")
+        raise CounterFailure(f"it passes positional inputs, but '{name}' of this model is keyword-only")
     return tuple(values)
 
 
@@ -80,7 +80,7 @@ def by_name(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Inputs:
     if not names and any(p.kind is p.VAR_POSITIONAL for p in parameters):
         names = list(getattr(model, "input_names", ()))
     if len(names) < len(inputs) or any(p.kind is p.POSITIONAL_ONLY for p in parameters[: len(inputs)]):
-        raise CounterFailure("it passes several inputs by name, and this model takes some by position only")
+        raise CounterFailure("it passes several inputs by keyword, but some of this model are positional-only")
     return Inputs.of((), {**dict(zip(names, inputs, strict=False)), **keywords_of(inputs)})
 
 

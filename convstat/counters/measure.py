@@ -144,7 +144,7 @@ def _foreseen(crew: Crew, counter: Counter, report: Report, stages: Stages, aski
         _why_not_foreseen(Apart(counter, crew), stages, trace) if asking.device == "auto" and device == "meta" else None
     )
     if why is not None:
-        note = f"foreseen for the meta device, and on the CPU it may say something else: {why}"
+        note = f"predicted for the meta device; on the CPU it may report something else: {why}"
         if report.totals.weight_bytes < SMALL_BYTES and report.totals.macs < SMALL_MACS:
             with suppress(CounterFailure, ConvstatError):
                 device, trace, note = "cpu", stages.trace("cpu"), None

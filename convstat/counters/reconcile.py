@@ -151,7 +151,7 @@ def _otherwise(reported: Reported, prediction: Prediction) -> str | None:
     """What was predicted otherwise of the figures that are neither MACs nor params."""
     pairs = (("memory", reported.memory_mib, prediction.memory_mib), ("native", reported.native, prediction.native))
     wrong = [f"{name} {dict(foreseen)}" for name, said, foreseen in pairs if said and foreseen and said != foreseen]
-    return f"UNEXPLAINED: other figures were predicted: {', '.join(wrong)}" if wrong else None
+    return f"UNEXPLAINED: the prediction differs: {', '.join(wrong)}" if wrong else None
 
 
 def _difference(own: Mapping[str, _Own], figures: Reported | Prediction) -> Figures:
@@ -262,7 +262,7 @@ def said(code: str, known: Causes | None = None) -> tuple[str, str]:
     """
     if code in CAUSES:
         return CAUSES[code]
-    return (known or {}).get(code) or ("unexplained", f"gives a reason that convstat does not know: {code}")
+    return (known or {}).get(code) or ("unexplained", f"reports a cause that convstat does not know: {code}")
 
 
 def _remarks(own: Mapping[str, _Own], prediction: Prediction, known: Causes | None) -> Iterator[Cause]:

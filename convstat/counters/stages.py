@@ -99,7 +99,7 @@ class GraphStages:
             raise DeviceError(
                 f"the cpu cannot run {self.graph.name}: its weights take {needed / 2**30:,.1f} GiB,"
                 f" and {most / 2**30:,.1f} GiB of memory are free for them",
-                help="leave --device out: then nothing is allocated or computed where that gives the same answers",
+                help="omit --device: nothing is then allocated or computed if that gives the same answers",
             )
 
     def foresight(self) -> tuple[str, Trace]:
@@ -128,7 +128,7 @@ class GraphStages:
             return InternalError.of(f"run {self.graph.name} in torch", error)
         return DeviceError(
             f"{device} cannot run {self.graph.name} in {self.dtype}: {first_line(error)}",
-            help="leave --device out: then nothing is allocated or computed where that gives the same answers",
+            help="omit --device: nothing is then allocated or computed if that gives the same answers",
         )
 
 
@@ -184,7 +184,7 @@ class ModuleStages:
 
         needed, most = stored_bytes(self.traced.module), room()
         if most is not None and needed > most:
-            raise UnfitError(f"its weights take {needed / 2**30:,.1f} GiB, and it may take {most / 2**30:,.1f} GiB")
+            raise UnfitError(f"its weights take {needed / 2**30:,.1f} GiB, and its limit is {most / 2**30:,.1f} GiB")
 
     def trace(self, device: str) -> Trace:
         """The call tree of the model."""
@@ -253,7 +253,7 @@ def _unmade(device: str, error: Exception) -> CounterFailure:
     from convstat.trace.failures import UnfitError
 
     if isinstance(error, UnfitError):
-        return Unfit(f"it would have to run on the {device}, where there is no room for the model: {error}")
+        return Unfit(f"it would have to run on the {device}, which has too little memory for the model: {error}")
     if is_out_of_memory(error):
-        return Unfit(f"it would have to run on the {device}, where there is no room for the model")
-    return CounterFailure(f"the model cannot be made on the {device}: {first_line(error)}")
+        return Unfit(f"it would have to run on the {device}, which has too little memory for the model")
+    return CounterFailure(f"the model cannot be created on the {device}: {first_line(error)}")

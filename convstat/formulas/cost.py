@@ -13,16 +13,16 @@ Shape = tuple[int, ...]
 OTHER_ENTRIES: Mapping[str, str] = MappingProxyType(
     {
         "bias": "additions of a bias, one per output element",
-        "norm": "elements normalised",
+        "norm": "normalised elements",
         "activation": "elements passed through an activation function",
         "softmax": "elements passed through a softmax",
         "pool": "elements read by pooling windows, padding included",
         "resize": "elements read to interpolate",
-        "elementwise": "element-wise additions, multiplications and the like, one per output element",
-        "reduction": "elements read by sums, means, maxima and the like over a dimension",
-        "fft": "elements that a Fourier transform delivers",
+        "elementwise": "element-wise additions, multiplications and similar operations, one per output element",
+        "reduction": "elements read by sums, means, maxima and similar operations over a dimension",
+        "fft": "output elements of a Fourier transform",
         "linalg": "multiply-accumulates that solve systems and factorise matrices, by the direct algorithms",
-        "complex": "multiplications of real numbers in products of complex ones, four for each MAC",
+        "complex": "real multiplications in complex products, four per MAC",
     }
 )
 """The names under which work that is not MACs is reported, and the unit of each."""

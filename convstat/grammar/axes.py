@@ -145,7 +145,7 @@ def parse_all(assignments: Sequence[str]) -> tuple[Axis, ...]:
             axes[axis.name] = axis
             if before is not None:
                 mark = Mark(SourceText(f"argument '{text}'", text, is_file=False), 1, 1, len(axis.name))
-                help = f"for a sweep write the values together: {axis.name}={before.text},{axis.text}"
+                help = f"for a sweep, write all values together: {axis.name}={before.text},{axis.text}"
                 raise UsageError(Diagnostic(f"'{axis.name}' is given twice", mark, help=(help,)))
     problems.tell()
     return tuple(axes.values())
@@ -156,7 +156,7 @@ def overrides(assignments: Sequence[str], command: str) -> dict[str, Value]:
     axes = parse_all(assignments)
     problems = [
         Diagnostic(
-            f"'{axis.name}={axis.text}' has {len(axis.values)} values but {command} takes one model",
+            f"'{axis.name}={axis.text}' has {len(axis.values)} values, but {command} takes one model",
             help=(
                 f"to sweep:         convstat compare {axis.name}={axis.text}",
                 f"to pass a list:   {axis.name}=[{axis.text}]",
@@ -211,7 +211,7 @@ def combine(axes: Sequence[Axis], *, zipped: bool = False, models: int = 1) -> I
             shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise UsageError(
                 f"--zip pairs values, but the axes differ in length: {shown}",
-                help="leave --zip away for every combination",
+                help="omit --zip for all combinations",
             )
         count = next(iter(lengths.values()), 1)
         points: Iterator[tuple[Value, ...]] = zip(
@@ -225,7 +225,7 @@ def combine(axes: Sequence[Axis], *, zipped: bool = False, models: int = 1) -> I
         factors = [*([f"{models} models"] if models > 1 else []), *(f"{n} of {name}" for name, n in lengths.items())]
         raise UsageError(
             f"this sweep has {count * models:,} points ({' x '.join(factors)}), and the limit is {LIMIT:,}",
-            help="take fewer values, a larger step (16..64:16), or --zip",
+            help="use fewer values, a larger step (16..64:16), or --zip",
         )
     return points
 
@@ -269,13 +269,13 @@ def _items(piece: _Piece) -> Iterator[_Piece]:
             if quote or depth:
                 raise item.problem(f"{'a quotation mark' if quote else 'a bracket'} is not closed")
             if not item.text:
-                raise piece.problem("a value is missing here", at=min(position, max(len(text) - 1, 0)))
+                raise piece.problem("missing value", at=min(position, max(len(text) - 1, 0)))
             yield item
             begin = position + 1
         if depth > _DEPTH:
-            raise piece.problem(f"lists nest more than {_DEPTH} deep", at=position)
+            raise piece.problem(f"lists are nested more than {_DEPTH} deep", at=position)
         if depth < 0:
-            raise piece.problem("a bracket is closed that was not opened", at=position)
+            raise piece.problem("unmatched closing bracket", at=position)
 
 
 def _values(item: _Piece) -> Sequence[Value]:
@@ -331,7 +331,7 @@ def _scalar(item: _Piece) -> Value:
     text = item.text
     if text[0] in "\"'":
         if text[-1] != text[0] or len(text) < 2 or text[0] in text[1:-1]:
-            raise item.problem(f"cannot read {text}", "a quoted word ends with the mark it starts with")
+            raise item.problem(f"cannot read {text}", "a quoted word must end with the quotation mark it starts with")
         return text[1:-1]
     if text[0] == "[":
         if text[-1] != "]":

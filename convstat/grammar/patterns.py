@@ -1,6 +1,6 @@
 """Wildcards, in one grammar wherever a pattern may stand: layers, models, files, variants and the names of lists.
 
-``*`` and ``?`` stay within a level, ``**`` goes across levels; nothing else has a meaning of its own.
+``*`` and ``?`` stay within a level, ``**`` goes across levels; nothing else has a special meaning.
 Levels are parted by dots in the names of layers, and by slashes elsewhere.
 """
 
@@ -74,7 +74,7 @@ def files(text: str) -> list[str]:
     if budget[0] < 0:
         raise UsageError(
             f"the pattern '{text}' goes through more than {MOST_ENTRIES:,} files and folders",
-            help="begin it with a folder",
+            help="start it with a directory",
         )
     return found
 

@@ -59,7 +59,7 @@ class Bases:
         """Read the texts that the bases of these specs will need."""
         if self.other is not None and len(targets) > 1:
             raise UsageError(
-                f"--base {self.base} is one model, and {len(targets)} are checked",
+                f"--base {self.base} is a single model, but {len(targets)} are checked",
                 help="name a revision, or check one model",
             )
         if self.base is None or self.other is not None:
@@ -112,7 +112,7 @@ class Bases:
         if target.kind in ("module", "zoo"):
             return Base("missing", "baseline", label, None, None, f"there is no baseline file {label}", (save,))
         what = {"inline": "an inline layer", "report": "a saved report"}.get(target.kind, "standard input")
-        help = ("name what to compare with: --base report.json",)
+        help = ("give a base: --base report.json",)
         return Base("missing", "none", "no base", None, None, f"{what} has no history", help)
 
     def _options(self) -> str:
@@ -152,7 +152,7 @@ class Bases:
             return Base("new", "git", label, None, asked.commit, f"it is not in {label}")
         name = f"{asked.commit[:8]}:{was}"
         if was != path:
-            label = f"{label}, where it was {was}"
+            label = f"{label}, as {was}"
         if asked.is_same(target, path, data):
             # Today's code on the same text gives the same figures.
             return Base("found", "git", label, head, asked.commit)
@@ -173,11 +173,18 @@ class Bases:
             first = error.diagnostics[0]
             # What is wrong with an argument is right with the head: the base knows no such variable or input.
             if isinstance(error, UsageError) or (first.mark is not None and not first.mark.source.is_file):
-                return Base("new", "git", label, None, commit, f"{label} cannot be counted so: {first.message}")
+                return Base(
+                    "new",
+                    "git",
+                    label,
+                    None,
+                    commit,
+                    f"{label} cannot be counted with these arguments: {first.message}",
+                )
             place = f"{first.mark}: " if first.mark else ""
             return Base(
                 "missing", "git", label, None, commit, f"its base cannot be counted: {place}{first.message}",
-                (*first.help, "to go on without this base: --missing-baseline skip"),
+                (*first.help, "to continue without this base: --missing-baseline skip"),
             )  # fmt: skip
 
     def gone(self) -> list[tuple[Repository, str, bytes]]:

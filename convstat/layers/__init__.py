@@ -46,14 +46,14 @@ KINDS = MappingProxyType(_kinds)
 
 
 def add_kind(kind: type[Layer], place: str) -> None:
-    """Add a layer kind; ``place`` says in messages where it is from.
+    """Register a layer kind; ``place`` is its location in error messages.
 
-    Raises ValueError where something is missing, or where another kind has one of its names.
+    Raises ValueError if a required member is missing, or if another kind has one of its names.
     """
     name = kind.kind()
     missing = [
         (not kind.family, "family: the heading that `convstat list layers` shows it under"),
-        (not kind.__doc__, "docstring: its first sentence is what `convstat list layers` says of it"),
+        (not kind.__doc__, "docstring: its first sentence describes the kind"),
         *((method in kind.__abstractmethods__, f"{method}()") for method in ("output_shape", "cost")),
     ]
     if lacks := [what for is_missing, what in missing if is_missing]:

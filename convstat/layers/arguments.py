@@ -45,7 +45,7 @@ def integer(value: object, name: str, minimum: int | None = None) -> int:
         raise LayerError(
             f"{name} must be an integer, not {show(value)}",
             argument=name,
-            help="use // for whole division, or floor(), ceil() or round8()",
+            help="use // for integer division, or floor(), ceil() or round8()",
         )
     if minimum is not None and whole < minimum:
         raise LayerError(f"{name} must be at least {minimum}, not {whole}", argument=name)

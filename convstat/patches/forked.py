@@ -80,7 +80,7 @@ class Call:
         is_closed = self._take()
         size = int.from_bytes(self._data[:HEAD], "big") if len(self._data) >= HEAD else None
         if size is not None and size > MOST_BYTES:
-            self._fail("its process gave no answer that can be read")
+            self._fail("its process gave no readable answer")
         elif size is not None and len(self._data) >= HEAD + size:
             del self._data[HEAD + size :]
             self.end()
@@ -88,9 +88,9 @@ class Call:
             self._fail(ended)
         elif is_closed:
             # It may be about to end, and what it ends with says more.
-            self._fail(self._ended_soon() or "it closed the descriptors of its process, and can give no answer")
+            self._fail(self._ended_soon() or "it closed the file descriptors of its process, and cannot answer")
         elif self.deadline is not None and monotonic() > self.deadline:
-            self._failure = Lost(f"it gave no answer in {self.seconds:g} seconds", is_late=True)
+            self._failure = Lost(f"it gave no answer within {self.seconds:g} seconds", is_late=True)
             self.end()
 
     def _fail(self, reason: str) -> None:
@@ -114,16 +114,16 @@ class Call:
         try:
             found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
-            return "its process ended and gave no answer"
+            return "its process ended without an answer"
         if found is None:
             return None
         if (found.si_code, found.si_status) == (os.CLD_EXITED, LOST):
-            return "it left its process in a state in which no answer can be written"
+            return "it left its process in a state in which it cannot write an answer"
         if found.si_code == os.CLD_EXITED:
-            return f"it ended its process with exit code {found.si_status}"
+            return f"it exited its process with code {found.si_status}"
         name = signal.Signals(found.si_status).name if found.si_status in list(signal.Signals) else "a signal"
-        more = ", as the system does where memory runs out" if found.si_status == signal.SIGKILL else ""
-        return f"its process was ended by {name}{more}"
+        more = ", possibly because memory ran out" if found.si_status == signal.SIGKILL else ""
+        return f"its process was killed by {name}{more}"
 
     def _ended_soon(self) -> str | None:
         until = monotonic() + 10 * STEP

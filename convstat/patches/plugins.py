@@ -17,7 +17,7 @@ from convstat.patches.time_limit import seconds_allowed
 
 T = TypeVar("T")
 
-MEND = "uninstall or mend it"
+MEND = "uninstall or repair it"
 """What helps against a package that is broken."""
 
 

@@ -105,7 +105,7 @@ def _put_back(state: State, before: Any, kept: Changes) -> None:
         with suppress(Exception):
             state.restore(before)
     if state.says is None and not is_same(before, state.read()):
-        said = f"it changed {state.name}, which cannot be put back"
+        said = f"it changed {state.name}, which cannot be restored"
     if said is not None and said not in kept.notes:
         kept.notes.append(said)
 
@@ -409,7 +409,7 @@ def _children() -> Any:
 
 def _say_children(before: Any, after: Any) -> str | None:
     new = sorted(int(number) for number in after or () if number not in (before or ()))
-    return f"processes that it started are still there: {_few(map(str, new))}" if new else None
+    return f"processes that it started are still running: {_few(map(str, new))}" if new else None
 
 
 def _few(names: Any) -> str:

@@ -62,7 +62,7 @@ def _say_modes(before: Any, after: Any) -> str | None:
     left = dict.fromkeys(type(mode).__qualname__ for mode in new if type(mode) is not _device.DeviceContext)
     if left:
         them = "them" if len(left) > 1 else "it"
-        return f"it enters {' and '.join(left)} and does not leave {them}: that was done in its place"
+        return f"it enters {' and '.join(left)} and does not leave {them}; convstat left {them} instead"
     return None if new else "it leaves modes of torch that it did not enter: they were entered again"
 
 

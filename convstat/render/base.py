@@ -1,7 +1,7 @@
-"""What a renderer is, and the table of those there are.
+"""The base class of renderers, and the table of formats.
 
-Others can add a format through the entry-point group ``convstat.renderers``:
-a name, and a subclass of :class:`Renderer`. They are only looked for when a format is not one of ours.
+Packages can add a format through the entry-point group ``convstat.renderers``: a name, and a subclass of
+:class:`Renderer`. Entry points are loaded only if the requested format is not a built-in one.
 """
 
 from __future__ import annotations
@@ -66,28 +66,28 @@ class Options(NamedTuple):
 
 
 class Renderer(ABC):
-    """One output format."""
+    """An output format."""
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
-    """The file names that mean this format, with the dot."""
+    """The file name suffixes of this format, including the dot."""
     about: ClassVar[str]
-    """One line for ``convstat list formats``: what it is for."""
+    """The purpose of the format, one line for ``convstat list formats``."""
     expresses: ClassVar[tuple[str, ...]] = tuple(KINDS)
-    """The kinds of results that it can say; asked for another, it is refused before any work is done."""
+    """The kinds of results that it can represent; others are rejected before any work is done."""
     is_view: ClassVar[bool] = True
-    """Whether ``depth``, ``flat``, ``sort`` and ``top`` choose what it shows; one for programs holds every layer."""
+    """Whether ``depth``, ``flat``, ``sort`` and ``top`` apply; formats for programs always contain every layer."""
 
     @abstractmethod
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write results as text that ends with a newline; several are one document where the format has such."""
+        """Return results as text that ends with a newline; several form one document if the format allows it."""
 
     def prepare(self, kind: str) -> None:
-        """See that all is there that such a result needs, before any work is done; raises UsageError."""
+        """Check the requirements of such a result before any work is done; raises UsageError."""
         return
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
-        """Write results as the bytes of a file; a picture is no text and has only these."""
+        """Return results as the bytes of a file; image formats have only these."""
         from convstat.text.printable import harmless
 
         return harmless(_rendered(self, results, options)).encode("utf-8", "backslashreplace")
@@ -179,7 +179,7 @@ class Renderers(Mapping[str, type[Renderer]]):
         if kind not in renderer.expresses:
             said = ", ".join(KINDS[name].split(" ", 1)[1] + "s" for name in renderer.expresses if name in KINDS)
             raise UsageError(
-                f"the format {renderer.name} cannot express {KINDS[kind]}: it is for {said}",
+                f"the format {renderer.name} cannot represent {KINDS[kind]}, only {said}",
                 help=f"formats that can: {', '.join(self.able(kind))}",
             )
 
@@ -196,5 +196,5 @@ def _rendered(renderer: Renderer, results: Sequence[Result], options: Options) -
         raise
     except Exception as error:
         raise UsageError(
-            f"the format {renderer.name} ({place}) failed: {in_words(error)}", help="uninstall or mend it"
+            f"the format {renderer.name} ({place}) failed: {in_words(error)}", help="uninstall or repair it"
         ) from error

@@ -201,7 +201,7 @@ def _in_comparison(comparison: Comparison) -> Iterator[Finding]:
         match = PLACE.fullmatch(row.where or "")
         file, line = (match["file"], int(match["line"])) if match else (_file_of(row.model), 1)
         name = f"{printable(row.model)} {values}".strip()
-        text = f"{name} cannot be: {printable(row.reason or 'no reason given')}"
+        text = f"{name} cannot be built: {printable(row.reason or 'no reason given')}"
         yield Finding(
             "warning", "compare/invalid", "convstat compare", text, tuple(map(printable, row.help)), file, line, name
         )
@@ -222,7 +222,7 @@ def _in_report(report: Report) -> Iterator[Finding]:
         layer = next((name for name in item.layers if name in sources), None)
         place = sources[layer] if layer else None
         calls = counted(item.calls, "call")
-        text = f"{printable(item.op)} is not counted in {model}: it has no rule ({calls})"
+        text = f"{printable(item.op)} is uncounted in {model}: it has no rule ({calls})"
         yield Finding(
             "warning", "report/uncounted", "convstat count", text, (*map(printable, item.layers[:5]), GIVE_A_RULE),
             place.file if place else _file_of(report.model.source), place.line if place else 1,

@@ -41,7 +41,7 @@ def compile_spec(
     tree = load(source)
     problems = Problems()
     if not isinstance(tree, Map):
-        problems.refuse("a spec is a mapping: 'input:', 'layers:' and so on", tree.mark)
+        problems.refuse("a spec is a mapping with keys such as 'input' and 'layers'", tree.mark)
     _check_kind(source, tree, problems)
     compiler = _Compiler(source, problems)
     plan = compiler.plan(tree)
@@ -56,10 +56,10 @@ def _check_kind(source: SourceText, tree: Map, problems: Problems) -> None:
     names = {key.text for key, _ in tree}
     if not {"convstat", "input", "layers", "blocks"} & names and not names <= set(KEYS):
         help = (
-            f"settings of a Python model go with it: convstat analyze MODULE:NAME --config {source.name}",
-            "a spec to start from: convstat init net.yaml",
+            f"for settings of a Python model: convstat analyze MODULE:NAME --config {source.name}",
+            "to write a starter spec: convstat init net.yaml",
         )
-        problems.refuse(f"{source.name} is no spec: it has neither 'input' nor 'layers'", tree.mark, help=help)
+        problems.refuse(f"{source.name} is not a spec: it has neither 'input' nor 'layers'", tree.mark, help=help)
 
 
 class _Compiler:
@@ -80,7 +80,7 @@ class _Compiler:
         entries = keys(problems, tree, KEYS, "a spec")
         version = entries.get("convstat")
         if version is not None and not (isinstance(version, Scalar) and version.text == "1"):
-            problems.add("this convstat reads version 1 of the spec", version.mark, help="write convstat: 1")
+            problems.add("this version of convstat reads specs of version 1", version.mark, help="write convstat: 1")
         blocks.define(entries.get("blocks"))
         self.read_variables(entries.get("vars"))
         scope = blocks.scope()
@@ -89,7 +89,7 @@ class _Compiler:
             inputs = self.inputs(entries["input"])
         else:
             help = "input: [3, 224, 224], the sizes of one sample: channels, height, width"
-            problems.add("the input is missing", tree.mark, help=help)
+            problems.add("missing key 'input'", tree.mark, help=help)
         blocks.compile()
         items: tuple[Item, ...] = ()
         if "layers" in entries:
@@ -97,7 +97,7 @@ class _Compiler:
             if not items and not problems:
                 problems.add("there are no layers", entries["layers"].mark)
         else:
-            problems.add("the layers are missing", tree.mark, help="layers: a list, each item starting with '- '")
+            problems.add("missing key 'layers'", tree.mark, help="layers: a list, each item starting with '- '")
         self.used = scope.used
         blocks.check_calls()
         variants = self.variants(entries.get("models"), inputs)
@@ -135,7 +135,7 @@ class _Compiler:
         """Sort variables so that each comes after those that it reads; report every cycle with its path."""
         order, cycles = in_order({name: sorted(found.names) for name, found in variables.items()})
         for cycle in cycles:
-            self.problems.add(f"variables read each other: {' -> '.join(cycle)}", variables[cycle[-2]].mark)
+            self.problems.add(f"circular variables: {' -> '.join(cycle)}", variables[cycle[-2]].mark)
         wrong = {name for cycle in cycles for name in cycle}
         return {name: unknown(name, variables[name].mark) if name in wrong else variables[name] for name in order}
 
@@ -169,7 +169,7 @@ class _Compiler:
                 return InputPlan(name, (), None, mark)
             tree = entries["shape"]
         if not isinstance(tree, List) or not tree.items:
-            message = "the sizes of one sample are expected here, as a list"
+            message = "expected the sizes of one sample, as a list"
             self.problems.add(message, tree.mark, help="[3, 224, 224]")
             return InputPlan(name, (), None, mark)
         scope = self.blocks.scope()
@@ -195,7 +195,7 @@ class _Compiler:
                 elif name.text == "input":
                     own_inputs = self.inputs(setting)
                 elif name.text != "note":
-                    message = f"variant '{key.text}' sets '{name.text}', which is no variable"
+                    message = f"variant '{key.text}' sets '{name.text}', which is not a variable"
                     self.problems.unknown(message, name.mark, name.text, (*variables, "input", "note"))
             found[key.text] = Variant(self.ordered(variables), own_inputs)
         return found
@@ -211,7 +211,7 @@ class _Compiler:
         from convstat.budgets.limits import read_short
 
         if isinstance(tree, List) and not tree.items:
-            help = "leave the key away, or add a limit: params<=5M"
+            help = "omit the key, or add a limit: params<=5M"
             self.problems.add("budget is an empty list", tree.mark, help=help)
         for item in tree.items if isinstance(tree, List) else (tree,):
             try:
@@ -221,7 +221,7 @@ class _Compiler:
                     read_short(item.text, item.mark)
                     found.append((item.text, item.mark))
                 else:
-                    self.problems.add("a budget is expected here", item.mark)
+                    self.problems.add("expected a budget", item.mark)
             except SpecError as error:
                 self.problems.include(error.diagnostics)
         return tuple(found)
@@ -235,13 +235,13 @@ class _Compiler:
         for key, value in tree:
             if key.text == "model":
                 self.problems.add(
-                    "unknown key 'model' of a budget", key.mark, help="a budget in a spec is for this spec"
+                    "unknown key 'model' of a budget", key.mark, help="a budget in a spec applies to this spec"
                 )
             elif key.text not in known:
                 message = f"unknown key '{key.text}' of a budget"
                 self.problems.unknown(message, key.mark, key.text, known, f"keys: {', '.join(known)}")
             elif not isinstance(value, Scalar):
-                self.problems.add(f"{key.text} of a budget is one value", value.mark)
+                self.problems.add(f"{key.text} of a budget must be a single value", value.mark)
             else:
                 table[key.text] = value
         if len(table) < len(tree):

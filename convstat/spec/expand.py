@@ -128,7 +128,7 @@ class Run:
             return found
         self.explain.calls.append((block, turn, at))
         if len(self.explain.calls) > MAX_CALLS:
-            self.problems.refuse(f"blocks call blocks more than {MAX_CALLS} deep", turn.item.mark)
+            self.problems.refuse(f"blocks are nested more than {MAX_CALLS} deep", turn.item.mark)
         noted = self.problems.noted
         values = params if block.shipped else {**self.values, **params}
         made = self.fragment(block.inputs, shapes, block.items, values, turn.patch)

@@ -53,7 +53,7 @@ class Explainer:
             return
         if missing:
             there = ", ".join(name for name in SHAPE_NAMES if name in values)
-            message = f"what comes in has no '{missing[1]}'"
+            message = f"the input has no '{missing[1]}'"
             help = (f"it has: {there}",) if there else ()
         self.add(message, written.part(error.offset, error.length), self.read(written, values), help)
 
@@ -138,15 +138,15 @@ class Explainer:
         later = next((item.mark for item in reversed(self.plan.items) if item.name == ref.name), None)
         if later is not None and not self.calls:
             if ref.name not in names and (later.line, later.column) < (ref.mark.line, ref.mark.column):
-                self.add(f"'{ref.name}' is left out here, by its 'when'", ref.mark)
+                self.add(f"'{ref.name}' is omitted here by its 'when'", ref.mark)
             else:
-                help = ("an item can take only what an earlier one delivers",)
-                self.add(f"'{ref.name}' comes later, in line {later.line}", ref.mark, help=help)
+                help = ("an item can only use outputs of earlier items",)
+                self.add(f"'{ref.name}' is defined later, in line {later.line}", ref.mark, help=help)
             return
         visible = [name for name in names if "." not in name or not name.split(".")[-1].isdigit()]
         near = did_you_mean(ref.name, [*visible, PREV, INPUT])
         known = ", ".join([name for name in visible if "." not in name][:10])
-        self.add(f"nothing above is called '{ref.name}'", ref.mark, help=near or (f"above are: {known}",))
+        self.add(f"no earlier item is named '{ref.name}'", ref.mark, help=near or (f"earlier items: {known}",))
 
     def share(self, ref: Ref, first: Leaf, leaf: Leaf) -> None:
         """Shared weights whose shapes do not fit."""
@@ -163,7 +163,7 @@ class Explainer:
     def choice(self, word: Value, written: Expression, values: Values) -> None:
         """A variable in place of a layer whose value names no layer."""
         self.add(
-            f"'{written.text}' stands for a layer here, but it is {show(word)}",
+            f"'{written.text}' must name a layer here, but it is {show(word)}",
             written.mark,
             self.read(written, values),
             did_you_mean(str(word), (), also="convstat list layers"),
@@ -171,8 +171,8 @@ class Explainer:
 
     def repeat(self, times: Value, mark: Mark, written: Expression, values: Values) -> None:
         """A repeat that is not a count."""
-        help = ("use // for whole division",) if "/" in written.text else ()
-        self.add(f"repeat must be a whole number, not {show(times)}", mark, self.read(written, values), help)
+        help = ("use // for integer division",) if "/" in written.text else ()
+        self.add(f"repeat must be an integer, not {show(times)}", mark, self.read(written, values), help)
 
     def inputs(self, block: Block, turn: Turn) -> None:
         """A block called with the wrong number of inputs."""
@@ -186,7 +186,7 @@ class Explainer:
         after, before = (show_shape(fragment.wires[index].shape or ()) for index in (end, side))
         help = "shortcut: project, or shortcut: same to add only where the shape is unchanged"
         self.add(
-            f"cannot add: the body gives {after}, the shortcut {before}",
+            f"cannot add: the output of the body is {after}, that of the shortcut is {before}",
             action.mark,
             self.origins(fragment, (end, side)),
             help if action.shortcut == "identity" else None,
@@ -194,7 +194,7 @@ class Explainer:
 
     def project(self, action: Residual, before: Shape, after: Shape) -> None:
         """A projection between shapes that no strided 1x1 convolution connects."""
-        message = f"no 1x1 convolution leads from {show_shape(before)} to {show_shape(after)}"
+        message = f"no 1x1 convolution maps {show_shape(before)} to {show_shape(after)}"
         self.add(message, action.mark, help=("write the shortcut as a list of layers",))
 
     def merge(self, error: LayerError, turn: Turn, fragment: Fragment) -> None:

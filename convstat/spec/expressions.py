@@ -85,7 +85,7 @@ class Expression(Scalar):
         except (TypeError, ValueError, ArithmeticError) as error:
             if isinstance(error, ExpressionError):
                 raise
-            raise ExpressionError("this takes numbers, and was given something else") from None
+            raise ExpressionError("this takes only numbers") from None
 
 
 def bits(value: int | Fraction) -> int:
@@ -188,7 +188,7 @@ def _guarded(sign: str, operate: Callable[[Value, Value], Value], *, divides: bo
             for value in (left, right):
                 if not isinstance(value, (int, Fraction)):
                     what = f"the word '{value}'" if isinstance(value, str) else "null" if value is None else "a list"
-                    raise ExpressionError(f"cannot calculate with {what}: '{sign}' takes numbers", at, len(sign))
+                    raise ExpressionError(f"cannot compute with {what}: '{sign}' takes numbers", at, len(sign))
         if divides and not right:
             raise ExpressionError("division by zero", at, len(sign))
         try:
@@ -201,7 +201,7 @@ def _guarded(sign: str, operate: Callable[[Value, Value], Value], *, divides: bo
 
 def _power(base: Value, exponent: Value) -> Value:
     if exponent != int(exponent):
-        raise ExpressionError("an exponent must be a whole number, so that the result is exact")
+        raise ExpressionError("an exponent must be an integer, so that the result is exact")
     exponent = int(exponent)
     if not base and exponent < 0:
         raise ExpressionError("division by zero")
@@ -385,7 +385,7 @@ def compile_expression(
 
 def _parse(text: str) -> ast.expr:
     if not text:
-        raise ExpressionError("an expression is missing")
+        raise ExpressionError("missing expression")
     trap = yaml_trap(text)
     if trap:
         raise ExpressionError(trap[0], 0, len(text), (trap[1],))
@@ -396,13 +396,13 @@ def _parse(text: str) -> ast.expr:
         offset = max(0, min((error.offset or 1) - 1, len(text) - 1))
         help: tuple[str, ...] = ()
         if "${" in text:
-            help = ("write the name of a variable alone: c, not ${c}",)
+            help = ("write the name of a variable without ${}: c, not ${c}",)
         elif "^" in text:
             help = ("write ** for a power",)
         elif re.search(r"\dx\d", text):
             help = ("write sizes as a list: [3, 3]",)
         elif re.fullmatch(r"[\d_.,]+\s*[kKMG]i?B?", text):
-            help = ("write the number out: 1.5e6, or 1_500_000",)
+            help = ("write the number in full: 1.5e6, or 1_500_000",)
         raise ExpressionError("not an expression", offset, 1, help) from None
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("the expression is too deeply nested, or a number in it is too long") from None

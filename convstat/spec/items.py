@@ -117,7 +117,7 @@ def refs(problems: Problems, tree: Tree | None, what: str) -> tuple[Ref, ...]:
         if isinstance(item, Scalar) and item.text:
             found.append(Ref(item.text, item.mark))
         else:
-            problems.add(f"{what} is expected here", item.mark)
+            problems.add(f"expected {what}", item.mark)
     return tuple(found)
 
 
@@ -125,11 +125,7 @@ def is_name(problems: Problems, name: Scalar, what: str) -> bool:
     """Whether this may be a name in a dotted path."""
     if _NAME.fullmatch(name.text) and name.text not in (PREV, INPUT):
         return True
-    why = (
-        "has a meaning of its own"
-        if name.text in (PREV, INPUT)
-        else "must be letters, digits, _ and -, not starting with a digit"
-    )
+    why = "is reserved" if name.text in (PREV, INPUT) else "must be letters, digits, _ and -, not starting with a digit"
     problems.add(f"the name of {what} {why}: '{name.text}'", name.mark)
     return False
 
@@ -139,7 +135,7 @@ def is_variable_name(problems: Problems, key: Scalar, what: str) -> bool:
     if not re.fullmatch(r"[A-Za-z_]\w*", key.text, re.ASCII):
         problems.add(f"the name of {what} must be letters, digits and _: '{key.text}'", key.mark)
     elif key.text in RESERVED:
-        problems.add(f"'{key.text}' has a meaning of its own and cannot be {what}", key.mark)
+        problems.add(f"'{key.text}' is reserved and cannot be {what}", key.mark)
     else:
         return True
     return False
@@ -241,7 +237,7 @@ class Blocks(Container[str]):
             depth[name] = 1 + max((depth.get(callee, 0) for callee in self.calls.get(name, ())), default=0)
             if depth[name] > MAX_CALLS:
                 self.calls_end = False
-                self.problems.add(f"blocks call blocks more than {MAX_CALLS} deep", self.compiled[name].mark)
+                self.problems.add(f"blocks are nested more than {MAX_CALLS} deep", self.compiled[name].mark)
                 return
 
 
@@ -250,7 +246,7 @@ def compile_items(tree: Tree, scope: Scope, blocks: Blocks, taken: Iterable[str]
     problems = blocks.problems
     if not isinstance(tree, List):
         if unless_null(tree) is not None:
-            problems.add("a list of layers is expected here, each starting with '- '", tree.mark)
+            problems.add("expected a list of layers, each starting with '- '", tree.mark)
         return ()
     explicit: dict[str, Mark] = {}
     for entry in tree.items:
@@ -258,7 +254,7 @@ def compile_items(tree: Tree, scope: Scope, blocks: Blocks, taken: Iterable[str]
         if not isinstance(name, Scalar):
             continue
         if name.text in taken:
-            problems.add(f"the name '{name.text}' is needed for the merge here", name.mark)
+            problems.add(f"the name '{name.text}' is reserved for the merge here", name.mark)
         elif name.text in explicit:
             notes = (f"first given in line {explicit[name.text].line}",)
             problems.add(f"the name '{name.text}' is given twice", name.mark, notes=notes)
@@ -287,7 +283,7 @@ class _Reader:
 
     def item(self) -> Item:
         if isinstance(self.tree, List):
-            self.problems.add("a layer is expected here, not a list", self.tree.mark)
+            self.problems.add("expected a layer, not a list", self.tree.mark)
             return self.broken(Scalar("", self.tree.mark))
         if isinstance(self.tree, Scalar):
             op, arguments, modifiers = self.tree, None, dict[str, Tree]()
@@ -341,7 +337,7 @@ class _Reader:
         ops = [(key, value) for key, value in tree if key.text not in MODIFIERS]
         modifiers = {key.text: value for key, value in tree if key.text in MODIFIERS}
         if not ops:
-            self.problems.add("no layer is named here", tree.mark, help="an item is a layer, as in '- Conv2d: {...}'")
+            self.problems.add("missing layer name", tree.mark, help="an item is a layer, as in '- Conv2d: {...}'")
             return None
         op, value = next(((k, v) for k, v in ops if self.is_op(k.text)), ops[0])
         extra = [key for key, _ in ops if key is not op]
@@ -349,10 +345,10 @@ class _Reader:
             return op, value, modifiers
         arguments = self.argument_names(op.text)
         for key in extra:
-            beside = f"'{key.text}' cannot stand beside {op.text}"
+            beside = f"'{key.text}' is not allowed beside {op.text}"
             if key.text in arguments and unless_null(value) is None:
                 self.problems.add(
-                    f"'{key.text}' stands beside {op.text}, not inside it",
+                    f"'{key.text}' belongs beside {op.text}, not inside it",
                     key.mark,
                     help=f"indent it by two more spaces, or write {op.text}: {{{key.text}: ...}}",
                 )
@@ -404,14 +400,14 @@ class _Reader:
     def sources(self, tree: Tree | None) -> tuple[Ref, ...] | None:
         found = refs(self.problems, tree, "the name of an earlier item")
         if tree is not None and not found and not self.problems:
-            self.problems.add("the names of earlier items are expected here", tree.mark)
+            self.problems.add("expected the names of earlier items", tree.mark)
         return found or None
 
     def share(self, tree: Tree | None, action: Action) -> Ref | None:
         if tree is None:
             return None
         if not isinstance(tree, Scalar) or not tree.text:
-            self.problems.add("the name of an earlier layer is expected here", tree.mark)
+            self.problems.add("expected the name of an earlier layer", tree.mark)
         elif not isinstance(action, (LayerCall, Broken)):
             self.problems.add("only a single layer can share the weights of another", tree.mark)
         else:
@@ -510,7 +506,7 @@ class _Reader:
             self.problems.add("parallel needs paths", op.mark, help="paths: {a: [...], b: [...]}")
         compiled = tuple((name, compile_items(path, scope, self.blocks)) for name, path in named)
         if isinstance(paths, (List, Map)) and len(paths) < 2:
-            help = "an empty list, [], passes its input on"
+            help = "an empty list, [], passes its input through"
             self.problems.add("parallel needs at least two paths", op.mark, help=help)
         return Parallel(how, compiled) if how and len(compiled) > 1 else None
 

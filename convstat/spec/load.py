@@ -148,7 +148,7 @@ def load(source: SourceText) -> Tree:
         if parser is not None:
             parser.dispose()
     if tree is None and not problems:
-        problems.add("nothing here", Mark(source, 1, 1), help="to get a spec to start from: convstat init")
+        problems.add("nothing here", Mark(source, 1, 1), help="to write a starter spec: convstat init")
     problems.raise_if_any()
     assert tree is not None
     return tree
@@ -211,7 +211,7 @@ class _Composer:
             elif name == "DocumentStartEvent":
                 documents += 1
                 if documents > 1:
-                    help = "one spec per file: take out the '---'"
+                    help = "one spec per file: remove the '---'"
                     self.problems.refuse("a second document starts here", self.mark(event), help=help)
             elif name in ("SequenceStartEvent", "MappingStartEvent"):
                 self.open(event, name == "MappingStartEvent")
@@ -228,7 +228,7 @@ class _Composer:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             start = self.source.text.find("!", event.start_mark.index + self.lead)
             mark = self.span(start, _PROPERTY.match(self.source.text, start).end(1)) if start >= 0 else self.mark(event)  # type: ignore[union-attr]
-            self.problems.add(f"the tag '{tag}' is not allowed", mark, help="write the value alone")
+            self.problems.add(f"the tag '{tag}' is not allowed", mark, help="write the value without the tag")
 
     def scalar(self, event: Any) -> None:
         self.tagged(event)
@@ -264,7 +264,7 @@ class _Composer:
         elif any(frame.event.anchor == name for frame in self.stack):
             self.problems.refuse(f"the alias '*{name}' contains itself", self.mark(event))
         else:
-            help = f"to multiply, put the variable first: {name}*2, not *{name}"
+            help = f"to multiply, write the variable first: {name}*2, not *{name}"
             self.problems.add(f"no anchor '&{name}' above this alias", self.mark(event), help=help)
             self.put(Scalar("0", self.mark(event)), 1)
 
@@ -318,7 +318,7 @@ class _Composer:
             self.problems.add(
                 "a comma split this call",
                 node.mark,
-                help=f'put quotes around it: "{whole}"' if whole else "put quotes around it",
+                help=f'quote it: "{whole}"' if whole else "put quotes around it",
             )
             frame.broken = True
             return True
@@ -358,15 +358,15 @@ def _syntax(source: SourceText, error: Any) -> Diagnostic:
     if "\t" in line[: mark.column]:
         help = ("indent with spaces, not with tabs",)
     elif "${" in line:
-        help = ("write the name of a variable alone: c, not ${c}",)
+        help = ("write the name of a variable without ${}: c, not ${c}",)
     elif "mapping values are not allowed" in problem:
         above = source.lines[mark.line - 2].strip() if mark.line > 1 else ""
         if re.fullmatch(r"- \w+", above):
-            help = (f"put a colon behind a layer that something stands below: '{above}:'",)
+            help = (f"put a colon after a layer with nested content: '{above}:'",)
         else:
-            help = ("put quotes around a text that contains ': '",)
+            help = ("quote text that contains ': '",)
     elif line.strip().startswith(("%", "@", "`")) or "cannot start any token" in problem:
-        help = ("put quotes around a text that starts with a special character",)
+        help = ("quote text that starts with a special character",)
     return Diagnostic(message, mark, help=help)
 
 

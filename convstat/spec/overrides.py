@@ -180,5 +180,5 @@ def report_unused(plan: Plan, patch: Patch, layers: Iterable[tuple[str, Layer]],
     for override in unused:
         what = "argument" if "." in override.key or plan.single is not None else "variable"
         message = f"no {what} '{override.key}' in {plan.source.name}"
-        listed = f"there are: {', '.join(paths[:8])}" if paths else ""
+        listed = f"known paths: {', '.join(paths[:8])}" if paths else ""
         problems.unknown(message, override.mark, override.key, paths, listed)

@@ -56,7 +56,7 @@ def spec_schema() -> Schema:
                 "type": ["number", "string", "boolean"],
             },
             "value": {
-                "description": "What a variable or a parameter can be",
+                "description": "A value of a variable or a parameter",
                 "anyOf": [_EXPRESSION, _NULL, _list(_EXPRESSION)],
             },
             "sizes": {"description": "The sizes of one sample: channels, height, width", **_list(_EXPRESSION, 1)},
@@ -76,10 +76,10 @@ def _properties() -> Schema:
     several = {**_named(one_input, _NAME), "minProperties": 1}
     read = {"description": "The sizes of the input, or several inputs by name", "anyOf": [one_input, several]}
     params = {
-        "description": "Parameters and their defaults; null: must be given",
+        "description": "Parameters and their defaults; null marks a required parameter",
         "anyOf": [_named(_VALUE, _VARIABLE), _NULL],
     }
-    inputs = {"description": "The names of what comes in, where it is several", **_REFERENCES}
+    inputs = {"description": "The names of the inputs, if there are several", **_REFERENCES}
     block = _object({"params": params, "inputs": inputs, "layers": _LAYERS, "note": _TEXT}, ["layers"])
     variant = {
         "type": ["object", "null"],
@@ -89,20 +89,20 @@ def _properties() -> Schema:
     budget = {"anyOf": [_TEXT, table_schema([key for key in BUDGET_KEYS if key != "model"])]}
     return {
         "convstat": {"description": "The version of the grammar", "const": 1},
-        "name": {"description": "What the model is called", **_TEXT},
+        "name": {"description": "The name of the model", **_TEXT},
         "note": {"description": "A remark", **_TEXT},
         "input": read,
         "vars": {
-            "description": "Variables, which can be set from outside: alpha=0.5",
+            "description": "Variables, which can be set on the command line: alpha=0.5",
             "anyOf": [_named(_VALUE, _VARIABLE), _NULL],
         },
         "blocks": {
-            "description": "Lists of layers with a name and parameters",
+            "description": "Named lists of layers with parameters",
             "anyOf": [_named({"anyOf": [block, _LAYERS]}, _NAME), _NULL],
         },
         "layers": _LAYERS,
         "models": {"description": "Variants: net.yaml#small", "anyOf": [_named(variant, _NAME), _NULL]},
-        "outputs": {"description": "What comes out, where it is not the last item alone", **_REFERENCES},
+        "outputs": {"description": "The names of the outputs, unless the last item is the only one", **_REFERENCES},
         "budget": {
             "description": "Limits that convstat check enforces: macs<=600M",
             "anyOf": [budget, _list(budget, 1)],
@@ -127,12 +127,15 @@ def _list(items: Schema, least: int = 0) -> Schema:
 
 def _modifiers() -> Schema:
     return {
-        "name": {"description": "What the item is called", **_TEXT, "pattern": _NAME},
-        "from": {"description": "The earlier items that it takes; prev is the one above", **_REFERENCES},
-        "repeat": {"description": "How often; inside, i counts from 0 and n is how often", **_EXPRESSION},
-        "when": {"description": "Where false, the item is left out", **_EXPRESSION},
-        "share": {"description": "The earlier layer whose weights it uses", **_TEXT},
-        "frozen": {"description": "Where true, its parameters do not train", **_EXPRESSION},
+        "name": {"description": "The name of the item", **_TEXT, "pattern": _NAME},
+        "from": {"description": "The earlier items to use as inputs; prev is the preceding one", **_REFERENCES},
+        "repeat": {
+            "description": "The number of repetitions; inside, i counts from 0 and n is this number",
+            **_EXPRESSION,
+        },
+        "when": {"description": "If false, the item is omitted", **_EXPRESSION},
+        "share": {"description": "The earlier layer whose weights this layer uses", **_TEXT},
+        "frozen": {"description": "If true, the parameters are not trainable", **_EXPRESSION},
         "note": {"description": "A remark", **_TEXT},
     }
 
@@ -144,11 +147,11 @@ def _known_item(lists: Schema) -> Schema:
     shortcut = {"anyOf": [{"enum": list(SHORTCUTS)}, lists, _NULL]}
     paths = {"anyOf": [_named(lists, _NAME), _list(lists, 2)]}
     operations["residual"] = {
-        "description": "A body whose output is added to what comes in",
+        "description": "A body whose output is added to its input",
         **_object({"shortcut": shortcut, "body": lists}, ["body"]),
     }
     operations["parallel"] = {
-        "description": "Paths that start from the same place, and how their ends are merged",
+        "description": "Paths with a common input, and how their outputs are merged",
         **_object({"merge": {"enum": list(MERGES)}, "paths": paths}, ["merge", "paths"]),
     }
     modifiers_alone = {"propertyNames": {"enum": list(MODIFIERS)}}
@@ -192,7 +195,7 @@ def _layer(kind: type[Layer]) -> Schema:
     properties: Schema = {}
     for name, argument in kind.arguments.items():
         written = _loosened(argument.kind.schema())
-        about = argument.kind.describe() + (", follows from the input" if argument.infer is not None else "")
+        about = argument.kind.describe() + (", inferred from the input" if argument.infer is not None else "")
         properties[name] = {"description": about, **written}
         if argument.short:
             properties[argument.short] = {"description": f"{name}: {about}", **written}
@@ -223,7 +226,7 @@ def _shipped(name: str) -> Schema:
         for key, default in defaults.items()
     }
     return {
-        "description": "A block that comes with convstat: convstat list blocks",
+        "description": "A block included with convstat: convstat list blocks",
         "anyOf": [_VALUE, _object(properties, required)],
     }
 

@@ -188,7 +188,7 @@ class Spec:
             return (batch, *shape)
         if not entry.sizes:
             help = f"give the sizes of one sample: --input {_example(self.plan)}"
-            problems.add("the shape of the input is missing", entry.mark, help=help)
+            problems.add("missing input shape", entry.mark, help=help)
             return None
         sizes = [batch]
         for written in entry.sizes:
@@ -201,7 +201,7 @@ class Spec:
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
                 shown = override_keys.shown
                 notes = tuple(f"{name}={shown(values[name])}" for name in sorted(written.names) if name in values)
-                message = f"a size must be a whole number from 1, not {shown(size)}"
+                message = f"a size must be an integer of at least 1, not {shown(size)}"
                 problems.add(message, written.mark, notes=notes)
                 continue
             sizes.append(size)

@@ -14,14 +14,14 @@ def unused(plan: Plan) -> Iterator[Diagnostic]:
     if INPUT in named or _goes_on(plan.items, _ends(plan.outputs)):
         named.update(entry.name for entry in inputs[:1])  # the first item takes the first input
     for entry in [entry for entry in inputs if entry.name not in named]:
-        help = ("take it by its name: from, or the list of add, concat or a block",)
+        help = ("use it by name: in from, or in the list of add, concat or a block",)
         yield Diagnostic(f"the input '{entry.name}' is never used", entry.mark, help=help, severity="warning")
     lists: list[tuple[tuple[Item, ...], tuple[Ref, ...]]] = [(plan.items, plan.outputs)]
     lists += [(block.items, ()) for block in plan.blocks.values() if not block.shipped]
     for items, outputs in lists:
         for item in _unused(items, _named(items, outputs), ends=_ends(outputs), prefix=""):
-            help = ("use it by its name, or take it out",)
-            yield Diagnostic(f"'{item.name}' is computed but not used", item.mark, help=help, severity="warning")
+            help = ("use it by name, or remove it",)
+            yield Diagnostic(f"'{item.name}' is computed but never used", item.mark, help=help, severity="warning")
 
 
 def _ends(outputs: tuple[Ref, ...]) -> bool:

@@ -119,7 +119,7 @@ class Scope:
     def compile(self, tree: Tree, kind: Kind[Any] | None = None) -> Expression | None:
         """Compile a value; None if it is invalid, which is then reported."""
         if isinstance(tree, Map):
-            self.problems.add("a value is expected here, not a mapping", tree.mark)
+            self.problems.add("expected a value, not a mapping", tree.mark)
             return None
         if isinstance(tree, List):
             return self._list(tree, kind)
@@ -151,10 +151,10 @@ class Scope:
                 candidates = (*sorted(self.known), *words, *FUNCTIONS)
                 if kind is None and tree.text.strip() == error.name:
                     candidates += tuple(sorted(layer_words()))  # a variable may be the name of a layer
-                known = (f"known here: {', '.join(sorted(self.known))}",) if self.known else ()
+                known = (f"known names: {', '.join(sorted(self.known))}",) if self.known else ()
                 help = did_you_mean(error.name, candidates) or known
             elif not tree.text.strip():
-                message = "a value is missing"
+                message = "missing value"
             elif message == "not an expression":
                 message = f"'{_short(tree.text)}' is not an expression"
             self.problems.add(message, tree.part(error.offset, error.length), help=help)
@@ -195,4 +195,4 @@ def truth(value: Value) -> bool:
         return value
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    raise ExpressionError(f"true or false is needed, not {value}")
+    raise ExpressionError(f"expected true or false, not {value}")

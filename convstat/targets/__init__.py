@@ -108,24 +108,24 @@ def _unknown(argument: str, path: str) -> UsageError:
     if name in layers.NAMES:
         required = [key for key, spec in layers.NAMES[name].arguments.items() if spec.required]
         call = f"{name}({', '.join(f'{key}=...' for key in required)})"
-        return UsageError(f"'{argument}' is a layer without its brackets", help=f"write '{call}'")
+        return UsageError(f"'{argument}' is a layer without parentheses", help=f"write '{call}'")
     if name in shipped.NAMES:
-        return UsageError(f"'{argument}' is a block without its brackets", help=f"write '{name}(...)'")
+        return UsageError(f"'{argument}' is a block without parentheses", help=f"write '{name}(...)'")
     forms = tuple(f"a target is {form}" for form in FORMS)
     try:
         place = Path(path)
         if place.is_dir():
             near = sorted(str(entry) for entry in place.glob("*.y*ml"))[:5]
-            help = f"it holds {', '.join(near)}" if near else "it holds no spec: no file that ends in .yaml or .yml"
+            help = f"it contains {', '.join(near)}" if near else "it contains no .yaml or .yml file"
             return UsageError(f"'{path}' is a directory", help=help)
         if place.is_file():
-            end = f"ends in {place.suffix}" if place.suffix else "has no ending"
-            python = (f"a model in it is named so: {path}:Net",) if place.suffix == ".py" else ()
+            end = f"ends in {place.suffix}" if place.suffix else "has no suffix"
+            python = (f"to name a model in it: {path}:Net",) if place.suffix == ".py" else ()
             known = ("a spec ends in .yaml or .yml, a saved report in .json",)
-            return UsageError(f"cannot tell what the file '{path}' holds: its name {end}", help=python or known)
+            return UsageError(f"cannot recognise the file '{path}': its name {end}", help=python or known)
     except (OSError, ValueError):
         pass  # no name that a file can have
-    return UsageError(f"cannot tell what '{argument}' is", help=(*did_you_mean(argument, _nearby()), *forms))
+    return UsageError(f"cannot recognise '{argument}'", help=(*did_you_mean(argument, _nearby()), *forms))
 
 
 def _nearby() -> list[str]:

@@ -37,14 +37,14 @@ def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, 
             raise UsageError(f"{argument} has no input '{written.name or position + 1}'", help=f"its inputs: {known}")
         if written.data is not None:
             raise UsageError(
-                f"{argument} is counted from the shapes of its inputs: it takes no data",
-                help="leave --data out: no count of a spec depends on values",
+                f"{argument} is counted from the shapes of its inputs and takes no data",
+                help="omit --data: counts of a spec do not depend on values",
             )
         if key in shapes:
             raise UsageError(f"input '{key}' is given twice")
         if written.is_exact or not written.shape:
             raise UsageError(
-                f"--input {written.text} is not one sample of an input of a spec",
+                f"--input {written.text} is not the shape of one sample",
                 help="write the sizes without the batch: 3x224x224",
             )
         shapes[key] = written.shape
@@ -92,8 +92,8 @@ def prepare(request: Request, *, progress: Progress | None = None, warn: Warn | 
     target = request.target
     if target.kind == "report":
         raise UsageError(
-            f"{target.argument} is a saved report: it has figures, and not what they are made of",
-            help="name the model that it was made from",
+            f"{target.argument} is a saved report: it contains figures, not the model",
+            help="name the model that the report was made from",
         )
     if target.needs_torch:
         from convstat.targets import modules
@@ -181,7 +181,7 @@ def ask(
     if counters == "none":
         return report
     if request.mode == "train":
-        note = "other counters were not run: they count a forward pass alone"
+        note = "other counters were not run: they count only a forward pass"
         return replace(report, model=replace(report.model, notes=(*report.model.notes, note)))
     from convstat.counters import check, measure_on, select
     from convstat.counters.measure import Asking

@@ -47,11 +47,11 @@ class Settings(argparse.Namespace):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise AttributeError(f"{self._path}.{name} is not set: give it as {self._path}.{name}=...")
+        raise AttributeError(f"{self._path}.{name} is not set: pass {self._path}.{name}=...")
 
     def __getitem__(self, name: str) -> Any:
         if name not in vars(self):
-            raise KeyError(f"{self._path}.{name} is not set: give it as {self._path}.{name}=...")
+            raise KeyError(f"{self._path}.{name} is not set: pass {self._path}.{name}=...")
         return vars(self)[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -114,7 +114,7 @@ def given(argument: str, target: Any, overrides: Mapping[str, Any]) -> Given:
             place[step] = place = nested if isinstance(nested, dict) else {}
         place[inner[-1]] = value
     if both := [name for name in trees if name in keywords]:
-        raise UsageError(f"{argument}: '{both[0]}' is given as a whole and by its fields")
+        raise UsageError(f"{argument}: '{both[0]}' is given both as a whole and by its fields")
     notes = []
     for name in names:
         kind = settings_class(target, name, parameters[name])
@@ -208,7 +208,7 @@ def _filled(kind: type, path: str, tree: Mapping[str, Any]) -> Any:
         fields[name] = value
     if missing := [name for name in _required(parameters) if name not in fields]:
         given = " ".join(f"{path}.{name}=..." for name in missing)
-        raise UsageError(f"{kind.__name__} needs {', '.join(missing)}", help=f"give them as overrides: {given}")
+        raise UsageError(f"{kind.__name__} needs {', '.join(missing)}", help=f"pass them as overrides: {given}")
     return kind(**fields)
 
 
@@ -240,7 +240,7 @@ def _from_file(
         return None, tree
     raise UsageError(
         f"{argument}: which argument is {CONFIG} {written} for?",
-        help=(f"say it: {CONFIG} {(open_ or names or ['NAME'])[0]}={written}", f"its arguments: {', '.join(names)}"),
+        help=(f"name it: {CONFIG} {(open_ or names or ['NAME'])[0]}={written}", f"its arguments: {', '.join(names)}"),
     )
 
 
@@ -267,9 +267,9 @@ def read(path: str) -> dict[str, Any]:
             found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (ValueError, RecursionError, yaml_error()) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(f"{path} is no file of settings: {first}") from None
+        raise UsageError(f"{path} is not a settings file: {first}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise UsageError(f"{path} is no file of settings: a mapping of names is expected at its top")
+        raise UsageError(f"{path} is not a settings file: expected a mapping at the top level")
     return found
 
 
@@ -302,7 +302,7 @@ def refuse_missing(argument: str, target: Any, found: Given) -> None:
             plain = False
     help = []
     if words:
-        help.append(f"give them as overrides: {argument} {' '.join(words)}")
+        help.append(f"pass them as overrides: {argument} {' '.join(words)}")
     if not plain:
         objects = [name for name in missing if f"{name}=..." not in words]
         others = "".join(f" {name}=..." for name in missing if name not in objects)
@@ -333,7 +333,7 @@ def factory(argument: str, target: Any, missing: list[str], found: Given) -> str
     lines = [*dict.fromkeys(sorted(imports, key=lambda line: "types" not in line)), "", "def build():"]
     lines.append(f"    return {name}({', '.join(values)})")
     text = "\n".join(f"    {line}" if line else "" for line in lines)
-    return f"or write a function that makes it, and name that, build.py:build\n\n{text}\n"
+    return f"or write a function that creates it, and name that function, build.py:build\n\n{text}\n"
 
 
 def _call(name: str, fields: list[str]) -> str:

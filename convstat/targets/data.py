@@ -41,7 +41,7 @@ def load(spec: InputSpec) -> tuple[Value, ...]:
     assert spec.data is not None
     path = Path(spec.data)
     if path.suffix.lower() not in SUFFIXES:
-        raise SourceError(f"{spec.data} is no file of data", help=f"its suffix is one of {', '.join(SUFFIXES)}")
+        raise SourceError(f"{spec.data} is not a data file", help=f"its suffix is one of {', '.join(SUFFIXES)}")
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise SourceError(f"the data file {spec.data} {what}", help="--data takes a file, or NAME=FILE")
@@ -55,14 +55,14 @@ def load(spec: InputSpec) -> tuple[Value, ...]:
         raise SourceError(f"{spec.data} does not fit into the memory") from error
     except Exception as error:
         # What a damaged file raises is anything, and what is said of pickles is advice to run them.
-        said = f"{spec.data} is damaged, or holds Python objects, which are not read"
+        said = f"{spec.data} is corrupt, or contains Python objects, which are not read"
         raise SourceError(said, help=_HELP[path.suffix.lower()[:3]]) from error
     if spec.name is None:
         return tuple(Value(name, value, spec.data) for name, value in found)
     if len(found) != 1:
         raise SourceError(
             f"{spec.data} holds {len(found)} inputs, and is given for '{spec.name}' alone",
-            help="leave the name out: --data FILE",
+            help="omit the name: --data FILE",
         )
     return (Value(spec.name, found[0][1], spec.data),)
 
@@ -102,4 +102,4 @@ def _torch(path: Path) -> list[tuple[str | None, Any]]:
         return list(loaded.items())
     if isinstance(loaded, (tuple, list)) and loaded:
         return [(None, value) for value in loaded]
-    raise SourceError(f"{path} holds a {type(loaded).__name__}, and no inputs", help=_HELP[".pt"])
+    raise SourceError(f"{path} contains a {type(loaded).__name__}, not inputs", help=_HELP[".pt"])

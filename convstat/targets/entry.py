@@ -38,7 +38,7 @@ def recipe(argument: str, overrides: Mapping[str, Any]) -> Recipe:
             target = _attribute(module, place, name)
     except MemoryError as error:
         raise failed(f"cannot import {place}", error) from None
-    with neighbours.active(), foreign(f"{argument} could not be made"):
+    with neighbours.active(), foreign(f"{argument} could not be created"):
         maker, notes = _maker(argument, target, overrides)
     is_made = isinstance(target, nn.Module)
     label = name.rpartition(".")[2]
@@ -101,23 +101,25 @@ def _maker(
     if isinstance(target, nn.Module):
         if overrides:
             first = next(iter(overrides))
-            raise UsageError(f"{argument} is a module that is made already: it takes no overrides such as {first}=...")
+            raise UsageError(f"{argument} is an existing module: it takes no overrides such as {first}=...")
         return (lambda: (target, None)), ()
     if not callable(target):
-        raise SourceError(f"{argument} is of type {type(target).__name__}, no module and nothing that returns one")
+        raise SourceError(
+            f"{argument} is of type {type(target).__name__}, which is neither a module nor a callable that returns one"
+        )
     found = configured.given(argument, target, {key: plain(value) for key, value in overrides.items()})
     _check_keywords(argument, target, found.keywords)
     configured.refuse_missing(argument, target, found)
-    with users_code(f"{argument} could not be made"):
+    with users_code(f"{argument} could not be created"):
         # A field that does not exist is told before the model is made, once and not once for each way of running it.
         configured.made(target, found)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
-        with users_code(f"{argument} could not be made"):
+        with users_code(f"{argument} could not be created"):
             result = target(**configured.made(target, found))
         module, inputs = (result[0], result[1]) if isinstance(result, tuple) and len(result) == 2 else (result, None)
         if not isinstance(module, nn.Module):
-            raise SourceError(f"{argument} gave a {type(result).__name__}: it should be a module, or (module, inputs)")
+            raise SourceError(f"{argument} returned a {type(result).__name__}, expected a module or (module, inputs)")
         return module, None if inputs is None else _example(inputs)
 
     return make, found.notes

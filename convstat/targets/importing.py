@@ -93,7 +93,7 @@ def _dotted(place: str) -> tuple[ModuleType, Neighbours]:
     file = place.replace(".", "/") + ".py"
     raise SourceError(
         f"there is no module '{missing}'",
-        help=(*did_you_mean(missing, near), f"it is searched from {here}; a file is named by its path: {file}:..."),
+        help=(*did_you_mean(missing, near), f"modules are searched from {here}; name a file by its path: {file}:..."),
     )
 
 
@@ -137,7 +137,7 @@ def _load(path: Path, name: str) -> ModuleType:
         name = f"convstat_target_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
+        raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     # Registered, so that its neighbours, dataclasses and pickling find it.
     register(name, module)

@@ -84,7 +84,7 @@ def _parse(source: SourceText) -> ast.Call:
         dotted = ast.unparse(tree.func)
         alone = dotted.rpartition(".")[2]
         help = (f"write {alone}{text.strip()[len(dotted) :]}",)
-        raise _problem(f"write the layer alone: {alone}, not {dotted}", source, tree.func, help)
+        raise _problem(f"write only the layer name: {alone}, not {dotted}", source, tree.func, help)
     if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
         raise SpecError(Diagnostic("not a layer", Mark(source, 1, 1, len(text)), help=_EXAMPLE))
     return tree

@@ -74,7 +74,7 @@ class InputSpec:
             return (batch, *self.shape)
         if batch != 1 and self.shape and self.shape[0] != batch:
             raise UsageError(
-                f"--input {self.text} states a first size of {self.shape[0]}, and --batch says {batch}",
+                f"--input {self.text} has a first size of {self.shape[0]}, but --batch is {batch}",
                 help=f"write N for the batch, --input {self._called('Nx...')}, or brackets: {self._called('[...]')}",
             )
         return self.shape

@@ -112,7 +112,7 @@ def prepare(recipe: Recipe, request: Request, *, progress: Callable[[str], None]
         report = _with_notes(report, f"the count is {traced.rests_on}")
     values = traced.values
     if values is None and any(isinstance(spec, Value) for spec in specs):
-        values = f"{traced.example.values}: none of them decides what runs"
+        values = f"{traced.example.values}; the count does not depend on them"
     model = replace(report.model, rests_on=traced.rests_on, values=values)
     return Subject(replace(report, model=model), ModuleStages(recipe, example_of, traced))
 
@@ -195,7 +195,7 @@ def _example(
     files = dict.fromkeys(spec.path for spec in specs if isinstance(spec, Value))
     example = Example(tuple(args), kwargs, f"those in {', '.join(files)}" if files else None)
     if files:
-        _check_batch(example, batch, module, f"the inputs are in {', '.join(files)}", "leave --batch out")
+        _check_batch(example, batch, module, f"the inputs are in {', '.join(files)}", "omit --batch")
     return example
 
 
@@ -225,12 +225,12 @@ def _unasked(recipe: Recipe, batch: int, module: torch.nn.Module, example: Examp
         return Example()
     if example is None:
         raise InputError(
-            f"{recipe.source} gives no inputs, and none were named",
+            f"{recipe.source} provides no inputs, and none are given",
             help=f"its forward takes ({forward.signature_text(module)})",
         )
     if own:
-        help = "leave --batch out, or name the inputs with --input"
-        _check_batch(example, batch, module, f"{recipe.source} brings its own inputs", help)
+        help = "omit --batch, or give the inputs with --input"
+        _check_batch(example, batch, module, f"{recipe.source} provides its own inputs", help)
     return example
 
 

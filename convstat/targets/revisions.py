@@ -81,11 +81,11 @@ class Repository:
                 check=False,
             )
         except FileNotFoundError:
-            raise SourceError("git is not installed, and a revision is asked for") from None
+            raise SourceError("a revision needs git, which is not installed") from None
         except subprocess.TimeoutExpired:
             raise SourceError(f"git {arguments[0]} took more than {SECONDS} seconds in {self.top}") from None
         except (OSError, ValueError) as error:
-            raise SourceError(f"git does not answer: {getattr(error, 'strerror', None) or error}") from None
+            raise SourceError(f"git does not respond: {getattr(error, 'strerror', None) or error}") from None
         if answer.returncode == 0:
             return answer.stdout
         said = answer.stderr.decode("utf-8", "replace").strip()
@@ -104,7 +104,7 @@ class Repository:
         get = f"git show {place} >/dev/null" if place else "git fetch --refetch --no-filter"
         return SourceError(
             f"this clone does not have {what}, and nothing is fetched: it is a partial clone, or damaged",
-            help=f"get it: {get}",
+            help=f"to fetch it: {get}",
         )
 
     def one(self, *arguments: str) -> str | None:
@@ -131,7 +131,7 @@ class Repository:
         if found is not None:
             return found
         if self.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}", fails=False) is None:
-            raise UsageError(f"git knows no revision '{revision}': there is no commit yet")
+            raise UsageError(f"unknown git revision '{revision}': there is no commit yet")
         names = self.names()
         help = list(did_you_mean(revision, names))
         if not help and names:
@@ -141,7 +141,7 @@ class Repository:
             help.append(f"fetch it: git fetch {remote} {branch}:refs/remotes/{revision}")
         if self.is_shallow:
             help.append(SHALLOW)
-        raise UsageError(f"git knows no revision '{revision}'", help=help)
+        raise UsageError(f"unknown git revision '{revision}'", help=help)
 
     def merge_base(self, revision: str) -> str:
         """Give the commit at which HEAD left a revision."""
@@ -151,12 +151,12 @@ class Repository:
             return found
         if self.is_shallow:
             raise UsageError(
-                f"HEAD and '{revision}' have no common commit here: this is a shallow clone, its history is cut off",
+                f"HEAD and '{revision}' have no common commit here: this is a shallow clone with truncated history",
                 help=SHALLOW,
             )
         raise UsageError(
             f"HEAD and '{revision}' have no common commit",
-            help="name a base that HEAD comes from, or compare with a saved report: --base report.json",
+            help="name an ancestor of HEAD, or compare with a saved report: --base report.json",
         )
 
     def names(self) -> list[str]:
@@ -336,7 +336,7 @@ def likeness(one: bytes, other: bytes) -> float:
 
 
 def _garbled(command: str) -> SourceError:
-    return SourceError(f"git {command} answers what cannot be read", help="is the git in PATH the real one?")
+    return SourceError(f"git {command} gave unreadable output", help="is the git in PATH the real one?")
 
 
 SHALLOW = (
@@ -374,7 +374,7 @@ def here(what: str) -> Repository:
     found = find()
     if found is None:
         raise UsageError(
-            f"{what} is a revision, and this is not a git repository",
+            f"{what} is a revision, but this is not a git repository",
             help=(
                 "run it in the repository",
                 "or compare two targets or saved reports: convstat diff old.yaml new.yaml",
@@ -411,11 +411,11 @@ def read(revision: str, path: str) -> bytes:
     known = files_at(repository, commit)
     near = did_you_mean(place, known)
     help = [line for line in near if line] or [
-        "paths at a revision are from the top of the repository; ./path from here"
+        "paths at a revision are relative to the top of the repository; ./path is relative to the working directory"
     ]
     inside = repository.relative(path)
     if inside in known:
-        help = [f"from here it is {revision}:./{path}"]
+        help = [f"relative to the working directory: {revision}:./{path}"]
     raise UsageError(f"there is no file '{place}' at {revision}", help=help)
 
 

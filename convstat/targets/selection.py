@@ -32,7 +32,7 @@ def _of(argument: str) -> list[str]:
     found = [name for path in paths for name in _variants(path, target)]
     if not found:
         known = f"{paths[0]} has no variants" if target.variant == "*" else f"'{argument}' matches no variant"
-        raise UsageError(known, help="they stand under models: in the spec")
+        raise UsageError(known, help="variants are defined under 'models' in the spec")
     return found
 
 
@@ -47,7 +47,7 @@ def _paths(target: Target) -> list[str]:
         found = [f"{name}/{model}" for model in patterns.matching(wanted, zoo.names(name))]
         what = f"model of {name}"
     elif target.revision is not None:
-        raise UsageError(f"'{target.argument}': a pattern stands for files of the working tree, not of a revision")
+        raise UsageError(f"'{target.argument}': patterns match files of the working tree, not of a revision")
     else:
         found, what = [as_target(path) for path in patterns.files(target.path)], "file"
     if not found:

@@ -100,7 +100,9 @@ def _function(
         f"    return {made}, {{{inputs}}}",
     ]
     text = "\n".join(f"    {line}" if line else "" for line in lines)
-    return (f"write a function that returns the model and its inputs, and name that, build.py:build\n\n{text}\n",)
+    return (
+        f"write a function that returns the model and its inputs, and name that function, build.py:build\n\n{text}\n",
+    )
 
 
 def _quoted(text: str) -> str:

@@ -82,4 +82,4 @@ def _shipped(file: Path) -> tuple[str, ...]:
 
 
 def _first(names: list[str]) -> tuple[str, ...]:
-    return (f"it holds {', '.join(names[:5])}",) if names else ()
+    return (f"it contains {', '.join(names[:5])}",) if names else ()

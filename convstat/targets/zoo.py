@@ -83,7 +83,7 @@ def _torchvision(name: str, variant: str | None, keywords: dict[str, Any]) -> Re
     weights = entry if entry is None or quantize else entry.meta.get("unquantized", entry)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
-        with users_code(f"{source} could not be made"), _no_weights(), unwarned():
+        with users_code(f"{source} could not be created"), _no_weights(), unwarned():
             try:
                 return builder(**{"weights": weights, **keywords}), None
             except ValueError as error:
@@ -230,11 +230,11 @@ def _timm(name: str, variant: str | None, keywords: dict[str, Any]) -> Recipe:
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
     if keywords.pop("pretrained", False):
-        raise UsageError("weights are never loaded", help="leave pretrained=true out: it changes no count")
+        raise UsageError("weights are never loaded", help="omit pretrained=true: it does not change counts")
     config = timm.get_pretrained_cfg(name)
 
     def make() -> tuple[torch.nn.Module, Example | None]:
-        with users_code(f"timm/{name} could not be made"):
+        with users_code(f"timm/{name} could not be created"):
             return timm.create_model(name, pretrained=False, **keywords), None
 
     def usual(batch: int) -> Example:
@@ -264,11 +264,11 @@ def _importing(zoo: str) -> Iterator[None]:
     except ImportError as error:
         if error.name is not None and error.name.partition(".")[0] == zoo:
             raise SourceError(f"{zoo} is not installed", help=f"pip install {zoo}") from None
-        raise SourceError(f"{zoo} does not import: {error}") from None
+        raise SourceError(f"{zoo} cannot be imported: {error}") from None
     except RuntimeError as error:
         raise SourceError(
-            f"{zoo} does not import beside this torch: {str(error).splitlines()[0]}",
-            help=f"install the build of {zoo} that fits the installed torch",
+            f"{zoo} cannot be imported with this torch: {str(error).splitlines()[0]}",
+            help=f"install the build of {zoo} for the installed torch",
         ) from None
 
 

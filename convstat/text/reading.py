@@ -65,5 +65,5 @@ def _first_of_pipe(descriptor: int, path: str | os.PathLike[str]) -> bytes:
     except BlockingIOError:
         return b""  # a writer that takes its time; without one, this were the end
     if not first:
-        raise OSError(errno.EPIPE, "it is a pipe, and nobody writes to it", path)
+        raise OSError(errno.EPIPE, "it is a pipe without a writer", path)
     return first

@@ -130,7 +130,7 @@ def verdict(outcomes: Sequence[Outcome], failed: int) -> str:
     """
     least, most = min(outcome.macs for outcome in outcomes), max(outcome.macs for outcome in outcomes)
     if least != most:
-        return f"the count depends on them: {least:,} to {most:,} MACs, of which the largest is given"
+        return f"the count depends on them: {least:,} to {most:,} MACs; the largest is reported"
     if failed:
         return "with some of them the forward pass fails or does not end; the MACs of the others are the same"
     if any(outcome.other != outcomes[0].other for outcome in outcomes):

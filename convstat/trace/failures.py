@@ -80,7 +80,7 @@ class Failure:
 
     @property
     def is_memory(self) -> bool:
-        """Whether it took too much memory."""
+        """Whether it needs too much memory."""
         return isinstance(self.cause, TooLargeError) or is_out_of_memory(self.cause)
 
     @property
@@ -134,7 +134,7 @@ class Failure:
         if VALUES_ARE_READ.search(text_of(self.cause)):
             return VALUES + place
         if self.is_memory:
-            return "it took too much memory" + place
+            return "it needs too much memory" + place
         if self.lacks:
             return f"{self.lacks} only runs on real tensors{place}"
         text = reason(self.cause)
@@ -206,7 +206,7 @@ class UnfitError(Exception):
 DEVICES = ("cpu", "cuda")
 """The ways that are real runs."""
 
-ENDLESS = ("a model is made and run once: leave loops over steps, samples and epochs to who calls it",)
+ENDLESS = ("a model is created and run once: move loops over steps, samples and epochs to the caller",)
 
 
 def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
@@ -218,16 +218,16 @@ def give_up(source: str, device: str, failures: list[Failure]) -> ConvstatError:
     chosen = own[-1] if own else next((failure for failure in tried if not failure.is_memory), tried[0])
     if chosen.is_memory and chosen.way not in DEVICES:
         most = f"{MEMORY_WITHOUT_WEIGHTS / 2**30:.0f} GiB"
-        what = f"{source} takes more than {most} of memory without its weights"
+        what = f"{source} needs more than {most} of memory without its weights"
         return failed(what, chosen.cause, mark=chosen.mark, help=ENDLESS)
     notes = [f"a real run was not tried: {failure.error}" for failure in failures if failure.is_unfit and not own]
     if chosen.inputs:
-        notes.append(f"it was given {chosen.inputs}")
-    what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be made"
+        notes.append(f"its inputs were {chosen.inputs}")
+    what = f"{source} does not run" if chosen.signature is not None else f"{source} could not be created"
     help = tuple(_help(chosen, device, failures))
     error = failed(what, chosen.cause, mark=chosen.mark, notes=tuple(notes), help=help)
     if chosen.lacks is not None and all(failure.lacks == chosen.lacks for failure in tried):
-        message = f"{what}: {chosen.lacks} has no kernel that runs here, nor one that says what it returns"
+        message = f"{what}: {chosen.lacks} has no kernel that runs here, and no fake kernel"
         error = SourceError(Diagnostic(message, chosen.mark, notes=tuple(notes), help=help))
     if help == (_signature(chosen),):
         error = InputError(error.diagnostics)
@@ -243,21 +243,21 @@ def _help(chosen: Failure, device: str, failures: list[Failure]) -> list[str]:
         help = []
         if chosen.lacks is not None and not chosen.lacks.startswith(("aten::", "torchvision::")):
             name = chosen.lacks
-            help.append(f"say what it returns, by shape: @torch.library.register_fake('{name}')")
+            help.append(f"define its output shapes: @torch.library.register_fake('{name}')")
             if chosen.way in DEVICES or device == "auto":
-                help.append(f"or how it runs on the CPU: @torch.library.register_kernel('{name}', 'cpu')")
+                help.append(f"or its CPU kernel: @torch.library.register_kernel('{name}', 'cpu')")
             return help
         if device == "meta":
-            return ["leave --device out, or run it for real with --device cpu"]
+            return ["omit --device, or run the model with --device cpu"]
         if any(_NO_OPERATORS.search(text_of(failure.cause)) for failure in failures):
-            help.append("torchvision's operators do not load beside this torch: install the build that fits it")
+            help.append("torchvision's operators cannot be loaded with this torch: install the matching build")
         if any(failure.is_unfit for failure in failures):
-            help.append("make it smaller, or run it for real with --device cpu on a machine with more memory")
-        return help or ["run it for real with --device cpu"]
+            help.append("make it smaller, or run it with --device cpu on a machine with more memory")
+        return help or ["run it with --device cpu"]
     if chosen.signature is None:
         return ["it is called with the overrides alone: NAME=VALUE"] if isinstance(chosen.cause, TypeError) else []
     if isinstance(chosen.cause, RecursionError):
-        return ["its forward calls itself without end, or nests deeper than Python can"]
+        return ["its forward recurses without end, or deeper than Python allows"]
     if "memory" in text:
         return ["give a smaller input or batch"]
     return [_signature(chosen)]

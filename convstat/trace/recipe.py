@@ -43,7 +43,7 @@ class Example:
         reason = why_endless(self.args, "inputs") or why_endless(self.kwargs, "inputs")
         if reason is not None:
             help = "a forward pass is given tensors, and lists, tuples, dicts and dataclasses of them"
-            raise SourceError(f"inputs that have no end: {reason}", help=help)
+            raise SourceError(f"infinite inputs: {reason}", help=help)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def failed(
     return SourceError(Diagnostic(f"{what}: {reason(error)}", mark or users_line(error), notes=notes, help=help))
 
 
-NO_GPU = "there is no GPU here: ask torch.cuda.is_available() first, or leave the model where it is made"
+NO_GPU = "there is no GPU here: check torch.cuda.is_available() first, or do not move the model"
 
 _NO_GPU = re.compile(
     r"not compiled with CUDA|NVIDIA driver|No CUDA GPUs|CUDA (?:error|driver)|not linked with support for"

@@ -190,7 +190,7 @@ def set_mode(model: nn.Module, *, train: bool) -> None:
         vars(module)["training"] = train
 
 
-NO_BACKWARD = "nothing that it returns has a gradient, or no parameter takes one: there is no backward pass to count"
+NO_BACKWARD = "no output has a gradient, or no parameter requires one: there is no backward pass to count"
 """What is said of a run in train mode that is a forward pass alone, as under ``inference_mode``."""
 
 

@@ -88,7 +88,7 @@ NOTES: Mapping[str, str] = MappingProxyType(
         STRIPPED: "traced on meta; its constructor ran on the CPU without weights: {}",
         FAKE: "traced with fake tensors: {}",
         ASSUMED: "traced on meta with assumed values: {}",
-        "cpu": "run for real on the CPU: {}",
+        "cpu": "run on the CPU: {}",
     }
 )
 """What is said of a way that is not the first, with the reason why the first did not work."""
@@ -188,7 +188,7 @@ def _around(recipe: Recipe) -> Iterator[Changes]:
 def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> tuple[nn.Module, Example]:
     """Make a model and its inputs on a device, for who else wants to run it, and knows that there is room."""
     stripped = device == "meta" and not recipe.is_made
-    with process_preserved(), foreign(f"{recipe.source} could not be made"), ExitStack() as stack:
+    with process_preserved(), foreign(f"{recipe.source} could not be created"), ExitStack() as stack:
         for entered in (quiet(), recipe.around(), drawn(seed)):
             stack.enter_context(entered)
         if not stripped:
@@ -241,7 +241,7 @@ def _said(way: str, redirected: bool, failures: Sequence[Failure], *, wants_data
     elif failures:
         yield NOTES[way].format(failures[0].why())
     if redirected:
-        yield "it asks for a GPU, and there is none: it was kept where it is"
+        yield "it requests a GPU, and there is none; it was not moved"
 
 
 class _Attempt:
@@ -466,7 +466,7 @@ class _Attempt:
                 raise error
             cause = error.__cause__
         if isinstance(cause, EndlessError) and not isinstance(cause, TooLargeError):
-            raise failed(f"{source} does not end", cause, help=ENDLESS) from cause
+            raise failed(f"{source} does not terminate", cause, help=ENDLESS) from cause
         if not isinstance(cause, (Exception, EndlessError)):
             raise failed(f"{source} does not run", cause) from cause
         failure = self._failure(error)
@@ -578,7 +578,7 @@ def redrawn(example: Example, seed: int) -> Example:
 
 
 def _values_of(example: Example, seed: int) -> str:
-    return example.values or (f"drawn (seed {seed})" if seed else "zeros")
+    return example.values or (f"random (seed {seed})" if seed else "zeros")
 
 
 def drawn_verdict(outcomes: Sequence[Tried[Traced]], unclear: int) -> Traced:
@@ -587,10 +587,11 @@ def drawn_verdict(outcomes: Sequence[Tried[Traced]], unclear: int) -> Traced:
     least, most = min(outcome.macs for outcome in outcomes), max(outcome.macs for outcome in outcomes)
     if least != most:
         rests_on = (
-            f"the largest of {len(outcomes)} runs on drawn values, which decide what runs: {least:,} to {most:,} MACs"
+            f"the largest of {len(outcomes)} runs on random values, on which the count depends: {least:,} to {most:,} "
+            f"MACs"
         )
     elif len(outcomes) == 1 or unclear:
-        rests_on = "that of one run on drawn values, which may decide what runs"
+        rests_on = "the count of one run on random values, on which it may depend"
     else:
         note = f"it reads values; in {len(outcomes)} runs on different ones the MACs are the same"
         return replace(found, notes=(*found.notes, note))

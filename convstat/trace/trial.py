@@ -99,8 +99,8 @@ class Trial(Generic[Found]):
             tries = self.routings_seen + self.masks_seen - 1
             return f"the MACs are the same {what}: {tries} passes with different ones were compared"
         if least == most:
-            return "it could not be tried whether the MACs depend on it"
-        return f"the MACs depend on it: {least:,} to {most:,}, of which the largest is given"
+            return "whether the MACs depend on it could not be determined"
+        return f"the MACs depend on it: {least:,} to {most:,}; the largest is reported"
 
     @property
     def rests_on(self) -> str | None:
@@ -109,10 +109,10 @@ class Trial(Generic[Found]):
             return None
         assumed = []
         if self.masks:
-            assumed.append("masks and filters were assumed to keep all that they can")
+            assumed.append("masks and filters were assumed to keep everything")
         if self.routed:
             assumed.append(
-                "each class that indices choose was assumed to be chosen always"
+                "each class that indices select was assumed to be selected always"
                 if self.bound is not None
                 else "indices were made up"
             )

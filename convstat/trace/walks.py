@@ -73,8 +73,8 @@ def _why_endless(model: nn.Module, walk: Walk) -> str | None:
                 names = [*(step.name for step in way[1:]), name]
                 inside = ".".join(names[: depths[id(module)]])
                 return (
-                    f"{repr(inside) if inside else 'the model'} holds itself, as '{'.'.join(names)}', so {walk.name},"
-                    " which goes into all that a module holds, does not end"
+                    f"{repr(inside) if inside else 'the model'} holds itself, as '{'.'.join(names)}', so {walk.name}, "
+                    "which visits all submodules, does not terminate"
                 )
             else:
                 depths[id(module)] = len(way)
@@ -87,8 +87,8 @@ def _why_endless(model: nn.Module, walk: Walk) -> str | None:
                 way[-1].visits += here.visits
         if here.visits > MOST_VISITS:
             return (
-                f"many of its modules hold the same others, so {walk.name}, which goes every way down to a module,"
-                f" makes more than {MOST_VISITS:,} visits"
+                f"many of its modules share submodules, so {walk.name}, which visits a module once per path to it, "
+                f"makes more than {MOST_VISITS:,} visits"
             )
     return None
 

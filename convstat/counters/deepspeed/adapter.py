@@ -31,7 +31,7 @@ class DeepSpeed(Adapter):
     made: Made = "unseen"
     walks: tuple[Walk, ...] = (EVAL, APPLY)
     takes_jagged = True
-    unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs count much else too"
+    unit = "MACs of convolutions, linear layers, matrix products and attention; its FLOPs include other operations"
     help = "pip install setuptools wheel && DS_BUILD_OPS=0 pip install --no-deps --no-build-isolation deepspeed"
     counts = (
         "MACs of convolutions, linear layers, matrix products and scaled_dot_product_attention, and all parameters; its"
@@ -40,15 +40,15 @@ class DeepSpeed(Adapter):
     )
     defects: tuple[str, ...] = (
         "Gives no MACs for recurrent layers and einsum.",
-        "Pads a convolution of padding 'same' equally on both sides, also where an odd number is needed.",
-        "Prices a matrix product by its first operand and the last size of its second: wrong for vectors, and where"
-        " the second has batches that the first has not.",
-        "Prices an upsampling to a size by that size alone, without batch and channels.",
-        "Has nothing for hardswish, sigmoid, tanh and RMSNorm.",
-        "Fails on convolutions without batch, or whose stride is a list, and on products and attention whose inputs"
-        " are given by names other than its own.",
-        "Before 0.19.7: divides the channels of a transposed convolution by its groups once too often, lays the shapes"
-        " of an addition over each other from the left, and counts a module once for each module that holds it.",
+        "Pads a convolution with padding='same' equally on both sides, even if the total is odd.",
+        "Prices a matrix product by its first operand and the last dimension of its second: wrong for vectors, and if "
+        "only the second has batch dimensions.",
+        "Prices an upsampling with a size by that size only, without batch and channels.",
+        "Has no rules for hardswish, sigmoid, tanh and RMSNorm.",
+        "Fails on unbatched convolutions, on strides given as a list, and on products and attention whose arguments "
+        "are passed by names other than its own.",
+        "Before 0.19.7: divides the channels of a transposed convolution by its groups once too often, aligns the"
+        " shapes of an addition on the left, and counts a module once per module that contains it.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:

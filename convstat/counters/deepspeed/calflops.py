@@ -22,24 +22,24 @@ class Calflops(DeepSpeed):
 
     name = "calflops"
     walks = (EVAL, APPLY, OWN)
-    unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs count much else too"
-    help = "pip install --no-deps calflops, and numpy: of what it asks for besides, nothing is used here"
+    unit = "MACs of convolutions, linear layers, torch.matmul and torch.addmm; its FLOPs include other operations"
+    help = "pip install --no-deps calflops, and numpy; its other dependencies are not used here"
     counts = (
         "MACs of convolutions, linear layers and products by torch.matmul, torch.addmm and torch.baddbmm, and trainable"
         " parameters; its FLOPs are twice these, plus biases of convolutions, norms, activations, softmax, pooling,"
         " additions and multiplications by name, einsum, and recurrent layers."
     )
     defects = (
-        "Sees no product by torch.mm, torch.bmm, the operator @ or scaled_dot_product_attention: attention is missing.",
+        "Does not see torch.mm, torch.bmm, the operator @ and scaled_dot_product_attention: attention is missing.",
         "Divides the channels of a transposed convolution by its groups once too often: a depthwise one costs nothing.",
         "Gives no MACs for recurrent layers and einsum.",
-        "Counts what a module does once for each module that holds it.",
-        "Pads a convolution of padding 'same' equally on both sides, also where an odd number is needed.",
-        "Counts only trainable parameters, under the name of parameters.",
-        "Prices an upsampling by the size of one channel, or by its input; scale factors that differ end in an error.",
-        "Lays the shapes of an addition or multiplication over each other from the left.",
-        "Fails on models without parameters, without batches, and on convolutions whose stride is a list.",
-        "After an error, leaves torch's functions and the model's hooks as it has changed them.",
+        "Counts the work of a module once per module that contains it.",
+        "Pads a convolution with padding='same' equally on both sides, even if the total is odd.",
+        "Reports only trainable parameters as parameters.",
+        "Prices an upsampling by the size of one channel, or by its input; fails if scale factors differ.",
+        "Aligns the shapes of an addition or multiplication on the left.",
+        "Fails on models without parameters, on unbatched inputs, and on convolutions with a list as stride.",
+        "After an error, does not restore torch's functions and the model's hooks.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
@@ -82,7 +82,7 @@ class Calflops(DeepSpeed):
 def _failure(error: Exception) -> CounterFailure:
     if isinstance(error, StopIteration):
         return CounterFailure("StopIteration: it looks for the device of the first parameter, and the model has none")
-    only = "it takes tensors, and no lists, dicts or numbers" if "attribute 'to'" in str(error) else None
+    only = "it accepts only tensors, not lists, dicts or numbers" if "attribute 'to'" in str(error) else None
     return CounterFailure(first_line(error), only)
 
 

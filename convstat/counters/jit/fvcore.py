@@ -29,12 +29,12 @@ class Fvcore(Adapter):
         " norms, adaptive average pooling, upsampling and grid sampling, in the graph of torch.jit.trace"
     )
     defects = (
-        "A convolution whose padding is a word, 'same' or 'valid', costs nothing.",
+        "A convolution with a string as padding, 'same' or 'valid', costs nothing.",
         "A matrix product whose second operand has more batch dimensions than its first costs too little.",
         "A matrix product by a vector fails.",
-        "An einsum is rounded to four digits, and one that sums over nothing costs half of its products.",
+        "An einsum is rounded to four digits, and one without a summed index costs half of its products.",
         "Scaled dot-product attention, recurrent layers and baddbmm cost nothing; a warning says so.",
-        "It calls its figure flops, and one of them is a multiplication and an addition.",
+        "Its figure is named flops, but one flop is a multiplication and an addition.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 _ASSERTED = {
     "_scaled_dot_product_attention": (
-        "it takes attention for one whose queries, keys and values have as many heads, and here they have not",
+        "it assumes that queries, keys and values have the same number of heads, and here they differ",
         "repeat keys and values with repeat_interleave, in place of enable_gqa",
     ),
-    "_baddbmm": ("it takes what baddbmm adds to have the sizes of the product, and here it is broadcast", "expand it"),
+    "_baddbmm": (
+        "it assumes that the tensor that baddbmm adds has the shape of the product, and here it is broadcast",
+        "expand it",
+    ),
 }
 """What its rules assert without a message, by their functions' names, and what would get an answer."""
 
@@ -45,18 +48,18 @@ class Torchprofile(Adapter):
     unit = "MACs, plus operations of multiplications, norms, average pooling, means and leaky ReLU"
     help = "pip install torchprofile"
     counts = (
-        "products of convolutions, linear layers, matrix products, attention, einsum and LSTM, without bias, and one"
-        " operation for each element that multiplications, norms with scale and shift, average pooling, means and"
-        " leaky ReLU give, in the graph of torch.jit.trace"
+        "products of convolutions, linear layers, matrix products, attention, einsum and LSTM, without bias, and one "
+        "operation per output element of multiplications, norms with scale and shift, average pooling, means and "
+        "leaky ReLU, in the graph of torch.jit.trace"
     )
     defects = (
-        "A transposed convolution is priced at its outputs, and without its groups unless as many channels go in as"
-        " come out.",
-        "A convolution whose padding is a word, 'same' or 'valid', costs nothing.",
+        "A transposed convolution is priced at its output positions, and its groups count only if input and output "
+        "channels are equal.",
+        "A convolution with a string as padding, 'same' or 'valid', costs nothing.",
         "torch.mm, and recurrent layers other than LSTM, cost nothing.",
-        "Each product of a size of a tensor and a number, as in x.view(batch * heads, ...), costs one.",
+        "Each product of a tensor size and a number, such as in x.view(batch * heads, ...), costs one.",
         "An LSTM with an output projection is priced as if its state were as narrow as its output.",
-        "An einsum of more than two operands is one product over all indices, and one with dots costs nothing.",
+        "An einsum of more than two operands is one product over all indices, and one with an ellipsis costs nothing.",
         "Attention whose queries have more heads than its keys fails.",
     )
 

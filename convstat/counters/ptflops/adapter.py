@@ -121,11 +121,11 @@ def _shape(args: tuple[Value, ...]) -> tuple[int, ...]:
 def _failure(printed: str) -> CounterFailure:
     match = _FAILED.search(printed)
     if match is None:
-        return CounterFailure("it gave no answer and no reason")
+        return CounterFailure("it gave neither an answer nor a reason")
     reason = f"{match['type']}: {match['message']}".rstrip(": ")
     help = None
     if "not enough values to unpack" in reason or "tuple index out of range" in reason:
-        help = "it wants every layer to be called with positional inputs"
+        help = "it requires every layer to be called with positional inputs"
     return CounterFailure(reason, help)
 
 
@@ -155,34 +155,35 @@ def _blind(inputs: tuple[Any, ...]) -> Iterator[None]:
 
 PYTORCH = Ptflops(
     "pytorch",
-    "MACs, plus one operation an element for biases, norms, activations and pooling",
-    "operations of modules of exactly known types and of the functions that it patches, and the trainable parameters",
+    "MACs, plus one operation per element for biases, norms, activations and pooling",
+    "operations of modules of exact known types and of the functions that it patches, and trainable parameters",
     (
         "Counts ReLU, ELU, PReLU, GELU, poolings and Upsample twice: as modules, and as the functions that they call.",
-        "Sees no product written with @ or einsum, and none of linear, conv and attention called as functions.",
-        "Sees no subclass of torch's layers, parametrized ones among them.",
-        "Counts a module again for each module that holds it.",
-        "Divides what modules do by the batch, and does not divide what functions do.",
-        "Takes the first size of an input without a batch for the batch.",
-        "Aligns the shapes of torch.add and torch.mul at the left, where torch does at the right.",
-        "Prices a matrix product by its first operand, and so leaves out what the second one is broadcast to.",
-        "Takes the key and value projections of attention to be square, and its output projection to have a bias.",
-        "Leaves out the output projection of an LSTM, and the projections of timm's attention where timm is installed.",
-        "Counts the first sample only in Upsample, and cuts scale factors that come as a tuple to a whole number.",
-        "Prints a traceback and answers None where anything fails, as at a layer that is called by keyword.",
-        "Leaves the model in eval mode, with methods of its own on it.",
+        "Does not see products by @ or einsum, nor linear, conv and attention called as functions.",
+        "Does not see subclasses of torch's layers, including parametrized layers.",
+        "Counts a module once per module that contains it.",
+        "Divides the work of modules by the batch, but not the work of functions.",
+        "Takes the first dimension of an unbatched input for the batch.",
+        "Aligns the shapes of torch.add and torch.mul on the left; torch aligns them on the right.",
+        "Prices a matrix product by its first operand, ignoring the broadcast dimensions of the second.",
+        "Assumes that the key and value projections of attention are square, and that its output projection has a "
+        "bias.",
+        "Omits the output projection of an LSTM, and the projections of timm's attention if timm is installed.",
+        "Counts only the first sample in Upsample, and truncates scale factors given as a tuple to integers.",
+        "Prints a traceback and returns None on any failure, such as a layer called by keyword.",
+        "Leaves the model in eval mode, with its own methods attached.",
     ),
 )
 ATEN = Ptflops(
     "aten",
     "MACs of convolutions and matrix products, plus biases",
-    "products and biases in the six kernels for convolutions and matrix products that it knows, and the trainable"
-    " parameters",
+    "products and biases of the six kernels for convolutions and matrix products that it knows, and trainable "
+    "parameters",
     (
-        "Knows neither baddbmm and mv nor any fused kernel: on a CPU, attention and an LSTM count nothing.",
-        "Leaves out the bias of a linear layer on several positions that do not lie in one block of memory.",
-        "Counts nothing at all under torch.inference_mode.",
-        "Prints a traceback and answers None where anything fails.",
-        "Leaves the model in eval mode, and two more hooks on each of its direct children at every run.",
+        "Does not know baddbmm, mv and fused kernels: on a CPU, attention and an LSTM count nothing.",
+        "Omits the bias of a linear layer on several positions that are not contiguous in memory.",
+        "Counts nothing under torch.inference_mode.",
+        "Prints a traceback and returns None on any failure.",
+        "Leaves the model in eval mode, with two more hooks on each of its direct children per run.",
     ),
 )

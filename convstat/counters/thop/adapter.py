@@ -32,20 +32,19 @@ class Thop(Adapter):
     """The distribution that has the same import name."""
     unit = "MACs, plus the operations of norms, softmax, average pooling, upsampling and recurrent gates"
     help = "pip install thop, without ultralytics-thop, which has the same import name"
-    counts = (
-        "operations of modules of exactly known types at each call, and the parameters below those that were called"
-    )
+    counts = "operations of modules of exact known types at each call, and the parameters of those that were called"
     defects: tuple[str, ...] = (
-        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
-        "Counts the operations of a module that two others hold four times, and its parameters twice.",
-        "Leaves out parameters of layers that it has no rule for, and those of the model itself.",
-        "Has no rule for attention, embeddings and group norm; sees no subclass, and no product called as a function.",
+        "Prices transposed convolutions at their output positions: too large by about the stride squared.",
+        "Counts the operations of a module that two others share four times, and its parameters twice.",
+        "Omits the parameters of layers without a rule, and those of the root module.",
+        "Has no rule for attention, embeddings and group norm; does not see subclasses, or products called as "
+        "functions.",
         "Ignores the output projection of an LSTM.",
-        "Takes the second size of what a convolution gets for its channels, also where there is no batch.",
-        "Fails at layers that are called by keyword, and at a softmax that has no dimension of its own.",
-        "Leaves buffers on all modules without a rule, where they go into the state dict.",
-        "Puts all modules into the mode of the model, train or eval, whatever theirs was.",
-        "Needs distutils, which is gone from Python 3.12.",
+        "Takes the second dimension of a convolution's input for its channels, even without a batch.",
+        "Fails on layers called by keyword, and on a softmax without dim.",
+        "Leaves buffers on all modules without a rule, which appear in the state dict.",
+        "Sets all modules to the train or eval mode of the model.",
+        "Needs distutils, which Python 3.12 removed.",
     )
 
     def version(self) -> str | None:

@@ -11,7 +11,7 @@ def why_unavailable(distribution: str, other: str) -> str | None:
         metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return None
-    return f"{other} was installed over it, and both are imported by one name; uninstall both, install one"
+    return f"{other} was installed over it, and both have one import name; uninstall both, then install one"
 
 
 def version_if_whole(distribution: str, path: str) -> str | None:

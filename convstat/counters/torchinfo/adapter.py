@@ -49,15 +49,16 @@ class Torchinfo(Adapter):
     help = "pip install torchinfo"
     counts = "parameters of the innermost modules times the batch, for convolutions times the output positions as well"
     defects: tuple[str, ...] = (
-        "Prices a linear layer by its parameters and the batch: the length of a sequence changes nothing.",
-        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
-        "Prices the weights of a recurrent cell once for each element of its output.",
-        "Has nothing for attention, parametrized layers and products called as functions.",
-        "Counts the parameters of norms and embeddings as if each were multiplied once for each sample.",
-        "Takes the second size of what a convolution returns for its channels, also where there is no batch.",
-        "Counts the parameters of a module that two others hold again in those, and tied ones in each module.",
-        "Leaves the parameters of modules that hold others out of its bytes.",
-        "Puts all modules into the mode of the model, train or eval, whatever theirs was.",
+        "Prices a linear layer by its parameters and the batch: the sequence length is ignored.",
+        "Prices transposed convolutions at their output positions: too large by about the stride squared.",
+        "Prices the weights of a recurrent cell once per output element.",
+        "Does not count attention, parametrized layers and products called as functions.",
+        "Counts the parameters of norms and embeddings as if each were multiplied once per sample.",
+        "Takes the second dimension of a convolution's output for its channels, even without a batch.",
+        "Counts the parameters of a shared module again in each module that contains it, and tied parameters in each "
+        "module.",
+        "Excludes the parameters of modules that contain others from its bytes.",
+        "Sets all modules to the train or eval mode of the model.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:

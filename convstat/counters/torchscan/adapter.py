@@ -25,16 +25,17 @@ class Torchscan(Adapter):
     name = "torchscan"
     made: Made = "params"
     walks = (EVAL, MODULE_TRACKER)
-    unit = "MACs, plus one or two operations an element for batch norms and the window of each pooling"
+    unit = "MACs, plus one or two operations per element for batch norms and the window of each pooling"
     help = "pip install torchscan"
-    counts = "MACs of the innermost modules that it has formulas for, at each call, and all parameters"
+    counts = "MACs of the innermost modules with a formula, at each call, and all parameters"
     defects: tuple[str, ...] = (
-        "Prices transposed convolutions at their outputs, and not at their inputs: about the stride squared too much.",
-        "Takes the integer kernel size of a 2-d or 3-d pooling for the whole window: 2 for a window of 2 x 2.",
-        "Takes the second size of what a convolution gets for its channels, also where there is no batch.",
-        "Guesses the windows of adaptive pooling from the remainder where the sizes do not divide.",
-        "Has no MACs for attention, recurrent layers and Bilinear: they count nothing.",
-        "Sees no product that is called as a function, and no layer that is parametrized, because that holds others.",
+        "Prices transposed convolutions at their output positions: too large by about the stride squared.",
+        "Takes the integer kernel size of a 2-d or 3-d pooling for the size of the whole window: 2 for a window of 2 "
+        "x 2.",
+        "Takes the second dimension of a convolution's input for its channels, even without a batch.",
+        "Estimates the windows of adaptive pooling from the remainder if the sizes do not divide.",
+        "Counts nothing for attention, recurrent layers and Bilinear.",
+        "Does not see products called as functions, or parametrized layers, which contain others.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:

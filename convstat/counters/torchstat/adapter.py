@@ -22,18 +22,22 @@ if TYPE_CHECKING:
 
 _REASONS = (
     ("attribute 'long'", "it needs numpy.long", "use numpy 2 or later, or one before 1.24"),
-    ("RecursionError", "a layer's class is made of that of an earlier layer, so its call never ends", None),
-    ("wrap_call", "a module's class is made of that of an innermost layer, whose call it has replaced", None),
-    ("compute_Linear", "it knows linear layers on two dimensions only", None),
-    ("compute_", "its rule wants an image with a batch, or two dimensions", None),
     (
-        "has no attribute 'size'",
-        "it asks for the size of what a layer gets and returns, and here one is no tensor",
+        "RecursionError",
+        "the class of a layer is derived from that of an earlier layer, so its call never returns",
         None,
     ),
-    ("tuple index out of range", "it reads the first positional input of every layer, and here there is none", None),
-    ("same dtype", "it makes a float32 input, and this model takes another type", "use --dtype float32"),
-    ("should be the same", "it makes a float32 input, and this model takes another type", "use --dtype float32"),
+    ("wrap_call", "the class of a module is derived from that of an innermost layer, whose call it has replaced", None),
+    ("compute_Linear", "it supports linear layers on two dimensions only", None),
+    ("compute_", "its rule requires an image with a batch, or two dimensions", None),
+    (
+        "has no attribute 'size'",
+        "it reads the sizes of the input and output of each layer, and here one is not a tensor",
+        None,
+    ),
+    ("tuple index out of range", "it reads the first positional input of each layer, and here there is none", None),
+    ("same dtype", "it makes a float32 input, and this model takes another dtype", "use --dtype float32"),
+    ("should be the same", "it makes a float32 input, and this model takes another dtype", "use --dtype float32"),
 )
 """What its exceptions mean: a part of what is said, or of where it is raised, the reason in words, what would help."""
 
@@ -47,26 +51,26 @@ class Torchstat(Adapter):
 
     name = "torchstat"
     walks = (APPLY, EVAL)
-    unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus an operation an element for others'
+    unit = '"Flops": MACs and biases of 2-d convolutions and linear layers, plus one operation per element for others'
     help = "pip install torchstat"
-    counts = "operations and parameters of the innermost modules, those of their last call, for a batch of one"
+    counts = "operations and parameters of the innermost modules, at their last call, for a batch of one"
     defects: tuple[str, ...] = (
-        'Swaps the names of its units: what it calls "Flops" are MACs, and what it calls "MAdd" are FLOPs.',
-        "Keeps of a module that is called several times the last call only.",
-        "Takes one image without its batch as the input, and runs the model on a batch of one.",
-        "Fails at linear layers on more than two dimensions, and at layers that return a tuple or a dict.",
-        "Fails where a model holds a layer of some class and after it one of a subclass: the call never ends.",
-        "Leaves the channels out of upsamplings.",
-        "Has no Flops for transposed, 1-d and 3-d convolutions, and for adaptive pooling.",
+        'Swaps the names of its units: its "Flops" are MACs, and its "MAdd" are FLOPs.',
+        "Keeps only the last call of a module that is called several times.",
+        "Accepts one image without a batch as input, and runs the model on a batch of one.",
+        "Fails on linear layers on more than two dimensions, and on layers that return a tuple or a dict.",
+        "Fails if a model contains a layer of some class followed by one of a subclass: the call never returns.",
+        "Does not multiply upsamplings by their channels.",
+        "Has no Flops for transposed, 1-d and 3-d convolutions and adaptive pooling.",
         "Cannot print its table with pandas 2 or later, and needs numpy.long, which numpy 1.24 to 1.26 do not have.",
-        "Leaves its way to call them on the classes of all layers, for every other model of the process as well.",
+        "Leaves its call method on the classes of all layers, which affects every other model of the process.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Ask for torchstat's rows, and add up the figures in them; what it leaves on classes is taken away."""
         inputs = by_position(model, inputs)
         if len(inputs) != 1 or len(getattr(inputs[0], "shape", ())) != 4:
-            raise CounterFailure("it makes one input, an image of three sizes, and this model takes others")
+            raise CounterFailure("it makes one input, an image with three dimensions, and this model takes others")
         if device_of(inputs) != "cpu":
             raise CounterFailure("it makes its input on the CPU, whatever device the model is on")
         with asking(model, _failure), _imported() as torchstat, _calls_put_back(torchstat, model):
@@ -83,7 +87,7 @@ class Torchstat(Adapter):
 
     def why_not_meta(self, trace: Trace) -> str | None:
         """Wherever it looks, it takes a tensor to numpy."""
-        return "it makes its input on the CPU, and takes the tensors that it meets to numpy"
+        return "it makes its input on the CPU, and converts tensors to numpy"
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], trace: Trace) -> Trace:
         """It runs the model with a batch of one, which shows where the batch does not come first; it hooks nothing,
@@ -107,7 +111,7 @@ class Torchstat(Adapter):
         try:
             return walk.of_another_run(record(model, inputs, hooked=()), trace, batched=batched)
         except Exception as error:
-            raise PredictedFailure(f"it runs the model with a batch of one: {first_line(error)}") from error
+            raise PredictedFailure(f"it runs the model on a batch of one: {first_line(error)}") from error
 
 
 def _failure(error: Exception) -> CounterFailure:

@@ -30,23 +30,23 @@ _MEMORY = {
 _REASONS = (
     (
         "'int' object has no attribute 'numpy'",
-        "no layer inside the model has a weight or a bias, and it cannot add up nothing",
-        "put a bare layer into a Sequential",
+        "no layer inside the model has a weight or a bias, and its sum of nothing fails",
+        "wrap a single layer in a Sequential",
     ),
     (
         "has no attribute 'size'",
-        "it reads the size of what every layer takes first and returns, and here one is no tensor",
+        "it reads the sizes of the first input and the output of each layer, and here one is not a tensor",
         "it needs layers that return a tensor or a flat tuple of tensors",
     ),
     (
         "tuple index out of range",
-        "it reads the first positional input of every layer, and here one is called with keywords only",
+        "it reads the first positional input of each layer, and here one is called with keywords only",
         None,
     ),
-    ("inhomogeneous", "it multiplies up shapes, and here some differ in their number of dimensions", None),
-    ("scalar type", "it makes float32 inputs, and this model takes others", None),
-    ("should be the same", "it makes float32 inputs, and this model takes others", "use --dtype float32"),
-    ("must have the same dtype", "it makes float32 inputs, and this model takes others", "use --dtype float32"),
+    ("inhomogeneous", "it multiplies shapes, and here some differ in their number of dimensions", None),
+    ("scalar type", "it makes float32 inputs, and this model takes other dtypes", None),
+    ("should be the same", "it makes float32 inputs, and this model takes other dtypes", "use --dtype float32"),
+    ("must have the same dtype", "it makes float32 inputs, and this model takes other dtypes", "use --dtype float32"),
 )
 """What its exceptions mean: a part of the message, the reason in words, what would help."""
 
@@ -60,16 +60,16 @@ class Torchsummary(Adapter):
     variant = "summary"
     unit = "parameters and memory; no operations"
     help = "pip install torchsummary"
-    counts = "the weight and bias of each module at each call, and the memory of outputs; no operations"
+    counts = "weight and bias of each module at each call, and the memory of outputs; no operations"
     defects: tuple[str, ...] = (
-        "Fails where no layer inside the model has a weight or a bias, as where the model is a single layer.",
-        "Fails at layers that return a dict, a None or a nested tuple, as an LSTM does, and at calls by keyword.",
-        "Knows only what is called weight or bias: not what attention, recurrent layers and the model itself hold.",
-        "Counts a shared layer at every call, a tied parameter in every layer, and no layer that is not called.",
-        "Multiplies the sizes of several inputs, and of outputs that come as a tuple, in its memory figures.",
-        "Counts the outputs of modules that hold others again in its memory, and takes four bytes for every number.",
-        "Makes a float32 input with a batch of two, so models of indices or of another type fail.",
-        "Runs a model in train mode as it is, with random numbers: the statistics of its batch norms change.",
+        "Fails if no layer inside the model has a weight or a bias, for example if the model is a single layer.",
+        "Fails on layers that return a dict, None or a nested tuple, such as an LSTM, and on calls by keyword.",
+        "Counts only parameters named weight or bias: not those of attention, recurrent layers and the root module.",
+        "Counts a shared layer at every call, a tied parameter in every layer, and no layer that is never called.",
+        "Multiplies the sizes of several inputs, and of tuple outputs, in its memory figures.",
+        "Counts the outputs of modules that contain others again in its memory, and assumes four bytes per number.",
+        "Makes a float32 input with a batch of two, so models that take indices or another dtype fail.",
+        "Runs a model in its current mode on random numbers: in train mode the statistics of batch norms change.",
         "Leaves its hooks on the model if the forward pass fails.",
     )
 
@@ -133,7 +133,7 @@ def _given(model: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[torch.Tenso
     for value in passed:
         if not hasattr(value, "shape"):
             kind = "None" if value is None else f"a {type(value).__name__}"
-            raise CounterFailure(f"it makes its inputs from shapes, and this model takes {kind} beside tensors")
+            raise CounterFailure(f"it makes its inputs from shapes, and this model takes {kind} in addition to tensors")
     return passed
 
 

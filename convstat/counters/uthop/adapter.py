@@ -24,12 +24,12 @@ class UltralyticsThop(Thop):
     takes_jagged = True
     other = "thop"
     help = "pip install ultralytics-thop, without thop, which has the same import name"
-    counts = "operations of modules of known kinds at each call and of products called as functions, and all parameters"
+    counts = "operations of modules of known classes and of products called as functions, and all parameters"
     defects: tuple[str, ...] = (
-        "Sees no product that is called as torch.mm, addmm, baddbmm or mv, and no convolution called as a function.",
-        "Sees no product that is called inside a module that has a rule, such as one added in a subclass.",
+        "Does not see torch.mm, addmm, baddbmm and mv, or convolutions called as functions.",
+        "Does not see products inside a module with a rule, such as one added in a subclass.",
         "Counts nothing for an einsum of three operands or more.",
-        "Counts the biases of recurrent layers, and those of no other layer.",
+        "Counts the biases of recurrent layers only.",
     )
 
     def walk(self, trace: Trace) -> Prediction:

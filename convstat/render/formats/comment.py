@@ -100,12 +100,12 @@ def _check(check: Check, layers: int | None, is_brief: bool) -> Iterator[str]:
                 yield _budget(result, several=several, compared=compared)
     yield ""
     if is_brief and kept:
-        yield f"{kept:,} budget{'s that are kept are' if kept != 1 else ' that is kept is'} left out."
+        yield f"{kept:,} satisfied budget{'s are' if kept != 1 else ' is'} omitted."
         yield ""
     if layers is None:
         yield from _details(check)
     else:
-        yield "The layers are left out: the comment would be too long."
+        yield "The layers are omitted: the comment would be too long."
         yield ""
     for note in check.notes:
         yield f"{escape(printable(note))}"
@@ -171,7 +171,7 @@ def _diff(diff: Diff, layers: int | None) -> Iterator[str]:
     from convstat.render.views import diff as words
 
     if diff.state == "unchanged":
-        yield f"### convstat: {name(diff.head.label)} costs what it did"
+        yield f"### convstat: {name(diff.head.label)} costs the same as before"
         yield ""
         return
     yield f"### convstat: {name(words.heading(diff))}"

@@ -30,7 +30,7 @@ class JsonlRenderer(Renderer):
 
     name = "jsonl"
     suffixes = (".jsonl", ".ndjson")
-    about = "for streams: one layer, variant or budget a line, exact integers"
+    about = "for streams: one layer, variant or budget per line, exact integers"
     is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:

@@ -17,7 +17,7 @@ class MarkdownRenderer(Renderer):
 
     name = "markdown"
     suffixes = (".md", ".markdown")
-    about = "for notes and pages: GitHub-flavoured Markdown"
+    about = "for notes and web pages: GitHub-flavoured Markdown"
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write the page of each result, one after the other."""
@@ -107,4 +107,4 @@ def cut(text: str, longest: int) -> str:
     is_open = sum(line.startswith("<details>") - line.startswith("</details>") for line in lines[:kept]) > 0
     end = "\n</details>\n" if is_open else "\n"
     rest = len(lines) - kept
-    return "".join(lines[:kept]) + f"{end}({rest:,} more lines are left out: there is room for {longest:,} bytes)\n"
+    return "".join(lines[:kept]) + f"{end}({rest:,} more lines are omitted: the limit is {longest:,} bytes)\n"

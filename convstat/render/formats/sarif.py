@@ -45,7 +45,7 @@ class SarifRenderer(Renderer):
             for finding, key in zip(kept, fingerprints(kept), strict=True)
         ]
         if len(found) > MOST:
-            more = f"{len(found) - MOST:,} more findings are left out: code scanning shows no more than {MOST:,}"
+            more = f"{len(found) - MOST:,} more findings are omitted: code scanning shows no more than {MOST:,}"
             written.append({"ruleId": "convstat/more", "level": "note", "message": {"text": more}})
         kinds = "+".join(dict.fromkeys(result.kind for result in results))
         run = {

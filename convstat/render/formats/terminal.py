@@ -24,7 +24,7 @@ class TableRenderer(Renderer):
 
     name = "table"
     suffixes: ClassVar[tuple[str, ...]] = (".txt",)
-    about = "for reading: fits the width, never cuts a number"
+    about = "for reading: fits the width, never truncates a number"
 
     def page(self, result: Result, options: Options) -> Page:
         """Say what is shown of a result."""

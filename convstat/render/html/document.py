@@ -43,7 +43,7 @@ class HtmlRenderer(Renderer):
 
     name = "html"
     suffixes = (".html", ".htm")
-    about = "for looking closer: one page to open in a browser, without network"
+    about = "for inspection: one page for the browser, without network access"
     is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:

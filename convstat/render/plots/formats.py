@@ -24,7 +24,7 @@ class PngRenderer(Renderer):
 
     name = "png"
     suffixes = (".png",)
-    about = "a picture of a sweep: params and MACs along an axis, and their Pareto front"
+    about = "for sweeps: a plot of params and MACs along an axis, and their Pareto front"
     expresses = ("comparison",)
     is_view = False
 
@@ -56,7 +56,7 @@ class SvgRenderer(Renderer):
 
     name = "svg"
     suffixes = (".svg",)
-    about = "for pages and papers: the picture of a sweep as vectors, else what a terminal shows"
+    about = "for web pages and papers: a vector plot of a sweep, otherwise the terminal output"
 
     def prepare(self, kind: str) -> None:
         """See that there is something to draw a sweep with."""

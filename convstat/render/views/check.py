@@ -54,13 +54,13 @@ def blocks(check: Check, options: Options) -> Iterator[Block]:
         if result.reason:
             yield Line(f"{_named(result, check)} {WORDS[result.status][0]}: {printable(result.reason)}", "warn")
     for gone in check.removed:
-        yield Line(f"{printable(gone)} is in the base and is no more: its budgets went with it", "warn")
+        yield Line(f"{printable(gone)} is in the base but no longer exists; neither do its budgets", "warn")
     for result in check.results:
         if result.growth and result.status in ("fail", "warn"):
             grown = (
                 f" (base {figure(result, result.base)} -> {figure(result, result.actual)})" if has_base(result) else ""
             )
-            yield Heading(f"{_named(result, check)}: what grew{grown}")
+            yield Heading(f"{_named(result, check)}: growth by layer{grown}")
             yield growth_table(result)
         elif result.offenders and result.status in ("fail", "warn"):
             yield Heading(f"{_named(result, check)}: {_what_offends(result)}")
@@ -93,7 +93,7 @@ def _what_offends(result: BudgetResult) -> str:
     if result.scope == "each" and result.violations:
         over = "over" if result.comparison == "<=" else "under" if result.comparison == ">=" else "off"
         return f"{counted(result.violations, 'layer')} {over} the limit"
-    return "the layers that cost most"
+    return "the most expensive layers"
 
 
 def name(result: BudgetResult) -> str:

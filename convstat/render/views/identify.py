@@ -19,14 +19,12 @@ def blocks(found: Identification, options: Options) -> Iterator[Block]:
     number = f"{printable(found.number.text)}, which is {_value(found.number.value)}"
     yield Pairs((("input", input_fact(found.model)), ("number", number)))
     if found.matches:
-        yield Heading("what it is")
+        yield Heading("matches")
         yield _items(found.matches)
     else:
-        yield Line(
-            f"Nothing matches {printable(found.number.text)}: {found.looked_at:,} figures were looked at.", "bad"
-        )
+        yield Line(f"Nothing matches {printable(found.number.text)}: {found.looked_at:,} figures were compared.", "bad")
     if found.near:
-        yield Heading("near misses" if found.matches else "what comes near")
+        yield Heading("near misses" if found.matches else "nearest figures")
         yield _items(found.near)
     for note in dict.fromkeys(f"{_name(c)}: {c.note}" for c in (*found.matches, *found.near) if c.note):
         yield Line(printable(note), "warn")

@@ -15,11 +15,11 @@ from convstat.text.printable import change, counted, exact, per_pixel_scale, pri
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
-    "bias, norms, activations and pooling are no MACs"
+    "bias, norms, activations and pooling are not MACs"
 )
 
 DEVICES: Mapping[str, str] = {
-    "meta": "on meta tensors: nothing is allocated or computed, the answers are those of a run on the CPU",
+    "meta": "on meta tensors: nothing is allocated or computed; the answers equal those of a run on the CPU",
     "cpu": "on the CPU, on real tensors",
     "cuda": "on the GPU, on real tensors",
 }
@@ -71,13 +71,13 @@ def blocks(report: Report, options: Options) -> Iterator[Block]:
         if counter.status == "ok" or counter.is_prediction:
             yield from _causes(counter)
     if report.uncounted:
-        yield Heading("not counted: work without a rule")
+        yield Heading("uncounted: work without a rule")
         yield Items(
             tuple(
                 Item(counted(u.calls, "call"), _in_layers(printable(u.op), u.layers), "bad") for u in report.uncounted
             )
         )
-        yield Line("The figures are incomplete: this work may cost MACs that are not in them.", "bad")
+        yield Line("The figures are incomplete: they do not include the MACs of this work.", "bad")
         yield Line(GIVE_A_RULE)
     if report.totals.other:
         yield Heading("work that is not MACs")
@@ -151,7 +151,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     for counter in report.counters:
         if memory := counter.shown.memory_mib:
             figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
-            who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
+            who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
             odd = [printable(cause.text) for cause in counter.causes if cause.code.endswith(PRODUCTS)]
             remark = f", which {' and '.join(odd)}" if odd else ""
             yield "memory", f"{figures} MiB, {who}{remark}"
@@ -159,7 +159,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
             figures = ", ".join(
                 f"{amount:,} {printable(NATIVE.get(name, name))}" for name, amount in counter.native.items()
             )
-            who = f"predicted for {label(counter)}" if counter.is_prediction else f"says {label(counter)}"
+            who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
             yield "native", f"{figures}, {who}"
 
 
@@ -176,7 +176,7 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         where = TRACED.get(devices[0], f"on {printable(devices[0])}") if devices else ""
         yield "traced", f"{passes} {where}; {printable(model.mode)} mode"
     if any(counter.status == "predicted" for counter in report.counters):
-        yield "peers", "none was run: their figures are predicted, from a trace of the model"
+        yield "peers", "not run: their figures are predicted from a trace of the model"
     for device, counters in ran.items():
         where = DEVICES.get(device, f"on {printable(device)}")
         if device == "meta" and model.rests_on:
@@ -359,11 +359,11 @@ def _causes(counter: CounterRow) -> Iterator[Block]:
         for cause in causes
     ]
     if unexplained.params or unexplained.macs:
-        text = "UNEXPLAINED: no known cause gives this part of the difference"
+        text = "UNEXPLAINED: no known cause accounts for this part of the difference"
         items.append(Item(amount(unexplained.macs or 0, unexplained.params or 0), text, "bad"))
     elif counter.is_explained or counter.is_prediction:
         whole = amount(counter.difference.macs or 0, counter.difference.params or 0)
-        said = "the whole difference, as predicted" if counter.is_prediction else "all of the difference is explained"
+        said = "the whole difference, as predicted" if counter.is_prediction else "the difference is fully explained"
         items.append(Item(whole, said, "good"))
     yield Items(tuple(items))
 
