@@ -328,7 +328,7 @@ def _logs_to_standard_output(*_: Any) -> None:
     logging.getLogger().error(NOISE)
 
 
-@way("no answer that can be read")
+@way("no readable answer")
 def _writes_over_its_answer(*_: Any) -> None:
     for descriptor in range(3, 64):
         try:
@@ -598,17 +598,19 @@ answers("answers_with_nothing", None, "its adapter gave NoneType")
 answers("answers_with_a_pair", (1, 2), "its adapter gave tuple")
 answers("answers_with_a_text", "12", "its adapter gave str")
 answers("answers_with_another_class", _Other(1, 2), "its adapter gave _Other")
-answers("answers_with_a_fraction", Reported(macs=1.5), "no whole number: 1.5")  # type: ignore[arg-type]
-answers("answers_with_no_number", Reported(macs=float("nan")), "no whole number: nan")  # type: ignore[arg-type]
-answers("answers_with_true", Reported(params=True), "no whole number: True")
+answers("answers_with_a_fraction", Reported(macs=1.5), "not an integer: 1.5")  # type: ignore[arg-type]
+answers("answers_with_no_number", Reported(macs=float("nan")), "not an integer: nan")  # type: ignore[arg-type]
+answers("answers_with_true", Reported(params=True), "not an integer: True")
 answers("answers_with_less_than_nothing", Reported(macs=-5), "less than nothing: -5")
 answers("answers_with_many_digits", Reported(macs=10**5000), "more than a hundred digits")
-answers("answers_with_memory_that_is_no_number", Reported(memory_mib={"total": float("nan")}), "no finite number: nan")
-answers("answers_with_endless_memory", Reported(memory_mib={"total": float("inf")}), "no finite number: inf")
-answers("answers_with_a_cycle", Reported(native=_CYCLE), "no whole number: {'itself'")
+answers(
+    "answers_with_memory_that_is_no_number", Reported(memory_mib={"total": float("nan")}), "not a finite number: nan"
+)
+answers("answers_with_endless_memory", Reported(memory_mib={"total": float("inf")}), "not a finite number: inf")
+answers("answers_with_a_cycle", Reported(native=_CYCLE), "not an integer: {'itself'")
 answers("answers_without_end", Reported(native=_Endless()), LATE)
-answers("answers_with_figures_in_a_list", Reported(native=[1]), "its native is no mapping")  # type: ignore[arg-type]
-answers("answers_with_figures_without_names", Reported(native={1: 1}), "is no text")  # type: ignore[dict-item]
+answers("answers_with_figures_in_a_list", Reported(native=[1]), "its native is not a mapping")  # type: ignore[arg-type]
+answers("answers_with_figures_without_names", Reported(native={1: 1}), "is not a string")  # type: ignore[dict-item]
 
 
 @way("its adapter gave")
@@ -623,12 +625,12 @@ def _foresees_what_is_no_prediction(*_: Any) -> Any:
     return (1, 2)
 
 
-@way("its version is no text", place="version")
+@way("its version is not a string", place="version")
 def _has_a_number_for_a_version(*_: Any) -> Any:
     return 1
 
 
-@way("its reason is no text", place="why_not_meta")
+@way("its reason is not a string", place="why_not_meta")
 def _has_a_number_for_a_reason(*_: Any) -> Any:
     return 1
 

@@ -170,14 +170,14 @@ def test_values_that_matter_are_computed(decide: Any) -> None:
     assert ("upper_bound" if len({*costs}) > 1 else "complete") == report.status
     assert (len({*costs}) > 1) == (decide is not branched)
     assert "cpu" == report.model.device
-    assert report.model.notes[0].startswith("run for real on the CPU: it reads values of tensors (")
+    assert report.model.notes[0].startswith("run on the CPU: it reads values of tensors (")
 
 
 @pytest.mark.parametrize(("decide", "macs"), [(branched, "32 to 48"), (looped, "32 to 64")])
 def test_values_that_matter_and_cannot_be_computed_are_said_to_matter(decide: Any, macs: str, no_room: None) -> None:
     """The most that was seen is given, and the least."""
     report = analyze(lambda: Two(decide))
-    assert f"the count depends on them: {macs} MACs, of which the largest is given" == report.model.notes[1]
+    assert f"the count depends on them: {macs} MACs; the largest is reported" == report.model.notes[1]
     assert int(macs.split()[-1]) == report.totals.macs
 
 
@@ -250,7 +250,7 @@ def test_whatever_a_value_is_compared_with_both_answers_are_tried(
             patched.setattr(owner, "available_memory", lambda: 1)
         report = analyze(lambda: Two(decide))
     most = 2 + turns * len(thresholds)
-    assert f"the count depends on them: {2 * LAYER} to {most * LAYER} MACs, of which the largest is given" in (
+    assert f"the count depends on them: {2 * LAYER} to {most * LAYER} MACs; the largest is reported" in (
         report.model.notes
     )
 

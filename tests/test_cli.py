@@ -293,7 +293,7 @@ def test_twice_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str])
         (["render", "net.yaml"], "is not a JSON document"),
         (["render"], "missing argument"),
         (["expand", "net.yaml", "net.yaml#wide"], "expand takes one target, not 2"),
-        (["expand", "saved.json"], "saved.json is a saved report, and only a spec can be expanded"),
+        (["expand", "saved.json"], "saved.json is a saved report; only a spec can be expanded"),
     ],
 )
 def test_a_mistake_exits_with_2_and_says_what_to_type(

@@ -143,7 +143,7 @@ def test_what_is_shown_cannot_be_chosen_where_everything_is_written(
     """The option is refused where no output would heed it, and taken where one does."""
     code, _, error = call(capsys, "analyze", "tiny.yaml", "--counters", "none", "-f", format, *option)
     assert 2 == code
-    assert f"{option[0]} chooses what is shown, and {format} always holds every layer" in error
+    assert f"{option[0]} selects what is shown, but {format} always contains every layer" in error
     both = ("analyze", "tiny.yaml", "--counters", "none", "-o", f"out.{format}", *option)
     assert 0 == call(capsys, *both)[0]
 
@@ -218,7 +218,7 @@ def test_a_terminated_command_leaves_no_file(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ('format = "tabel"', "unknown format 'tabel'"),
-        ('counters = "ptflop"', "there is no counter 'ptflop'"),
+        ('counters = "ptflop"', "unknown counter 'ptflop'"),
         ('per = "inptu"', "unknown basis 'inptu' for MACs/pixel"),
     ],
 )

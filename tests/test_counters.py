@@ -170,7 +170,7 @@ def test_a_failure_is_a_row_with_its_reason() -> None:
     bare = Chain((1, 4)).add("ReLU", "act").graph()
     assert str(_measured(bare)["torchsummary"].error).startswith("no layer inside the model has a weight or a bias")
     attention = Chain((1, 3, 8)).add("MultiheadAttention", "attn", num_heads=2, need_weights=False).graph()
-    assert "here one is no tensor" in str(_measured(attention)["torchsummary"].error)
+    assert "here one is not a tensor" in str(_measured(attention)["torchsummary"].error)
     words = Chain((1, 3), dtype="int64").add("Embedding", "words", num_embeddings=5, embedding_dim=4).graph()
     rows = _measured(words)
     assert "it makes float32 inputs, and this model takes other dtypes" in str(rows["torchsummary"].error)
@@ -278,11 +278,11 @@ def test_select_reads_names_and_groups() -> None:
     assert ["torchsummary", "ptflops"] == [counter.name for counter in select(" torchsummary , default")]
     assert {"ptflops", "ptflops-aten", "torchsummary"} <= {counter.name for counter in select("all")}
     assert () == select("none") == select("convstat")
-    with pytest.raises(UsageError, match=r"there is no counter 'ptflop'(.|\n)*did you mean 'ptflops'"):
+    with pytest.raises(UsageError, match=r"unknown counter 'ptflop'(.|\n)*did you mean 'ptflops'"):
         select("ptflop")
     with pytest.raises(UsageError) as caught:
         select("ptflop,torchinfo,nonsense")
-    assert ["there is no counter 'ptflop'", "there is no counter 'nonsense'"] == [
+    assert ["unknown counter 'ptflop'", "unknown counter 'nonsense'"] == [
         problem.message for problem in caught.value.diagnostics
     ]
 

@@ -148,7 +148,7 @@ def test_a_predicted_failure_has_its_reason(net: str) -> None:
     subject = counted.prepare(net)
     (row,) = measure_on(subject.stages, subject.report, (Fake(predict=fails),), Asking(predict=True))
     assert ("predicted", None, True) == (row.status, row.predicted, row.is_foreseen)
-    assert "it will give no answer: it cannot read this" == row.error
+    assert "it will fail: it cannot read this" == row.error
 
 
 GROUPED = since("2.5", "attention with fewer heads for keys than for queries")

@@ -377,7 +377,7 @@ def test_what_is_no_answer_is_a_failed_row(answer: Any) -> None:
     """A figure is a whole number or none, in a Reported."""
     _, row, _ = rows(Fake(lambda model: answer))
     assert "failed" == row.status
-    assert "its adapter gave" in str(row.error) or "no whole number" in str(row.error)
+    assert "its adapter gave" in str(row.error) or "not an integer" in str(row.error)
 
 
 def test_a_code_that_nobody_knows_is_told_and_explains_nothing() -> None:
@@ -412,18 +412,18 @@ def test_a_plugin_that_cannot_be_loaded_is_a_row(monkeypatch: pytest.MonkeyPatch
 
 
 ODD = {
-    "name": (5, "its name is no text"),
+    "name": (5, "its name is not a string"),
     "name ": ("two words", "cannot be called 'two words'"),
     "name  ": ("a\x1b[2J", "cannot be called 'a"),
     "name   ": ("x" * 101, "cannot be called 'x"),
-    "unit": (b"MACs", "its unit is no text"),
-    "counts": (None, "its counts is no text"),
-    "defects": (7, "its defects are no tuple"),
-    "defects ": ((7,), "its defects is no text"),
+    "unit": (b"MACs", "its unit is not a string"),
+    "counts": (None, "its counts is not a string"),
+    "defects": (7, "its defects are not a tuple"),
+    "defects ": ((7,), "its defects is not a string"),
     "causes": (3, "its causes are not"),
     "causes ": ({"mine": ("mood", "so")}, "its causes are not"),
     "causes  ": ({"mine": 3}, "its causes are not"),
-    "walks": (("eval",), "its walks are no tuple"),
+    "walks": (("eval",), "its walks are not a tuple"),
     "made": ("perhaps", "what it makes of modules is 'perhaps'"),
 }
 """Attributes of a counter that are not what they are to be, and what is said."""
@@ -489,4 +489,4 @@ def test_a_prediction_that_cannot_be_made_is_told_without_our_names() -> None:
 
     graph = _graph()
     (row,) = measure(graph, count(graph), (Fake(predict=broken),), predict=True)
-    assert ("failed", "there is no prediction: KeyError: 'x'") == (row.status, row.error)
+    assert ("failed", "no prediction: KeyError: 'x'") == (row.status, row.error)

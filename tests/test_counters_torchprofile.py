@@ -150,6 +150,6 @@ def test_an_assertion_without_a_message_is_told_in_words() -> None:
             return nn.functional.scaled_dot_product_attention(x, x[:, :2], x[:, :2], enable_gqa=True)
 
     answer = ask(Grouped(), torch.ones(1, 4, 3, 8), only=("torchprofile",))["torchprofile"]
-    assert "as many heads" in str(answer.failure)
+    assert "the same number of heads" in str(answer.failure)
     assert "(AssertionError in _scaled_dot_product_attention); repeat keys" in str(answer.failure)
     assert "heads of queries, keys and values" in str(answer.prediction.failure)

@@ -183,8 +183,8 @@ def test_the_reason_of_a_crash_is_in_words() -> None:
     said = {
         "a linear layer on an image": "it supports linear layers on two dimensions only (AssertionError in compute_L",
         "a class after the one that it is made of": "the class of a layer is derived from that of an earlier layer",
-        "parametrized beside a plain one": "a module's class is made of that of an innermost layer",
-        "called by keyword": "it reads the first positional input of every layer",
+        "parametrized beside a plain one": "the class of a module is derived from that of an innermost layer",
+        "called by keyword": "it reads the first positional input of each layer",
     }
     for what, words in said.items():
         with pytest.raises(CounterFailure) as caught:

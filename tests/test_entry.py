@@ -292,16 +292,16 @@ def test_a_forward_that_needs_nothing_is_given_nothing(here: Path) -> None:
     [
         ("pkg.net:nett", None, "pkg.net has no 'nett'", "did you mean 'Net'?"),
         ("pkg.net:Net.bild", None, "pkg.net:Net has no 'bild'", "did you mean 'build'?"),
-        ("pkg/nett.py:Net", None, "there is no file pkg/nett.py", "did you mean 'pkg/net.py'"),
-        ("pgk.net:Net", None, "there is no module 'pgk'", "did you mean 'pkg'?"),
-        ("pkg.nett:Net", None, "there is no module 'pkg.nett'", "a file is named by its path: pkg/nett.py:..."),
+        ("pkg/nett.py:Net", None, "no such file: pkg/nett.py", "did you mean 'pkg/net.py'"),
+        ("pgk.net:Net", None, "no module named 'pgk'", "did you mean 'pkg'?"),
+        ("pkg.nett:Net", None, "no module named 'pkg.nett'", "name a file by its path: pkg/nett.py:..."),
         (
             "pkg.net:number",
             None,
             "pkg.net:number is of type int, which is neither a module nor a callable that returns one",
             None,
         ),
-        ("pkg.net:wrong", None, "pkg.net:wrong gave a int: it should be a module, or (module, inputs)", None),
+        ("pkg.net:wrong", None, "pkg.net:wrong returned a int, expected a module or (module, inputs)", None),
         ("pkg.net:needs", None, "pkg.net:needs needs width", "pass them as overrides: pkg.net:needs width=..."),
         ("pkg.net:Net", [], "pkg.net:Net provides no inputs, and none are given", "for example: --input 3x224x224"),
         ("pkg.net:Net", ["y=3x8x8"], "the forward of pkg.net:Net has no argument 'y'", "it takes (x)"),
@@ -324,7 +324,7 @@ def test_unknown_overrides_are_refused_before_anything_is_made(here: Path, capfd
     assert ("pkg.net:Net has no argument 'widht'", "did you mean 'width'?") == (found.message, found.help[0])
     assert "it takes no overrides such as width=..." in problem("pkg.net:net", width=3).message
     found = problem("pkg.net:takes_any", widht=3)
-    assert "pkg.net:takes_any could not be made: TypeError: " in found.message
+    assert "pkg.net:takes_any could not be created: TypeError: " in found.message
     assert found.mark is not None
     assert "return Net(**settings)" == found.mark.text.strip()
 
@@ -356,7 +356,7 @@ def test_a_file_that_does_not_import_is_shown_at_its_own_line(
 def test_what_a_callable_raises_is_one_line(here: Path) -> None:
     """The first line of the exception, at the line that raised it."""
     found = problem("pkg.net:breaks")
-    assert "pkg.net:breaks could not be made: ValueError: it broke" == found.message
+    assert "pkg.net:breaks could not be created: ValueError: it broke" == found.message
     assert found.mark is not None
     assert 'raise ValueError("it broke\\nbadly")' == found.mark.text.strip()
 
@@ -390,7 +390,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("net.py:Exits", 2, "net.py:6:9: error: net.py:Exits does not run: it called sys.exit(0)"),
         ("net.py:Stops", 130, "interrupted"),
         ("net.py:StopsAsItIsMade", 130, "interrupted"),
-        ("net.py:Keeps", 2, "error: net.py:Keeps takes more than 2 GiB of memory without its weights: MemoryError"),
+        ("net.py:Keeps", 2, "error: net.py:Keeps needs more than 2 GiB of memory without its weights: MemoryError"),
     ],
 )
 def test_the_command_ends_as_it_should(here: Path, target: str, code: int, expected: str) -> None:

@@ -411,7 +411,7 @@ def test_a_mode_that_is_left_on_is_said() -> None:
     for when, make in itertools.product(("made", "before", "after"), (Functions, Dispatching)):
         report = convstat.analyze(lambda make=make, when=when: Enters(make, when), (4,))
         (note,) = report.model.notes
-        assert note == f"it enters {make.__name__} and does not leave it: that was done in its place"
+        assert note == f"it enters {make.__name__} and does not leave it; convstat left it instead"
     assert convstat.analyze(Base, (4,)).model.notes == ()
 
 
@@ -433,7 +433,7 @@ def test_modes_of_others_that_a_model_leaves() -> None:
     before = modes()
     report = convstat.analyze(Pops, (4,))
     assert report.totals.macs == MACS
-    assert report.model.notes == ("it leaves modes of torch that it did not enter: they were entered again",)
+    assert report.model.notes == ("it leaves modes of torch that it did not enter; convstat entered them again",)
     assert modes() == before
 
 
@@ -521,7 +521,7 @@ class Second(Base):
 def test_inputs_without_an_end_are_refused(name: str) -> None:
     """With the place, from an entry point and from who calls the library."""
     make, reason = NESTS[name]
-    with pytest.raises(SourceError, match="inputs that have no end") as caught:
+    with pytest.raises(SourceError, match="infinite inputs") as caught:
         convstat.analyze(lambda: (Second(), (torch.zeros(1, 4), make())))
     assert reason in str(caught.value)
 

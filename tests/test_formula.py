@@ -367,7 +367,7 @@ def test_latex_is_balanced_and_has_every_number() -> None:
         (["configs/mobilenet_v1.yaml", "alhpa=1"], "did you mean 'alpha'"),
         (["Linear", "-f", "tree"], "formats that can: table"),
         (["configs/conv2d.yaml", "--sort", "mcs"], "did you mean 'macs'"),
-        (["configs/conv2d.yaml", "--depth", "1", "-f", "json"], "--depth chooses what is shown"),
+        (["configs/conv2d.yaml", "--depth", "1", "-f", "json"], "--depth selects what is shown"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -116,7 +116,7 @@ def test_keyword_arguments_can_be_swept(folder: Path, capsys: pytest.CaptureFixt
     assert {"width": 18, "groups": 4} == rows[5]["values"]
     code, out, _ = call(capsys, "compare", "net.py:Net", "width=8,18", "groups=4", "-i", "4x8x8")
     assert 0 == code
-    assert "net.py:10: net.py:Net could not be made" in out
+    assert "net.py:10: net.py:Net could not be created" in out
 
 
 def test_the_input_and_the_batch_can_be_swept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +148,7 @@ def test_counters_can_run_at_every_point(folder: Path, capsys: pytest.CaptureFix
         (("check", "net.py:Net", "-i", "4x8x8"), "has no budget to check"),
         (("analyze", "torchvision/resnet81"), "torchvision has no model 'resnet81'"),
         (("analyze", "torchvision/resnet18#IMAGENET1K_V9"), "has no weights 'IMAGENET1K_V9'"),
-        (("analyze", "torchvision/resnet18", "depth=3"), "torchvision/resnet18 could not be made"),
+        (("analyze", "torchvision/resnet18", "depth=3"), "torchvision/resnet18 could not be created"),
         (("compare", "timm/resnet18#*"), "has no variants"),
         (("list", "zoo", "no_such_model_at_all"), "no name in the list of zoo matches"),
         (("analyze", "net.py:Net", "-i", "4x8x8", "--mode", "trian"), "unknown mode 'trian'"),

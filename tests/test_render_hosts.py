@@ -238,12 +238,12 @@ def test_the_summary_of_a_step_is_complete_with_300_failing_budgets() -> None:
     text = body([many(300)], Options(), 900_000)
     assert [f"macs \\@b{i}.\\*\\*" in text for i in range(300)] == [True] * 300
     assert 300 * 5 == len(re.findall(r"^- stage\d\.conv ", text, re.MULTILINE))
-    assert "left out" not in text
+    assert "omitted" not in text
     assert len(text.encode()) < 900_000
     assert len(body([grown(5000)], Options(), 900_000).encode()) <= 900_000
     short = body([many(300)], Options(), 5_000)
     assert len(short.encode()) <= 5_000
-    assert "more lines are left out" in short
+    assert "more lines are omitted" in short
 
 
 def test_the_worst_comes_first() -> None:
@@ -306,7 +306,7 @@ def test_a_comment_is_never_longer_than_github_takes(subject: Callable[[], Any])
     assert text.count("<details>") == text.count("</details>")
     whole = "".join(RENDERERS.named("markdown").render([result], Options()))
     if len(whole) > 2 * LONGEST:
-        assert "left out" in text or "[other " in text
+        assert "omitted" in text or "[other " in text
 
 
 def test_the_marker_tells_jobs_apart_and_stays_the_same() -> None:

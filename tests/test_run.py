@@ -40,7 +40,7 @@ def test_an_odd_model_takes_its_way_and_costs_what_it_costs(name: str) -> None:
     report = counted.traced(entry.recipe(f"{ODD_FILE}:{name}", {}), inputs=odd.inputs, counters="none")
     assert odd.macs == report.totals.macs
     starts = {run.STRIPPED: "traced on meta; its constructor ran on the CPU without weights: "}
-    starts |= {run.FAKE: "traced with fake tensors: ", "cpu": "run for real on the CPU: "}
+    starts |= {run.FAKE: "traced with fake tensors: ", "cpu": "run on the CPU: "}
     said = [note for note in report.model.notes if note.startswith(tuple(starts.values()))]
     expected = [] if odd.way == "meta" else [starts[odd.way]]
     assert expected == [note[: note.index(": ") + 2] for note in said]
@@ -52,7 +52,7 @@ def test_the_note_gives_the_reason_and_the_line() -> None:
     report = counted.traced(entry.recipe(f"{ODD_FILE}:Branches", {}), inputs=["3x8x8"], counters="none")
     note, *_ = report.model.notes
     line = next(i for i, text in enumerate(ODD_FILE.read_text().splitlines(), 1) if "y.mean().item()" in text)
-    assert note.startswith("run for real on the CPU: it reads values of tensors (")
+    assert note.startswith("run on the CPU: it reads values of tensors (")
     assert note.endswith(f"odd_models.py:{line})")
 
 
@@ -292,7 +292,7 @@ def test_a_model_without_end_is_refused(
     with pytest.raises(SourceError) as caught:
         analyze(make, device=device)
     (problem,) = caught.value.diagnostics
-    assert f"net.py:net does not end: {message}" == problem.message
+    assert f"net.py:net does not terminate: {message}" == problem.message
     assert problem.mark is not None
     assert "test_run.py" in problem.mark.file
 
@@ -427,7 +427,7 @@ def test_missing_operators_do_not_hide_what_failed_first() -> None:
     problem = problem_of(LacksOperators)
     assert "Tensor.item() cannot be called on meta tensors" in problem.message
     assert "x.sum().item()" == problem.mark.text.strip()
-    assert any("torchvision's operators do not load" in line for line in problem.help)
+    assert any("torchvision's operators cannot be loaded" in line for line in problem.help)
 
 
 def test_meta_alone_points_to_a_real_run() -> None:

@@ -417,7 +417,7 @@ SAID: dict[str, tuple[Callable[[], Callable[[], object]], str]] = {
     "process groups": (_group, "it made the process a part of a group (`torch.distributed`), and left it so"),
     "modes (`TorchFunctionMode`, `TorchDispatchMode`)": (
         _modes,
-        "it enters Dispatching and Functions and does not leave them: that was done in its place",
+        "it enters Dispatching and Functions and does not leave them; convstat left them instead",
     ),
 }
 """What cannot be put back, or is not only put back: a change, which gives what ends it; and what is said."""
@@ -539,7 +539,7 @@ print(*convstat.analyze(Net(4, 4), (4,)).model.notes, sep="|")
 def test_threads_of_the_pool_between_operators() -> None:
     """They can be set once."""
     answer = subprocess.run([sys.executable, "-c", INTEROP], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert answer.stdout == "it changed `torch.set_num_interop_threads`, which cannot be put back\n"
+    assert answer.stdout == "it changed `torch.set_num_interop_threads`, which cannot be restored\n"
 
 
 def test_a_state_that_cannot_be_put_back_is_said() -> None:
@@ -564,7 +564,7 @@ def test_a_state_that_cannot_be_put_back_is_said() -> None:
         values.update(stubborn=2, last=2)
         del values["broken"]
     assert values == {"stubborn": 2, "last": 1}
-    assert found.notes == ["it changed stubborn, which cannot be put back"]
+    assert found.notes == ["it changed stubborn, which cannot be restored"]
 
 
 class Hostile:

@@ -207,7 +207,7 @@ def test_a_pipe_without_a_writer(folder: Path, command: str) -> None:
         os.mkfifo(folder / f"pipe.{suffix}")
     start = time.monotonic()
     answer = run(*command.split())
-    says(answer, "is no file that holds a module" if "py:" in command else "it is a pipe without a writer")
+    says(answer, "is not a file that contains a module" if "py:" in command else "it is a pipe without a writer")
     assert time.monotonic() - start < 20
 
 

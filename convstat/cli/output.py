@@ -99,7 +99,7 @@ class Outputs:
         if given and shown and not any(renderer.is_view for renderer in shown):
             names = " and ".join(dict.fromkeys(renderer.name for renderer in shown))
             raise UsageError(
-                f"--{given[0]} chooses what is shown, and {names} always holds every layer",
+                f"--{given[0]} selects what is shown, but {names} always contains every layer",
                 help=f"omit --{given[0]}, or use table or markdown",
             )
 

@@ -52,7 +52,7 @@ def express(
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             raise torch_is_missing(f"--as {name}") from None
-        raise UsageError(f"--as {name}: there is no prediction for {argument}: {first_line(error)}") from error
+        raise UsageError(f"--as {name}: no prediction for {argument}: {first_line(error)}") from error
     if foreseen.prediction.failure is not None:
         raise UsageError(
             f"--as {name}: the counter would give no answer for {argument}: {foreseen.prediction.failure}",

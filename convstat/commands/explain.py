@@ -161,7 +161,7 @@ def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: 
     except (ConvstatError, KeyboardInterrupt):
         raise
     except Exception as error:
-        return dict.fromkeys(chosen, View(name, variant, version, error=f"there is no prediction: {first_line(error)}"))
+        return dict.fromkeys(chosen, View(name, variant, version, error=f"no prediction: {first_line(error)}"))
     prediction = foreseen.prediction
     if prediction.failure is not None:
         return dict.fromkeys(chosen, View(name, variant, version, error=f"no answer: {prediction.failure}"))

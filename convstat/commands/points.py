@@ -286,7 +286,7 @@ def refuse_doubtful(inputs: Sequence[str]) -> None:
                 f"--input {text} is ambiguous: one shape or several",
                 help=(
                     f"one shape: --input {name}{mark}{listed}{colon}{dtype}",
-                    f"to sweep the input, without --input: {key}={shape.replace(' ', '')}",
+                    f"to sweep the input, omit --input and write: {key}={shape.replace(' ', '')}",
                 ),
             )
 

@@ -27,7 +27,7 @@ def closed(steps: list[Step], whole: int) -> tuple[Step, ...]:
         return (Step("without a formula", whole),) if whole else ()
     told = sum(step.value * step.times for step in steps)
     if told != whole:
-        raise InconsistentError(f"the steps come to {told:,}, and {whole:,} are counted")
+        raise InconsistentError(f"the steps sum to {told:,}, but {whole:,} are counted")
     return tuple(steps)
 
 

@@ -41,10 +41,10 @@ def counter(value: Any) -> Counter:
     texts = {name: getattr(value, name) for name in _TEXTS} | {"counts": getattr(value, "counts", "")}
     defects = getattr(value, "defects", ())
     if not isinstance(defects, (tuple, list)):
-        raise TypeError(f"{kind}: its defects are no tuple")
+        raise TypeError(f"{kind}: its defects are not a tuple")
     for name, said in (*texts.items(), *(("defects", each) for each in defects)):
         if type(said) is not str or len(said) > LONGEST:
-            raise TypeError(f"{kind}: its {name} is no text, or one of more than {LONGEST:,} characters")
+            raise TypeError(f"{kind}: its {name} is not a string, or is longer than {LONGEST:,} characters")
     name = texts["name"]
     if name in _RESERVED or not re.fullmatch(r"[^\s,=]+", name) or not name.isprintable() or len(name) > LONGEST_NAME:
         raise ValueError(f"a counter cannot be called {name[:LONGEST_NAME]!r}")
@@ -53,7 +53,7 @@ def counter(value: Any) -> Counter:
         raise TypeError(f"{kind}: its causes are not (verdict, sentence) by code, with one of {', '.join(VERDICTS)}")
     walks = getattr(value, "walks", ())
     if type(walks) is not tuple or not all(type(walk) is Walk for walk in walks):
-        raise TypeError(f"{kind}: its walks are no tuple of Walk")
+        raise TypeError(f"{kind}: its walks are not a tuple of Walk")
     if (made := getattr(value, "made", "seen")) not in get_args(Made):
         raise TypeError(f"{kind}: what it makes of modules is {made!r}, and none of {', '.join(get_args(Made))}")
     return value  # type: ignore[no-any-return]
@@ -100,7 +100,7 @@ def prediction(value: Any) -> Prediction:
             raise CounterFailure("one of its terms has no layer or no code")
     for path in _tuple("fused", value.fused):
         if type(path) is not str:
-            raise CounterFailure("the path of a module is no text")
+            raise CounterFailure("the path of a module is not a string")
     text("failure", value.failure)
     return value
 
@@ -108,13 +108,13 @@ def prediction(value: Any) -> Prediction:
 def text(name: str, value: Any) -> str | None:
     """Refuse what is neither a text nor None."""
     if value is not None and (type(value) is not str or len(value) > LONGEST):
-        raise CounterFailure(f"its {name} is no text")
+        raise CounterFailure(f"its {name} is not a string")
     return value
 
 
 def _tuple(name: str, value: Any) -> tuple[Any, ...]:
     if type(value) is not tuple:
-        raise CounterFailure(f"its {name} are no tuple")
+        raise CounterFailure(f"its {name} are not a tuple")
     return value
 
 
@@ -122,7 +122,7 @@ def _whole(name: str, figure: Any) -> None:
     if figure is None:
         return
     if type(figure) is not int:
-        raise CounterFailure(f"its {name} are no whole number: {_shown(figure)}")
+        raise CounterFailure(f"its {name} are not an integer: {_shown(figure)}")
     if not -LARGEST < figure < LARGEST:
         raise CounterFailure(f"its {name} are a number of more than a hundred digits")
 
@@ -131,17 +131,17 @@ def _real(name: str, figure: Any) -> None:
     if type(figure) is int:
         _whole(name, figure)
     elif type(figure) is not float or not -LARGEST < figure < LARGEST:
-        raise CounterFailure(f"its {name} is no finite number: {_shown(figure)}")
+        raise CounterFailure(f"its {name} is not a finite number: {_shown(figure)}")
 
 
 def _figures(name: str, figures: Any, check: Callable[[str, Any], None]) -> None:
     if figures is None:
         return
     if not isinstance(figures, Mapping):
-        raise CounterFailure(f"its {name} is no mapping")
+        raise CounterFailure(f"its {name} is not a mapping")
     for key, figure in figures.items():
         if type(key) is not str or len(key) > LONGEST:
-            raise CounterFailure(f"a name in its {name} is no text")
+            raise CounterFailure(f"a name in its {name} is not a string")
         if figure is None:
             raise CounterFailure(f"its {key} is none")
         check(key, figure)

@@ -346,7 +346,7 @@ class _Row:
             if status == "predicted":
                 if isinstance(error, ConvstatError):
                     raise
-                return self._failed(f"there is no prediction: {first_line(error)}")
+                return self._failed(f"no prediction: {first_line(error)}")
         named = self._named(foreseen.device if foreseen and status == "predicted" else self.device)
         return reconcile.foreseen(
             self.report.layers,

@@ -141,7 +141,7 @@ class _LastNorm(_Norm):
                 f"given normalized_shape={show(wanted)}, expected an input that ends in it,"
                 f" not {show_shape(inputs[0])}",
                 argument="normalized_shape",
-                help="leave it out to normalise over the last axis",
+                help="omit it to normalise over the last axis",
             )
 
 

@@ -93,4 +93,4 @@ class guard:  # noqa: N801 - used as contextlib's are
             raise OddError(in_words(error)) from error
 
 
-MORE_TIME = "--timeout SECONDS gives it more time, and 0 any"
+MORE_TIME = "--timeout SECONDS sets a longer limit; 0 disables it"

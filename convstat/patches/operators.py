@@ -44,8 +44,8 @@ SCHEMAS = (
 )
 
 NOTE = (
-    "torchvision's compiled operators do not load beside this torch; they were declared without an implementation so"
-    " that it can be imported"
+    "torchvision's compiled operators cannot be loaded with this torch; they were declared without an implementation "
+    "so that torchvision can be imported"
 )
 
 _done: list[Any] = []

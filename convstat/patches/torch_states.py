@@ -63,7 +63,7 @@ def _say_modes(before: Any, after: Any) -> str | None:
     if left:
         them = "them" if len(left) > 1 else "it"
         return f"it enters {' and '.join(left)} and does not leave {them}; convstat left {them} instead"
-    return None if new else "it leaves modes of torch that it did not enter: they were entered again"
+    return None if new else "it leaves modes of torch that it did not enter; convstat entered them again"
 
 
 _device_lifts = _flags(("_only_lift_cpu_tensors", "_set_only_lift_cpu_tensors"))

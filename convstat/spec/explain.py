@@ -184,7 +184,7 @@ class Explainer:
     def residual(self, action: Residual, fragment: Fragment, side: int, end: int) -> None:
         """A body whose output cannot be added to the shortcut."""
         after, before = (show_shape(fragment.wires[index].shape or ()) for index in (end, side))
-        help = "shortcut: project, or shortcut: same to add only where the shape is unchanged"
+        help = "shortcut: project, or shortcut: same to add only if the shape is unchanged"
         self.add(
             f"cannot add: the output of the body is {after}, that of the shortcut is {before}",
             action.mark,

@@ -58,7 +58,7 @@ def _unnamed(spec: Spec, inputs: Sequence[str]) -> list[Diagnostic]:
         return []
     return [
         Diagnostic(
-            f"--input {item.text} is for '{names[position]}', as it stands at place {position + 1}",
+            f"--input {item.text} is for '{names[position]}', because it is in position {position + 1}",
             severity="note",
             help=(f"the inputs are {', '.join(names)}; to name one: --input {names[position]}={item.text}",),
         )

@@ -61,7 +61,7 @@ def load(spec: InputSpec) -> tuple[Value, ...]:
         return tuple(Value(name, value, spec.data) for name, value in found)
     if len(found) != 1:
         raise SourceError(
-            f"{spec.data} holds {len(found)} inputs, and is given for '{spec.name}' alone",
+            f"{spec.data} contains {len(found)} inputs, but is given for '{spec.name}' only",
             help="omit the name: --data FILE",
         )
     return (Value(spec.name, found[0][1], spec.data),)

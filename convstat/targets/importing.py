@@ -92,7 +92,7 @@ def _dotted(place: str) -> tuple[ModuleType, Neighbours]:
     ]
     file = place.replace(".", "/") + ".py"
     raise SourceError(
-        f"there is no module '{missing}'",
+        f"no module named '{missing}'",
         help=(*did_you_mean(missing, near), f"modules are searched from {here}; name a file by its path: {file}:..."),
     )
 
@@ -104,10 +104,10 @@ def _is_code(path: Path) -> bool:
 def _file(place: str) -> tuple[ModuleType, Neighbours]:
     path = Path(place)
     if path.exists() and not path.is_file():
-        raise SourceError(f"{place} is {'a directory' if path.is_dir() else 'no file that holds a module'}")
+        raise SourceError(f"{place} is {'a directory' if path.is_dir() else 'not a file that contains a module'}")
     if not path.is_file():
         near = [str(p) for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise SourceError(f"there is no file {place}", help=did_you_mean(place, near))
+        raise SourceError(f"no such file: {place}", help=did_you_mean(place, near))
     path = path.resolve()
     root, name = _package(path)
     neighbours = Neighbours(place, root, path.parent, Path.cwd())

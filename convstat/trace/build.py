@@ -147,7 +147,7 @@ def check_device(device: str, dtype: str) -> None:
         raise DeviceError(f"unknown device '{device}'", help="it is one of auto, cpu, cuda, meta")
     if device == "cuda" and not torch.cuda.is_available():
         reason = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees no CUDA device"
-        raise DeviceError(f"cannot run on cuda: {reason}", help="use --device cpu, or leave --device out")
+        raise DeviceError(f"cannot run on cuda: {reason}", help="use --device cpu, or omit --device")
     if device != "meta" and dtype != "float32":
         try:
             ones = torch.ones(1, 1, 2, 2, device=device, dtype=DTYPES[dtype])

@@ -212,7 +212,7 @@ def _with_modes() -> AbstractContextManager[None]:
 def _ways(recipe: Recipe, device: str) -> tuple[str, ...]:
     if recipe.needs_cpu:
         if device not in ("auto", "cpu"):
-            raise DeviceError(f"{recipe.source} only runs on the CPU", help="leave --device out")
+            raise DeviceError(f"{recipe.source} only runs on the CPU", help="omit --device")
         return ("cpu",)
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("there is no CUDA device on this machine", help="use --device auto, cpu or meta")

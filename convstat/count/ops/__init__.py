@@ -119,7 +119,7 @@ class Pricing:
         try:
             rule = load(entry, f"the rule for {name}")
             if not callable(rule):
-                raise TypeError(f"{entry.value} is no function")
+                raise TypeError(f"{entry.value} is not a function")
         except Exception as error:
             self.problems[f"the rule for {name} could not be loaded: {plain(in_words(error))}"] = None
             return None
