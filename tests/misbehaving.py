@@ -117,8 +117,8 @@ def _exits(code: int) -> Callable[..., None]:
     return lambda *_: os._exit(code)
 
 
-WAYS["exits_with_0"] = Way(_exits(0), "it exited its process with code 0", "run")
-WAYS["exits_with_3"] = Way(_exits(3), "it exited its process with code 3", "run")
+WAYS["exits_with_0"] = Way(_exits(0), "it exited its process with exit code 0", "run")
+WAYS["exits_with_3"] = Way(_exits(3), "it exited its process with exit code 3", "run")
 WAYS["exits_in_version"] = Way(_exits(1), "exit code 1", "version")
 WAYS["exits_in_why_not_meta"] = Way(_exits(1), "exit code 1", "why_not_meta")
 WAYS["exits_in_predict"] = Way(_exits(1), None, "predict")

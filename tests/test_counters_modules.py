@@ -183,7 +183,7 @@ def test_a_model_that_cannot_be_made_again_is_a_row() -> None:
 
     rows = check(analyze(Once, "Nx4x8"))
     assert ("ok", "failed") == (rows["ptflops"].status, rows["ptflops-aten"].status)
-    assert "the model cannot be made on the cpu: " in str(rows["ptflops-aten"].error)
+    assert "the model cannot be created on the cpu: " in str(rows["ptflops-aten"].error)
     assert "too large for a real device" in str(rows["ptflops-aten"].error)
 
 

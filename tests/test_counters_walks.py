@@ -199,7 +199,7 @@ def test_a_way_of_a_counters_own_does_not_end(name: str) -> None:
     block = Ends(conv=conv())
     block.add_module("me", block)
     inputs = (torch.zeros(1, 3, 8, 8),)
-    with allowed(3), Crew() as crew, pytest.raises(CounterFailure, match=r"RecursionError|no answer in 3 seconds"):
+    with allowed(3), Crew() as crew, pytest.raises(CounterFailure, match=r"RecursionError|no answer within 3 seconds"):
         crew.ask(lambda: COUNTERS[name].run(block, inputs), lambda answer: answer, block, "cpu").answer()
 
 

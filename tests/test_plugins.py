@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 WAYS = {
-    "exits": ("os._exit(7)", "it exited its process with code 7, as it was loaded"),
+    "exits": ("os._exit(7)", "it exited its process with exit code 7, as it was loaded"),
     "crashes": ("import ctypes; ctypes.string_at(0)", "its process was killed by SIGSEGV, as it was loaded"),
     "aborts": ("os.abort()", "its process was killed by SIGABRT, as it was loaded"),
     "kills": ("os.kill(os.getpid(), 9)", "its process was killed by SIGKILL"),
@@ -101,7 +101,7 @@ def test_an_attribute_that_ends_everything_is_met_as_it_is_loaded(tmp_path: Path
     done = run(tmp_path, "list", "counters")
     assert 0 == done.returncode, done.stderr
     assert "MACs of two" in done.stdout
-    assert "it exited its process with code 9, as it was loaded" in done.stdout
+    assert "it exited its process with exit code 9, as it was loaded" in done.stdout
 
 
 def test_the_list_of_counters_names_it(way: str, tmp_path: Path) -> None:

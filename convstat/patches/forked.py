@@ -120,7 +120,7 @@ class Call:
         if (found.si_code, found.si_status) == (os.CLD_EXITED, LOST):
             return "it left its process in a state in which it cannot write an answer"
         if found.si_code == os.CLD_EXITED:
-            return f"it exited its process with code {found.si_status}"
+            return f"it exited its process with exit code {found.si_status}"
         name = signal.Signals(found.si_status).name if found.si_status in list(signal.Signals) else "a signal"
         more = ", possibly because memory ran out" if found.si_status == signal.SIGKILL else ""
         return f"its process was killed by {name}{more}"
