@@ -23,6 +23,9 @@ help: ## list the targets
 run: $(STAMP) $(SCHEMA) compiled ## the main job: the reconciled table of a real network (SPEC=configs/resnet50.yaml)
 	@$(BIN)/convstat analyze $(SPEC) --depth 1
 
+# What large tensors took is given back as soon as they are gone: a process that keeps it takes longer to fork.
+test verify: export MALLOC_MMAP_THRESHOLD_ := 1048576
+
 test: lint ## lint, types and every test
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not verify"
 

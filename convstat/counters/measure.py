@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -86,13 +86,17 @@ def check(device: str, dtype: str) -> None:
         check_device(device, dtype)
 
 
-def _aside() -> AbstractContextManager[None]:
-    """Keep what counters do out of a trace that is under way; without torch, there is none."""
+def _refuse_a_pass_under_way() -> None:
+    """Refuse to ask counters in a pass that is being recorded: they look functions up that are replaced meanwhile."""
     if "torch" not in sys.modules:
-        return nullcontext()
-    from convstat.trace.record import aside
+        return
+    from convstat.trace.record import is_recording
 
-    return aside()
+    if is_recording():
+        raise UsageError(
+            "a model that is being counted asks for counters in its own forward pass",
+            help="count there without counters, or ask them outside of the model",
+        )
 
 
 @alone
@@ -103,7 +107,8 @@ def measure_on(
 
     All are asked before the first answer is waited for.
     """
-    with _aside(), asking.crew() as crew:
+    _refuse_a_pass_under_way()
+    with asking.crew() as crew:
         rows = [_Row(counter, report, stages, asking, crew) for counter in counters]
         for row in rows:
             row.start()

@@ -127,7 +127,7 @@ def _record(
 @patch
 def aside() -> Iterator[None]:
     """Let no pass that is being recorded see what is done inside: a model may have another one counted in its own."""
-    recorders = [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, _Recorder)]
+    recorders = _recorders()
     if not recorders:
         yield
         return
@@ -140,6 +140,15 @@ def aside() -> Iterator[None]:
         for recorder in recorders:
             recorder.looks_away = True
         yield
+
+
+def is_recording() -> bool:
+    """Whether this is called in a pass that is being recorded."""
+    return bool(_recorders())
+
+
+def _recorders() -> list[_Recorder]:
+    return [mode for mode in _get_current_dispatch_mode_stack() if isinstance(mode, _Recorder)]
 
 
 @alone
