@@ -395,7 +395,7 @@ def test_shapes_that_do_not_fit_are_shown_at_the_users_line() -> None:
     assert problem.message.startswith(
         "net.py:net does not run: RuntimeError: mat1 and mat2 shapes cannot be multiplied"
     )
-    assert ("it was given x 1x4 float32",) == problem.notes
+    assert ("its inputs were x 1x4 float32",) == problem.notes
     assert "its forward takes (x)" == problem.help[0]
     # No input at all gets past both of its layers.
     assert not [text for text in problem.help if "for example" in text]
