@@ -178,10 +178,24 @@ def analyze(
     counters = _names(counters)
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
+    texts = _texts(inputs)
     with allowed(timeout):
-        return Report.of(
-            _analyzed(model, inputs, overrides, counters, predict, batch, device, dtype, per, mode, in_process)
-        )
+        if isinstance(model, str):
+            target = resolve(model)
+            if texts is not None:
+                request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
+                return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
+            if not target.needs_torch:
+                raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
+        from convstat.targets import modules
+
+        recipe = _recipe(model, overrides, inputs if texts is None else None, batch)
+        if dtype is not None:
+            recipe = replace(recipe, dtype=modules.floating(dtype))
+        live = Target(recipe.source, "module", recipe.source)
+        request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device)
+        subject = modules.prepare(recipe, request)
+        return Report.of(analysis.ask(subject, request, counters, predict=predict, in_process=in_process))
 
 
 def _names(counters: object) -> str:
@@ -191,38 +205,6 @@ def _names(counters: object) -> str:
     if isinstance(counters, (list, tuple)) and all(isinstance(name, str) for name in counters):
         return ",".join(counters) or "none"
     raise UsageError(f"counters must be counter names, not {counters!r}", help='such as "ptflops,torchinfo"')
-
-
-def _analyzed(
-    model: Any,
-    inputs: Any,
-    overrides: Mapping[str, Any],
-    counters: str,
-    predict: bool,
-    batch: int,
-    device: str,
-    dtype: str | None,
-    per: str,
-    mode: str,
-    in_process: bool,
-) -> report.Report:
-    texts = _texts(inputs)
-    if isinstance(model, str):
-        target = resolve(model)
-        if texts is not None:
-            request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
-            return analysis.analyze(request, counters, predict=predict, in_process=in_process)
-        if not target.needs_torch:
-            raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
-    from convstat.targets import modules
-
-    recipe = _recipe(model, overrides, inputs if texts is None else None, batch)
-    if dtype is not None:
-        recipe = replace(recipe, dtype=modules.floating(dtype))
-    live = Target(recipe.source, "module", recipe.source)
-    request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device)
-    subject = modules.prepare(recipe, request)
-    return analysis.ask(subject, request, counters, predict=predict, in_process=in_process)
 
 
 def load(path: str | os.PathLike[str]) -> Report:
@@ -317,11 +299,8 @@ def _texts(inputs: Any) -> tuple[str, ...] | None:
 def _text(value: Any) -> str | None:
     if isinstance(value, str):
         return value
-    return "x".join(map(str, value)) if _is_shape(value) else None
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and all(type(size) is int for size in value)
+    is_shape = isinstance(value, (list, tuple)) and bool(value) and all(type(size) is int for size in value)
+    return "x".join(map(str, value)) if is_shape else None
 
 
 def _example(inputs: Any, batch: int, module: torch.nn.Module) -> Example:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 from convstat.budgets.judge import BudgetResult, Offender
-from convstat.commands.check import Check, CheckedModel
 from convstat.grammar.axes import Axis
 from convstat.history.changes import compare
+from convstat.results.check import Check, CheckedModel
 from convstat.results.comparison import Comparison, ComparisonRow
 from convstat.results.report import (
     Answer,

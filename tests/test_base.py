@@ -11,13 +11,13 @@ import pytest
 from gitrepo import BIGGER, GROWN, NET, PARAMS, WIDE, Repo
 
 from convstat.commands import check as check_command
-from convstat.commands.check import Check
 from convstat.config import project
 from convstat.config.project import Config
 from convstat.config.requests import Requests
 from convstat.count import graphs
 from convstat.errors import ConvstatError, ExitCode, UsageError
 from convstat.layers.conv import Conv2d
+from convstat.results.check import Check
 from convstat.results.report import Place
 from convstat.targets import revisions
 
@@ -96,9 +96,9 @@ def test_variants_and_overrides_hold_for_the_base_too(repo: Repo) -> None:
     repo.write("net.yaml", BIGGER)
     [result] = check("net.yaml#wide").results
     assert (3 * 32 * 25 + 32 * 10, WIDE) == (result.actual, result.base)
-    [result] = check(overrides={"width": 24}).results
+    [result] = check(requests=Requests({"width": 24})).results
     assert (3 * 24 * 25 + 24 * 10, 3 * 24 * 9 + 24 * 10) == (result.actual, result.base)
-    [result] = check(inputs=["3x4x4"], growth="macs=0").results
+    [result] = check(requests=Requests(inputs=("3x4x4",)), growth="macs=0").results
     assert (GROWN * 16, PARAMS * 16) == (result.actual, result.base)
 
 
@@ -194,7 +194,7 @@ def test_a_new_variant_and_a_new_variable_are_new_models(repo: Repo) -> None:
     )
     [result] = check("net.yaml#slim").results
     assert ("skip", True) == (result.status, "has no variant 'slim'" in str(result.reason))
-    [result] = check(overrides={"n": 2}).results
+    [result] = check(requests=Requests({"n": 2})).results
     assert ("skip", True) == (result.status, "cannot be counted with these arguments" in str(result.reason))
 
 
@@ -226,7 +226,7 @@ def test_a_model_that_the_settings_no_longer_name_is_told(repo: Repo) -> None:
     repo.commit(convstat_toml=settings)
     repo.git("branch", "--force", "main")
     repo.write("convstat.toml", settings.replace(', "torchvision/resnet18"', ""))
-    found = check_command.check([], config=project.load())
+    found = check_command.check([], Requests(config=project.load()))
     assert (("torchvision/resnet18",), ["pass"]) == (found.removed, statuses(found))
 
 
@@ -350,7 +350,7 @@ def test_a_missing_base_can_be_skipped_and_is_then_told(repo: Repo) -> None:
     found = check(base="nowhere", missing_baseline="skip", max=["params=1k"])
     assert {"skip", "pass"} == set(statuses(found))
     assert ["net.yaml has no base: unknown git revision 'nowhere'"] == list(found.notes)
-    found = check(base="nowhere", config=Config(missing_baseline="skip"))
+    found = check(base="nowhere", requests=Requests(config=Config(missing_baseline="skip")))
     assert (["skip"], ExitCode.OK) == (statuses(found), found.exit_code)
     with pytest.raises(UsageError, match="--missing-baseline is error or skip, not 'ignore'"):
         check(missing_baseline="ignore")
@@ -365,7 +365,7 @@ def test_a_base_that_only_absolute_budgets_would_use_is_not_needed(repo: Repo) -
 @pytest.mark.parametrize(("target", "reason"), [("Conv2d(3, 8, 3)", "an inline layer has no history")])
 def test_what_has_no_history_has_no_base(repo: Repo, target: str, reason: str) -> None:
     """An inline layer is written anew each time."""
-    assert reason in refused(target, inputs=["3x8x8"])
+    assert reason in refused(target, requests=Requests(inputs=("3x8x8",)))
 
 
 def test_a_file_beside_the_working_tree_has_no_base(repo: Repo, tmp_path: Path) -> None:

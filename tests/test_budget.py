@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convstat.budgets import limits, tables
-from convstat.budgets.judge import BudgetResult
+from convstat.budgets.judge import BudgetResult, judge
 from convstat.budgets.limits import Limit
 from convstat.cli.run import run
 from convstat.commands import check as check_command
-from convstat.commands.check import Check, judge
 from convstat.config import project
 from convstat.config.project import Config
+from convstat.config.requests import Requests
 from convstat.errors import ConfigError, ConvstatError, ExitCode, Mark, SourceText, SpecError, UsageError
 from convstat.grammar.patterns import pattern
+from convstat.results.check import Check, CheckedModel
 from convstat.results.documents.codec import to_document
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
 
@@ -201,7 +202,9 @@ def test_pixels_that_are_not_there_cannot_be_limited() -> None:
 def test_levels() -> None:
     """A warning does not fail, and what is off is not judged."""
     assert ("warn", "pass") == (verdict("params<=1", "warn").status, verdict("params<=1G", "warn").status)
-    off = check_command._judge_all(report(), "net.yaml", [limit("params<=1", "off")])
+    counted = report()
+    model = CheckedModel(counted.model, counted.totals)
+    off = check_command._judge_all(counted, "net.yaml", [limit("params<=1", "off")], model, "error")
     assert [("skip", "its level is off", None)] == [(r.status, r.reason, r.actual) for r in off]
 
 
@@ -438,7 +441,7 @@ def test_the_table_and_the_option_give_the_same_verdict(saved: Path) -> None:
     """They differ in their place only."""
     option = to_document(check_command.check(["a.json"], max=["macs=300k"]).results[0])
     settings = settings_of('[[budget]]\nmetric = "macs"\nmax = "300k"\n')
-    table = to_document(check_command.check(["a.json"], config=settings).results[0])
+    table = to_document(check_command.check(["a.json"], Requests(config=settings)).results[0])
     assert "convstat.toml:3" == table.pop("where")
     assert "--max macs=300k" == option.pop("where")
     assert option == table
@@ -448,9 +451,9 @@ def test_budgets_add_up(saved: Path) -> None:
     """Options and settings all apply, twice the same metric too, on every target."""
     check = check_command.check(
         ["a.json", "b.json"],
+        Requests(config=settings_of('budget = ["layers==7"]')),
         max=["params=1G", "params=1k"],
         min=["macs=1"],
-        config=settings_of('budget = ["layers==7"]'),
     )
     assert ["params<=1G", "params<=1k", "macs>=1", "layers==7"] * 2 == [result.text for result in check.results]
     assert (2, 6) == (check.count("fail"), check.count("pass"))
@@ -460,11 +463,11 @@ def test_budgets_add_up(saved: Path) -> None:
 def test_a_budget_for_one_model_is_not_for_another(saved: Path) -> None:
     """A pattern of paths chooses; a budget of the settings for none of their models is listed as skipped."""
     text = '[[budget]]\nmodel = "b*.json"\nmetric = "params"\nmax = 1\n[[budget]]\nmetric = "params"\nmax = "1G"\n'
-    both = check_command.check(["a.json", "b.json"], config=settings_of(text))
+    both = check_command.check(["a.json", "b.json"], Requests(config=settings_of(text)))
     assert [("a.json", "pass"), ("b.json", "fail"), ("b.json", "pass")] == [(r.model, r.status) for r in both.results]
-    one = check_command.check(["a.json"], config=settings_of(text))
+    one = check_command.check(["a.json"], Requests(config=settings_of(text)))
     assert [("a.json", "pass")] == [(r.model, r.status) for r in one.results]
-    own = check_command.check([], config=settings_of(f'model = "a.json"\n{text}'))
+    own = check_command.check([], Requests(config=settings_of(f'model = "a.json"\n{text}')))
     assert [("a.json", "pass", None), ("b*.json", "skip", "it applies to b*.json only")] == [
         (r.model, r.status, r.reason) for r in own.results
     ]
@@ -493,19 +496,23 @@ def test_no_budget_is_an_error_that_can_be_pasted(saved: Path) -> None:
     start = text.index("[[tool.convstat.budget]]")
     block = text[start : text.index("help: or once")]
     pasted = project.parse(block, "pyproject.toml")
-    check = check_command.check(["a.json"], config=pasted)
+    check = check_command.check(["a.json"], Requests(config=pasted))
     assert [("params", PARAMS, 0), ("macs", MACS, 0)] == [(r.metric, r.actual, r.headroom) for r in check.results]
 
 
 def test_one_target_without_a_budget_is_noted(saved: Path) -> None:
     """Among several, it does not stop the others."""
     text = '[[budget]]\nmodel = "a.json"\nmetric = "params"\nmax = "1G"\n'
-    assert ("b.json has no budget",) == check_command.check(["a.json", "b.json"], config=settings_of(text)).notes
+    assert ("b.json has no budget",) == check_command.check(
+        ["a.json", "b.json"], Requests(config=settings_of(text))
+    ).notes
 
 
 def test_without_a_target_those_of_the_settings_are_checked(saved: Path) -> None:
     """A list is allowed; with none, the error says what to do."""
-    check = check_command.check([], config=settings_of('model = ["a.json", "b.json"]\nbudget = ["params<=1G"]'))
+    check = check_command.check(
+        [], Requests(config=settings_of('model = ["a.json", "b.json"]\nbudget = ["params<=1G"]'))
+    )
     assert ["a.json", "b.json"] == [result.model for result in check.results]
     assert "no target to check" in refused(lambda: check_command.check([]), UsageError)
 
@@ -514,7 +521,7 @@ def test_the_mistakes_of_all_budgets_are_reported_at_once(saved: Path) -> None:
     """Options, settings and patterns: nobody wants to learn of them one by one."""
     text = refused(
         lambda: check_command.check(
-            ["a.json"], max=["parms=1", "macs=1m"], config=settings_of('budget = ["layer<=1"]')
+            ["a.json"], Requests(config=settings_of('budget = ["layer<=1"]')), max=["parms=1", "macs=1m"]
         ),
         UsageError,
     )
@@ -562,7 +569,7 @@ def test_the_budgets_of_a_spec_are_checked_at_their_lines(spec: Path) -> None:
 
 def test_overrides_and_variants_are_checked_too(spec: Path) -> None:
     """The offenders are named with the line of the spec that makes them."""
-    for check in (check_command.check(["net.yaml"], {"width": 32}), check_command.check(["net.yaml#wide"])):
+    for check in (check_command.check(["net.yaml"], Requests({"width": 32})), check_command.check(["net.yaml#wide"])):
         first = check.results[0]
         assert ("fail", 3 * 32 * 9 + 32 * 10, ExitCode.VIOLATION) == (first.status, first.actual, check.exit_code)
         assert [("stem", 3 * 32 * 9, Place("net.yaml", 6)), ("head", 32 * 10, Place("net.yaml", 8))] == [
@@ -572,7 +579,7 @@ def test_overrides_and_variants_are_checked_too(spec: Path) -> None:
 
 def test_the_budgets_of_a_spec_and_of_the_options_add_up(spec: Path) -> None:
     """Neither replaces the other."""
-    check = check_command.check(["net.yaml"], max=["params=1k"], config=settings_of('budget = ["layers==2"]'))
+    check = check_command.check(["net.yaml"], Requests(config=settings_of('budget = ["layers==2"]')), max=["params=1k"])
     assert ["--max params=1k", "convstat.toml:1", "net.yaml:13", "net.yaml:14"] == [r.where for r in check.results]
 
 
@@ -604,7 +611,7 @@ def test_the_block_for_a_spec_can_be_pasted_into_it(spec: Path) -> None:
 def test_bytes_are_those_of_the_dtype(spec: Path, dtype: str) -> None:
     """4 or 2 for each parameter; 592 of them are 2368 or 1184 bytes."""
     size = {"float32": 4, "float16": 2}[dtype]
-    check = check_command.check(["net.yaml"], exact=[f"weight_bytes={592 * size}B"], dtype=dtype)
+    check = check_command.check(["net.yaml"], Requests(dtype=dtype), exact=[f"weight_bytes={592 * size}B"])
     assert "pass" == check.results[0].status
 
 

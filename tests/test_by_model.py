@@ -84,11 +84,11 @@ def test_every_command_counts_a_model_as_its_settings_say(
 
 def test_the_gate_works_for_models_that_need_an_input(project: Path) -> None:
     """Without a target all models are checked, each in its own way."""
-    checked = check.check([], max=["params=592"], config=read())
+    checked = check.check([], Requests(config=read()), max=["params=592"])
     assert [PARAMS, 5 * 4 * 3 + 5] == [result.actual for result in checked.results]
     assert ["net.yaml", "audio.py:Net"] == [result.model for result in checked.results]
     # 16 positions of the output, 5 x 4 x 3 products at each
-    [audio] = check.check(["audio.py:Net"], max=["macs_per_pixel=60"], config=read()).results
+    [audio] = check.check(["audio.py:Net"], Requests(config=read()), max=["macs_per_pixel=60"]).results
     assert (60, "pass") == (audio.actual, audio.status)
 
 
@@ -222,13 +222,13 @@ def test_an_override_of_one_side_is_no_override_of_both(tree: Path, capsys: pyte
 
 def test_a_point_that_does_not_fit_the_basis_is_a_row(tree: Path) -> None:
     """The others are counted: 8 + 2 x 4 is the only input with a border of 4 around 8x8."""
-    found = compare.compare(["a.yaml"], ["input=3x16x16,3x17x17"], per="block:8+4")
+    found = compare.compare(["a.yaml"], ["input=3x16x16,3x17x17"], Requests(per="block:8+4"))
     assert ["ok", "invalid"] == [row.status for row in found.rows]
     assert "needs a first input of 16x16" in str(found.rows[1].reason)
-    none = compare.compare(["a.yaml"], ["input=3x17x17,3x18x18"], per="block:8+4")
+    none = compare.compare(["a.yaml"], ["input=3x17x17,3x18x18"], Requests(per="block:8+4"))
     assert ["invalid", "invalid"] == [row.status for row in none.rows]
     with pytest.raises(UsageError, match="needs a first input of 16x16"):
-        compare.compare(["a.yaml"], per="block:8+4")
+        compare.compare(["a.yaml"], requests=Requests(per="block:8+4"))
 
 
 def test_the_size_of_a_block_is_swept_with_its_basis(tree: Path) -> None:
@@ -243,7 +243,7 @@ def test_the_size_of_a_block_is_swept_with_its_basis(tree: Path) -> None:
 def test_a_comma_in_a_shape_is_not_guessed_at(text: str) -> None:
     """In a sweep it could part shapes; the two readings are offered."""
     with pytest.raises(UsageError, match="one shape or several") as caught:
-        compare.compare(["a.yaml"], [], inputs=[text])
+        compare.compare(["a.yaml"], [], Requests(inputs=(text,)))
     one, several = caught.value.diagnostics[0].help
     assert "x" in one.partition("--input ")[2]
     assert several.partition(": ")[2].startswith("input")

@@ -194,7 +194,7 @@ def attack_baselines(folder: Path, seeds: range) -> tuple[int, int]:
         data = json.dumps(mutate(json.loads(original), chance)).encode()
         path.write_bytes(spoil(data, chance) if chance.random() < 0.15 else data)
         uses = (
-            lambda: check.check([str(folder / "net.yaml")], max_growth=["macs=1%"], config=settings),
+            lambda: check.check([str(folder / "net.yaml")], Requests(config=settings), max_growth=["macs=1%"]),
             lambda: baseline.show(files, ()),
             lambda: baseline.write(files, (), Requests(), update=True),
         )

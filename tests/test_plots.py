@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convstat.commands import compare
+from convstat.config.requests import Requests
 from convstat.errors import UsageError
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
@@ -30,7 +31,7 @@ INPUT = ("8x32x32",)
 
 def compared(*assignments: str, targets: tuple[str, ...] = (LAYER,), zip: bool = False) -> Comparison:
     """Compare layers."""
-    return compare.compare(targets, assignments, inputs=INPUT, zip=zip)
+    return compare.compare(targets, assignments, Requests(inputs=tuple(INPUT)), zip=zip)
 
 
 def svg(*comparisons: Comparison) -> str:

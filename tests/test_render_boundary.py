@@ -14,9 +14,11 @@ from xml.etree import ElementTree
 import pytest
 
 from convstat.budgets.limits import read_option
-from convstat.commands.check import Check, check
+from convstat.commands.check import check
+from convstat.config.requests import Requests
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
+from convstat.results.check import Check
 
 LAYER = "Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)"
 INPUT = "3x224x224"
@@ -35,7 +37,7 @@ ACTUALS = {
 
 def judged(option: str, metric: str, limit: Fraction) -> Check:
     """Check the layer with one budget, given on the command line."""
-    return check([LAYER], inputs=[INPUT], **{option: [f"{metric}={_decimal(limit)}"]})  # type: ignore[arg-type]
+    return check([LAYER], Requests(inputs=(INPUT,)), **{option: [f"{metric}={_decimal(limit)}"]})  # type: ignore[arg-type]
 
 
 def _decimal(value: Fraction) -> str:

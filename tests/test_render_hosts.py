@@ -16,13 +16,13 @@ import pytest
 from hand_made import CHECK, DIFF, FULL, HOSTILE, NASTY, OWN, SWEEP, layer, report
 
 from convstat.budgets.judge import Offender
-from convstat.commands.check import Check
 from convstat.errors import UsageError
 from convstat.render.base import Options
 from convstat.render.findings import findings, repository_path
 from convstat.render.formats.comment import LONGEST, body, marker
 from convstat.render.formats.github import workflow_commands
 from convstat.render.formats.registry import RENDERERS
+from convstat.results.check import Check
 from convstat.results.report import Place
 
 EVERY = {"full": FULL, "nasty": NASTY, "sweep": SWEEP, "check": CHECK, "diff": DIFF}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from convstat.commands.compare import compare
 from convstat.config import project
 from convstat.config.project import Config
+from convstat.config.requests import Requests
 from convstat.count import graphs
 from convstat.errors import ConvstatError, ExitCode, SpecError, UsageError
 from convstat.results.comparison import METRICS, Comparison, ratio
@@ -135,7 +136,9 @@ def test_a_sweep_without_a_valid_point_has_no_base() -> None:
 def test_a_sweep_of_groups_counts_as_the_formula_does(cin: int, cout: int, k: int, groups: list[int]) -> None:
     """Each point by hand: valid where both channel counts divide, with weights of one group for each output channel."""
     comparison = compare(
-        [f"Conv2d({cin}, {cout}, kernel_size={k})"], [f"groups={','.join(map(str, groups))}"], inputs=[f"{cin}x9x7"]
+        [f"Conv2d({cin}, {cout}, kernel_size={k})"],
+        [f"groups={','.join(map(str, groups))}"],
+        Requests(inputs=(f"{cin}x9x7",)),
     )
     expected = [
         (cout * (cin // g) * k * k + cout, (9 - k + 1) * (7 - k + 1) * cout * (cin // g) * k * k)
@@ -198,7 +201,7 @@ def test_the_input_can_be_swept(folder: Path) -> None:
 
 def test_the_input_of_an_option_holds_for_all_points(folder: Path) -> None:
     """And is shown once, as a constant."""
-    comparison = compare(["net.yaml"], ["width=8,16"], inputs=["3x32x32"])
+    comparison = compare(["net.yaml"], ["width=8,16"], Requests(inputs=("3x32x32",)))
     assert [(net_params(w), net_macs(w, size=32)) for w in (8, 16)] == figures(comparison)
     assert "3x32x32" == comparison.constants["input"]
     assert "x=3x8x8, mask=1x8x8" == compare(["two.yaml"], []).constants["input"]
@@ -207,7 +210,7 @@ def test_the_input_of_an_option_holds_for_all_points(folder: Path) -> None:
 @pytest.mark.parametrize("point", [{}, {"width": 12}, {"k": 5, "width": 3}, {"stem.groups": 1}])
 def test_a_row_has_the_totals_of_an_analysis(folder: Path, point: dict[str, int]) -> None:
     """The fast way of a sweep and the whole way of analyze end in the same figures, every one of them."""
-    [row] = compare(["net.yaml"], [f"{name}={value}" for name, value in point.items()], batch=2, dtype="float16").rows
+    [row] = compare(["net.yaml"], [f"{n}={v}" for n, v in point.items()], Requests(batch=2, dtype="float16")).rows
     graph = counted.graph_of("net.yaml", point, batch=2)
     report = graphs.count(graph, source="net.yaml", kind="spec", batch=2, dtype="float16")
     assert report.totals == row.totals
@@ -267,12 +270,12 @@ def test_what_is_the_same_for_all_rows_is_said_once(folder: Path) -> None:
 def test_the_model_of_the_settings_is_the_default(folder: Path) -> None:
     """With its input; the result says which model, and the line that names it."""
     settings = project.parse('# ours\nmodel = "net.yaml"\ninput = "3x32x32"\n', "convstat.toml")
-    comparison = compare([], ["width=8,16"], config=settings)
+    comparison = compare([], ["width=8,16"], Requests(config=settings))
     assert "no target given: net.yaml, from convstat.toml:2" == comparison.default
     assert [(net_params(w), net_macs(w, size=32)) for w in (8, 16)] == figures(comparison)
     # The input of the settings belongs to their model: another target has its own.
-    assert compare(["net.yaml"], [], config=settings).constants["input"] == "3x16x16"
-    assert compare([], [], config=Config()).default != comparison.default
+    assert compare(["net.yaml"], [], Requests(config=settings)).constants["input"] == "3x16x16"
+    assert compare([], [], Requests(config=Config())).default != comparison.default
 
 
 # --- mistakes -----------------------------------------------------------------------------------------------------
@@ -301,9 +304,9 @@ def test_mistakes_of_the_command_are_refused(folder: Path) -> None:
     """Before anything is counted."""
     assert "the limit is 100,000" in refused(["net.yaml"], ["width=1..1000", "k=1..101"])
     assert "differ in length" in refused(["net.yaml"], ["width=1,2", "k=1,3,5"], zip=True)
-    assert "unknown dtype" in refused(["net.yaml"], [], dtype="float8")
-    assert "unknown basis" in refused(["net.yaml"], [], per="pixel")
-    assert "no input 'y'" in refused(["two.yaml"], [], inputs=["y=3x8x8"])
+    assert "unknown dtype" in refused(["net.yaml"], [], requests=Requests(dtype="float8"))
+    assert "unknown basis" in refused(["net.yaml"], [], requests=Requests(per="pixel"))
+    assert "no input 'y'" in refused(["two.yaml"], [], requests=Requests(inputs=("y=3x8x8",)))
 
 
 # --- the document -------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def check(
     with session.writing(targets, "check") as (outputs, _):
         result = check_command.check(
             targets,
-            session.requests(targets, overrides).overrides,
+            session.requests(targets, overrides),
             max=max or (),
             min=min or (),
             exact=exact or (),
@@ -85,12 +85,6 @@ def check(
             base=given.base,
             missing_baseline=missing_baseline,
             existing=existing,
-            inputs=given.inputs,
-            batch=given.batch,
-            dtype=given.dtype,
-            per=given.per,
-            device=given.device,
-            config=session.config,
             warn=session.warn,
         )
         session.write(outputs, [result])

@@ -44,15 +44,9 @@ def compare(
         comparison = compare_command.compare(
             targets,
             assignments,
+            session.requests(targets, {}),
             zip=zip,
-            inputs=given.inputs,
-            config_file=given.config,
-            batch=given.batch,
-            per=given.per,
-            dtype=given.dtype,
-            device=given.device,
             counters=given.counters or "none",
-            config=session.config,
             warn=session.warn,
             progress=progress,
         )

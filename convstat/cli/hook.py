@@ -56,7 +56,7 @@ def hook(
     if not judged:
         return ExitCode.OK
     with session.writing(judged, "check") as (outputs, _):
-        result = check.check(judged, base=given.base, config=session.config, warn=session.warn)
+        result = check.check(judged, session.requests(judged, {}), base=given.base, warn=session.warn)
         session.write(outputs, [result])
     return result.exit_code
 

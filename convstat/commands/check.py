@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from convstat.budgets import limits, tables
-from convstat.budgets.judge import BudgetResult, Growth, Offender, judge, skipped
+from convstat.budgets.judge import BudgetResult, judge, skipped
 from convstat.budgets.limits import Limit
+from convstat.config import project
 from convstat.config.project import EXISTING, MISSING, Config, Entry
 from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, Diagnostic, Together, UsageError
-from convstat.grammar.axes import Value
 from convstat.grammar.paths import split_variant
 from convstat.grammar.patterns import pattern
 from convstat.history.base import Base, Baselines, Bases
@@ -27,24 +28,13 @@ from convstat.targets import analysis, resolve
 from convstat.targets.request import Request
 from convstat.targets.selection import select
 
-__all__ = [
-    "BaseModel",
-    "BudgetResult",
-    "Check",
-    "CheckedModel",
-    "Growth",
-    "Offender",
-    "check",
-    "judge",
-]
-
 POLICIES: Mapping[str, tuple[str, ...]] = {"missing_baseline": MISSING, "existing": EXISTING}
 """What can be said about a base that is missing, and about what was over already."""
 
 
 def check(
     targets: Sequence[str],
-    overrides: Mapping[str, Value] | None = None,
+    requests: Requests | None = None,
     *,
     max: Sequence[str] = (),
     min: Sequence[str] = (),
@@ -54,16 +44,11 @@ def check(
     base: str | None = None,
     missing_baseline: str | None = None,
     existing: str | None = None,
-    inputs: Sequence[str] = (),
-    batch: int | None = None,
-    dtype: str | None = None,
-    per: str | None = None,
-    device: str | None = None,
-    config: Config | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Check:
     """Judge every budget of the options, the specs and the settings on every target.
 
+    ``requests`` is how each of them is counted, with the settings, which also have budgets and a base.
     ``max``, ``min`` and ``exact`` are of the form ``params=5M``, ``max_growth`` of ``macs=2%``,
     ``max_layer`` of ``head.**:params=1M``.
     ``base`` is what relative budgets are relative to: a git revision, a saved report or another target.
@@ -73,8 +58,9 @@ def check(
     ``warn`` is told the warnings about each spec.
     Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
     """
-    config = config or Config()
     from_settings = not targets
+    requests = replace(requests or Requests(), from_settings=from_settings)
+    config = requests.config
     if not targets:
         if not config.models:
             raise UsageError(
@@ -92,7 +78,7 @@ def check(
         *(partial(_entry, entry) for entry in config.budgets),
     )
     gate = _Gate(
-        Requests(dict(overrides or {}), tuple(inputs), batch, dtype, per, device, None, config, from_settings),
+        requests,
         base or config.base,
         _policy("missing_baseline", missing_baseline or config.missing_baseline),
         _policy("existing", existing or config.existing),
@@ -212,23 +198,12 @@ class _Gate:
     def removed(self, bases: Bases, settings: Config | None) -> list[str]:
         """Name the models that the base has and that are no more."""
         found = [repository.shown(path) for repository, path, _ in bases.gone()]
-        if settings is not None and settings.path is not None:
-            found += self.removed_from(bases, settings)
+        # Those that the settings of the base list, and those of today do not.
+        if settings is not None and settings.path is not None and (data := bases.text_at_base(settings.path)):
+            with suppress(ConvstatError, UnicodeDecodeError):
+                before = project.parse(data.decode("utf-8"), settings.path)
+                found += [model for model in before.models if model not in settings.models]
         return list(dict.fromkeys(found))
-
-    def removed_from(self, bases: Bases, settings: Config) -> list[str]:
-        """Name the models that the settings of the base list, and those of today do not."""
-        from convstat.config import project
-
-        assert settings.path is not None
-        data = bases.text_at_base(settings.path)
-        if data is None:
-            return []
-        try:
-            before = project.parse(data.decode("utf-8"), settings.path)
-        except (ConvstatError, UnicodeDecodeError):
-            return []
-        return [model for model in before.models if model not in settings.models]
 
 
 def _entry(entry: Entry) -> list[Limit]:
@@ -262,13 +237,12 @@ def _judge_all(
     report: Report,
     argument: str,
     applying: Sequence[Limit],
-    model: CheckedModel | None = None,
-    existing: str = "error",
+    model: CheckedModel,
+    existing: str,
 ) -> list[BudgetResult]:
     results = []
     problems = Together()
-    base = model.base if model is not None else None
-    diff = model.diff if model is not None else None
+    base, diff = model.base, model.diff
     for limit in applying:
         if limit.level == "off":
             results.append(skipped(limit, argument, "its level is off"))

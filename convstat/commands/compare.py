@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convstat.commands.points import Model, model_of, pair, refuse_doubtful, with_dtype
 from convstat.config.project import Config
-from convstat.config.requests import CONFIG, Requests
+from convstat.config.requests import Requests
 from convstat.errors import Diagnostic
-from convstat.grammar.axes import Axis, Value, combine, parse_all, split
+from convstat.grammar.axes import Axis, Value, combine, parse_all
 from convstat.patches.collection import without_collection
-from convstat.results.comparison import METRICS, Comparison, ComparisonRow
+from convstat.results.comparison import Comparison, ComparisonRow
 from convstat.results.report import Totals
 from convstat.targets import resolve
 from convstat.targets.selection import select
-
-__all__ = ["METRICS", "Axis", "Comparison", "ComparisonRow", "compare", "split"]
 
 if TYPE_CHECKING:
     from convstat.spec import Spec
@@ -33,16 +32,10 @@ REFERENCE_INPUT = "4x64x64"
 def compare(
     targets: Sequence[str],
     arguments: Sequence[str] = (),
+    requests: Requests | None = None,
     *,
     zip: bool = False,
-    inputs: Sequence[str] = (),
-    config_file: str | None = None,
-    batch: int | None = None,
-    per: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
     counters: str = "none",
-    config: Config | None = None,
     progress: Callable[[str], None] | None = None,
     warn: Callable[[Sequence[Diagnostic]], None] | None = None,
 ) -> Comparison:
@@ -51,19 +44,17 @@ def compare(
     ``arguments`` are overrides and sweeps; ``batch`` and ``input`` can be swept as a parameter can.
     What is not said here is as the settings say: of that model, or else of all.
     Without a target it is the model of the settings, or else the reference layer, and the result says which.
-    ``config_file`` holds the fields of a Python model's config object, as ``--config`` names it.
+    ``requests`` is how each target is counted where no argument says otherwise.
     With ``counters``, every row also holds what they answer.
     ``warn`` is told the warnings about each spec.
     """
     axes = with_dtype(parse_all(arguments))
-    refuse_doubtful(inputs)
-    config = config or Config()
+    requests = replace(requests or Requests(), from_settings=not targets)
+    refuse_doubtful(requests.inputs)
     default = None
-    is_default = not targets
     if not targets:
-        targets, inputs, default = _default(config, inputs)
-    given = {} if config_file is None else {CONFIG: config_file}
-    requests = Requests(given, tuple(inputs), batch, dtype, per, device, None, config, is_default)
+        targets, inputs, default = _default(requests.config, requests.inputs)
+        requests = replace(requests, inputs=tuple(inputs))
     shelf: dict[str, Spec] = {}
     asked = [requests.of(resolve(argument)) for argument in select(targets)]
     points = list(combine(axes, zipped=zip, models=len(asked)))

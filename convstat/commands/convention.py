@@ -81,7 +81,9 @@ def converted(report: Report, counter: Counter, prediction: Prediction, note: st
     What it has no figure of stays convstat's. A layer that is called several times is one row: the terms of a
     prediction belong to modules and not to calls.
     """
+    from convstat.commands.explain import grouped
     from convstat.counters import reconcile
+    from convstat.results.report import registered
 
     amounts: dict[str, list[int]] = {}
     for share in reconcile.shares(report.layers, prediction):
@@ -89,8 +91,8 @@ def converted(report: Report, counter: Counter, prediction: Prediction, note: st
         amount[0] += share.params
         amount[1] += share.macs
     rows: list[LayerRow] = []
-    for path, calls in _by_path(report.layers).items():
-        params, macs = amounts.pop(path, (0, 0))
+    for calls in grouped(report.layers).values():
+        params, macs = amounts.pop(registered(calls[0].shares or calls[0].name), (0, 0))
         rows.append(_row(calls, params, macs))
     params, macs = (sum(amount[place] for amount in amounts.values()) for place in range(2))
     if params or macs:
@@ -117,15 +119,6 @@ def _missing(counter: Counter, prediction: Prediction) -> list[str]:
     return found + (
         [f"{counter.name} counts no operations; the MACs are convstat's"] if prediction.macs is None else []
     )
-
-
-def _by_path(rows: Sequence[LayerRow]) -> dict[str, list[LayerRow]]:
-    from convstat.results.report import registered
-
-    groups: dict[str, list[LayerRow]] = {}
-    for row in rows:
-        groups.setdefault(registered(row.shares or row.name), []).append(row)
-    return groups
 
 
 def _row(calls: Sequence[LayerRow], params: int, macs: int) -> LayerRow:

@@ -172,30 +172,24 @@ def _count_past(old: Target, sides: Sides) -> Report | None:
 
 
 def _ends(
-    arguments: Sequence[str], repository: Repository, base: str | None = None
+    arguments: Sequence[str], repository: Repository, default: str | None = None
 ) -> tuple[str, str, str | None, str]:
     """Give the two commits that are meant, the second None for the working tree, each with its name."""
     if not arguments:
-        if base is None:
+        if default is None:
             return repository.commit("HEAD"), "HEAD", None, "working tree"
-        return repository.merge_base(base), base, None, "working tree"
+        return repository.merge_base(default), default, None, "working tree"
     if len(arguments) == 2:
         return repository.commit(arguments[0]), arguments[0], repository.commit(arguments[1]), arguments[1]
     first, dots, second = _dotted(arguments[0])
-    if dots == "...":
-        head = second or "HEAD"
-        parted = repository.one("merge-base", repository.commit(first or "HEAD"), repository.commit(head))
-        if parted is None:
-            raise UsageError(f"'{first}' and '{head}' have no common commit")
-        return parted, first or "HEAD", repository.commit(head), head
-    if dots:
-        return (
-            repository.commit(first or "HEAD"),
-            first or "HEAD",
-            repository.commit(second or "HEAD"),
-            second or "HEAD",
-        )
-    return repository.commit(first), first, None, "working tree"
+    if not dots:
+        return repository.commit(first), first, None, "working tree"
+    base, head = first or "HEAD", second or "HEAD"
+    old, new = repository.commit(base), repository.commit(head)
+    parted = repository.one("merge-base", old, new) if dots == "..." else old
+    if parted is None:
+        raise UsageError(f"'{first}' and '{head}' have no common commit")
+    return parted, base, new, head
 
 
 def _dotted(argument: str) -> tuple[str, str, str]:
@@ -212,7 +206,8 @@ def _changed(arguments: Sequence[str], sides: Sides, *, all: bool) -> tuple[Diff
     old, old_name, new, new_name = _ends(arguments, repository, sides.base)
     moved = [move for move in repository.moved(old, new, untracked=True) if move.old or move.new]
     before = repository.read(old, [move.old for move in moved if move.status != "A"])
-    after = _texts(repository, new, [move.new for move in moved if move.status != "D"])
+    there = [move.new for move in moved if move.status != "D"]
+    after = {path: repository.here(path) for path in there} if new is None else repository.read(new, there)
     found: list[Diff] = []
     problems = Together()
     for move in sorted(moved, key=lambda move: move.new):
@@ -225,22 +220,19 @@ def _changed(arguments: Sequence[str], sides: Sides, *, all: bool) -> tuple[Diff
         names = (f"{old_name}:{move.old}", move.new if new is None else f"{new_name}:{move.new}")
         with problems:
             found += _of_texts(texts, names, sides)
-    for target in _traced(sides):
+    # No text says what a Python model of the settings was, so these are not among the changed files.
+    named = map(resolve, select(sides.requests.config.models))
+    for target in [target for target in named if target.needs_torch]:
         with problems:
             found += _of_traced(target, sides, new_name if new is not None else None)
     problems.tell()
     return tuple(item for item in found if all or item.state != "unchanged")
 
 
-def _traced(sides: Sides) -> list[Target]:
-    """The Python models of the settings: no text says what they were, so they are not among the changed files."""
-    return [target for target in map(resolve, select(sides.requests.config.models)) if target.needs_torch]
-
-
 def _of_traced(target: Target, sides: Sides, revision: str | None) -> list[Diff]:
     """Compare a Python model with its baseline file; where that cannot be, say so."""
-    base_help: tuple[str, ...] = ()
-    why, help = f"it cannot be read at {revision}, since old code is not run", base_help
+    help: tuple[str, ...] = ()
+    why = f"it cannot be read at {revision}, since old code is not run"
     if revision is None:
         request = sides.request(target)
         head = sides.count(request)
@@ -251,12 +243,6 @@ def _of_traced(target: Target, sides: Sides, revision: str | None) -> list[Diff]
     if sides.warn is not None:
         sides.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
     return []
-
-
-def _texts(repository: Repository, commit: str | None, paths: Sequence[str]) -> Mapping[str, bytes | None]:
-    if commit is not None:
-        return repository.read(commit, paths)
-    return {path: repository.here(path) for path in paths}
 
 
 def _of_texts(texts: Sequence[bytes | None], names: Sequence[str], sides: Sides) -> list[Diff]:

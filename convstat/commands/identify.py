@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -187,8 +187,7 @@ def _forms(figure: _Figure, number: Number, pixels: int) -> Iterator[_Figure]:
     """A figure, and what is made of it: FLOPs are twice the MACs; some double them again, or halve them."""
     names = [(figure.name, Fraction(1))]
     if figure.kind == "operations" and figure.factor:
-        names = [
-            (figure.name, Fraction(1)),
+        names += [
             (f"FLOPs: 2 x {figure.name}", Fraction(2)),
             (f"{figure.name}, counted twice as FLOPs: 4 x", Fraction(4)),
             (f"{figure.name}, mistaken for FLOPs and halved", Fraction(1, 2)),
@@ -196,13 +195,9 @@ def _forms(figure: _Figure, number: Number, pixels: int) -> Iterator[_Figure]:
     for name, factor in names:
         if number.per_pixel:
             if pixels and figure.kind == "operations":
-                yield _made(figure, f"{name}, per pixel", figure.value * factor / pixels)
+                yield replace(figure, name=f"{name}, per pixel", value=figure.value * factor / pixels)
         else:
-            yield _made(figure, name, figure.value * factor)
-
-
-def _made(figure: _Figure, name: str, value: Fraction) -> _Figure:
-    return _Figure(figure.counter, figure.version, name, value, figure.kind, figure.factor, figure.note)
+            yield replace(figure, name=name, value=figure.value * factor)
 
 
 def _compare(number: Number, figures: Sequence[_Figure]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:

@@ -141,7 +141,6 @@ class Saved(Model):
         self.shown_inputs.add(show_inputs({item.name: item.shape for item in self.report.model.inputs}))
 
     def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
-        """The totals and the counters that were saved."""
         return self.report.totals, self.report.counters if counters != "none" else ()
 
 
@@ -217,12 +216,10 @@ class Traced(Model):
         super().__init__(request, axes)
 
     def at(self, number: int, points: int, progress: Progress | None) -> None:
-        """Say which point is next: a trace takes its time."""
         if progress is not None and points > 1:
             progress(f"tracing {self.request.argument}, {number:,} of {points:,}")
 
     def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
-        """Trace the model."""
         report = analysis.analyze(request, counters, progress=progress if counters != "none" else None)
         model = report.model
         self.shown_inputs.add(

@@ -429,12 +429,8 @@ def _toml(value: object) -> str:
 def has_settings(path: Path) -> bool:
     """Whether a pyproject.toml has our table."""
     text = _read(path, str(path))
-    return re.search(r"tool\s*\.\s*[\"']?convstat\b(?!-)|^\s*\[\s*tool\s*\]", text, re.MULTILINE) is not None and (
-        _has_table(text, path)
-    )
-
-
-def _has_table(text: str, path: Path) -> bool:
+    if not re.search(r"tool\s*\.\s*[\"']?convstat\b(?!-)|^\s*\[\s*tool\s*\]", text, re.MULTILINE):
+        return False
     import tomllib
 
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from convstat.config.requests import Requests
 from convstat.errors import ConvstatError, SpecError, UsageError
@@ -214,19 +215,16 @@ class _Repository:
         self.commit = ""
         self.paths = list(paths)
         self.texts: dict[str, bytes | None] = {}
-        self._moved: list[Moved] | None = None
         try:
             self.commit = repository.merge_base(revision)
             self.texts = repository.read(self.commit, self.paths)
         except ConvstatError as error:
             self.problem = error
 
-    @property
+    @cached_property
     def moved(self) -> list[Moved]:
         """The specs that differ from the base in the working tree."""
-        if self._moved is None:
-            self._moved = self.repository.moved(self.commit)
-        return self._moved
+        return self.repository.moved(self.commit)
 
     def text(self, path: str) -> tuple[str, bytes | None]:
         """Give the path and the text of a file on the base; a file that was renamed is followed."""

@@ -23,19 +23,12 @@ DEFAULT_WIDTH = 120
 """The width where nobody says one: in a pipe or a file."""
 
 
-def may_colour(environment: Mapping[str, str]) -> bool:
-    """Whether escape sequences are allowed at all."""
-    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
-
-
 def wants_colour(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether to use colour on a stream."""
-    if not may_colour(environment):
+    if environment.get("NO_COLOR") or environment.get("TERM") == "dumb":
         return False
-    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
-        if environment.get(name, "0") not in ("", "0"):
-            return True
-    return _is_terminal(stream)
+    is_forced = any(environment.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE"))
+    return is_forced or _is_terminal(stream)
 
 
 def width_for(stream: TextIO, environment: Mapping[str, str], asked: int | None = None) -> int:

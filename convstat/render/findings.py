@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from convstat.grammar.paths import split_variant
 from convstat.render.base import Result
 from convstat.results.report import GIVE_A_RULE
-from convstat.text.printable import counted, exact, printable, signed
+from convstat.text.printable import apart, counted, exact, printable, signed
 
 if TYPE_CHECKING:
     from convstat.results.check import BudgetResult, Check
@@ -45,9 +45,9 @@ class Finding(NamedTuple):
     title: str
     text: str
     details: tuple[str, ...]
-    file: str | None
-    line: int
     key: str
+    file: str | None
+    line: int = 1
     layer: str | None = None
 
 
@@ -78,12 +78,10 @@ def _in_check(check: Check) -> Iterator[Finding]:
             level = "warning"
         if level is None:
             continue
-        file, line, layer = _anchor(result, sources.get(result.model))
         title = f"convstat {result.metric}" + (f" of {printable(result.model)}" if len(check.models) > 1 else "")
-        yield Finding(
-            level, f"budget/{result.metric}", title, statement(result), tuple(reasons(result)), file, line,
-            "|".join((result.model, result.text)), layer,
-        )  # fmt: skip
+        key, anchor = f"{result.model}|{result.text}", _anchor(result, sources.get(result.model))
+        rule = f"budget/{result.metric}"
+        yield Finding(level, rule, title, statement(result), tuple(reasons(result)), key, *anchor)
 
 
 def statement(result: BudgetResult) -> str:
@@ -104,11 +102,8 @@ def reasons(result: BudgetResult) -> Iterator[str]:
         why = f", {printable(growth.why)}" if growth.why else ""
         yield f"{printable(growth.name)} {_plus(growth.delta)} {result.metric}{why}{_at(growth.source)}"
     if not result.growth:
-        from convstat.text.printable import apart
-
         for offender in result.offenders:
-            value = exact(offender.value) if isinstance(offender.value, int) else apart(offender.value, 0)
-            yield f"{printable(offender.layer)} {value} {result.metric}{_at(offender.source)}"
+            yield f"{printable(offender.layer)} {apart(offender.value, 0)} {result.metric}{_at(offender.source)}"
     yield f"the budget: {printable(result.text)}, {printable(result.where)}"
 
 
@@ -122,11 +117,8 @@ def _at(source: Place | None) -> str:
 
 def _anchor(result: BudgetResult, source: str | None) -> tuple[str | None, int, str | None]:
     """The line of the layer that grew most, else of the one that costs most, else of the budget, else the file."""
-    grown = sorted(
-        (row for row in result.growth if row.source and row.layer), key=lambda row: -row.delta if row.delta else 0
-    )
-    for row in grown:
-        if row.source and row.delta > 0:
+    for row in sorted(result.growth, key=lambda row: -row.delta):
+        if row.source and row.layer and row.delta > 0:
             return row.source.file, row.source.line, row.layer
     for offender in result.offenders:
         if offender.source:
@@ -175,10 +167,8 @@ def _in_diff(diff: Diff) -> Iterator[Finding]:
         details.append(f"and {len(changed) - 5:,} more layers")
     place = grown.source if grown is not None and diff.state == "changed" else None
     file = place.file if place else _file_of(diff.head.model.source if diff.head.model else diff.base.label)
-    yield Finding(
-        "note", f"diff/{diff.state}", "convstat diff", text, tuple(details), file, place.line if place else 1,
-        diff.head.label, grown.name if place and grown else None,
-    )  # fmt: skip
+    at = (file, place.line if place else 1, grown.name if place and grown else None)
+    yield Finding("note", f"diff/{diff.state}", "convstat diff", text, tuple(details), diff.head.label, *at)
 
 
 def _grown(row: LayerChange) -> str:
@@ -202,32 +192,26 @@ def _in_comparison(comparison: Comparison) -> Iterator[Finding]:
         file, line = (match["file"], int(match["line"])) if match else (_file_of(row.model), 1)
         name = f"{printable(row.model)} {values}".strip()
         text = f"{name} cannot be built: {printable(row.reason or 'no reason given')}"
-        yield Finding(
-            "warning", "compare/invalid", "convstat compare", text, tuple(map(printable, row.help)), file, line, name
-        )
+        help = tuple(map(printable, row.help))
+        yield Finding("warning", "compare/invalid", "convstat compare", text, help, name, file, line)
 
 
 def _in_report(report: Report) -> Iterator[Finding]:
     from convstat.render.views.report import amount, label
 
     sources = {row.name: row.source for row in report.layers if row.source}
-    model = printable(report.model.name)
+    model, source = printable(report.model.name), report.model.source
+    file = _file_of(source)
     if report.model.rests_on:
-        yield Finding(
-            "warning", "report/upper-bound", "convstat count",
-            f"the MACs of {model} are {printable(report.model.rests_on)}", (),
-            _file_of(report.model.source), 1, f"{report.model.source}|upper_bound",
-        )  # fmt: skip
+        text = f"the MACs of {model} are {printable(report.model.rests_on)}"
+        yield Finding("warning", "report/upper-bound", "convstat count", text, (), f"{source}|upper_bound", file)
     for item in report.uncounted:
         layer = next((name for name in item.layers if name in sources), None)
         place = sources[layer] if layer else None
-        calls = counted(item.calls, "call")
-        text = f"{printable(item.op)} is uncounted in {model}: it has no rule ({calls})"
-        yield Finding(
-            "warning", "report/uncounted", "convstat count", text, (*map(printable, item.layers[:5]), GIVE_A_RULE),
-            place.file if place else _file_of(report.model.source), place.line if place else 1,
-            f"{report.model.source}|{item.op}", layer,
-        )  # fmt: skip
+        at = (place.file if place else file, place.line if place else 1, layer)
+        text = f"{printable(item.op)} is uncounted in {model}: it has no rule ({counted(item.calls, 'call')})"
+        details = (*map(printable, item.layers[:5]), GIVE_A_RULE)
+        yield Finding("warning", "report/uncounted", "convstat count", text, details, f"{source}|{item.op}", *at)
     for counter in report.counters:
         # What its prediction does not give, and what the prediction has no name for.
         unknown = [cause for cause in counter.causes if cause.verdict == "unexplained"]
@@ -235,10 +219,8 @@ def _in_report(report: Report) -> Iterator[Finding]:
         params = (counter.unexplained.params or 0) + sum(cause.params for cause in unknown)
         if macs or params or unknown:
             text = f"{label(counter)} differs on {model} by {amount(macs, params)}, unexplained"
-            yield Finding(
-                "warning", "report/unexplained", "convstat reconciliation", text, (),
-                _file_of(report.model.source), 1, f"{report.model.source}|{counter.name}|{counter.variant}",
-            )  # fmt: skip
+            key = f"{source}|{counter.name}|{counter.variant}"
+            yield Finding("warning", "report/unexplained", "convstat reconciliation", text, (), key, file)
 
 
 _FINDERS: Mapping[str, Callable[[Any], Iterator[Finding]]] = {

@@ -8,8 +8,9 @@ Numbers are never wrapped, shortened or left out without saying so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from convstat.render.base import Options
 from convstat.render.page import Align, Block, Column, Heading, Items, Line, Page, Pairs, Row, Table, Tone
@@ -102,7 +103,7 @@ def arrange(page: Page, options: Options, *, framed: bool = False) -> Iterator[P
     With ``framed``, the facts that follow the title of a result are set in a box, where there is room.
     """
     previous: Block | None = None
-    blocks = [_safe(block, options.ascii) for block in page.blocks]
+    blocks: tuple[Block, ...] = _safe(page.blocks, options.ascii)
     for place, block in enumerate(blocks):
         after = blocks[place + 1] if place + 1 < len(blocks) else None
         if isinstance(previous, Heading) and isinstance(block, Pairs) and _is_framed(previous, block, options, framed):
@@ -123,25 +124,13 @@ def _is_framed(heading: Heading, after: Block | None, options: Options, framed: 
     return is_title and options.width >= max(NARROWEST_FRAME, cells(heading.text) + 6)
 
 
-def _safe(block: Block, ascii: bool) -> Block:
-    """See that no text of a block acts on a terminal, or is more than a terminal can show."""
-
-    def safe(text: str) -> str:
-        return shown(text, ascii=ascii)
-
-    def safe_row(row: Row) -> Row:
-        return row._replace(cells=tuple(map(safe, row.cells)), lead=safe(row.lead))
-
-    match block:
-        case Table(columns, rows, total):
-            titled = tuple(column._replace(title=safe(column.title), name=safe(column.name)) for column in columns)
-            return Table(titled, tuple(map(safe_row, rows)), total and safe_row(total))
-        case Pairs(items):
-            return Pairs(tuple((safe(name), safe(text)) for name, text in items))
-        case Items(entries):
-            return block._replace(items=tuple(i._replace(lead=safe(i.lead), text=safe(i.text)) for i in entries))
-        case Heading() | Line():
-            return block._replace(text=safe(block.text))
+def _safe(part: Any, ascii: bool) -> Any:
+    """See that no text of a block, or of a part of one, acts on a terminal, or is more than a terminal can show."""
+    if isinstance(part, str):
+        return shown(part, ascii=ascii)
+    if isinstance(part, tuple):
+        return getattr(part, "_make", tuple)(_safe(inner, ascii) for inner in part)
+    return part
 
 
 def _arrange_block(block: Block, options: Options) -> Iterator[Prose | Grid]:
@@ -200,13 +189,8 @@ def fit(table: Table, width: int) -> Fit:
     """Choose the columns and their widths."""
     columns, natural = table.columns, natural_widths(table)
 
-    def least(position: int, comfort: int) -> int:
-        """The fewest cells that a column takes."""
-        column = columns[position]
-        return min(natural[position], max(comfort, cells(column.title))) if column.shortens else natural[position]
-
     def needed(positions: Sequence[int]) -> int:
-        return sum(least(p, columns[p].comfort) for p in positions) + GAP * (len(positions) - 1)
+        return sum(_least(columns[p], natural[p]) for p in positions) + GAP * (len(positions) - 1)
 
     # The last of these is the first to go; of two with the same priority, the one further to the right.
     optional = [p for p, column in enumerate(columns) if column.priority > 0]
@@ -221,8 +205,8 @@ def fit(table: Table, width: int) -> Fit:
         if needed([*kept, position]) <= width:
             kept.append(position)
     kept.sort()
-    comforts = [columns[p].comfort if needed(kept) <= width else NARROWEST_NAME for p in kept]
-    rooms = [least(p, comfort) for p, comfort in zip(kept, comforts, strict=True)]
+    comfort = None if needed(kept) <= width else NARROWEST_NAME
+    rooms = [_least(columns[p], natural[p], comfort) for p in kept]
     spare = width - sum(rooms) - GAP * (len(rooms) - 1)
     if spare < 0:
         bars = tuple(p for p, column in enumerate(columns) if column.graphic)
@@ -236,6 +220,11 @@ def fit(table: Table, width: int) -> Fit:
     return Fit(tuple(kept), tuple(rooms), tuple(p for p in sorted(hidden) if p not in kept))
 
 
+def _least(column: Column, natural: int, comfort: int | None = None) -> int:
+    """The fewest cells that a column takes, as its names are comfortable or with this comfort."""
+    return min(natural, max(comfort or column.comfort, cells(column.title))) if column.shortens else natural
+
+
 def _says_nothing(table: Table, position: int) -> bool:
     """Whether a column has dashes alone."""
     return all(row.cells[position] in ("", "-") for row in table.rows)
@@ -247,7 +236,7 @@ def has_room(table: Table, width: int, *, required: bool = False) -> bool:
     With ``required``, whether the columns that are never left out fit, with names that are comfortable.
     """
     widths = [
-        min(room, max(column.comfort, cells(column.title))) if required and column.shortens else room
+        _least(column, room) if required else room
         for room, column in zip(natural_widths(table), table.columns, strict=True)
         if not (column.graphic or (required and column.priority))
     ]
@@ -337,8 +326,6 @@ def broken(formula: str, width: int) -> list[str]:
     >>> broken("3 * 128*28*28*(64/4)*3*3 + 128", 12)
     ['3 * 128*28*', '28*(64/4)*3*', '3 + 128']
     """
-    import re
-
     lines = [""]
     for part in re.findall(r"[^*+]+[*+]?\s*|[*+]\s*", formula):
         if lines[-1] and cells((lines[-1] + part).rstrip()) > width:
@@ -354,7 +341,4 @@ def hidden_names(table: Table, chosen: Fit) -> list[str]:
 
 def needed_width(table: Table) -> int:
     """The width at which no column is dropped."""
-    total = GAP * (len(table.columns) - 1)
-    for column, room in zip(table.columns, natural_widths(table), strict=True):
-        total += min(room, max(column.comfort, cells(column.title))) if column.shortens else room
-    return total
+    return sum(map(_least, table.columns, natural_widths(table))) + GAP * (len(table.columns) - 1)

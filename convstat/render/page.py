@@ -7,7 +7,8 @@ These are named tuples: a dataclass costs a millisecond each time the program st
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 Align = Literal["left", "right"]
 
@@ -69,6 +70,23 @@ class Table(NamedTuple):
     def every(self) -> tuple[Row, ...]:
         """The rows, the total last."""
         return self.rows if self.total is None else (*self.rows, self.total)
+
+
+T = TypeVar("T")
+
+Fields: TypeAlias = Sequence[tuple[Column, Callable[[T], str]]]
+"""The columns of a table of things, each with what writes the cell of one."""
+
+
+def written(fields: Fields[T], item: T) -> tuple[str, ...]:
+    """The cells of one thing."""
+    return tuple(write(item) for _, write in fields)
+
+
+def tabulated(fields: Fields[T], items: Iterable[T], tone: Callable[[T], Tone] = lambda item: "") -> Table:
+    """A table with a row for each thing."""
+    rows = tuple(Row(written(fields, item), tone(item)) for item in items)
+    return Table(tuple(column for column, _ in fields), rows)
 
 
 class Heading(NamedTuple):

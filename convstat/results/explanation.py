@@ -48,6 +48,11 @@ class View:
     error: str | None = None
     note: str | None = None
 
+    @property
+    def counts(self) -> Figures:
+        """What is predicted, nothing where there is no answer."""
+        return self.predicted or Figures()
+
 
 @dataclass(frozen=True, slots=True)
 class ExplainedLayer:

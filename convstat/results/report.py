@@ -174,6 +174,11 @@ class Figures:
     params: int | None = None
     macs: int | None = None
 
+    @property
+    def flops(self) -> int | None:
+        """Twice the MACs."""
+        return None if self.macs is None else 2 * self.macs
+
 
 @dataclass(frozen=True, slots=True)
 class Answer(Figures):

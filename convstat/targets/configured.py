@@ -31,7 +31,7 @@ LONGEST = 1_000_000
 Parameters = Mapping[str, inspect.Parameter]
 
 
-class Settings(argparse.Namespace):
+class Settings(argparse.Namespace, Mapping[str, Any]):  # type: ignore[misc]  # both have a __contains__
     """A config object of no class of its own."""
 
     __slots__ = ("_path",)
@@ -62,22 +62,6 @@ class Settings(argparse.Namespace):
 
     def __len__(self) -> int:
         return len(vars(self))
-
-    def keys(self) -> Any:
-        """The names that are set."""
-        return vars(self).keys()
-
-    def values(self) -> Any:
-        """What they are set to."""
-        return vars(self).values()
-
-    def items(self) -> Any:
-        """Both."""
-        return vars(self).items()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """What a name is set to, else the default."""
-        return vars(self).get(name, default)
 
 
 class Given(NamedTuple):
@@ -246,6 +230,8 @@ def _from_file(
 
 def read(path: str) -> dict[str, Any]:
     """Read a file of settings: YAML, JSON or TOML, with a mapping at its top."""
+    import yaml
+
     from convstat.text.reading import read_file
 
     try:
@@ -261,23 +247,14 @@ def read(path: str) -> dict[str, Any]:
 
             found: Any = tomllib.loads(text)
         else:
-            import yaml
-
             # JSON is YAML too.
             found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (ValueError, RecursionError, yaml_error()) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} is not a settings file: {first}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise UsageError(f"{path} is not a settings file: expected a mapping at the top level")
     return found
-
-
-def yaml_error() -> type[Exception]:
-    """What PyYAML raises."""
-    import yaml
-
-    return yaml.YAMLError
 
 
 def refuse_missing(argument: str, target: Any, found: Given) -> None:

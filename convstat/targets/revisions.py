@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from convstat.errors import SourceError, UsageError, did_you_mean
@@ -137,7 +138,8 @@ class Repository:
         if not help and names:
             help.append(f"branches and tags here: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
         remote, slash, branch = revision.partition("/")
-        if slash and branch and remote in self._remotes():
+        remotes = (self.ask("remote", fails=False) or b"").decode("utf-8", "replace").split()
+        if slash and branch and remote in remotes:
             help.append(f"fetch it: git fetch {remote} {branch}:refs/remotes/{revision}")
         if self.is_shallow:
             help.append(SHALLOW)
@@ -164,9 +166,6 @@ class Repository:
         found = self.ask("for-each-ref", "--count=500", "--format=%(refname:short)", fails=False) or b""
         return found.decode("utf-8", "replace").split()
 
-    def _remotes(self) -> list[str]:
-        return (self.ask("remote", fails=False) or b"").decode("utf-8", "replace").split()
-
     def read(self, commit: str, paths: Iterable[str]) -> dict[str, bytes | None]:
         """Read files as they are in a commit, all with one process; None for one that is not there."""
         wanted = list(dict.fromkeys(paths))
@@ -174,12 +173,12 @@ class Repository:
         found = dict(zip(simple, self._objects([f"{commit}:{path}" for path in simple]), strict=True))
         # A question takes a line, so a name of two lines is looked up first.
         if odd := [path for path in wanted if "\n" in path]:
-            entries = self._tree(commit, odd)
+            entries = self.tree(commit, odd)
             there = [path for path in odd if path in entries]
             found |= dict.fromkeys(odd)
             found |= zip(there, self._objects([entries[path].object for path in there]), strict=True)
         absent = [path for path, data in found.items() if data is None]
-        for path, entry in self._tree(commit, absent).items() if absent else ():
+        for path, entry in self.tree(commit, absent).items() if absent else ():
             # A link may lead to nothing; a file that is listed has a text.
             if not entry.is_link and path in absent:
                 raise self._missing(f"the text of {path}", f"{commit[:12]}:{path}")
@@ -211,7 +210,7 @@ class Repository:
             found.append(data)
         return found
 
-    def _tree(self, commit: str, paths: Sequence[str] = ()) -> dict[str, File]:
+    def tree(self, commit: str, paths: Sequence[str] = ()) -> dict[str, File]:
         """List the files of a commit, all or some."""
         asked = ("--", *paths) if paths else ()
         # A path that cannot be in a tree, such as one that leads out of it, is not there.
@@ -262,11 +261,11 @@ class Repository:
 
         What git does not track is no part of that, unless ``untracked`` asks for it.
         """
-        before = {path: file for path, file in self._tree(old).items() if is_spec_path(path)}
+        before = {path: file for path, file in self.tree(old).items() if is_spec_path(path)}
         if new is None:
             after = self._working(old, untracked=untracked)
         else:
-            after = {path: file for path, file in self._tree(new).items() if is_spec_path(path)}
+            after = {path: file for path, file in self.tree(new).items() if is_spec_path(path)}
         gone = {path: file for path, file in before.items() if path not in after}
         come = {path: file for path, file in after.items() if path not in before}
         renamed = self._renamed(gone, come, new)
@@ -357,16 +356,9 @@ def is_spec(data: bytes | None) -> bool:
 
 def find(path: str = ".") -> Repository | None:
     """Find the repository that a file or folder is in; None where there is none."""
-    folder = os.path.realpath(path)
-    if not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    while True:
-        if os.path.exists(os.path.join(folder, ".git")):
-            return Repository(folder)
-        above = os.path.dirname(folder)
-        if above == folder:
-            return None
-        folder = above
+    place = Path(os.path.realpath(path))
+    tops = (folder for folder in (place, *place.parents) if os.path.exists(folder / ".git"))
+    return next((Repository(str(top)) for top in tops), None)
 
 
 def here(what: str) -> Repository:
@@ -421,6 +413,4 @@ def read(revision: str, path: str) -> bytes:
 
 def files_at(repository: Repository, commit: str) -> Sequence[str]:
     """The specs and saved reports of a commit."""
-    listed = repository.ask("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit) or b""
-    names = listed.decode("utf-8", "surrogateescape").split("\0")
-    return [name for name in names if name.endswith((*_ENDINGS, ".json"))][:10_000]
+    return [name for name in repository.tree(commit) if name.endswith((*_ENDINGS, ".json"))][:10_000]

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from convstat.render.base import Options, Renderer, Result
-from convstat.render.formats.markdown import cut, escape, write_page
+from convstat.render.formats.markdown import RULES, cells, cut, escape, write_page
 from convstat.text.printable import counted, printable, shorten
 
 if TYPE_CHECKING:
-    from convstat.results.check import BudgetResult, Check
+    from convstat.results.check import Check
     from convstat.results.diff import Diff
 
 LONGEST = 60_000
@@ -26,6 +26,9 @@ LONGEST_NAME = 120
 
 ICONS = {"fail": ":x:", "warn": ":warning:", "skip": ":grey_question:", "pass": ":white_check_mark:"}
 ORDER = ("fail", "warn", "skip", "pass")
+TITLES = {"actual": "this", "growth": "change"}
+"""What a comment calls columns that are called otherwise in a table."""
+
 DEFAULT_TITLE = "default"
 
 
@@ -38,7 +41,6 @@ class CommentRenderer(Renderer):
     expresses = ("check", "diff", "comparison", "report")
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write the comment, as much of it as fits."""
         head = marker(results, options.title)
         return f"{head}\n{body(results, options, LONGEST - len(head) - 1)}"
 
@@ -79,25 +81,25 @@ def name(text: str) -> str:
 
 
 def _check(check: Check, layers: int | None, is_brief: bool) -> Iterator[str]:
+    from convstat.render.views import check as words
+
     failed, kept = check.count("fail"), check.count("pass")
     total = len(check.results)
-    words = f"{failed:,} of {counted(total, 'budget')} exceeded" if failed else ""
-    if not words:
-        unjudged = sum(result.incomplete for result in check.results)
-        words = f"{unjudged:,} of {total:,} budgets could not be judged" if unjudged else "no budget is exceeded"
-    yield f"### convstat: {words}"
+    unjudged = sum(result.incomplete for result in check.results)
+    if failed:
+        found = f"{failed:,} of {counted(total, 'budget')} exceeded"
+    else:
+        found = f"{unjudged:,} of {total:,} budgets could not be judged" if unjudged else "no budget is exceeded"
+    yield f"### convstat: {found}"
     yield ""
-    several = len(check.models) > 1
-    compared = any(result.base is not None for result in check.results)
-    heads = [("", ":--"), *([("model", ":--")] if several else []), ("budget", ":--")]
-    heads += [*([("base", "--:")] if compared else []), ("this", "--:"), *([("change", "--:")] if compared else [])]
-    heads += [("limit", "--:"), ("headroom", "--:")]
-    yield f"| {' | '.join(title for title, _ in heads)} |"
-    yield f"| {' | '.join(rule for _, rule in heads)} |"
+    fields = [field for field in words.budget_fields(check) if field[0].title not in ("verdict", "where")]
+    yield cells(["", *(TITLES.get(column.title, column.title) for column, _ in fields)])
+    yield cells([":--", *(RULES[column.align] for column, _ in fields)])
     for status in ORDER:
         for result in check.results:
             if result.status == status and not (is_brief and status == "pass"):
-                yield _budget(result, several=several, compared=compared)
+                texts = (name(text(result)) if column.shortens else escape(text(result)) for column, text in fields)
+                yield cells([ICONS[status], *texts])
     yield ""
     if is_brief and kept:
         yield f"{kept:,} satisfied budget{'s are' if kept != 1 else ' is'} omitted."
@@ -111,22 +113,6 @@ def _check(check: Check, layers: int | None, is_brief: bool) -> Iterator[str]:
         yield f"{escape(printable(note))}"
         yield ""
     yield from _small(check)
-
-
-def _budget(result: BudgetResult, *, several: bool, compared: bool) -> str:
-    from convstat.render.views import check as words
-
-    cells = [
-        ICONS[result.status],
-        *([name(result.model)] if several else []),
-        name(words.name(result)),
-        *([escape(words.figure(result, result.base))] if compared else []),
-        escape(words.figure(result, result.actual)),
-        *([escape(words.growth(result))] if compared else []),
-        escape(words.requirement(result)),
-        escape(words.headroom(result)),
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _details(check: Check) -> Iterator[str]:

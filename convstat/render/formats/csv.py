@@ -12,11 +12,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convstat.render.base import Options, Renderer, Result
 from convstat.results.documents.codec import to_document
-from convstat.results.report import Figures, LayerRow, Report, Totals
+from convstat.results.report import Figures, LayerRow, Place, Report, Totals
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
@@ -44,13 +45,7 @@ class CsvRenderer(Renderer):
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Write all results under one heading; a cell is empty where a row has no such figure."""
-        records = [record for result in results for record in records_of(result)]
-        return write(records)
-
-
-def records_of(result: Result) -> list[Record]:
-    """Turn a result into records; every one names its model."""
-    return list(RECORDS[result.kind](result))
+        return write([record for result in results for record in RECORDS[result.kind](result)])
 
 
 def write(records: Sequence[Mapping[str, Any]]) -> str:
@@ -110,6 +105,10 @@ def _shapes(shapes: Iterable[Sequence[int]]) -> str:
     return " ".join("x".join(map(str, shape)) for shape in shapes)
 
 
+def _place(source: Place | None) -> Record:
+    return {"source_file": source.file if source else None, "source_line": source.line if source else None}
+
+
 def _report_records(report: Report) -> Iterable[Record]:
     totals = report.totals
     lead = {"model": report.model.name, "source": report.model.source}
@@ -128,8 +127,7 @@ def _report_records(report: Report) -> Iterable[Record]:
             "output_shapes": _shapes(row.output_shapes),
             **_counts(row, totals),
             **other(row),
-            "source_file": row.source.file if row.source else None,
-            "source_line": row.source.line if row.source else None,
+            **_place(row.source),
             "status": None,
         }
     for uncounted in report.uncounted:
@@ -137,19 +135,16 @@ def _report_records(report: Report) -> Iterable[Record]:
         yield {"row": "uncounted", **lead, "name": uncounted.op, "type": calls}
     yield {"row": "total", **lead, **_counts(totals, totals), **other(totals), "status": report.status}
     for counter in report.counters:
-        macs = counter.reported.macs
+        reported, predicted = counter.reported, counter.predicted or Figures()
         yield {
             "row": "counter",
             **lead,
             "name": counter.name,
             "type": counter.variant,
-            "params": counter.reported.params,
-            "macs": macs,
-            "flops": None if macs is None else 2 * macs,
-            "macs_per_pixel": totals.per_pixel(macs),
+            **{name: getattr(reported, name) for name in ("params", "macs", "flops")},
+            "macs_per_pixel": totals.per_pixel(reported.macs),
             "status": counter.status,
-            "predicted_params": counter.predicted.params if counter.predicted else None,
-            "predicted_macs": counter.predicted.macs if counter.predicted else None,
+            **{f"predicted_{name}": getattr(predicted, name) for name in ("params", "macs")},
         }
 
 
@@ -165,8 +160,8 @@ def _comparison_records(comparison: Comparison) -> Iterable[Record]:
             record |= {f"{name}_vs_base": value for name, value in (row.vs_base or {}).items()}
         for counter in row.counters:
             record |= {
-                f"{counter.name}_{counter.variant}_params": counter.reported.params,
-                f"{counter.name}_{counter.variant}_macs": counter.reported.macs,
+                f"{counter.name}_{counter.variant}_{name}": getattr(counter.reported, name)
+                for name in ("params", "macs")
             }
         yield record
 
@@ -176,15 +171,8 @@ def _explanation_records(explanation: Explanation) -> Iterable[Record]:
         lead = {"row": "layer", "model": explanation.model.name, "name": layer.name, "type": layer.type}
         yield {**lead, "counter": "convstat", "params": layer.params.value, "macs": layer.macs.value}
         for view in layer.views:
-            counts, difference = view.predicted or Figures(), view.difference
-            yield {
-                **lead,
-                "counter": view.name,
-                "params": counts.params,
-                "macs": counts.macs,
-                "params_difference": difference.params,
-                "macs_difference": difference.macs,
-            }
+            differences = {f"{name}_difference": count for name, count in to_document(view.difference).items()}
+            yield {**lead, "counter": view.name, **to_document(view.counts), **differences}
 
 
 def _formula_records(formula: Formula) -> Iterable[Record]:
@@ -222,12 +210,11 @@ def _diff_records(diff: Diff) -> Iterable[Record]:
     from convstat.results.diff import COUNTS
 
     lead = {"base": diff.base.label, "head": diff.head.label}
+
+    def figures(base: Callable[[str], int], head: Callable[[str], int]) -> Record:
+        return {f"{name}_{of}": value(name) for name in COUNTS for of, value in (("base", base), ("head", head))}
+
     for layer in diff.layers:
-        figures = {
-            f"{name}_{of}": layer.value(name, of=which)
-            for name in COUNTS
-            for of, which in (("base", "old"), ("head", "new"))
-        }
         yield {
             "row": "layer",
             **lead,
@@ -235,17 +222,12 @@ def _diff_records(diff: Diff) -> Iterable[Record]:
             "name": layer.name,
             "base_name": layer.old_name,
             "type": layer.type,
-            **figures,
+            **figures(partial(layer.value, of="old"), partial(layer.value, of="new")),
             "what": layer.why or None,
-            "source_file": layer.source.file if layer.source else None,
-            "source_line": layer.source.line if layer.source else None,
+            **_place(layer.source),
         }
-    figures = {
-        f"{name}_{of}": getattr(side.totals, name)
-        for name in COUNTS
-        for of, side in (("base", diff.base), ("head", diff.head))
-    }
-    yield {"row": "total", **lead, "status": diff.state, **figures}
+    totals = figures(partial(getattr, diff.base.totals), partial(getattr, diff.head.totals))
+    yield {"row": "total", **lead, "status": diff.state, **totals}
 
 
 def _listing_records(listing: Listing) -> Iterable[Record]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Context, Inexact
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from convstat.graph import Graph, Node
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+MOST_DIGITS = 1_000
+"""A fraction with more digits than these is written as a quotient."""
+
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"}
 
 
@@ -130,16 +134,10 @@ def scalar(value: object) -> str:
 
 
 def _decimal(value: Fraction) -> str:
-    rest, places = value.denominator, 0
-    for prime in (2, 5):
-        power = 0
-        while rest % prime == 0:
-            rest //= prime
-            power += 1
-        places = max(places, power)
-    if rest != 1:
+    """Write a fraction with a point, one that has no end as a quotient."""
+    try:
+        text = f"{Context(prec=MOST_DIGITS, traps=[Inexact]).divide(value.numerator, value.denominator):f}"
+    except Inexact:
         return f"{value.numerator} / {value.denominator}"
     # 1.0 stays a number with a point: a fraction that happens to be whole.
-    places = max(places, 1)
-    digits = f"{abs(value.numerator) * 10**places // value.denominator:0{places + 1}d}"
-    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+    return text if "." in text else f"{text}.0"

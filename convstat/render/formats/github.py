@@ -55,7 +55,7 @@ def workflow_commands(found: Sequence[Finding], environment: Mapping[str, str] =
 def annotation(finding: Finding, environment: Mapping[str, str], also: tuple[str, ...] = ()) -> str:
     r"""Write one workflow command.
 
-    >>> annotation(Finding("error", "r", "a,b", "50% of x::y", ("next",), "a:b.yaml", 3, "k"), {})
+    >>> annotation(Finding("error", "r", "a,b", "50% of x::y", ("next",), "k", "a:b.yaml", 3), {})
     '::error file=a%3Ab.yaml,line=3,title=a%2Cb::50%25 of x::y%0Anext'
     """
     properties = {}

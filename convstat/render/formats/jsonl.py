@@ -34,7 +34,6 @@ class JsonlRenderer(Renderer):
     is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write the lines of all results, one result after the other."""
         return "".join(
             json.dumps(line, allow_nan=False, default=plain) + "\n" for result in results for line in lines_of(result)
         )

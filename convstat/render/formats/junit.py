@@ -28,7 +28,6 @@ class JunitRenderer(Renderer):
     is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write the suites of all checks as one document."""
         from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
         budgets = [budget for result in results for budget in cast("Check", result).results]

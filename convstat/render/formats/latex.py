@@ -28,7 +28,6 @@ class LatexRenderer(Renderer):
     expresses = ("report", "comparison", "check", "diff", "formula")
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write the tables of each result, one after the other."""
         from convstat.render.views import view
 
         lines = [r"% needs \usepackage{booktabs,textcomp} and \usepackage[T1]{fontenc}"]

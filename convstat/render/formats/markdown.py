@@ -11,6 +11,8 @@ from convstat.render.page import Block, Heading, Items, Line, Page, Pairs, Row, 
 _SPECIAL = re.compile(r"([\\`*_\[\]{}<>|~#$@&]|:(?=[\w+-]+:))")
 _AT_START = re.compile(r"^(\s*)(?=[-+=]|\d+[.)]\s)")
 
+RULES = {"left": ":--", "right": "--:"}
+
 
 class MarkdownRenderer(Renderer):
     """Tables, with everything in them escaped."""
@@ -20,7 +22,6 @@ class MarkdownRenderer(Renderer):
     about = "for notes and web pages: GitHub-flavoured Markdown"
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write the page of each result, one after the other."""
         from convstat.render.views import view
 
         return "\n".join(line for result in results for line in write_page(view(result, options)))
@@ -47,7 +48,8 @@ def _write_block(block: Block) -> Iterator[str]:
         case Heading():
             yield f"{'#' * (block.level + 2)} {escape(block.text)}"
         case Line():
-            yield _toned(_statement(block.text.strip()), block.tone)
+            # It is to start no list and no heading.
+            yield _toned(_AT_START.sub(r"\1\\", escape(block.text.strip())), block.tone)
         case Pairs():
             yield from (f"- **{escape(n)}**: {escape(t)}" if n else f"  - {escape(t)}" for n, t in block.items)
         case Items():
@@ -61,26 +63,22 @@ def _write_block(block: Block) -> Iterator[str]:
 
 def _write_table(table: Table) -> Iterator[str]:
     columns = [p for p, column in enumerate(table.columns) if not column.graphic]
-    yield _cells([escape(table.columns[p].title) for p in columns])
-    yield _cells(["--:" if table.columns[p].align == "right" else ":--" for p in columns])
+    yield cells([escape(table.columns[p].title) for p in columns])
+    yield cells([RULES[table.columns[p].align] for p in columns])
 
     def write(row: Row) -> str:
         texts = [escape(row.cells[p]) for p in columns]
         if row.indent:
             # A blank at the start of a cell is dropped, a no-break space is not.
             texts[0] = "&nbsp;&nbsp;" * row.indent + texts[0]
-        return _cells([_toned(text, row.tone) for text in texts])
+        return cells([_toned(text, row.tone) for text in texts])
 
     yield from map(write, table.every)
 
 
-def _cells(texts: Sequence[str]) -> str:
+def cells(texts: Sequence[str]) -> str:
+    """Write a row of a table."""
     return f"| {' | '.join(texts)} |"
-
-
-def _statement(text: str) -> str:
-    """Escape a line so that it starts no list and no heading."""
-    return _AT_START.sub(r"\1\\", escape(text))
 
 
 def _toned(text: str, tone: Tone) -> str:

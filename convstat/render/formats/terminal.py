@@ -33,11 +33,9 @@ class TableRenderer(Renderer):
         return view(result, options)
 
     def pages(self, results: Sequence[Result], options: Options) -> list[Page]:
-        """Say what is shown of each result."""
         return [self.page(result, options) for result in results]
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Lay results out as plain text."""
         return _plain(self.pages(results, options), options)
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:

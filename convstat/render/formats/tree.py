@@ -26,7 +26,6 @@ class TreeRenderer(TableRenderer):
     expresses = ("report",)
 
     def page(self, result: Result, options: Options) -> Page:
-        """Say what the tree of a report shows."""
         if not isinstance(result, Report):
             raise TypeError(f"a tree is made of a report, not of a {type(result).__name__}")
         return Page(tuple(_blocks(result, options)))

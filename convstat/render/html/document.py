@@ -47,7 +47,6 @@ class HtmlRenderer(Renderer):
     is_view = False
 
     def render(self, results: Sequence[Result], options: Options) -> str:
-        """Write all results as one page, a section each."""
         from convstat import __version__
         from convstat.render.views import view
 

@@ -5,27 +5,27 @@ Unlike the tree of the table, repeats are not folded: each layer has an entry of
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from convstat.render.views.tree import ITSELF, path_of
 from convstat.results.report import NEVER_CALLED, LayerRow, Place, Report
 from convstat.text.printable import counted, printable, show_shapes
 
 
+@dataclass(slots=True)
 class Entry:
     """A layer, or a block; ``level`` is how many blocks it is in, ``layers`` how many layers it stands for."""
 
-    __slots__ = ("is_block", "layers", "level", "macs", "name", "params", "path", "shape", "source", "type")
-
-    def __init__(self, name: str, path: str, level: int, *, type: str = "", is_block: bool = False) -> None:
-        self.name = name
-        self.path = path
-        self.level = level
-        self.type = type
-        self.shape = ""
-        self.params = 0
-        self.macs = 0
-        self.layers = 0
-        self.is_block = is_block
-        self.source: Place | None = None
+    name: str
+    path: str
+    level: int
+    type: str = ""
+    is_block: bool = False
+    shape: str = ""
+    source: Place | None = None
+    params: int = 0
+    macs: int = 0
+    layers: int = 0
 
     def add(self, row: LayerRow) -> None:
         """Take a layer in."""
@@ -55,12 +55,8 @@ def entries(report: Report, most: int) -> list[Entry]:
         return kept
     largest = sorted(kept, key=lambda entry: (-entry.macs, -entry.params))
     chosen = {id(entry) for entry in largest[: most - 1]}
-    rest = Entry("", "", 0)
-    for entry in largest[most - 1 :]:
-        rest.params += entry.params
-        rest.macs += entry.macs
-        rest.layers += entry.layers
-    rest.name = f"[other {counted(rest.layers, 'layer')}]"
+    sums = {name: sum(getattr(e, name) for e in largest[most - 1 :]) for name in ("params", "macs", "layers")}
+    rest = Entry(f"[other {counted(sums['layers'], 'layer')}]", "", 0, **sums)
     return [*(entry for entry in kept if id(entry) in chosen), rest]
 
 
@@ -82,9 +78,8 @@ def _all(report: Report) -> list[Entry]:
             opened.append(block)
             found.append(block)
         about = f" (= {row.shares})" if row.shares else f" ({row.note})" if row.note == NEVER_CALLED else ""
-        leaf = Entry(last, row.name, len(opened), type=f"{row.type}{about}")
-        leaf.shape = show_shapes(row.output_shapes)
-        leaf.source = row.source
+        shape = show_shapes(row.output_shapes)
+        leaf = Entry(last, row.name, len(opened), f"{row.type}{about}", shape=shape, source=row.source)
         found.append(leaf)
         for entry in (*opened, leaf):
             entry.add(row)

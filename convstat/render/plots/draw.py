@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -221,10 +222,7 @@ def _line(family: Family, metric: str, unit: int) -> list[tuple[float, float]]:
 
 def _together(families: Sequence[Family], metric: str) -> int:
     """The number of lines that are hidden by another or hide one."""
-    shapes: dict[tuple[tuple[Any, int], ...], int] = {}
-    for family in families:
-        shape = tuple((point.x, getattr(point, metric)) for point in family.points)
-        shapes[shape] = shapes.get(shape, 0) + 1
+    shapes = Counter(tuple((point.x, getattr(point, metric)) for point in family.points) for family in families)
     return sum(count for shape, count in shapes.items() if shape and count > 1)
 
 
@@ -234,29 +232,23 @@ def _ticks(axes: Axes, chart: Chart) -> None:
         # Of many words, some are written.
         step = -(-len(chart.ticks) // (2 * MOST_TICKS))
         shown = chart.ticks[::step]
-        longest = max(len(word) for _, word in shown)
-        upright = longest * len(shown) > 36
-        axes.set_xticks(
-            [float(x) for x, _ in shown],
-            [word if len(word) <= 24 else f"{word[:12]}...{word[-9:]}" for _, word in shown],
-            rotation=60 if upright else 0,
-            ha="right" if upright else "center",
-            rotation_mode="anchor",
-            fontsize=8 if upright else 10,
-        )
+        is_steep = max(len(word) for _, word in shown) * len(shown) > 36
+        words = [word if len(word) <= 24 else f"{word[:12]}...{word[-9:]}" for _, word in shown]
+        _write_ticks(axes, [x for x, _ in shown], words, is_steep, fontsize=8 if is_steep else 10)
         axes.margins(x=0.5 / max(2, len(chart.ticks)))
         return
     places = sorted({point.x for point in chart.points} | {x for family in chart.families for x in family.invalid})
     if len(places) <= MOST_TICKS and (chart.is_log or _is_even(places)):
         labels = [f"{float(place):g}" if place.denominator != 1 else str(place) for place in places]
-        upright = sum(map(len, labels)) > 36
-        axes.set_xticks(
-            [float(place) for place in places], labels, rotation=60 if upright else 0,
-            ha="right" if upright else "center", rotation_mode="anchor",
-        )  # fmt: skip
+        _write_ticks(axes, places, labels, sum(map(len, labels)) > 36)
         axes.minorticks_off()
     elif chart.is_log:
         _plain_numbers(axes.xaxis)
+
+
+def _write_ticks(axes: Axes, places: Sequence[Any], labels: Sequence[str], is_steep: bool, **look: Any) -> None:
+    turned: dict[str, Any] = {"rotation": 60, "ha": "right"} if is_steep else {"rotation": 0, "ha": "center"}
+    axes.set_xticks([float(place) for place in places], labels, rotation_mode="anchor", **turned, **look)
 
 
 def _is_even(places: Sequence[Any]) -> bool:

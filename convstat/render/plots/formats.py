@@ -29,7 +29,6 @@ class PngRenderer(Renderer):
     is_view = False
 
     def prepare(self, kind: str) -> None:
-        """See that there is something to draw with."""
         from convstat.render.plots import draw
 
         draw.require()
@@ -39,7 +38,6 @@ class PngRenderer(Renderer):
         raise UsageError("a PNG is no text", help="write it to a file: -o sweep.png")
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
-        """Draw all comparisons, one below the other."""
         from convstat.render.plots import draw
 
         return draw.draw(_charts(results), "png")
@@ -59,7 +57,6 @@ class SvgRenderer(Renderer):
     about = "for web pages and papers: a vector plot of a sweep, otherwise the terminal output"
 
     def prepare(self, kind: str) -> None:
-        """See that there is something to draw a sweep with."""
         from convstat.render.plots import draw
 
         if kind == "comparison":

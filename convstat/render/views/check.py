@@ -7,14 +7,14 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table, Tone
+from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Table, Tone, tabulated
 from convstat.render.views.report import RESTS_ON, input_fact, set_facts, show_place, title
 from convstat.results.report import GIVE_A_RULE
 from convstat.text.printable import apart, change, counted, printable, share
 
 if TYPE_CHECKING:
     from convstat.render.base import Options
-    from convstat.results.check import BaseModel, BudgetResult, Check
+    from convstat.results.check import BaseModel, BudgetResult, Check, Growth, Offender
 
 WORDS: dict[str, tuple[str, Tone]] = {
     "pass": ("ok", "good"),
@@ -49,7 +49,7 @@ def blocks(check: Check, options: Options) -> Iterator[Block]:
                 )
             )
             yield Line(GIVE_A_RULE)
-    yield budget_table(check)
+    yield tabulated(budget_fields(check), check.results, lambda result: WORDS[result.status][1])
     for result in check.results:
         if result.reason:
             yield Line(f"{_named(result, check)} {WORDS[result.status][0]}: {printable(result.reason)}", "warn")
@@ -111,37 +111,22 @@ def _named(result: BudgetResult, check: Check) -> str:
     return f"{printable(result.model)}: {name(result)}" if len(check.models) > 1 else name(result)
 
 
-def budget_table(check: Check) -> Table:
-    """Set the budgets one under the other."""
-    several = len(check.models) > 1
-    compared = any(has_base(result) for result in check.results)
-    columns = (
-        Column("verdict", "left"),
-        *([Column("model", "left", shortens=True, comfort=20)] if several else []),
-        Column("budget", "left", shortens=True, comfort=24),
-        *([Column("base", priority=2)] if compared else []),
-        Column("actual"),
-        *([Column("growth", priority=1, name="growth since the base")] if compared else []),
-        Column("limit"),
-        Column("headroom", priority=1),
-        Column("where", "left", 2, shortens=True, comfort=24),
-    )
-    rows = []
-    for result in check.results:
-        word, tone = WORDS[result.status]
-        cells = (
-            word,
-            *([printable(result.model)] if several else []),
-            name(result),
-            *([figure(result, result.base)] if compared else []),
-            figure(result, result.actual),
-            *([growth(result)] if compared else []),
-            requirement(result),
-            headroom(result),
-            printable(result.where),
-        )
-        rows.append(Row(cells, tone))
-    return Table(columns, tuple(rows))
+def budget_fields(check: Check) -> Fields[BudgetResult]:
+    """The columns of a table of budgets; those of the model and of the base where these set rows apart."""
+    fields: Fields[BudgetResult] = [
+        (Column("verdict", "left"), lambda result: WORDS[result.status][0]),
+        (Column("model", "left", shortens=True, comfort=20), lambda result: printable(result.model)),
+        (Column("budget", "left", shortens=True, comfort=24), name),
+        (Column("base", priority=2), lambda result: figure(result, result.base)),
+        (Column("actual"), lambda result: figure(result, result.actual)),
+        (Column("growth", priority=1, name="growth since the base"), growth),
+        (Column("limit"), requirement),
+        (Column("headroom", priority=1), headroom),
+        (Column("where", "left", 2, shortens=True, comfort=24), lambda result: printable(result.where)),
+    ]
+    idle = [] if len(check.models) > 1 else ["model"]
+    idle += [] if any(map(has_base, check.results)) else ["base", "growth"]
+    return [field for field in fields if field[0].title not in idle]
 
 
 def figure(result: BudgetResult, value: int | Fraction | None, *, reference: int | Fraction | None = None) -> str:
@@ -170,7 +155,7 @@ def growth(result: BudgetResult) -> str:
     delta = result.actual - result.base
     if not delta:
         return "="
-    amount = figure(result, -delta if delta < 0 else delta, reference=0)
+    amount = figure(result, max(delta, -delta), reference=0)
     part = f" ({change(Fraction(result.actual) / result.base)})" if result.base and result.scope != "share" else ""
     return f"{'+' if delta > 0 else '-'}{amount}{part}"
 
@@ -182,7 +167,7 @@ def headroom(result: BudgetResult) -> str:
         return "-"
     if left == 0:
         return "0 left"
-    text = figure(result, -left if left < 0 else left, reference=0)
+    text = figure(result, max(left, -left), reference=0)
     if left > 0:
         return f"{text} left"
     missed = "over by" if result.comparison == "<=" else "under by" if result.comparison == ">=" else "off by"
@@ -191,35 +176,33 @@ def headroom(result: BudgetResult) -> str:
 
 def offender_table(result: BudgetResult) -> Table:
     """List the layers that cost most."""
-    columns = (
-        Column("layer", "left", shortens=True),
-        Column("type", "left", 2),
-        Column(printable(result.metric)),
-        Column("share", priority=1),
-        Column("where", "left", 3, shortens=True),
-    )
-    rows = []
-    for offender in result.offenders:
-        part = "-" if offender.share is None else share(offender.share.numerator, offender.share.denominator)
-        names = printable(offender.layer), printable(offender.type)
-        rows.append(Row((*names, apart(offender.value, 0), part, show_place(offender.source))))
-    return Table(columns, tuple(rows))
+
+    def part(offender: Offender) -> str:
+        return "-" if offender.share is None else share(offender.share.numerator, offender.share.denominator)
+
+    fields: Fields[Offender] = [
+        (Column("layer", "left", shortens=True), lambda offender: printable(offender.layer)),
+        (Column("type", "left", 2), lambda offender: printable(offender.type)),
+        (Column(printable(result.metric)), lambda offender: apart(offender.value, 0)),
+        (Column("share", priority=1), part),
+        (Column("where", "left", 3, shortens=True), lambda offender: show_place(offender.source)),
+    ]
+    return tabulated(fields, result.offenders)
 
 
 def growth_table(result: BudgetResult) -> Table:
     """List the layers that grew; the others in one row, so that the rows add up to the growth."""
-    columns = (
-        Column("layer", "left", shortens=True),
-        Column(f"growth in {printable(result.metric)}"),
-        Column("what changed", "left", 1, shortens=True, comfort=30, prose=True),
-        Column("where", "left", 3, shortens=True),
-    )
-    rows = []
-    for grown in result.growth:
-        delta = grown.delta
-        value = f"{'+' if delta > 0 else '-'}{apart(-delta if delta < 0 else delta, 0)}" if delta else "="
-        rows.append(Row((printable(grown.name), value, printable(grown.why), show_place(grown.source))))
-    return Table(columns, tuple(rows))
+
+    def grown(row: Growth) -> str:
+        return f"{'+' if row.delta > 0 else '-'}{apart(max(row.delta, -row.delta), 0)}" if row.delta else "="
+
+    fields: Fields[Growth] = [
+        (Column("layer", "left", shortens=True), lambda row: printable(row.name)),
+        (Column(f"growth in {printable(result.metric)}"), grown),
+        (Column("what changed", "left", 1, shortens=True, comfort=30, prose=True), lambda row: printable(row.why)),
+        (Column("where", "left", 3, shortens=True), lambda row: show_place(row.source)),
+    ]
+    return tabulated(fields, result.growth)
 
 
 def passing_value(result: BudgetResult) -> str | None:

@@ -62,20 +62,11 @@ def _side(side: Side) -> str:
 def totals_table(diff: Diff) -> Table:
     """Set the totals of base and head side by side."""
     columns = (Column("total", "left"), Column("base"), Column("head"), Column("change"), Column("vs base", priority=1))
+    counts = [(TITLES[name], getattr(diff.base.totals, name), getattr(diff.head.totals, name)) for name in SHOWN]
     rows = []
-    for name in SHOWN:
-        old, new = getattr(diff.base.totals, name), getattr(diff.head.totals, name)
+    for title, old, new in (*counts, ("layers", diff.base.layers, diff.head.layers)):
         versus = "new" if diff.state == "new" else change(ratio(new, old))
-        rows.append(Row((TITLES[name], exact(old), exact(new), signed(new - old), versus)))
-    rows.append(
-        Row(
-            (
-                "layers", exact(diff.base.layers), exact(diff.head.layers),
-                signed(diff.head.layers - diff.base.layers),
-                "new" if diff.state == "new" else change(ratio(diff.head.layers, diff.base.layers)),
-            )
-        )
-    )  # fmt: skip
+        rows.append(Row((title, exact(old), exact(new), signed(new - old), versus)))
     return Table(columns, tuple(rows))
 
 

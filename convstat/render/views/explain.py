@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table
-from convstat.render.views.report import CONVENTION, amount, input_fact, set_facts, show_value, title
+from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, tabulated
+from convstat.render.views.report import CONVENTION, amount, input_fact, label, set_facts, show_value, title
 from convstat.results.explanation import Derived, ExplainedLayer, Explanation, Step, View, words_for
-from convstat.results.report import CounterRow, Figures
 from convstat.text.printable import exact, printable, show_shapes, signed
 
 
@@ -28,16 +27,16 @@ def _layer(layer: ExplainedLayer) -> Iterator[Block]:
     if not layer.views:
         return
     # The units of other counters are not MACs alone, which their causes say.
-    columns = (
-        Column("counter", "left", shortens=True, comfort=26),
-        Column("params"),
-        Column("difference", priority=1, name="params difference"),
-        Column("MACs"),
-        Column("difference", name="MACs difference"),
-    )
-    rows = [Row(("convstat", exact(layer.params.value), "", exact(layer.macs.value), ""), "strong")]
-    rows += [_row(view) for view in layer.views if not view.error]
-    yield Table(columns, tuple(rows))
+    fields: Fields[View] = [
+        (Column("counter", "left", shortens=True, comfort=26), label),
+        (Column("params"), lambda view: exact(view.counts.params)),
+        (Column("difference", priority=1, name="params difference"), lambda view: signed(view.difference.params)),
+        (Column("MACs"), lambda view: exact(view.counts.macs)),
+        (Column("difference", name="MACs difference"), lambda view: signed(view.difference.macs)),
+    ]
+    table = tabulated(fields, [view for view in layer.views if not view.error])
+    own = Row(("convstat", exact(layer.params.value), "", exact(layer.macs.value), ""), "strong")
+    yield table._replace(rows=(own, *table.rows))
     for view in layer.views:
         if view.error:
             yield Line(f"{label(view)}: {printable(view.error)}", "warn")
@@ -99,17 +98,3 @@ def _step(step: Step) -> str:
         return f"{about}{names} = {step.formula.worked_out}" if names else f"{about}{step.formula.worked_out}"
     lead = f"{times}({names}) = " if names else ""
     return f"{about}{lead}{times}({step.formula.numbers}) = {exact(step.value * step.times)}"
-
-
-def _row(view: View) -> Row:
-    counts, difference = view.predicted or Figures(), view.difference
-    return Row(
-        (label(view), exact(counts.params), signed(difference.params), exact(counts.macs), signed(difference.macs))
-    )
-
-
-def label(view: View) -> str:
-    """Name a counter as in a report."""
-    from convstat.render.views.report import label as label_of
-
-    return label_of(CounterRow(view.name, view.variant, view.version, "predicted"))

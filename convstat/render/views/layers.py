@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.render.base import Options
-from convstat.render.page import Column, Row, Table
+from convstat.render.page import Column, Fields, Row, Table, tabulated, written
 from convstat.render.views import tree
 from convstat.results.report import NEVER_CALLED, LayerRow, Report
 from convstat.text.printable import bar, counted, exact, per_pixel_scale, printable, share, show_shapes
@@ -97,10 +97,10 @@ def _fold(layers: Sequence[LayerRow], groups: Mapping[str, str], depth: int | No
     """List layers by their full names, those of a block below the depth as one."""
     folded: dict[str, list[LayerRow]] = {}
     lines: dict[str, LayerLine] = {}
+    paths = [tree.path_of(row) for row in layers]
     # What a block did itself belongs to it.
-    blocks = {parent for row in layers for parent in _parents(tree.path_of(row), depth)}
-    for position, row in enumerate(layers):
-        parts = tree.path_of(row)
+    blocks = {".".join(parts[:depth]) for parts in paths if depth is not None and len(parts) > depth}
+    for position, (row, parts) in enumerate(zip(layers, paths, strict=True)):
         path = ".".join(parts[:depth]).partition("#")[0]
         if depth is not None and (len(parts) > depth or path in blocks):
             folded.setdefault(path, []).append(row)
@@ -111,10 +111,6 @@ def _fold(layers: Sequence[LayerRow], groups: Mapping[str, str], depth: int | No
     for path, rows in folded.items():
         lines[path] = _sum(rows, path, printable(groups.get(path, "")) or f"({counted(len(rows), 'layer')})")
     return tuple(lines.values())
-
-
-def _parents(parts: Sequence[str], depth: int | None) -> Iterable[str]:
-    return [".".join(parts[:depth])] if depth is not None and len(parts) > depth else []
 
 
 def _sum(rows: Sequence[LayerRow], name: str, type: str, indent: int = 0) -> LayerLine:
@@ -157,16 +153,12 @@ def _tree(report: Report, depth: int | None) -> Iterable[LayerLine]:
         else:
             kind = _type(node.rows[0], again=again)
         kind = tree.multiplied(kind, node.times)
-        shape = show_shapes(tree.output_shapes(node, report.groups, in_order=in_order) if whole else _last(node.rows))
         if whole:
+            shape = show_shapes(tree.output_shapes(node, report.groups, in_order=in_order))
             yield _sum(rows, node.name, kind, level)._replace(shape=shape)
         else:
-            name = printable(node.name)
-            yield LayerLine(name, kind, shape, layers=len(rows), indent=level, is_title=True)
-
-
-def _last(rows: Sequence[LayerRow]) -> Sequence[tuple[int, ...]]:
-    return rows[-1].output_shapes if rows else ()
+            shape = show_shapes(rows[-1].output_shapes if rows else ())
+            yield LayerLine(printable(node.name), kind, shape, layers=len(rows), indent=level, is_title=True)
 
 
 def layer_table(report: Report, options: Options) -> Table:
@@ -174,44 +166,30 @@ def layer_table(report: Report, options: Options) -> Table:
     lines = layer_lines(report, options)
     totals = report.totals
     scale = per_pixel_scale([totals.per_pixel(line.macs) for line in lines] + [totals.macs_per_pixel])
-    columns = (
-        Column("layer", "left", shortens=True, comfort=24),
-        Column("type", "left", 0 if options.sort == "type" else 2),
-        Column("output", "left", 3),
-        Column("params"),
-        Column("MACs"),
-        Column("FLOPs", priority=0 if options.sort == "flops" else 5),
-        Column(scale.title, priority=0 if options.per else 4),
-        Column("share", priority=6, name="share of MACs"),
-        Column("", "left", 7, name="bar", graphic=True),
-    )
 
-    def row(line: LayerLine) -> Row:
-        if line.is_title:
-            return Row((line.name, line.type, line.shape, *([""] * 6)), "quiet", line.indent)
-        cells = (
-            line.name,
-            line.type,
-            line.shape,
-            exact(line.params),
-            exact(line.macs),
-            exact(line.flops),
-            scale.write(totals.per_pixel(line.macs)),
-            share(line.macs, totals.macs),
-            bar(line.macs, totals.macs, BAR_WIDTH, ascii=options.ascii),
-        )
-        return Row(cells, indent=line.indent)
+    def per_pixel(line: LayerLine) -> str:
+        return scale.write(totals.per_pixel(line.macs))
 
-    count = len(report.layers)
-    total = (
-        f"total ({counted(count, 'layer')})",
-        "",
-        "",
-        exact(totals.params),
-        exact(totals.macs),
-        exact(totals.flops),
-        scale.write(totals.macs_per_pixel),
-        "100%" if totals.macs else "",
-        "",
-    )
-    return Table(columns, tuple(row(line) for line in lines), Row(total, "strong"))
+    def drawn(line: LayerLine) -> str:
+        return bar(line.macs, totals.macs, BAR_WIDTH, ascii=options.ascii)
+
+    fields: Fields[LayerLine] = [
+        (Column("layer", "left", shortens=True, comfort=24), lambda line: line.name),
+        (Column("type", "left", 0 if options.sort == "type" else 2), lambda line: line.type),
+        (Column("output", "left", 3), lambda line: line.shape),
+        (Column("params"), lambda line: exact(line.params)),
+        (Column("MACs"), lambda line: exact(line.macs)),
+        (Column("FLOPs", priority=0 if options.sort == "flops" else 5), lambda line: exact(line.flops)),
+        (Column(scale.title, priority=0 if options.per else 4), per_pixel),
+        (Column("share", priority=6, name="share of MACs"), lambda line: share(line.macs, totals.macs)),
+        (Column("", "left", 7, name="bar", graphic=True), drawn),
+    ]
+    table = tabulated(fields, lines)
+    # A title has no figures.
+    rows = [
+        Row((*row.cells[:3], *([""] * 6)), "quiet", line.indent) if line.is_title else row._replace(indent=line.indent)
+        for line, row in zip(lines, table.rows, strict=True)
+    ]
+    total = LayerLine(f"total ({counted(len(report.layers), 'layer')})", "", "", totals.params, totals.macs)
+    everything = "100%" if totals.macs else ""
+    return table._replace(rows=tuple(rows), total=Row((*written(fields, total)[:-2], everything, ""), "strong"))

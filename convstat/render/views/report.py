@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table, Tone
+from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, Table, Tone, tabulated
 from convstat.render.views.layers import layer_table
-from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, CounterRow, InputInfo, ModelInfo, Place, Report
+from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, Answer, CounterRow, InputInfo, ModelInfo, Place, Report
 from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, show_shapes, signed
+
+if TYPE_CHECKING:
+    from convstat.results.explanation import View
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -36,13 +39,6 @@ RESTS_ON = "MACs are"
 
 PYTHON = ("module", "zoo")
 """The kinds of models that are traced."""
-
-MEMORY: Mapping[str, str] = {
-    "input": "input",
-    "forward_backward": "forward/backward",
-    "params": "params",
-    "total": "total",
-}
 
 USUAL_NAMES = ("x", "input", "inputs")
 """Names that say nothing where there is one input alone."""
@@ -149,18 +145,15 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "weights", weights
     yield from _runs(report)
     for counter in report.counters:
+        who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
         if memory := counter.shown.memory_mib:
-            figures = ", ".join(f"{MEMORY.get(name, name)} {amount:.2f}" for name, amount in memory.items())
-            who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
+            figures = ", ".join(f"{name.replace('_', '/')} {amount:.2f}" for name, amount in memory.items())
             odd = [printable(cause.text) for cause in counter.causes if cause.code.endswith(PRODUCTS)]
             remark = f", which {' and '.join(odd)}" if odd else ""
             yield "memory", f"{figures} MiB, {who}{remark}"
         if counter.native:
-            figures = ", ".join(
-                f"{amount:,} {printable(NATIVE.get(name, name))}" for name, amount in counter.native.items()
-            )
-            who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
-            yield "native", f"{figures}, {who}"
+            sums = (f"{amount:,} {printable(NATIVE.get(name, name))}" for name, amount in counter.native.items())
+            yield "native", f"{', '.join(sums)}, {who}"
 
 
 def _runs(report: Report) -> Iterator[tuple[str, str]]:
@@ -260,7 +253,7 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-def label(counter: CounterRow) -> str:
+def label(counter: CounterRow | View) -> str:
     """Name a counter with its version and variant.
 
     >>> label(CounterRow("ptflops", "pytorch", "0.7.5", "ok"))
@@ -294,53 +287,30 @@ def counter_table(report: Report, *, per: bool = False) -> Table:
     """Set convstat and its peers side by side; FLOPs and MACs/pixel are made of each one's MACs by our rules."""
     totals = report.totals
     scale = per_pixel_scale([totals.macs_per_pixel, *(totals.per_pixel(c.shown.macs) for c in report.counters)])
-    columns = [
-        Column("counter", "left", shortens=True, comfort=26),
-        Column("params"),
-        Column("difference", priority=1, name="params difference"),
-        Column("MACs"),
-        Column("difference", priority=0 if report.counters else 9, name="MACs difference"),
-        Column("in %", priority=2, name="MACs difference in %"),
-        Column("FLOPs", priority=4),
-        Column(scale.title, priority=0 if per else 3),
-        Column("verdict", "left"),
-    ]
 
-    def figures(macs: int | None) -> tuple[str, str]:
-        return exact(None if macs is None else 2 * macs), scale.write(totals.per_pixel(macs))
+    def percent(counter: CounterRow) -> str:
+        macs = counter.shown.macs
+        return change(Fraction(macs, totals.macs) if macs is not None and totals.macs else None)
 
-    rows = [
-        Row(
-            (
-                *(report.model.convention, exact(totals.params), "", exact(totals.macs), "", "", *figures(totals.macs)),
-                report.status.replace("_", " ") if report.status != "complete" else "",
-            ),
-            "strong",
-        )
+    fields: Fields[CounterRow] = [
+        (Column("counter", "left", shortens=True, comfort=26), label),
+        (Column("params"), lambda counter: exact(counter.shown.params)),
+        (Column("difference", priority=1, name="params difference"), lambda counter: signed(counter.difference.params)),
+        (Column("MACs"), lambda counter: exact(counter.shown.macs)),
+        (Column("difference", name="MACs difference"), lambda counter: signed(counter.difference.macs)),
+        (Column("in %", priority=2, name="MACs difference in %"), percent),
+        (Column("FLOPs", priority=4), lambda counter: exact(counter.shown.flops)),
+        (Column(scale.title, priority=0 if per else 3), lambda c: scale.write(totals.per_pixel(c.shown.macs))),
+        (Column("verdict", "left"), verdict),
     ]
-    for counter in report.counters:
-        reported, difference = counter.shown, counter.difference
-        ratio = Fraction(reported.macs, totals.macs) if reported.macs is not None and totals.macs else None
-        cells = (
-            label(counter),
-            exact(reported.params),
-            signed(difference.params),
-            exact(reported.macs),
-            signed(difference.macs),
-            change(ratio),
-            *figures(reported.macs),
-            verdict(counter),
-        )
-        rows.append(Row(cells, "bad" if cells[-1] in ("UNEXPLAINED", "failed") else ""))
-    keep = [
-        position
-        for position, column in enumerate(columns)
-        if report.counters or column.title not in ("difference", "in %", "verdict")
-    ]
-    return Table(
-        tuple(columns[p] for p in keep),
-        tuple(Row(tuple(row.cells[p] for p in keep), row.tone) for row in rows),
-    )
+    # What sets a counter beside convstat says nothing about convstat itself.
+    beside = {"difference": "", "in %": "", "verdict": "" if report.status == "complete" else report.status}
+    if not report.counters:
+        fields = [field for field in fields if field[0].title not in beside]
+    own = CounterRow(report.model.convention, "", None, "ok", Answer(totals.params, totals.macs))
+    first = [beside.get(column.title, write(own)).replace("_", " ") for column, write in fields]
+    table = tabulated(fields, report.counters, lambda c: "bad" if verdict(c) in ("UNEXPLAINED", "failed") else "")
+    return table._replace(rows=(Row(tuple(first), "strong"), *table.rows))
 
 
 def _causes(counter: CounterRow) -> Iterator[Block]:
