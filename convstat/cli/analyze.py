@@ -69,7 +69,6 @@ def analyze(
                 for request in asked
             ]
         session.environment(reports)
-        progress.clear()
         session.write(outputs, reports)
     if strict and not all(report.is_explained for report in reports):
         return ExitCode.VIOLATION

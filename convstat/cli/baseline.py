@@ -69,6 +69,5 @@ def baseline(
                 files, session.targets(named) if named or (action == "save" and settings.models) else (), requests,
                 update=action == "update", progress=progress,
             )  # fmt: skip
-        progress.clear()
         session.write(outputs, [Listing("baselines", entries, shown=baseline_command.SHOWN)])
     return ExitCode.OK

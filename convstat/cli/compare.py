@@ -50,7 +50,6 @@ def compare(
             warn=session.warn,
             progress=progress,
         )
-        progress.clear()
         session.write(outputs, [comparison])
     # Without one point that can be built, nothing was compared.
     failed = comparison.base is None or (strict and comparison.invalid)

@@ -69,7 +69,6 @@ def explain(
             progress=progress,
             warn=session.warn,
         )
-        progress.clear()
         session.write(outputs, [explanation])
     return ExitCode.OK
 
@@ -121,6 +120,5 @@ def identify(
             progress=progress,
             warn=session.warn,
         )
-        progress.clear()
         session.write(outputs, [found])
     return ExitCode.OK if found.matches else ExitCode.VIOLATION

@@ -63,7 +63,6 @@ def formula(
         from convstat.commands.formula import network
 
         result = network(requests.of(target), progress=progress, warn=session.warn)
-        progress.clear()
         session.write(outputs, [result])
     return ExitCode.OK
 

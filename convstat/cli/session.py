@@ -59,6 +59,7 @@ class Session:
         from convstat.render.views.layers import check_options
 
         self.given = given
+        self.progress = Progress(enabled=not given.quiet)
         width = DEFAULT_WIDTH if given.width is None else given.width
         self.options = Options(width, given.ascii, given.depth, given.flat, given.sort, given.top)
         check_options(self.options)
@@ -156,8 +157,8 @@ class Session:
             silent=self.given.quiet > 1,
             kind=kind,
         )
-        with outputs, Progress(enabled=not self.given.quiet) as progress:
-            yield outputs, progress
+        with outputs, self.progress:
+            yield outputs, self.progress
 
     def warn(self, problems: Sequence[Diagnostic]) -> None:
         """Show warnings on standard error."""
@@ -187,6 +188,7 @@ class Session:
         """Write the results everywhere, and tell the code host that runs this."""
         from convstat.cli import hosts
 
+        self.progress.clear()
         outputs.write(results)
         self.warn(hosts.announce(results, outputs))
         if self.given.verbose:

@@ -44,16 +44,11 @@ def _entries(config: Config) -> Iterator[Mapping[str, Any]]:
             yield {"key": key, "value": DEFAULTS.get(key, "not set"), "from": "default"}
         else:
             yield {"key": key, "value": value, "from": config.origins.get(key, "default")}
-    for table in config.by_model:
-        place = f"{table.mark.file}:{table.mark.line}" if table.mark else ""
-        yield {"key": "models", "value": _model(table), "from": place}
-    if not config.by_model:
-        yield {"key": "models", "value": "not set", "from": "default"}
-    for entry in config.budgets:
-        for text, place in _budget(entry):
-            yield {"key": "budget", "value": text, "from": place}
-    if not config.budgets:
-        yield {"key": "budget", "value": "not set", "from": "default"}
+    tables = [(_model(t), f"{t.mark.file}:{t.mark.line}" if t.mark else "") for t in config.by_model]
+    budgets = [said for entry in config.budgets for said in _budget(entry)]
+    for key, found in (("models", tables), ("budget", budgets)):
+        for text, place in found or [("not set", "default")]:
+            yield {"key": key, "value": text, "from": place}
 
 
 def _model(table: ModelSettings) -> str:

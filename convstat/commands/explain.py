@@ -104,10 +104,8 @@ def _layer(
     subject: Subject, trace: Trace | None, name: str, rows: list[LayerRow], views: tuple[View, ...]
 ) -> ExplainedLayer:
     macs, params = sum(row.macs for row in rows), sum(row.params for row in rows)
-    other: dict[str, int] = {}
-    for row in rows:
-        for entry, amount in row.other.items():
-            other[entry] = other.get(entry, 0) + amount
+    entries = dict.fromkeys(entry for row in rows for entry in row.other)
+    other = {entry: sum(row.other.get(entry, 0) for row in rows) for entry in entries}
     if subject.graph is not None:
         macs_steps, params_steps = of_spec(subject.graph, rows), params_of_spec(subject.graph, rows)
     else:

@@ -166,16 +166,14 @@ class Expanded(Model):
 
     def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
         """Measure the spec, and build its model where counters are asked."""
-        shapes = self._shapes.get(request.inputs)
-        if shapes is None:
-            shapes = analysis.input_shapes(self.spec, request.inputs, request.argument)
-            self._shapes[request.inputs] = shapes
+        if request.inputs not in self._shapes:
+            self._shapes[request.inputs] = analysis.input_shapes(self.spec, request.inputs, request.argument)
+        shapes = self._shapes[request.inputs]
         variant = request.target.variant
         measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
         edge = (request.per, measured.input_shape, measured.output_shape)
-        basis = self._pixels.get(edge)
-        if basis is None:
-            basis = self._pixels[edge] = pixels(*edge)
+        if edge not in self._pixels:
+            self._pixels[edge] = pixels(*edge)
             self.shown_inputs.add(self._show_inputs(measured.input_shape, request, shapes))
         totals = Totals(
             measured.params,
@@ -183,7 +181,7 @@ class Expanded(Model):
             measured.buffers,
             measured.macs,
             measured.params * ITEM_BYTES[request.dtype],
-            *basis,
+            *self._pixels[edge],
             measured.other,
         )
         if counters == "none":

@@ -14,7 +14,6 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from convstat.budgets.tables import BUDGET_KEYS
@@ -24,42 +23,36 @@ from convstat.grammar import patterns
 from convstat.grammar.paths import as_target, split_file, split_variant
 from convstat.text.reading import decoded, read_file
 
-KEYS: Mapping[str, str] = MappingProxyType(
-    {
-        "model": "the default target, or a pattern of specs: configs/*.yaml; a list is allowed",
-        "input": "the shapes of that model's inputs, as for --input; a list if there are several",
-        "models": "settings of individual models: a list of tables",
-        "batch": "the batch size, an integer of at least 1",
-        "device": "the device of other counters: auto, cpu, cuda or meta",
-        "dtype": "float32, float16 or bfloat16",
-        "counters": "the counters that analyze runs: comma-separated names or a list, default, all or none",
-        "per": "the divisor of MACs/pixel, as for --per",
-        "format": "the format of standard output",
-        "base": "the base of relative budgets and diff: a git revision, such as origin/main",
-        "missing-baseline": "error or skip: how to treat relative budgets without a base",
-        "existing": "error or warn: how to treat budgets that the base already exceeds",
-        "budget": "the budgets: a list of short forms ('params<=5M') or tables",
-    }
-)
+KEYS: Mapping[str, str] = {
+    "model": "the default target, or a pattern of specs: configs/*.yaml; a list is allowed",
+    "input": "the shapes of that model's inputs, as for --input; a list if there are several",
+    "models": "settings of individual models: a list of tables",
+    "batch": "the batch size, an integer of at least 1",
+    "device": "the device of other counters: auto, cpu, cuda or meta",
+    "dtype": "float32, float16 or bfloat16",
+    "counters": "the counters that analyze runs: comma-separated names or a list, default, all or none",
+    "per": "the divisor of MACs/pixel, as for --per",
+    "format": "the format of standard output",
+    "base": "the base of relative budgets and diff: a git revision, such as origin/main",
+    "missing-baseline": "error or skip: how to treat relative budgets without a base",
+    "existing": "error or warn: how to treat budgets that the base already exceeds",
+    "budget": "the budgets: a list of short forms ('params<=5M') or tables",
+}
 """Every key of the table, and what it means."""
 
-MODEL_KEYS: Mapping[str, str] = MappingProxyType(
-    {
-        "model": "the target, or a pattern of targets; a list is allowed",
-        "input": "the shapes of its inputs, as for --input; a list if there are several",
-        "overrides": "values of its parameters, a table: {width = 32}",
-        "config": "a file with the fields of its config object, as for --config",
-        "batch": "the batch size, an integer of at least 1",
-        "device": "the device: auto, cpu, cuda or meta",
-        "dtype": "float32, float16 or bfloat16",
-        "per": "the divisor of MACs/pixel, as for --per",
-    }
-)
+MODEL_KEYS: Mapping[str, str] = {
+    "model": "the target, or a pattern of targets; a list is allowed",
+    "input": "the shapes of its inputs, as for --input; a list if there are several",
+    "overrides": "values of its parameters, a table: {width = 32}",
+    "config": "a file with the fields of its config object, as for --config",
+    "batch": "the batch size, an integer of at least 1",
+    "device": "the device: auto, cpu, cuda or meta",
+    "dtype": "float32, float16 or bfloat16",
+    "per": "the divisor of MACs/pixel, as for --per",
+}
 """Every key of a table of ``models``, and what it means."""
 
-ENVIRONMENT: Mapping[str, str] = MappingProxyType(
-    {"base": "CONVSTAT_BASE", "format": "CONVSTAT_FORMAT", "config": "CONVSTAT_CONFIG"}
-)
+ENVIRONMENT: Mapping[str, str] = {"base": "CONVSTAT_BASE", "format": "CONVSTAT_FORMAT", "config": "CONVSTAT_CONFIG"}
 """The variables of the environment that go before the settings; the last one names the file of the settings."""
 
 DEVICES = ("auto", "cpu", "cuda", "meta")

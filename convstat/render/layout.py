@@ -102,26 +102,24 @@ def arrange(page: Page, options: Options, *, framed: bool = False) -> Iterator[P
 
     With ``framed``, the facts that follow the title of a result are set in a box, where there is room.
     """
-    previous: Block | None = None
     blocks: tuple[Block, ...] = _safe(page.blocks, options.ascii)
-    for place, block in enumerate(blocks):
-        after = blocks[place + 1] if place + 1 < len(blocks) else None
-        if isinstance(previous, Heading) and isinstance(block, Pairs) and _is_framed(previous, block, options, framed):
+    for before, block, after in zip((None, *blocks), blocks, (*blocks[1:], None), strict=False):
+        if _are_framed(before, block, options, framed) and isinstance(before, Heading):
             # The frame takes four cells, and its facts need no indent.
             inside = _arrange_block(block, options._replace(width=options.width - 4 + INDENT))
-            yield Frame(previous.text, tuple(piece._replace(indent=piece.indent - INDENT) for piece in inside))
-        else:
-            apart = isinstance(block, Heading) or not (isinstance(previous, Heading) or type(previous) is type(block))
-            if previous is not None and apart:
-                yield BLANK
-            if not (isinstance(block, Heading) and _is_framed(block, after, options, framed)):
-                yield from _arrange_block(block, options)
-        previous = block
+            yield Frame(before.text, tuple(piece._replace(indent=piece.indent - INDENT) for piece in inside))
+            continue
+        apart = isinstance(block, Heading) or not (isinstance(before, Heading) or type(before) is type(block))
+        if before is not None and apart:
+            yield BLANK
+        if not _are_framed(block, after, options, framed):
+            yield from _arrange_block(block, options)
 
 
-def _is_framed(heading: Heading, after: Block | None, options: Options, framed: bool) -> bool:
-    is_title = framed and heading.level == 1 and isinstance(after, Pairs)
-    return is_title and options.width >= max(NARROWEST_FRAME, cells(heading.text) + 6)
+def _are_framed(heading: Block | None, after: Block | None, options: Options, framed: bool) -> bool:
+    if not (framed and isinstance(heading, Heading) and heading.level == 1 and isinstance(after, Pairs)):
+        return False
+    return options.width >= max(NARROWEST_FRAME, cells(heading.text) + 6)
 
 
 def _safe(part: Any, ascii: bool) -> Any:

@@ -49,9 +49,7 @@ class SarifRenderer(Renderer):
             written.append({"ruleId": "convstat/more", "level": "note", "message": {"text": more}})
         kinds = "+".join(dict.fromkeys(result.kind for result in results))
         run = {
-            "tool": {
-                "driver": {"name": "convstat", "version": __version__, "rules": [_rule(rule) for rule in rules]},
-            },
+            "tool": {"driver": {"name": "convstat", "version": __version__, "rules": list(map(_rule, rules))}},
             "automationDetails": {"id": "/".join(filter(None, ("convstat", kinds, options.title))) + "/"},
             "columnKind": "unicodeCodePoints",
             "results": written,
