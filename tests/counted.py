@@ -19,7 +19,7 @@ from convstat.targets.request import Request
 from convstat.targets.subject import Subject
 from convstat.trace.recipe import Recipe
 
-HOW = ("counters", "predict", "seconds", "progress", "warn", "in_process")
+HOW = ("counters", "predict", "seconds", "listener", "in_process")
 
 
 def request(

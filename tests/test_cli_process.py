@@ -24,8 +24,8 @@ LAYER = ["analyze", "Conv2d(4, 8, 3)", "-i", "4x8x8"]
 SLOW = """
 import sys, time
 from convstat.targets import analysis
-def analyze(*_, progress, **__):
-    progress("counting very slowly")
+def analyze(*_, listener, **__):
+    listener.progress("counting very slowly")
     print("ready", file=sys.stderr, flush=True)
     time.sleep({seconds})
     {end}

@@ -11,6 +11,7 @@ import pytest
 from convstat.commands import check, compare
 from convstat.errors import Diagnostic
 from convstat.spec import read
+from convstat.targets.request import Listener
 
 SPEC = """
 convstat: 1
@@ -32,9 +33,9 @@ layers: [middle]
 
 Warn = Callable[[Sequence[Diagnostic]], None]
 USES: dict[str, Callable[[str, Warn], object]] = {
-    "analyze": lambda path, warn: counted.analyze(path, counters="none", warn=warn),
-    "check": lambda path, warn: check.check([path], warn=warn),
-    "compare": lambda path, warn: compare.compare([path], warn=warn),
+    "analyze": lambda path, warn: counted.analyze(path, counters="none", listener=Listener(warn=warn)),
+    "check": lambda path, warn: check.check([path], listener=Listener(warn=warn)),
+    "compare": lambda path, warn: compare.compare([path], listener=Listener(warn=warn)),
 }
 
 

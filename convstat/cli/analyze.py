@@ -49,22 +49,15 @@ def analyze(
 
         with session.setting("counters"):
             select(session.config.counters)
-    with session.writing(targets, "report") as (outputs, progress):
+    with session.writing(targets, "report") as outputs:
         asked = [requests.of(resolve(target)) for target in targets]
         if given.as_ is not None:
-            reports = [
-                convention.express(request, given.as_, progress=progress, warn=session.warn) for request in asked
-            ]
+            reports = [convention.express(request, given.as_, listener=session.listener) for request in asked]
         else:
             chosen = session.pick(given.counters, session.config.counters, analysis.DEFAULT_COUNTERS)
             reports = [
                 analysis.analyze(
-                    request,
-                    chosen,
-                    predict=given.predict,
-                    in_process=given.in_process,
-                    progress=progress,
-                    warn=session.warn,
+                    request, chosen, predict=given.predict, in_process=given.in_process, listener=session.listener
                 )
                 for request in asked
             ]

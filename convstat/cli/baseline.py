@@ -59,7 +59,7 @@ def baseline(
             help=(f"run convstat baseline {action} by hand and commit the files", "or pass --yes"),
         )
     files = Baselines.of(settings.path)
-    with session.writing(named, "listing") as (outputs, progress):
+    with session.writing(named, "listing") as outputs:
         if action == "show":
             entries = baseline_command.show(files, named)
         elif action == "prune":
@@ -67,7 +67,7 @@ def baseline(
         else:
             entries = baseline_command.write(
                 files, session.targets(named) if named or (action == "save" and settings.models) else (), requests,
-                update=action == "update", progress=progress,
+                update=action == "update", listener=session.listener,
             )  # fmt: skip
         session.write(outputs, [Listing("baselines", entries, shown=baseline_command.SHOWN)])
     return ExitCode.OK

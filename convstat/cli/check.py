@@ -73,7 +73,7 @@ def check(
     targets, assignments = axes.split(arguments or ())
     overrides = axes.overrides(assignments, "check")
     session.refuse_saved(targets or session.config.models)
-    with session.writing(targets, "check") as (outputs, _):
+    with session.writing(targets, "check") as outputs:
         result = check_command.check(
             targets,
             session.requests(targets, overrides),
@@ -85,7 +85,7 @@ def check(
             base=given.base,
             missing_baseline=missing_baseline,
             existing=existing,
-            warn=session.warn,
+            listener=session.listener,
         )
         session.write(outputs, [result])
     code = ExitCode.VIOLATION if strict and result.count("warn") else result.exit_code

@@ -40,15 +40,14 @@ def compare(
     session = Session(given)
     targets, assignments = axes.split(arguments or ())
     session.refuse_saved(targets or session.config.models)
-    with session.writing(targets, "comparison") as (outputs, progress):
+    with session.writing(targets, "comparison") as outputs:
         comparison = compare_command.compare(
             targets,
             assignments,
             session.requests(targets, {}),
             zip=zip,
             counters=given.counters or "none",
-            warn=session.warn,
-            progress=progress,
+            listener=session.listener,
         )
         session.write(outputs, [comparison])
     # Without one point that can be built, nothing was compared.

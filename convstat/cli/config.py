@@ -49,6 +49,6 @@ def config(
     listing = Listing(f"settings: {session.config.path or 'no file'}", config_command.entries(session.config))
     for note in config_command.notes(session.config):
         session.note(note)
-    with session.writing((), "listing") as (outputs, _):
+    with session.writing((), "listing") as outputs:
         session.write(outputs, [listing])
     return ExitCode.OK

@@ -49,12 +49,12 @@ def diff(
         if assignments or given.inputs:
             raise UsageError("saved reports take no overrides, --input or --data", help="compare the models themselves")
         session.refuse_saved(named)
-    with session.writing(named, "diff") as (outputs, progress):
+    with session.writing(named, "diff") as outputs:
         sides = Sides(
-            requests, given.base or settings.base, Baselines.of(settings.path), progress, session.warn, of_base, of_head
+            requests, given.base or settings.base, Baselines.of(settings.path), session.listener, of_base, of_head
         )  # fmt: skip
         found = differences(named, sides, all=all)
-        progress.clear()
+        session.progress.clear()
         if not found:
             session.note("no spec changed")
         session.write(outputs, found)

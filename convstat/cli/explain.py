@@ -61,14 +61,8 @@ def explain(
     target, pattern = named[0], named[1] if len(named) > 1 else None
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
     request = session.requests(named, overrides).of(resolve(target))
-    with session.writing([target], "explanation") as (outputs, progress):
-        explanation = explain.explain(
-            request,
-            pattern,
-            counters=given.counters or "all",
-            progress=progress,
-            warn=session.warn,
-        )
+    with session.writing([target], "explanation") as outputs:
+        explanation = explain.explain(request, pattern, counters=given.counters or "all", listener=session.listener)
         session.write(outputs, [explanation])
     return ExitCode.OK
 
@@ -112,13 +106,7 @@ def identify(
     target = session.target(named, "identify")
     overrides = axes.overrides((*assignments, *(set or ())), "identify")
     request = session.requests(named, overrides).of(target)
-    with session.writing([target.argument], "identification") as (outputs, progress):
-        found = identify.identify(
-            number,
-            request,
-            counters=given.counters or "all",
-            progress=progress,
-            warn=session.warn,
-        )
+    with session.writing([target.argument], "identification") as outputs:
+        found = identify.identify(number, request, counters=given.counters or "all", listener=session.listener)
         session.write(outputs, [found])
     return ExitCode.OK if found.matches else ExitCode.VIOLATION

@@ -51,7 +51,7 @@ def formula(
     if named and (kind := name_of(named[0])) is not None:
         found = kind_formula(kind)
         _refuse_sizes(kind, assignments, session.given_of("input batch device dtype depth flat sort top"), found.use)
-        with session.writing((), "formula") as (outputs, _):
+        with session.writing((), "formula") as outputs:
             session.write(outputs, [found])
         return ExitCode.OK
     if named:
@@ -59,10 +59,10 @@ def formula(
     target = session.target(named, "formula")
     overrides = axes.overrides(assignments, "formula")
     requests = session.requests(named, overrides)
-    with session.writing([target.argument], "formula") as (outputs, progress):
+    with session.writing([target.argument], "formula") as outputs:
         from convstat.commands.formula import network
 
-        result = network(requests.of(target), progress=progress, warn=session.warn)
+        result = network(requests.of(target), listener=session.listener)
         session.write(outputs, [result])
     return ExitCode.OK
 

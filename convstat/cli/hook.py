@@ -55,8 +55,8 @@ def hook(
     problems.tell()
     if not judged:
         return ExitCode.OK
-    with session.writing(judged, "check") as (outputs, _):
-        result = check.check(judged, session.requests(judged, {}), base=given.base, warn=session.warn)
+    with session.writing(judged, "check") as outputs:
+        result = check.check(judged, session.requests(judged, {}), base=given.base, listener=session.listener)
         session.write(outputs, [result])
     return result.exit_code
 

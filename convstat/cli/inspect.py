@@ -60,6 +60,6 @@ def render(
     from convstat.targets import analysis
 
     session = Session(given, needs_settings=False)
-    with session.writing(reports, "report") as (outputs, _):
+    with session.writing(reports, "report") as outputs:
         session.write(outputs, [analysis.load_report(path) for path in reports])
     return ExitCode.OK

@@ -196,7 +196,7 @@ def list_(
         raise UsageError(f"cannot list '{what}'", help=(*did_you_mean(what, LISTS), f"lists: {', '.join(LISTS)}"))
     read, title, group = LISTS[what]
     session = Session(given, needs_settings=False)
-    with session.writing((), "listing") as (outputs, _):
+    with session.writing((), "listing") as outputs:
         facts = COUNTER_FACTS if what == "counters" else {}
         session.write(outputs, [Listing(title, matching(read(), what, pattern), group, facts)])
     return ExitCode.OK

@@ -19,6 +19,7 @@ from convstat.render.base import Options, Result
 from convstat.render.console import DEFAULT_WIDTH
 from convstat.render.formats.registry import RENDERERS
 from convstat.targets import FORMS, resolve
+from convstat.targets.request import Listener
 from convstat.targets.selection import select
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Session:
 
         self.given = given
         self.progress = Progress(enabled=not given.quiet)
+        self.listener = Listener(self.progress, self.warn)
         width = DEFAULT_WIDTH if given.width is None else given.width
         self.options = Options(width, given.ascii, given.depth, given.flat, given.sort, given.top)
         check_options(self.options)
@@ -142,7 +144,7 @@ class Session:
             raise ConfigError([replace(d, mark=mark, notes=(*d.notes, *notes)) for d in error.diagnostics]) from None
 
     @contextmanager
-    def writing(self, targets: Sequence[str], kind: str | None = None) -> Iterator[tuple[Outputs, Progress]]:
+    def writing(self, targets: Sequence[str], kind: str | None = None) -> Iterator[Outputs]:
         """See that all outputs can be written and can say this kind of result, then let the work be done."""
         inputs = [split_variant(target)[0] for target in targets]
         if self.given.format is None and self.config.format:
@@ -158,7 +160,7 @@ class Session:
             kind=kind,
         )
         with outputs, self.progress:
-            yield outputs, self.progress
+            yield outputs
 
     def warn(self, problems: Sequence[Diagnostic]) -> None:
         """Show warnings on standard error."""

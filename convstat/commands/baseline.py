@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,13 @@ from convstat.grammar.paths import as_target, split_file
 from convstat.history.baseline import Baselines, file_name
 from convstat.results.report import Report
 from convstat.targets import analysis, resolve
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 
 Entry = Mapping[str, Any]
 
 
 def write(
-    files: Baselines,
-    targets: Sequence[str],
-    requests: Requests,
-    *,
-    update: bool,
-    progress: Callable[[str], None] | None = None,
+    files: Baselines, targets: Sequence[str], requests: Requests, *, update: bool, listener: Listener = NOBODY
 ) -> tuple[Entry, ...]:
     """Count models and write their files; without targets, an update counts every model that has a file.
 
@@ -47,8 +42,7 @@ def write(
             before = analysis.load_report(str(path)) if path.exists() else None
             if before is None and update:
                 raise UsageError(f"{target} has no baseline file to update", help=f"convstat baseline save {target}")
-            if progress is not None:
-                progress(f"counting {target}")
+            listener.progress(f"counting {target}")
             if request.target.kind == "report":
                 raise UsageError(
                     f"{target} is a saved report: it can be used as a base directly", help=f"--base {target}"

@@ -25,7 +25,7 @@ from convstat.history.base import Base, Baselines, Bases
 from convstat.results.check import BaseModel, Check, CheckedModel
 from convstat.results.report import Report
 from convstat.targets import analysis, resolve
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.selection import select
 
 POLICIES: Mapping[str, tuple[str, ...]] = {"missing_baseline": MISSING, "existing": EXISTING}
@@ -44,7 +44,7 @@ def check(
     base: str | None = None,
     missing_baseline: str | None = None,
     existing: str | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
+    listener: Listener = NOBODY,
 ) -> Check:
     """Judge every budget of the options, the specs and the settings on every target.
 
@@ -55,7 +55,7 @@ def check(
     ``missing_baseline`` is ``error`` or ``skip``; ``existing`` is ``error``, or ``warn`` for what was over on the base.
     Without a target, those of the settings are checked, with the settings' input.
     What is not said here is as the settings say: of that model, or else of all.
-    ``warn`` is told the warnings about each spec.
+    ``listener`` is told the warnings about each spec.
     Raises UsageError where there is no budget at all: a check that cannot fail is a mistake.
     """
     from_settings = not targets
@@ -83,7 +83,7 @@ def check(
         _policy("missing_baseline", missing_baseline or config.missing_baseline),
         _policy("existing", existing or config.existing),
         Baselines.of(config.path),
-        warn,
+        listener,
     )
     gate.count(targets, shared)
     return gate.judge(shared, config if from_settings else None)
@@ -114,7 +114,7 @@ class _Gate:
     missing: str
     existing: str
     files: Baselines
-    warn: Callable[[Sequence[Diagnostic]], None] | None
+    listener: Listener
     models: list[_Model] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -125,8 +125,8 @@ class _Gate:
             with problems:
                 request = self.requests.of(resolve(argument))
                 spec = request.target.load() if request.target.is_spec else None
-                if spec is not None and self.warn is not None and spec.warnings:
-                    self.warn(spec.warnings)
+                if spec is not None and spec.warnings:
+                    self.listener.warn(spec.warnings)
                 own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget)) if spec else []
                 applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
                 self.models.append(_Model(request, analysis.count(replace(request, spec=spec)), applying))

@@ -5,7 +5,7 @@ An impossible point is a row with its reason, not a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from convstat.commands.points import Model, model_of, pair, refuse_doubtful, with_dtype
 from convstat.config.project import Config
 from convstat.config.requests import Requests
-from convstat.errors import Diagnostic
 from convstat.grammar.axes import Axis, Value, combine, parse_all
 from convstat.patches.collection import without_collection
 from convstat.results.comparison import Comparison, ComparisonRow
 from convstat.results.report import Totals
 from convstat.targets import resolve
+from convstat.targets.request import NOBODY, Listener
 from convstat.targets.selection import select
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def compare(
     *,
     zip: bool = False,
     counters: str = "none",
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
+    listener: Listener = NOBODY,
 ) -> Comparison:
     """Put models side by side, at every combination of the arguments' values.
 
@@ -46,7 +45,7 @@ def compare(
     Without a target it is the model of the settings, or else the reference layer, and the result says which.
     ``requests`` is how each target is counted where no argument says otherwise.
     With ``counters``, every row also holds what they answer.
-    ``warn`` is told the warnings about each spec.
+    ``listener`` is told the warnings about each spec.
     """
     axes = with_dtype(parse_all(arguments))
     requests = replace(requests or Requests(), from_settings=not targets)
@@ -70,10 +69,10 @@ def compare(
                 [(point, {**label, **pair(names, point)}) for point in points],
                 base=next((row.totals for row in rows if row.totals), None),
                 counters=counters,
-                progress=progress,
+                listener=Listener(listener.progress),
             )
-    if warn is not None and (found := [warning for spec in shelf.values() for warning in spec.warnings]):
-        warn(found)
+    if found := [warning for spec in shelf.values() for warning in spec.warnings]:
+        listener.warn(found)
     impossible = sum(row.status == "invalid" for row in rows)
     incomplete = [note for model in models for note in model.notes]
     return Comparison(

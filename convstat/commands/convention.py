@@ -6,15 +6,15 @@ So they sum up to what it would say, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean, torch_is_missing
+from convstat.errors import ConvstatError, UsageError, did_you_mean, torch_is_missing
 from convstat.results.report import CONVSTAT, LayerRow, Report
 from convstat.results.sums import total
 from convstat.targets import analysis
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 
 if TYPE_CHECKING:
     from convstat.counters import Counter, Prediction
@@ -23,13 +23,7 @@ NO_LAYER = "(no layer)"
 """The row of what belongs to none, such as the rounding of a sum."""
 
 
-def express(
-    request: Request,
-    name: str,
-    *,
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-) -> Report:
+def express(request: Request, name: str, *, listener: Listener = NOBODY) -> Report:
     """Count a target as a counter would."""
     counter = _counter(name)
     argument = request.argument
@@ -38,7 +32,7 @@ def express(
             f"{argument} is a saved report: it cannot be counted again with --as {name}",
             help="name the model that the report was made from",
         )
-    subject = analysis.prepare(request, progress=progress, warn=warn)
+    subject = analysis.prepare(request, listener=listener)
     if counter is None:
         return subject.report
     from convstat.counters.capture import first_line

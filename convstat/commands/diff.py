@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from convstat.config.requests import Requests
@@ -16,7 +16,7 @@ from convstat.results.diff import Diff
 from convstat.results.report import Report
 from convstat.spec import Spec
 from convstat.targets import Target, analysis, resolve, revisions
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.revisions import Repository
 from convstat.targets.selection import select
 
@@ -31,8 +31,7 @@ class Sides:
     requests: Requests
     base: str | None = None
     files: Baselines | None = None
-    progress: Callable[[str], None] | None = None
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None
+    listener: Listener = NOBODY
     of_base: Mapping[str, Value] = field(default_factory=dict)
     of_head: Mapping[str, Value] = field(default_factory=dict)
 
@@ -47,7 +46,7 @@ class Sides:
         """Count one side."""
         if request.target.kind == "report":
             request = Request(request.target)
-        return analysis.count(request, progress=self.progress, warn=self.warn)
+        return analysis.count(request, listener=self.listener)
 
     def bases(self, base: str | None) -> Bases:
         """Where bases are looked for; what they were is counted as the heads are."""
@@ -240,8 +239,7 @@ def _of_traced(target: Target, sides: Sides, revision: str | None) -> list[Diff]
         if base.report is not None:
             return [changes.compare(base.report, head, labels=(base.label, target.argument))]
         why, help = base.reason or "there is no base", base.help
-    if sides.warn is not None:
-        sides.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
+    sides.listener.warn([Diagnostic(f"{target.argument} is not compared: {why}", severity="note", help=help)])
     return []
 
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from convstat.count.steps import closed, folded, of_other, of_spec, of_trace, params_of_spec, params_of_trace
-from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean
+from convstat.errors import ConvstatError, UsageError, did_you_mean
 from convstat.grammar.patterns import matching
 from convstat.results.explanation import Derived, ExplainedLayer, Explanation, View
 from convstat.results.report import Figures, LayerRow
 from convstat.targets import analysis
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
@@ -25,21 +25,16 @@ if TYPE_CHECKING:
 
 
 def explain(
-    request: Request,
-    pattern: str | None = None,
-    *,
-    counters: str = "all",
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
+    request: Request, pattern: str | None = None, *, counters: str = "all", listener: Listener = NOBODY
 ) -> Explanation:
     """Explain the layers of a target whose names a pattern matches; of a model of one layer, that.
 
     With no counters, a spec is explained without torch.
     """
-    subject = analysis.prepare(request, progress=progress, warn=warn)
+    subject = analysis.prepare(request, listener=listener)
     groups = grouped(subject.report.layers)
     chosen = choose(list(groups), pattern, request.argument)
-    views = _views(subject, chosen, counters, request.device, progress)
+    views = _views(subject, chosen, counters, request.device, listener)
     trace = None if subject.graph is not None else subject.stages.foresight()[1]
     return Explanation(
         subject.report.model, tuple(_layer(subject, trace, name, groups[name], views[name]) for name in chosen)
@@ -124,11 +119,7 @@ def _layer(
 
 
 def _views(
-    subject: Subject,
-    chosen: Sequence[str],
-    counters: str,
-    device: str,
-    progress: Callable[[str], None] | None,
+    subject: Subject, chosen: Sequence[str], counters: str, device: str, listener: Listener
 ) -> dict[str, tuple[View, ...]]:
     """What every counter makes of every chosen layer."""
     if counters == "none":
@@ -139,8 +130,7 @@ def _views(
     asking = Asking(device, predict=True)
     views: dict[str, list[View]] = {name: [] for name in chosen}
     for counter in select(counters):
-        if progress is not None:
-            progress(f"predicting {counter.name}")
+        listener.progress(f"predicting {counter.name}")
         for name, view in _seen_by(counter, subject, chosen, asking).items():
             views[name].append(view)
     return {name: tuple(found) for name, found in views.items()}

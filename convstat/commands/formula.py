@@ -6,18 +6,16 @@ Here its words become letters, so that it can be printed, worked out by others, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from convstat.count.steps import closed, folded, of_node, of_trace, params_of_node, params_of_trace
-from convstat.errors import Diagnostic
 from convstat.formulas.derivation import Factor, Product
 from convstat.formulas.notation import SYMBOLS, expression
 from convstat.results.explanation import Step
 from convstat.results.formula import LayerFormula, NetworkFormula, Term
 from convstat.results.report import LayerRow
 from convstat.targets import analysis
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 
 if TYPE_CHECKING:
     from convstat.targets.subject import Subject
@@ -67,14 +65,9 @@ def _in_numbers(factor: Factor) -> str:
     return "*".join(str(sizes.get(name, name)) for name in factor.name.split("*"))
 
 
-def network(
-    request: Request,
-    *,
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-) -> NetworkFormula:
+def network(request: Request, *, listener: Listener = NOBODY) -> NetworkFormula:
     """Give the formulas of a target, of a spec without torch."""
-    subject = analysis.prepare(request, progress=progress, warn=warn)
+    subject = analysis.prepare(request, listener=listener)
     return NetworkFormula(subject.report, _of_spec(subject) if subject.graph is not None else _of_trace(subject))
 
 

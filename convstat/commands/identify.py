@@ -7,15 +7,15 @@ A figure matches where it is the number to all its digits, rounded or cut off, i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from convstat.errors import ConvstatError, Diagnostic, UsageError
+from convstat.errors import ConvstatError, UsageError
 from convstat.results.identification import Candidate, Identification, Number, Silent
 from convstat.targets import analysis
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.subject import Subject
 from convstat.units import UnitError, parse
 
@@ -86,17 +86,10 @@ def read(text: str) -> Number:
     )
 
 
-def identify(
-    text: str,
-    request: Request,
-    *,
-    counters: str = "all",
-    progress: Callable[[str], None] | None = None,
-    warn: Callable[[Sequence[Diagnostic]], None] | None = None,
-) -> Identification:
+def identify(text: str, request: Request, *, counters: str = "all", listener: Listener = NOBODY) -> Identification:
     """Find what gives a number for a target."""
     number = read(text)
-    subject = analysis.prepare(request, progress=progress, warn=warn)
+    subject = analysis.prepare(request, listener=listener)
     silent: list[Silent] = []
     figures = list(_own(subject))
     if counters != "none":
@@ -105,8 +98,7 @@ def identify(
 
         asking = Asking(request.device, predict=True)
         for counter in select(counters):
-            if progress is not None:
-                progress(f"predicting {counter.name}")
+            listener.progress(f"predicting {counter.name}")
             figures += _of_counter(counter, subject, asking, silent)
     pixels = subject.report.totals.pixels
     candidates = [

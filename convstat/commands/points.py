@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -18,12 +18,11 @@ from convstat.results.comparison import ComparisonRow
 from convstat.results.report import CounterRow, Totals
 from convstat.spec import Spec
 from convstat.targets import analysis
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 
 _NOT_THERE = r"no (variable|argument) '"
 _OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot compute with the word '"
 
-Progress = Callable[[str], None]
 Counted = tuple[Totals, tuple[CounterRow, ...]]
 
 
@@ -48,7 +47,7 @@ class Model(ABC):
         return name in ("batch", "input", "per") or name.startswith("input.")
 
     @abstractmethod
-    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
         """Count it as asked, and ask the counters; raises one of ``impossible`` where it cannot be built so."""
 
     def rows(
@@ -57,7 +56,7 @@ class Model(ABC):
         *,
         base: Totals | None,
         counters: str,
-        progress: Progress | None,
+        listener: Listener,
     ) -> list[ComparisonRow]:
         """Count the model at every point, each with the values that its row shows."""
         rows: list[ComparisonRow] = []
@@ -65,9 +64,9 @@ class Model(ABC):
         error: SpecError | SourceError | BasisError | None = None
         mistakes: dict[str, Diagnostic] = {}
         for number, (point, values) in enumerate(points, 1):
-            self.at(number, len(points), progress)
+            self.at(number, len(points), listener)
             try:
-                totals, answers = self.count(self.settings(pair(self.names, point)), counters, progress)
+                totals, answers = self.count(self.settings(pair(self.names, point)), counters, listener)
             except self.impossible as caught:
                 if found := self.mistakes(caught, values):
                     mistakes.update((str(diagnostic), diagnostic) for diagnostic in found)
@@ -83,7 +82,7 @@ class Model(ABC):
             self._refuse_own(error)
         return rows
 
-    def at(self, number: int, points: int, progress: Progress | None) -> None:
+    def at(self, number: int, points: int, listener: Listener) -> None:
         """Say which point is next, where that takes its time."""
         return
 
@@ -121,7 +120,7 @@ class Model(ABC):
     def _refuse_own(self, error: SpecError | SourceError | BasisError) -> None:
         """Raise the error if the model has it by itself, whatever is swept: then no point can be built."""
         try:
-            self.count(self.request, "none", None)
+            self.count(self.request, "none", NOBODY)
         except self.impossible as own:
             if own.diagnostics[0].message == error.diagnostics[0].message:
                 raise own from None
@@ -140,7 +139,7 @@ class Saved(Model):
         self.report = analysis.count(replace(request, overrides={}))
         self.shown_inputs.add(show_inputs({item.name: item.shape for item in self.report.model.inputs}))
 
-    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
         return self.report.totals, self.report.counters if counters != "none" else ()
 
 
@@ -164,7 +163,7 @@ class Expanded(Model):
         """A variable of the spec may have any name."""
         return super().is_special(name) and name not in self.spec.vars
 
-    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
+    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
         """Measure the spec, and build its model where counters are asked."""
         if request.inputs not in self._shapes:
             self._shapes[request.inputs] = analysis.input_shapes(self.spec, request.inputs, request.argument)
@@ -186,7 +185,7 @@ class Expanded(Model):
         )
         if counters == "none":
             return totals, ()
-        return totals, analysis.analyze(request, counters, progress=progress).counters
+        return totals, analysis.analyze(request, counters, listener=listener).counters
 
     def mistakes(
         self, error: SpecError | SourceError | BasisError, values: Mapping[str, Value]
@@ -213,12 +212,12 @@ class Traced(Model):
         check_basis(request.per)
         super().__init__(request, axes)
 
-    def at(self, number: int, points: int, progress: Progress | None) -> None:
-        if progress is not None and points > 1:
-            progress(f"tracing {self.request.argument}, {number:,} of {points:,}")
+    def at(self, number: int, points: int, listener: Listener) -> None:
+        if points > 1:
+            listener.progress(f"tracing {self.request.argument}, {number:,} of {points:,}")
 
-    def count(self, request: Request, counters: str, progress: Progress | None) -> Counted:
-        report = analysis.analyze(request, counters, progress=progress if counters != "none" else None)
+    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
+        report = analysis.analyze(request, counters, listener=listener if counters != "none" else NOBODY)
         model = report.model
         self.shown_inputs.add(
             show_inputs({i.name: i.shape if i.shape[:1] == (request.batch,) else (1, *i.shape) for i in model.inputs})

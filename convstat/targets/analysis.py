@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from convstat.graph import Graph
 from convstat.results import sums
 from convstat.results.report import Report
 from convstat.targets.inputs import parse_all
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from convstat.spec import Spec
 
 DEFAULT_COUNTERS = "default"
-
-Progress = Callable[[str], None]
-Warn = Callable[[Sequence[Diagnostic]], None]
 
 
 def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, Shape]:
@@ -84,10 +81,10 @@ def graph_of(request: Request) -> Graph:
     return graph
 
 
-def prepare(request: Request, *, progress: Progress | None = None, warn: Warn | None = None) -> Subject:
+def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
     """Count a target that is no saved report, and get it ready for counters; a spec without torch.
 
-    ``progress`` is told in words what is going on, ``warn`` the warnings about a spec that is read here.
+    ``listener`` is told what is going on, and the warnings about a spec that is read here.
     """
     target = request.target
     if target.kind == "report":
@@ -98,21 +95,21 @@ def prepare(request: Request, *, progress: Progress | None = None, warn: Warn | 
     if target.needs_torch:
         from convstat.targets import modules
 
-        return modules.prepare(modules.recipe_of(target, request.overrides), request, progress=progress)
+        return modules.prepare(modules.recipe_of(target, request.overrides), request, listener=listener)
     if request.spec is None:
         request = replace(request, spec=target.load())
         assert request.spec is not None
-        if warn is not None and request.spec.warnings:
-            warn(request.spec.warnings)
+        if request.spec.warnings:
+            listener.warn(request.spec.warnings)
     graph = graph_of(request)
-    if warn is not None and request.spec is not None and (notes := _unnamed(request.spec, request.inputs)):
-        warn(notes)
+    if request.spec is not None and (notes := _unnamed(request.spec, request.inputs)):
+        listener.warn(notes)
     if request.mode != "eval":
         from convstat.targets import modules
 
         recipe = modules.recipe_of_graph(graph, target, dtype=request.dtype)
         # The graph has its inputs, and is built with its dtype.
-        return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), progress=progress)
+        return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), listener=listener)
     report = graphs.count(
         graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype, per=request.per,
         overrides=request.overrides,
@@ -135,11 +132,11 @@ class _GraphStages:
         return getattr(self._made, name)
 
 
-def count(request: Request, *, progress: Progress | None = None, warn: Warn | None = None) -> Report:
+def count(request: Request, *, listener: Listener = NOBODY) -> Report:
     """Count a target, without asking any counter; a saved report is read, and is what it is."""
     target = request.target
     if target.kind != "report" or request.spec is not None:
-        return prepare(request, progress=progress, warn=warn).report
+        return prepare(request, listener=listener).report
     if request.overrides or request.inputs:
         raise UsageError(f"{target.argument} is a saved report: it takes no overrides and no --input")
     return load_report(target.path, target.revision)
@@ -151,8 +148,7 @@ def analyze(
     *,
     predict: bool = False,
     in_process: bool = False,
-    progress: Progress | None = None,
-    warn: Warn | None = None,
+    listener: Listener = NOBODY,
 ) -> Report:
     """Count a target, ask the peers, and explain where they differ.
 
@@ -162,9 +158,9 @@ def analyze(
     In ``mode`` ``train``, a forward and a backward pass of the torch model are counted, also of a spec.
     """
     if counters == "none" or request.target.kind == "report":
-        return count(request, progress=progress, warn=warn)
-    subject = prepare(request, progress=progress, warn=warn)
-    return ask(subject, request, counters, predict=predict, in_process=in_process, progress=progress)
+        return count(request, listener=listener)
+    subject = prepare(request, listener=listener)
+    return ask(subject, request, counters, predict=predict, in_process=in_process, listener=listener)
 
 
 def ask(
@@ -174,7 +170,7 @@ def ask(
     *,
     predict: bool = False,
     in_process: bool = False,
-    progress: Progress | None = None,
+    listener: Listener = NOBODY,
 ) -> Report:
     """Ask the peers about a target that was counted, and explain where they differ."""
     report = subject.report
@@ -191,8 +187,7 @@ def ask(
         return report
     if subject.graph is not None:
         check(request.device, request.dtype)
-    if progress is not None:
-        progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
+    listener.progress(f"{'predicting' if predict else 'running'} {', '.join(counter.name for counter in chosen)}")
     rows = measure_on(subject.stages, report, chosen, Asking(request.device, predict, in_process))
     if subject.graph is not None:
         ran_on = dict.fromkeys(row.device for row in rows if row.device and row.status != "predicted")

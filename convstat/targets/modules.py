@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from convstat.patches.room import alone
 from convstat.results.report import InputInfo, Report
 from convstat.targets.data import Value
 from convstat.targets.inputs import InputSpec, parse_all
-from convstat.targets.request import Request
+from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.subject import Subject
 from convstat.trace.foreign import foreign
 from convstat.trace.recipe import Example, Recipe
@@ -63,7 +63,7 @@ def recipe_of_graph(graph: Graph, target: Target, *, dtype: str) -> Recipe:
 
 
 @alone
-def prepare(recipe: Recipe, request: Request, *, progress: Callable[[str], None] | None = None) -> Subject:
+def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) -> Subject:
     """Trace a model and count what ran."""
     from convstat.counters.stages import ModuleStages
     from convstat.targets.trying import suggest
@@ -78,15 +78,13 @@ def prepare(recipe: Recipe, request: Request, *, progress: Callable[[str], None]
     def example_of(module: torch.nn.Module, given: Example | None) -> Example:
         return _example(recipe, specs, request.batch, module, given)
 
-    if progress is not None:
-        progress(f"tracing {recipe.name}")
+    listener.progress(f"tracing {recipe.name}")
     try:
         traced = run(recipe, example_of, _weigh, device=request.device, train=request.mode == "train")
     except InputError as error:
         if isinstance(error.__cause__, _NEVER_OF_INPUTS):
             raise
-        if progress is not None:
-            progress(f"looking for inputs that {recipe.name} runs on")
+        listener.progress(f"looking for inputs that {recipe.name} runs on")
         [problem] = error.diagnostics
         asked = [spec for spec in specs if isinstance(spec, InputSpec)]
         found = suggest(recipe, asked, request.batch, request.overrides)

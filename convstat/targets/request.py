@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from convstat.errors import Diagnostic
 from convstat.targets import Target
 
 if TYPE_CHECKING:
@@ -40,3 +41,14 @@ class Request:
     def is_plain(self) -> bool:
         """Whether nothing is said beside the name of the target."""
         return self == Request(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who is told what is going on, in words, and the warnings about each spec that is read."""
+
+    progress: Callable[[str], object] = lambda text: None
+    warn: Callable[[Sequence[Diagnostic]], object] = lambda problems: None
+
+
+NOBODY = Listener()
