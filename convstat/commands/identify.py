@@ -246,7 +246,7 @@ def reading_of(number: Number, value: Fraction) -> Reading | None:
     >>> reading_of(read("4.13G"), Fraction(4_132_436_968)).words
     'rounded to 2 decimals of G'
     >>> reading_of(read("4.13G"), Fraction(4_139_999_999)).words
-    'cut off after 2 decimals of G'
+    'truncated after 2 decimals of G'
     >>> reading_of(read("3.81G"), Fraction(4_089_184_256)).words
     'rounded to 2 decimals of Gi, powers of 1024'
     >>> reading_of(read("4.13G"), Fraction(4_200_000_000)) is None

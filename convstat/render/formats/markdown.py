@@ -89,7 +89,7 @@ def cut(text: str, longest: int) -> str:
     """Leave out the last lines of a text that has more bytes than may be, and say how many.
 
     >>> cut("one\\n" * 100, 150).splitlines()[-1]
-    '(88 more lines are left out: there is room for 150 bytes)'
+    '(88 more lines are omitted: the limit is 150 bytes)'
     """
     if len(text.encode("utf-8", "backslashreplace")) <= longest:
         return text
