@@ -228,7 +228,7 @@ def test_a_baseline_file_speaks_for_its_own_model_alone(tmp_path: Path) -> None:
     baseline.write(files, [str(tmp_path / "net.yaml")], Requests(), update=False)
     [path] = files.files()
     path.write_text(path.read_text().replace(json.dumps(str(tmp_path / "net.yaml")), '"os:getcwd"'))
-    with pytest.raises(ConvstatError, match="is not the file of os:getcwd, which it says it is of"):
+    with pytest.raises(ConvstatError, match="claims to be the baseline of os:getcwd, but is not"):
         baseline.write(files, (), Requests(), update=True)
 
 
