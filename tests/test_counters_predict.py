@@ -185,7 +185,7 @@ def test_a_model_without_room_is_predicted_where_it_would_run_on_the_cpu(monkeyp
     report = counted.analyze(f"{BIG[0]}", {"layers": 4}, inputs=BIG[1], counters="flopcountermode")
     (row,) = report.counters
     assert ("skipped", None) == (row.status, row.reported.macs)
-    assert "it would have to run on the cpu, where there is no room for the model" in str(row.error)
+    assert "it would have to run on the cpu, which has too little memory for the model" in str(row.error)
     assert f"its weights take {weights / 2**30:,.1f} GiB" in str(row.error)
     assert None is not row.predicted
     _valid(report)

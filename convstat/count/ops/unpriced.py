@@ -13,10 +13,11 @@ LENGTHS = "sequences of unequal lengths in one tensor: how long each is, is in a
 PACKED = "the sizes of its weights are packed into objects of their own"
 ELSEWHERE = "a kernel of hardware on which convstat does not run models"
 TRAINS = "a step of an optimiser or of a gradient scaler, which is no part of a pass"
+NEW = "torch has it since 2.15, and the rules were written for 2.13"
 INTERNAL = "a helper of torch's own, its tests or its compiler, that no model calls"
 
 _BY_REASON = {
-    CONVERGES: "_linalg_svd _linalg_eigh linalg_eig _linalg_eigvals",
+    CONVERGES: "_linalg_svd _linalg_eigh linalg_eig _linalg_eigvals linalg_polar linalg_matrix_sqrth",
     RANK: "linalg_lstsq linalg_pinv linalg_matrix_exp _compute_linear_combination",
     SPARSE: """
         _coalesce _coalesced _convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _cslt_compress
@@ -35,7 +36,8 @@ _BY_REASON = {
     """,
     LENGTHS: """
         _efficient_attention_backward _flash_attention_backward _cudnn_attention_forward _cudnn_attention_backward
-        _flash_attention_forward_no_dropout_inplace _nested_sum_backward _nested_tensor_softmax_with_shape
+        _flash_attention_forward_no_dropout_inplace _cudnn_attention_forward_no_dropout_inplace
+        _nested_sum_backward _nested_tensor_softmax_with_shape
         _ctc_loss _ctc_loss_backward _cudnn_ctc_loss _use_cudnn_ctc_loss _use_miopen_ctc_loss miopen_ctc_loss
     """,
     PACKED: "quantized_lstm quantized_gru",
@@ -47,6 +49,7 @@ _BY_REASON = {
     TRAINS: """
         _amp_foreach_non_finite_check_and_unscale _amp_update_scale _fused_adagrad _fused_adam _fused_adamw _fused_sgd
     """,
+    NEW: "_scaled_addmm",
     INTERNAL: """
         _copy_from _copy_from_and_resize _foobar _lazy_clone _make_dep_token _print _test_autograd_multiple_dispatch
         _test_autograd_multiple_dispatch_view_copy _test_functorch_fallback _test_optional_filled_intlist
