@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -120,14 +121,18 @@ def _restore_autocast(before: Any) -> None:
 # Differentiation.
 
 
+_top_hooks: Any = getattr(_C._autograd, "_top_saved_tensors_default_hooks", None)
+"""What tells the hooks on saved tensors; torch 2.4 has no such function, and there they stay as they are left."""
+
+
 def _hooks() -> Any:
     """The top ones; what is below cannot be read, and what is above is what was entered since."""
-    return _C._autograd._top_saved_tensors_default_hooks(*_OF_HOOKS)
+    return None if _top_hooks is None else _top_hooks(*_OF_HOOKS)
 
 
 def _takes_a_flag() -> bool:
     try:
-        _C._autograd._top_saved_tensors_default_hooks(False)
+        _top_hooks(False)
     except TypeError:
         return False
     return True
@@ -227,7 +232,8 @@ def _restore_reductions(before: Any) -> None:
             setattr(torch.backends.cuda.matmul, name, value)
 
 
-_EINSUM: Any = sys.modules["torch.backends.opt_einsum"]
+# Older versions of torch import it where they need it, and what stands for the module is not the attribute.
+_EINSUM: Any = import_module("torch.backends.opt_einsum")
 
 
 def _einsum() -> Any:
