@@ -126,7 +126,7 @@ def verdict(outcomes: Sequence[Outcome], failed: int) -> str:
     """What the outcomes say, in words.
 
     >>> verdict([Outcome(32, {}), Outcome(48, {})], failed=0)
-    'the count depends on them: 32 to 48 MACs, of which the largest is given'
+    'the count depends on them: 32 to 48 MACs; the largest is reported'
     """
     least, most = min(outcome.macs for outcome in outcomes), max(outcome.macs for outcome in outcomes)
     if least != most:
