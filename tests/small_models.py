@@ -9,6 +9,7 @@ from jit_probes import JIT
 from measured_probes import MEASURED, example
 from probe_pool import MORE, PROBES
 from torch import nn
+from versions import needs_grouped_queries
 
 Probe = tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]
 
@@ -20,6 +21,7 @@ def made(pool: str, name: str) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """A model and its inputs, on the CPU."""
     if pool == "measured":
         return example(name)
+    needs_grouped_queries(name)
     torch.manual_seed(0)
     make, shapes = POOLS[pool][name]
     return make(), tuple(torch.rand(shape) for shape in shapes)

@@ -67,7 +67,8 @@ class Small:
         model, inputs = to_meta(model), tuple(tensor.to("meta") for tensor in inputs)
         try:
             return Small(self.pool, self.name, model, inputs, record(model, inputs))
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError, AttributeError):
+            # Checkpoints of older versions of torch look for a module of that name.
             return None
 
     @cached_property

@@ -22,5 +22,5 @@ def since(oldest: str, why: str) -> pytest.MarkDecorator:
 
 def needs_grouped_queries(name: str) -> None:
     """Skip a probe that is named for attention with fewer heads for keys than for queries, before torch 2.5."""
-    if "gqa" in name and not has_torch("2.5"):
+    if ("gqa" in name or name == "sdpa of groups") and not has_torch("2.5"):
         pytest.skip(f"torch 2.5 has enable_gqa; here is {TORCH}")

@@ -193,7 +193,10 @@ class Watch:
         key = key_of(tensor)
         if key is None or key in self.clear or key in self.odd:
             return key
-        self.refs.append(_weak(_storage_of(tensor)))
+        try:
+            self.refs.append(_weak(_storage_of(tensor)))
+        except NotImplementedError:  # of one that is being taken apart
+            return None
         self.clear.add(key)
         return key
 
