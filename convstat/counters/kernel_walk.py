@@ -112,9 +112,10 @@ def why_other_kernels(trace: Trace) -> str | None:
         kind = info.type.rpartition(".")[2]
         if kind in (*ATTENTION, *_RECURRENT):
             return f"{kind} runs other kernels on the meta device"
-    for call, _ in trace.kernels():
-        if "attention" in call.op or call.op == "aten._safe_softmax":
-            return "scaled dot-product attention runs other kernels on the meta device"
+    is_attention = any("attention" in call.op or call.op == "aten._safe_softmax" for call, _ in trace.kernels())
+    # Before torch 2.5, its kernels on meta are those of any softmax.
+    if is_attention or any(call.name.endswith("scaled_dot_product_attention") for call in trace.functions()):
+        return "scaled dot-product attention runs other kernels on the meta device"
     return why_other_functions(trace)
 
 
