@@ -14,7 +14,7 @@ from counted import analyze
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from live import NAMES, PEERS, ask, check_on_both_devices, installed
-from probe_pool import PROBES
+from probe_pool import PROBES, Calls
 from random_nets import CHANNELS, nets
 from torch import nn
 
@@ -233,6 +233,15 @@ def test_ultralytics_thop_counts_products_wherever_they_are_called() -> None:
     assert {None: 4 * 5 * 6, "functional_unseen": -4 * 5 * 6} == {
         term.code: term.macs for term in unseen.prediction.terms
     }
+
+
+def test_ultralytics_thop_prices_an_outer_product() -> None:
+    """As einsum, at all of its elements: torch multiplies these one by one, and accumulates nothing."""
+    installed("ultralytics-thop")
+    model = Calls(lambda _, a, b: torch.einsum("i,j->ij", a, b))
+    answer = ask(model, torch.rand(4), torch.rand(5), only=("ultralytics-thop",))["ultralytics-thop"]
+    answer.check("an outer product")
+    assert [("einsum_whole", 4 * 5)] == [(term.code, term.macs) for term in answer.prediction.terms if term.macs]
 
 
 def test_a_wrong_rule_of_ultralytics_thop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,31 @@ def test_an_interruption_ends_the_processes_too(tmp_path: Path) -> None:
     assert _is_gone(int(place.read_text()))
 
 
+def test_an_interruption_at_the_fork_itself_is_not_lost(tmp_path: Path) -> None:
+    """What Python calls in the parent after a fork swallows what is raised in it."""
+    place = tmp_path / "pid"
+    code = f"""
+import os, signal, time
+from convstat.patches.forked import Call
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+os.register_at_fork(after_in_parent=interrupt)
+def run():
+    open({str(place)!r}, "w").write(str(os.getpid()))
+    time.sleep(1000)
+try:
+    Call(run, 0)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ("interrupted", 0) == (done.stdout.strip(), done.returncode), done.stderr
+    # It may have been ended before it began.
+    assert not place.exists() or not place.read_text() or _is_gone(int(place.read_text()))
+
+
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     """Also where that one is killed, and can do nothing about it."""
     place = tmp_path / "pid"

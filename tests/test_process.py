@@ -516,6 +516,7 @@ def test_a_thread_of_the_model_that_counts_is_refused_and_not_waited_for() -> No
     # Of widths that nobody has run before: what is answered from memory is no kernel.
     report = convstat.analyze(Net(13, lambda: convstat.analyze(Net(11), (3, 8, 8))), (3, 8, 8))
     assert (macs_of(13), "complete") == (report.totals.macs, report.status)
+    assert {"conv", "head", "(root)"} == {row.name for row in report.layers}
 
     def ask() -> None:
         convstat.analyze(Net(2), (3, 8, 8), counters="ptflops")

@@ -69,6 +69,21 @@ def test_a_model_without_such_a_call_is_complete() -> None:
     assert ("complete", 2 * 4 * 8 * 8) == (report.status, report.totals.macs)
 
 
+def test_a_weight_that_was_moved_to_meta_has_no_address() -> None:
+    """Compiled code that asks for it, past what Python can see, gets an exception: at address zero it would crash."""
+    asked: list[object] = []
+
+    def product(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        try:
+            asked.append(torch._C.TensorBase.data_ptr(w))
+        except RuntimeError as error:
+            asked.append(type(error))
+        return x
+
+    analyze(Opaque(product, bare=True))
+    assert RuntimeError is asked[0]
+
+
 @needs_compiler
 def test_a_compiled_function_that_is_given_tensors_is_seen() -> None:
     """Whatever it does with them: in C++ it needs no function of Python's to come to their memory."""
