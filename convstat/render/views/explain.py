@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convstat.render.base import Options
-from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, tabulated
-from convstat.render.views.report import CONVENTION, amount, input_fact, label, set_facts, show_value, title
+from convstat.render.page import Block, Fields, Heading, Item, Items, Line, Pairs, Row, tabulated
+from convstat.render.views.report import CONVENTION, amount, figures, input_fact, label, set_facts, show_value, title
 from convstat.results.explanation import Derived, ExplainedLayer, Explanation, Step, View, words_for
-from convstat.text.printable import exact, printable, show_shapes, signed
+from convstat.text.printable import exact, printable, show_shapes
 
 
 def blocks(explanation: Explanation, options: Options) -> Iterator[Block]:
@@ -27,13 +27,7 @@ def _layer(layer: ExplainedLayer) -> Iterator[Block]:
     if not layer.views:
         return
     # The units of other counters are not MACs alone, which their causes say.
-    fields: Fields[View] = [
-        (Column("counter", "left", shortens=True, comfort=26), label),
-        (Column("params"), lambda view: exact(view.counts.params)),
-        (Column("difference", priority=1, name="params difference"), lambda view: signed(view.difference.params)),
-        (Column("MACs"), lambda view: exact(view.counts.macs)),
-        (Column("difference", name="MACs difference"), lambda view: signed(view.difference.macs)),
-    ]
+    fields: Fields[View] = figures(lambda view: view.counts)
     table = tabulated(fields, [view for view in layer.views if not view.error])
     own = Row(("convstat", exact(layer.params.value), "", exact(layer.macs.value), ""), "strong")
     yield table._replace(rows=(own, *table.rows))

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, Table, Tone, tabulated
 from convstat.render.views.layers import layer_table
-from convstat.results.report import BACKWARD_PASS, GIVE_A_RULE, Answer, CounterRow, InputInfo, ModelInfo, Place, Report
+from convstat.results.report import (
+    BACKWARD_PASS,
+    GIVE_A_RULE,
+    Answer,
+    CounterRow,
+    Figures,
+    InputInfo,
+    ModelInfo,
+    Place,
+    Report,
+)
 from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, show_shapes, signed
 
 if TYPE_CHECKING:
     from convstat.results.explanation import View
+
+C = TypeVar("C", "CounterRow", "View")
 
 CONVENTION = (
     "MACs are the multiply-accumulates of convolutions and matrix products; FLOPs = 2 x MACs; "
@@ -253,6 +265,17 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
+def figures(counts: Callable[[C], Answer | Figures]) -> Fields[C]:
+    """The columns that say which counter it is, what it counts, and how that differs from convstat's figures."""
+    return [
+        (Column("counter", "left", shortens=True, comfort=26), label),
+        (Column("params"), lambda counter: exact(counts(counter).params)),
+        (Column("difference", priority=1, name="params difference"), lambda counter: signed(counter.difference.params)),
+        (Column("MACs"), lambda counter: exact(counts(counter).macs)),
+        (Column("difference", name="MACs difference"), lambda counter: signed(counter.difference.macs)),
+    ]
+
+
 def label(counter: CounterRow | View) -> str:
     """Name a counter with its version and variant.
 
@@ -288,16 +311,15 @@ def counter_table(report: Report, *, per: bool = False) -> Table:
     totals = report.totals
     scale = per_pixel_scale([totals.macs_per_pixel, *(totals.per_pixel(c.shown.macs) for c in report.counters)])
 
+    def shown(counter: CounterRow) -> Answer:
+        return counter.shown
+
     def percent(counter: CounterRow) -> str:
         macs = counter.shown.macs
         return change(Fraction(macs, totals.macs) if macs is not None and totals.macs else None)
 
     fields: Fields[CounterRow] = [
-        (Column("counter", "left", shortens=True, comfort=26), label),
-        (Column("params"), lambda counter: exact(counter.shown.params)),
-        (Column("difference", priority=1, name="params difference"), lambda counter: signed(counter.difference.params)),
-        (Column("MACs"), lambda counter: exact(counter.shown.macs)),
-        (Column("difference", name="MACs difference"), lambda counter: signed(counter.difference.macs)),
+        *figures(shown),
         (Column("in %", priority=2, name="MACs difference in %"), percent),
         (Column("FLOPs", priority=4), lambda counter: exact(counter.shown.flops)),
         (Column(scale.title, priority=0 if per else 3), lambda c: scale.write(totals.per_pixel(c.shown.macs))),
