@@ -227,6 +227,19 @@ def test_a_model_that_is_made_on_a_gpu_that_is_not_there_is_made_without_it_for_
     assert not any("SourceError" in (row.error or "") for row in report.counters)
 
 
+def test_a_model_is_made_once_for_each_device_whatever_the_number_of_counters() -> None:
+    """On meta to be counted, and on the CPU for all that need values; its weights are drawn once."""
+    made = []
+
+    def build() -> nn.Module:
+        made.append(None)
+        return nn.Sequential(nn.Linear(8, 8))
+
+    report = analyze(build, torch.rand(2, 8), counters="all")
+    assert {row.device for row in report.counters if row.status == "ok"} == {"meta", "cpu"}
+    assert len(made) == 2
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu"])
 def test_jagged_tensors_have_elements_and_a_last_size(device: str) -> None:
     """14 rows of 8 x 8: for counters that ask for these, and not for those that see kernels from outside."""

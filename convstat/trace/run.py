@@ -196,7 +196,6 @@ def make(recipe: Recipe, example_of: ExampleOf, device: str, seed: int = 0) -> t
         stack.enter_context(limited_memory(None if stripped else room()))
         stack.enter_context(building("meta" if stripped else None, watched=stripped))
         stack.enter_context(unwarned())
-        module, given = recipe.make()
         with modes_left():
             module, given = recipe.make()
         with torch.device(device):
