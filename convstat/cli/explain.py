@@ -46,7 +46,7 @@ def explain(
     from convstat.commands import explain
     from convstat.errors import UsageError
     from convstat.grammar import axes
-    from convstat.targets import resolve
+    from convstat.targets import analysis, resolve
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())
@@ -62,7 +62,8 @@ def explain(
     overrides = axes.overrides((*assignments, *(set or ())), "explain")
     request = session.requests(named, overrides).of(resolve(target))
     with session.writing([target], "explanation") as outputs:
-        explanation = explain.explain(request, pattern, counters=given.counters or "all", listener=session.listener)
+        counters = given.counters or analysis.EVERY_COUNTER
+        explanation = explain.explain(request, pattern, counters=counters, listener=session.listener)
         session.write(outputs, [explanation])
     return ExitCode.OK
 
@@ -99,6 +100,7 @@ def identify(
     from convstat.cli.session import Session
     from convstat.commands import identify
     from convstat.grammar import axes
+    from convstat.targets import analysis
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())
@@ -107,6 +109,7 @@ def identify(
     overrides = axes.overrides((*assignments, *(set or ())), "identify")
     request = session.requests(named, overrides).of(target)
     with session.writing([target.argument], "identification") as outputs:
-        found = identify.identify(number, request, counters=given.counters or "all", listener=session.listener)
+        counters = given.counters or analysis.EVERY_COUNTER
+        found = identify.identify(number, request, counters=counters, listener=session.listener)
         session.write(outputs, [found])
     return ExitCode.OK if found.matches else ExitCode.VIOLATION

@@ -60,12 +60,12 @@ def blocks() -> tuple[Entry, ...]:
 
 
 def counters() -> tuple[Entry, ...]:
-    """The other counters, and which of them are there."""
-    from convstat.counters import COUNTERS, DEFAULT
+    """The other counters, and which of them are there; then the conventions of those that are not run."""
+    from convstat.counters import CONVENTIONS, COUNTERS, DEFAULT
     from convstat.counters.measure import version_of
 
     versions = {name: version_of(counter) for name, counter in COUNTERS.items()}
-    return tuple(
+    run = tuple(
         {
             "name": name,
             "version": versions[name] or "not installed",
@@ -75,9 +75,24 @@ def counters() -> tuple[Entry, ...]:
             "counts": getattr(counter, "counts", ""),
             "defects": tuple(getattr(counter, "defects", ())),
             "install": "" if versions[name] else counter.help,
+            "source": "",
         }
         for name, counter in COUNTERS.items()
     )
+    predicted = tuple(
+        {
+            "name": name,
+            "version": "predicted",
+            "unit": counter.unit,
+            "default": "",
+            "counts": counter.counts,
+            "defects": tuple(counter.defects),
+            "install": "",
+            "source": counter.source,
+        }
+        for name, counter in CONVENTIONS.items()
+    )
+    return (*run, *predicted)
 
 
 def formats() -> tuple[Entry, ...]:
@@ -150,7 +165,9 @@ def _names(entry: Entry) -> tuple[str, ...]:
     return full, full.rpartition("/")[2]
 
 
-COUNTER_FACTS = {"unit": "unit", "counts": "counts", "install": "install", "defects": "wrong"}
+COUNTER_FACTS = {
+    "unit": "unit", "counts": "counts", "install": "install", "source": "rules", "defects": "wrong",
+}  # fmt: skip
 """What is said of a counter on lines of its own, and how it is led."""
 
 LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {

@@ -124,6 +124,7 @@ Arguments = Annotated[
 COUNTER_NAMES = (
     "default",
     "all",
+    "conventions",
     "none",
     "ptflops",
     "ptflops-aten",
@@ -138,6 +139,7 @@ COUNTER_NAMES = (
     "torchprofile",
     "calflops",
     "deepspeed",
+    "sadl",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 
@@ -201,7 +203,8 @@ class Shared:
         str | None,
         _run(
             metavar="NAMES",
-            help="Other counters to run: comma-separated names, default, all or none; see convstat list counters.",
+            help="Other counters to run: comma-separated names, default, all, conventions (predicted only) or none; "
+            "see convstat list counters.",
             words=COUNTER_NAMES,
         ),
     ] = None
@@ -211,7 +214,7 @@ class Shared:
             "--as",
             metavar="NAME",
             help="Report totals and layers in the convention of another counter (predicted, not run).",
-            words=("convstat", *COUNTER_NAMES[3:]),
+            words=("convstat", *COUNTER_NAMES[4:]),
         ),
     ] = None
     predict: Annotated[

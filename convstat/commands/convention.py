@@ -57,14 +57,14 @@ def express(request: Request, name: str, *, listener: Listener = NOBODY) -> Repo
 
 def _counter(name: str) -> Counter | None:
     """The counter of that name, None for convstat itself."""
-    from convstat.counters import COUNTERS
+    from convstat.counters import CONVENTIONS, COUNTERS, find
 
     if name == CONVSTAT:
         return None
     try:
-        return COUNTERS[name]
+        return find(name)
     except KeyError:
-        known = [CONVSTAT, *COUNTERS]
+        known = [CONVSTAT, *COUNTERS, *CONVENTIONS]
         help = did_you_mean(name, known, also="convstat list counters")
         raise UsageError(f"unknown counter '{name}' in --as", help=help) from None
 

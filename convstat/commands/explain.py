@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    request: Request, pattern: str | None = None, *, counters: str = "all", listener: Listener = NOBODY
+    request: Request, pattern: str | None = None, *, counters: str = analysis.EVERY_COUNTER, listener: Listener = NOBODY
 ) -> Explanation:
     """Explain the layers of a target whose names a pattern matches; of a model of one layer, that.
 

@@ -86,7 +86,9 @@ def read(text: str) -> Number:
     )
 
 
-def identify(text: str, request: Request, *, counters: str = "all", listener: Listener = NOBODY) -> Identification:
+def identify(
+    text: str, request: Request, *, counters: str = analysis.EVERY_COUNTER, listener: Listener = NOBODY
+) -> Identification:
     """Find what gives a number for a target."""
     number = read(text)
     subject = analysis.prepare(request, listener=listener)

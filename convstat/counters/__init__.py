@@ -1,12 +1,18 @@
 """The peers: real counters, run beside convstat, and predicted.
 
-``COUNTERS`` is the one table of them; ``select`` reads ``--counters``; ``measure`` runs some and reconciles.
+``COUNTERS`` is the one table of those that run, and ``CONVENTIONS`` of those that are predicted only; ``select`` reads
+``--counters``; ``measure`` runs some and reconciles.
 Importing this package imports neither torch nor any peer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
+from convstat.counters.conventions.base import Convention
+from convstat.counters.conventions.sadl import SADL
 from convstat.counters.deepspeed.adapter import DEEPSPEED
 from convstat.counters.deepspeed.calflops import CALFLOPS
 from convstat.counters.flopcountermode import FLOP_COUNTER
@@ -23,6 +29,9 @@ from convstat.counters.torchsummary.adapter import TORCHSUMMARY
 from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import Diagnostic, UsageError, did_you_mean
 
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType({counter.name: counter for counter in (SADL,)})
+"""The conventions of tools that are not run, by name; they are predicted."""
+
 COUNTERS = Registry(
     (
         PYTORCH,
@@ -38,16 +47,19 @@ COUNTERS = Registry(
         TORCHPROFILE,
         CALFLOPS,
         DEEPSPEED,
-    )
+    ),
+    taken=CONVENTIONS,
 )
-"""Every counter by its name."""
+"""Every counter that can be run, by its name."""
 
 DEFAULT = ("ptflops", "torchsummary")
 """The counters that run where none are named."""
 
 
 def select(names: str) -> tuple[Counter, ...]:
-    """Read ``--counters``: ``default``, ``all``, ``none``, or names with commas between them.
+    """Read ``--counters``: ``default``, ``all``, ``conventions``, ``none``, or names with commas between them.
+
+    ``all`` are those that can be run; ``conventions`` are those that are only predicted.
 
     ``convstat`` may stand among the names, because it always counts.
 
@@ -62,19 +74,36 @@ def select(names: str) -> tuple[Counter, ...]:
     for name in words:
         if name in ("none", "convstat"):
             continue
-        group = DEFAULT if name == "default" else tuple(COUNTERS) if name == "all" else (name,)
-        for one in group:
+        for one in _members(name):
             try:
-                chosen[one] = COUNTERS[one]
+                chosen[one] = find(one)
             except KeyError:
-                help = did_you_mean(one, ["default", "all", "none", *COUNTERS], also="convstat list counters")
+                known = ["default", "all", "conventions", "none", *COUNTERS, *CONVENTIONS]
+                help = did_you_mean(one, known, also="convstat list counters")
                 problems.append(Diagnostic(f"unknown counter '{one}'", help=help))
     if problems:
         raise UsageError(problems)
     return tuple(chosen.values())
 
 
+def _members(name: str) -> Iterable[str]:
+    """The counters that a word of ``--counters`` stands for."""
+    groups: Mapping[str, Callable[[], Iterable[str]]] = {
+        "default": lambda: DEFAULT,
+        # Looking for those of other packages takes time.
+        "all": lambda: tuple(COUNTERS),
+        "conventions": lambda: CONVENTIONS,
+    }
+    return groups[name]() if name in groups else (name,)
+
+
+def find(name: str) -> Counter:
+    """A counter or a convention by its name; raises KeyError where there is none."""
+    return CONVENTIONS[name] if name in CONVENTIONS else COUNTERS[name]
+
+
 __all__ = [
+    "CONVENTIONS",
     "COUNTERS",
     "DEFAULT",
     "Asking",
@@ -85,6 +114,7 @@ __all__ = [
     "Reported",
     "Term",
     "check",
+    "find",
     "measure",
     "measure_on",
     "select",

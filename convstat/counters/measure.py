@@ -245,7 +245,7 @@ class _Row:
         """Ask; returns what makes the row."""
         stages, wanted = self.stages, self.asking.device
         self.version = self.apart.version()
-        if self.asking.predict:
+        if self.asking.predict or not getattr(self.counter, "is_run", True):
             return partial(self._foreseen, "predicted")
         if self.version is None:
             return partial(self._foreseen, "unavailable", self.apart.unavailable())

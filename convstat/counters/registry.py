@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from convstat.counters import checked
@@ -49,8 +49,10 @@ def _made(offered: Any) -> Counter:
 class Registry(Mapping[str, Counter]):
     """Counters by name. Entry points are only looked for when a name is not in the table, or all are asked for."""
 
-    def __init__(self, counters: Iterable[Counter]) -> None:
+    def __init__(self, counters: Iterable[Counter], taken: Collection[str] = ()) -> None:
+        """Make the table of some counters; ``taken`` are names that others must not have."""
         self._table: dict[str, Counter] = {}
+        self._taken = frozenset(taken)
         self._complete = False
         for counter in counters:
             self.add(counter)
@@ -58,7 +60,7 @@ class Registry(Mapping[str, Counter]):
     def add(self, counter: Counter) -> None:
         """Add a counter; two of one name are refused."""
         name = checked.counter(counter).name
-        if name in self._table:
+        if name in self._table or name in self._taken:
             raise ValueError(f"two counters are called {name!r}")
         self._table[name] = counter
 
@@ -73,7 +75,7 @@ class Registry(Mapping[str, Counter]):
                 self.add(load(point, f"the counter {point.value}", _made))
             except Exception as error:
                 # Somebody else's package is broken, which is its own row, under a name that is still free.
-                name = point.name if point.name not in self._table else point.value
+                name = point.value if point.name in self._taken or point.name in self._table else point.name
                 self._table[name] = Unloadable(name, first_line(own(error)))
 
     def __getitem__(self, name: str) -> Counter:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 DEFAULT_COUNTERS = "default"
 
+EVERY_COUNTER = "all,conventions"
+"""What is asked where no counter is run, and so none costs much."""
+
 
 def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, Shape]:
     """Give the shapes, without the batch, of the inputs that ``inputs`` names or lists in order."""

@@ -61,7 +61,7 @@ MOST_NAMES = 4
 PRODUCTS = ("input_product", "tuple_product")
 """Causes that make a memory figure too large by many orders of magnitude."""
 
-NATIVE: Mapping[str, str] = {"flops": "FLOPs"}
+NATIVE: Mapping[str, str] = {"flops": "FLOPs", "macs_with_padding": "MACs with the taps on padding"}
 """A counter's own unit -> how it is written."""
 
 
@@ -180,8 +180,9 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         passes = "a forward and a backward pass" if model.mode == "train" else "a forward pass"
         where = TRACED.get(devices[0], f"on {printable(devices[0])}") if devices else ""
         yield "traced", f"{passes} {where}; {printable(model.mode)} mode"
-    if any(counter.status == "predicted" for counter in report.counters):
-        yield "peers", "not run: their figures are predicted from a trace of the model"
+    if foreseen := [label(counter) for counter in report.counters if counter.status == "predicted"]:
+        who = "" if len(foreseen) == len(report.counters) else f"{', '.join(foreseen)} "
+        yield "peers", f"{who}not run: {'their' if not who else 'the'} figures are predicted from a trace of the model"
     for device, counters in ran.items():
         where = DEVICES.get(device, f"on {printable(device)}")
         if device == "meta" and model.rests_on:

@@ -1,0 +1,43 @@
+"""What the conventions have in common: a counter that has a prediction, and nothing to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from convstat.counters.adapter import Adapter
+from convstat.counters.base import CounterFailure, Prediction, Reported
+
+if TYPE_CHECKING:
+    import torch
+
+    from convstat.counters.base import Ledger
+
+
+class Convention(Adapter):
+    """A tool that is modelled and never run: it takes a file or a compiled program, and no torch module.
+
+    ``source`` says where the tool writes its rules down, and which version of them this is.
+    """
+
+    is_run = False
+    source: str
+    help = "it is predicted only"
+    unit: str
+    counts: str
+    defects: tuple[str, ...] = ()
+
+    def version(self) -> str | None:
+        """There is nothing to be installed."""
+        return None
+
+    def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
+        """Never asked."""
+        raise CounterFailure(f"it is predicted only, by the rules of {self.source}")
+
+
+def without_params(
+    terms: Ledger, native: Mapping[str, int] | None = None, *, fused: tuple[str, ...] = ()
+) -> Prediction:
+    """A prediction of a tool that says nothing about parameters."""
+    return Prediction(None, terms.macs, terms.terms(), native=native, fused=fused)
