@@ -125,6 +125,8 @@ def analyze(
     counters: str | Sequence[str] = "none",
     per: str = "input",
     mode: str = "eval",
+    weights: str | None = None,
+    activations: str | None = None,
     predict: bool = False,
     timeout: float | None = None,
     in_process: bool = False,
@@ -161,6 +163,9 @@ def analyze(
     Each counter runs in a forked process, from which only its answer returns. With ``in_process`` it runs in this
     process, as it does where a fork is not safe: on systems other than Linux, if CUDA is in use, and if other
     threads run. ``per`` is the basis of MACs/pixel; ``dtype`` overrides the floating-point type of the weights.
+    ``weights`` is the width in which weights are stored, ``"int8"`` (with int32 biases), ``"int16"``, or
+    ``"int8+int16"`` with that of the biases; it determines ``weight_bytes``. ``activations`` is the width of
+    activations, which is recorded.
 
     Raises :class:`convstat.errors.UsageError` for invalid arguments,
     :class:`convstat.errors.SpecError` for a spec that cannot be built, and
@@ -183,7 +188,9 @@ def analyze(
         if isinstance(model, str):
             target = resolve(model)
             if texts is not None:
-                request = Request(target, overrides, texts, batch, dtype or "float32", per, mode, device)
+                request = Request(
+                    target, overrides, texts, batch, dtype or "float32", per, mode, weights, activations, device
+                )
                 return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
             if not target.needs_torch:
                 raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
@@ -193,7 +200,8 @@ def analyze(
         if dtype is not None:
             recipe = replace(recipe, dtype=modules.floating(dtype))
         live = Target(recipe.source, "module", recipe.source)
-        request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device)
+        request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device,
+                          weights=weights, activations=activations)  # fmt: skip
         subject = modules.prepare(recipe, request)
         return Report.of(analysis.ask(subject, request, counters, predict=predict, in_process=in_process))
 

@@ -36,6 +36,7 @@ class Node:
     ``name`` is a dotted path (``stage1.0.conv1``), stable under insertions elsewhere.
     ``owner`` is the name of the node that holds the parameters: another node's where a layer is shared.
     ``trainable`` is False where the spec freezes the layer's parameters.
+    ``weights`` is the width in which they are stored, where the spec sets one.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Node:
     owner: str = ""
     trainable: bool = True
     note: str | None = None
+    weights: str | None = None
 
     @property
     def is_shared(self) -> bool:

@@ -253,8 +253,15 @@ def test_very_many_mutated_documents_are_refused_or_shown() -> None:
     assert attack(range(1_000, 21_000))
 
 
+def one_of(validator: Any, values: list[Any], value: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """The keyword ``enum``, where 1.0 is not 1 either."""
+    if not any(value == known and type(value) is type(known) for known in values):
+        yield jsonschema.ValidationError(f"{value!r} is not one of {values!r}")
+
+
 STRICT = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
+    validators={"enum": one_of},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, v: type(v) is int),
 )
 """The standard's validator, in which 1.0 is no integer."""

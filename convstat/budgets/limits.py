@@ -45,7 +45,7 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "macs": "multiply-accumulates",
         "flops": "2 x MACs",
         "macs_per_pixel": "MACs / pixels; may have decimals",
-        "weight_bytes": "bytes of the parameters in the model's dtype",
+        "weight_bytes": "bytes of the parameters in the model's dtype, or in the widths of --weights",
         "layers": "calls of layers",
         "buffers": "stored values that are not learned",
     }

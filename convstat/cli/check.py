@@ -23,7 +23,9 @@ def _policy(help: str, *words: str) -> Any:
     return typer.Option(metavar="|".join(words), help=help, rich_help_panel=LIMITS, autocompletion=complete)
 
 
-@o.takes("base input data config batch device timeout dtype per format output quiet verbose width ascii")
+@o.takes(
+    "base input data config batch device timeout dtype weights activations per format output quiet verbose width ascii"
+)
 def check(
     arguments: o.Arguments = None,
     max: Annotated[Limits, _limit("METRIC=LIMIT", "Maximum: --max params=5M.")] = None,

@@ -10,7 +10,10 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 
-@o.takes("input data config batch device timeout dtype counters per format output quiet verbose width ascii")
+@o.takes(
+    "input data config batch device timeout dtype weights activations counters per "
+    " format output quiet verbose width ascii"
+)
 def compare(
     arguments: Annotated[
         list[str] | None,

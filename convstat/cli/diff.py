@@ -11,7 +11,10 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 
-@o.takes("base input data config batch device timeout dtype per format output sort top quiet verbose width ascii")
+@o.takes(
+    "base input data config batch device timeout dtype weights activations per "
+    "format output sort top quiet verbose width ascii"
+)
 def diff(
     arguments: Annotated[
         list[str] | None,

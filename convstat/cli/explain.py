@@ -22,7 +22,9 @@ Settings = Annotated[
 ]
 
 
-@o.takes("input data config batch device dtype counters timeout format output quiet verbose width ascii")
+@o.takes(
+    "input data config batch device dtype weights activations counters timeout format output quiet verbose width ascii"
+)
 def explain(
     arguments: Annotated[
         list[str] | None,
@@ -68,7 +70,9 @@ def explain(
     return ExitCode.OK
 
 
-@o.takes("input config batch device dtype counters timeout per format output quiet verbose width ascii")
+@o.takes(
+    "input config batch device dtype weights activations counters timeout per format output quiet verbose width ascii"
+)
 def identify(
     number: Annotated[
         str,

@@ -199,6 +199,23 @@ class Shared:
             words=("float32", "float16", "bfloat16"),
         ),
     ] = None
+    weights: Annotated[
+        str | None,
+        _run(
+            metavar="WIDTH",
+            help="Width of stored weights: int16, int8 (biases: int32), int4; int8+int16 sets that of the biases "
+            "(default: that of --dtype).",
+            words=("int16", "int8", "int4"),
+        ),
+    ] = None
+    activations: Annotated[
+        str | None,
+        _run(
+            metavar="WIDTH",
+            help="Width of activations: int8; recorded, and used by conventions that depend on it.",
+            words=("int16", "int8", "int4"),
+        ),
+    ] = None
     counters: Annotated[
         str | None,
         _run(

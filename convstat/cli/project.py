@@ -153,6 +153,7 @@ ABOUT = {
     "cli": "the commands, targets, sweeps, streams and exit codes",
     "contributing": "how to add a layer kind, a format or a counter",
     "counters": "other counters, what each counts, and why they differ",
+    "deployment": "integer weights and fused layers: what a device stores and runs",
     "formats": "output formats of -f and -o, from JSON to plots",
     "how-it-counts": "formulas, terms, pixels, and what is not a MAC",
     "python": "Python models, model zoos, and the Python API",

@@ -70,7 +70,10 @@ def _plan_of(files: Baselines, path: Path) -> tuple[Request, Path]:
     place, rest = split_file(target)
     if place is not None and not os.path.isabs(place):
         target = as_target(os.path.relpath(files.root / place)) + rest
-    request = Request(resolve(target), asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per)
+    request = Request(
+        resolve(target), asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per,
+        weights=asked.weights, activations=asked.activations,
+    )  # fmt: skip
     if file_name(named, request) != path.name:
         raise UsageError(
             f"{path} claims to be the baseline of {named}, but is not",

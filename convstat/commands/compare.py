@@ -110,6 +110,10 @@ def _constants(models: Sequence[Model], axes: Sequence[Axis], totals: Sequence[T
         constants["batch"] = batches.pop()
     if len(dtypes) == 1 and dtypes != {"float32"}:
         constants["dtype"] = dtypes.pop()
+    for name in ("weights", "activations"):
+        values = {getattr(model.request, name) for model in models}
+        if len(values) == 1 and (value := values.pop()) is not None:
+            constants[name] = value
     bases = {item.pixel_basis for item in totals}
     if len(bases) == 1 and totals[0].pixels:
         constants["pixels"] = bases.pop()

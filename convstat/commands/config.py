@@ -55,7 +55,7 @@ def _model(table: ModelSettings) -> str:
     """What one table of models says, as one would type it."""
     words = [*table.targets, *(f"--input {shape}" for shape in table.inputs)]
     words += [f"{name}={plain(value)}" for name, value in table.overrides.items()]
-    options = {"batch": table.batch, "device": table.device, "dtype": table.dtype, "per": table.per}
+    options = {name: getattr(table, name) for name in ("batch", "device", "dtype", "weights", "activations", "per")}
     return " ".join([*words, *(f"--{name} {value}" for name, value in options.items() if value is not None)])
 
 

@@ -22,6 +22,7 @@ from convstat.errors import ConfigError, Diagnostic, Mark, SourceText, UsageErro
 from convstat.grammar import patterns
 from convstat.grammar.paths import as_target, split_file, split_variant
 from convstat.text.reading import decoded, read_file
+from convstat.units import UnitError
 
 KEYS: Mapping[str, str] = {
     "model": "the default target, or a pattern of specs: configs/*.yaml; a list is allowed",
@@ -30,6 +31,8 @@ KEYS: Mapping[str, str] = {
     "batch": "the batch size, an integer of at least 1",
     "device": "the device of other counters: auto, cpu, cuda or meta",
     "dtype": "float32, float16 or bfloat16",
+    "weights": "the width of stored weights, as for --weights: int8",
+    "activations": "the width of activations, as for --activations",
     "counters": "the counters that analyze runs: comma-separated names or a list, default, all or none",
     "per": "the divisor of MACs/pixel, as for --per",
     "format": "the format of standard output",
@@ -48,6 +51,8 @@ MODEL_KEYS: Mapping[str, str] = {
     "batch": "the batch size, an integer of at least 1",
     "device": "the device: auto, cpu, cuda or meta",
     "dtype": "float32, float16 or bfloat16",
+    "weights": "the width of its stored weights, as for --weights",
+    "activations": "the width of its activations, as for --activations",
     "per": "the divisor of MACs/pixel, as for --per",
 }
 """Every key of a table of ``models``, and what it means."""
@@ -84,6 +89,8 @@ class ModelSettings:
     dtype: str | None = None
     per: str | None = None
     mark: Mark | None = None
+    weights: str | None = None
+    activations: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,8 @@ class Config:
     missing_baseline: str | None = None
     existing: str | None = None
     budgets: tuple[Entry, ...] = ()
+    weights: str | None = None
+    activations: str | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
     marks: Mapping[str, Mark] = field(default_factory=dict)
 
@@ -235,6 +244,8 @@ class _Reader:
             device=self.choice("device", DEVICES),
             dtype=self.choice("dtype", DTYPES),
             counters=",".join(self.words("counters")) or None,
+            weights=self.width("weights"),
+            activations=self.width("activations"),
             per=self.basis("per"),
             format=self.text("format"),
             base=self.text("base"),
@@ -281,6 +292,8 @@ class _Reader:
             device=self.choice("device", DEVICES),
             dtype=self.choice("dtype", DTYPES),
             per=self.basis("per"),
+            weights=self.width("weights"),
+            activations=self.width("activations"),
             mark=mark,
         )
 
@@ -324,6 +337,17 @@ class _Reader:
                 check(value)
             except UsageError as error:
                 self.problems += [replace(d, mark=self.place(key)) for d in error.diagnostics]
+        return value
+
+    def width(self, key: str) -> str | None:
+        value = self.text(key)
+        if value:
+            from convstat.formulas import widths
+
+            try:
+                return widths.one_way(value) if key == "weights" else widths.known(value)
+            except UnitError as error:
+                self.wrong(f"{key}: {error.message}", self.place(key), *([error.help] if error.help else []))
         return value
 
     def words(self, key: str) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class Requests:
     per: str | None = None
     device: str | None = None
     mode: str | None = None
+    weights: str | None = None
+    activations: str | None = None
     config: Config = field(default_factory=Config)
     from_settings: bool = False
 
@@ -49,9 +51,9 @@ class Requests:
         return Request(target, overrides, self.inputs or own.inputs or everywhere, **self._defaults(own, shared))
 
     def _defaults(self, own: object, shared: Config) -> dict[str, Any]:
-        """What is said of the batch, the dtype, the basis, the device and the mode; of the rest, nothing is."""
+        """What is said of the batch, the types, the basis, the device and the mode; of the rest, nothing is."""
         said = {"mode": self.mode} if self.mode is not None else {}
-        for name in ("batch", "dtype", "per", "device"):
+        for name in ("batch", "dtype", "per", "device", "weights", "activations"):
             values = (getattr(place, name) for place in (self, own, shared))
             if (value := next((value for value in values if value is not None), None)) is not None:
                 said[name] = value

@@ -6,6 +6,7 @@ from typing import Any
 
 from convstat.budgets.tables import table_schema
 from convstat.config.project import DEVICES, DTYPES, EXISTING, KEYS, MISSING, MODEL_KEYS
+from convstat.formulas import widths
 
 Schema = dict[str, Any]
 
@@ -22,6 +23,8 @@ def config_schema() -> Schema:
         "batch": {"type": "integer", "minimum": 1},
         "device": {"enum": list(DEVICES)},
         "dtype": {"enum": list(DTYPES)},
+        "weights": {"type": "string", "pattern": widths.PATTERN},
+        "activations": {"type": "string", "pattern": f"^{widths.ONE}$"},
         "counters": _TEXTS,
         "per": _TEXT,
         "format": _TEXT,
@@ -50,6 +53,8 @@ def _model() -> Schema:
         "batch": {"type": "integer", "minimum": 1},
         "device": {"enum": list(DEVICES)},
         "dtype": {"enum": list(DTYPES)},
+        "weights": {"type": "string", "pattern": widths.PATTERN},
+        "activations": {"type": "string", "pattern": f"^{widths.ONE}$"},
         "per": _TEXT,
     }
     return {

@@ -11,8 +11,10 @@ from typing import Any
 
 from convstat.count.pixels import pixels
 from convstat.errors import Mark, UsageError
+from convstat.formulas.widths import parse as parse_widths
 from convstat.grammar.axes import plain
 from convstat.graph import Graph, Node
+from convstat.layers.base import Layer
 from convstat.results.report import BlockCall, InputInfo, LayerRow, ModelInfo, Place, Report
 from convstat.results.sums import total
 
@@ -29,14 +31,17 @@ def count(
     dtype: str = "float32",
     per: str = "input",
     overrides: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    activations: str | None = None,
 ) -> Report:
     """Count a graph: one row for each call, and totals that are their sums.
 
-    ``per`` is the basis of MACs/pixel (see :mod:`convstat.count.pixels`).
+    ``per`` is the basis of MACs/pixel (see :mod:`convstat.count.pixels`); ``weights`` is the width of stored weights
+    (see :mod:`convstat.formulas.widths`) where a layer does not set its own.
     """
     if dtype not in ITEM_BYTES:
         raise UsageError(f"unknown dtype '{dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
-    rows = tuple(_row(node, ITEM_BYTES[dtype]) for node in graph.nodes)
+    rows = tuple(_row(node, ITEM_BYTES[dtype], weights) for node in graph.nodes)
     first_input = graph.inputs[0].shape
     denominator, basis = pixels(per, first_input, graph.shape_of(graph.outputs[0]))
     return Report(
@@ -52,6 +57,8 @@ def count(
             batch=batch,
             dtype=dtype,
             overrides=dict(overrides or {}),
+            weights=weights,
+            activations=activations,
         ),
         totals=total(rows, denominator, basis),
         layers=rows,
@@ -63,10 +70,11 @@ def count(
     )
 
 
-def _row(node: Node, item_bytes: int) -> LayerRow:
+def _row(node: Node, item_bytes: int, weights: str | None) -> LayerRow:
     layer = node.layer
     # A shared layer is paid for once, by its owner; its work is done at every call.
     params = 0 if node.is_shared else layer.params()
+    width = (node.weights or weights) if params else None
     buffers = 0 if node.is_shared else sum(prod(shape) for shape, _ in layer.buffers().values())
     return LayerRow(
         name=node.name,
@@ -77,13 +85,19 @@ def _row(node: Node, item_bytes: int) -> LayerRow:
         macs=node.cost.macs,
         trainable_params=params if node.trainable else 0,
         buffers=buffers,
-        weight_bytes=params * item_bytes,
+        weight_bytes=params * item_bytes if width is None else _stored(layer, width),
         other=dict(node.cost.other),
         arguments=layer.written(),
         source=_place(node.source),
         shares=node.owner if node.is_shared else None,
         note=node.note,
+        weights=width,
     )
+
+
+def _stored(layer: Layer, width: str) -> int:
+    widths = parse_widths(width)
+    return sum(widths.size(name, shape) for name, shape in layer.parameters().items())
 
 
 def _place(mark: Mark | None) -> Place | None:

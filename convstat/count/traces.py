@@ -28,6 +28,7 @@ from convstat.count.ops.attention import products_of
 from convstat.count.ops.base import tensors
 from convstat.count.ops.unpriced import UNPRICED
 from convstat.count.pixels import pixels
+from convstat.formulas.widths import parse as parse_widths
 from convstat.results.report import (
     BACKWARD,
     BACKWARD_PASS,
@@ -40,7 +41,18 @@ from convstat.results.report import (
     Uncounted,
 )
 from convstat.results.sums import total
-from convstat.trace.calls import Call, FunctionCall, KernelCall, ListInfo, ModuleCall, ModuleInfo, Shape, Trace, Unseen
+from convstat.trace.calls import (
+    Call,
+    FunctionCall,
+    KernelCall,
+    ListInfo,
+    ModuleCall,
+    ModuleInfo,
+    ParameterInfo,
+    Shape,
+    Trace,
+    Unseen,
+)
 
 _ITEM_BYTES: Mapping[str, int] = {
     "float64": 8,
@@ -71,9 +83,11 @@ def count(
     per: str = "input",
     mode: str = "eval",
     overrides: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    activations: str | None = None,
 ) -> Report:
     """Count a trace: one row for each call that worked or holds parameters, and totals that are their sums."""
-    walk = _Walk(trace)
+    walk = _Walk(trace, weights)
     walk.visit(trace.root)
     walk.see(trace.unseen)
     rows = tuple(walk.rows())
@@ -92,6 +106,8 @@ def count(
             mode=mode,
             dtype="+".join(sorted(dtypes)) or "none",
             overrides=dict(overrides or {}),
+            weights=weights,
+            activations=activations,
             notes=(*trace.notes, *walk.pricing.notes, *walk.reasons()),
         ),
         totals=total(rows, denominator, basis),
@@ -151,8 +167,9 @@ class _Inside:
 class _Walk:
     """Goes through the tree once, and gathers the work of each call and what had no rule."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, weights: str | None) -> None:
         self.trace = trace
+        self.widths = None if weights is None else parse_widths(weights)
         self.pricing = ops.Pricing()
         self.works: list[_Work] = []
         self.backward: dict[int, _Work] = {}
@@ -308,7 +325,7 @@ class _Walk:
                 seen[parameter.key] = f"{module.path}.{parameter.name}".lstrip(".")
                 work.params += parameter.numel
                 work.trainable += parameter.numel if parameter.requires_grad else 0
-                work.weight_bytes += parameter.numel * item_bytes(parameter.dtype)
+                work.weight_bytes += self._stored(parameter)
             for buffer in module.buffers:
                 if buffer.key not in seen:
                     seen[buffer.key] = module.path
@@ -317,6 +334,12 @@ class _Walk:
             if not (own or module.parameters or module.buffers) and _would_be_called(module):
                 idle[module.index] = _idle(module)
         return list(idle.values())
+
+    def _stored(self, parameter: ParameterInfo) -> int:
+        """The bytes of a parameter; what is in integers already, stays as it is."""
+        if self.widths is None or not parameter.dtype.startswith(("float", "bfloat")):
+            return parameter.numel * item_bytes(parameter.dtype)
+        return self.widths.size(parameter.name, parameter.shape)
 
     def _row(self, work: _Work) -> LayerRow:
         tied = f"tied to {work.tied}" if work.tied and work.first else None
@@ -334,6 +357,7 @@ class _Walk:
             arguments=_arguments(work.module),
             shares=None if work.first else work.module.path or ROOT,
             note=work.note or tied,
+            weights=str(self.widths) if self.widths is not None and work.params else None,
         )
 
     def reasons(self) -> Iterator[str]:

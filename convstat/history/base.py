@@ -122,6 +122,8 @@ class Bases:
         words += [f" -i {_quoted(shape)}" for shape in said.inputs]
         words += [f" --batch {said.batch}"] if said.batch is not None else []
         words += [f" --dtype {said.dtype}"] if said.dtype is not None else []
+        words += [f" --weights {said.weights}"] if said.weights is not None else []
+        words += [f" --activations {said.activations}"] if said.activations is not None else []
         words += [f" --per {said.per}"] if said.per is not None else []
         return "".join(words)
 

@@ -105,7 +105,15 @@ def file_name(target: str, request: Request) -> str:
 
 def asked(request: Request) -> Asked:
     """Say how a target is to be counted, as a baseline file does."""
-    return Asked(request.batch, request.dtype, request.inputs, request.overrides, request.per)
+    return Asked(
+        request.batch,
+        request.dtype,
+        request.inputs,
+        request.overrides,
+        request.per,
+        request.weights,
+        request.activations,
+    )
 
 
 def to_text(document: Mapping[str, Any]) -> str:

@@ -25,6 +25,9 @@ def compare(base: Report, head: Report, *, labels: tuple[str, str] | None = None
         notes.append(f"the input is {show_shapes(new)}, and was {show_shapes(old)} in the base")
     if base.model.dtype != head.model.dtype:
         notes.append(f"the dtype is {head.model.dtype}, and was {base.model.dtype} in the base")
+    if base.model.weights != head.model.weights:
+        was, now = (model.weights or model.dtype for model in (base.model, head.model))
+        notes.append(f"the weights are stored as {now}, and were as {was} in the base")
     same = base.layers is head.layers
     rows = (
         unchanged(head.layers)

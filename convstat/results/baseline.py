@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from convstat.errors import SourceError
-from convstat.results.documents.codec import SPARSE, Count, Keys, Least, Saved
+from convstat.formulas import widths
+from convstat.results.documents.codec import SPARSE, Count, Keys, Least, Matches, Saved
 from convstat.results.report import CONVSTAT, InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 
@@ -20,6 +21,8 @@ class Asked:
     inputs: tuple[str, ...]
     overrides: Mapping[str, Any]
     per: str
+    weights: Annotated[Annotated[str, Matches(widths.PATTERN)] | None, SPARSE] = None
+    activations: Annotated[Annotated[str, Matches(widths.PATTERN)] | None, SPARSE] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Baseline(Saved):
             LayerRow,
             Keys(
                 "arguments in=input_shapes name out=output_shapes type "
-                "params trainable_params buffers weight_bytes macs other shares",
+                "params trainable_params buffers weight_bytes macs other shares weights",
                 sparse="params trainable_params buffers weight_bytes macs other shares",
             ),
         ],
@@ -88,6 +91,8 @@ class Baseline(Saved):
                 dtype=asked.dtype,
                 overrides=asked.overrides,
                 rests_on=self.rests_on,
+                weights=asked.weights,
+                activations=asked.activations,
             ),
             replace(self.totals, pixels=self.pixels, pixel_basis=self.pixel_basis),
             self.layers,

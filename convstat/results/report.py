@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar
 
+from convstat.formulas import widths
 from convstat.results.documents.codec import (
     ADDED,
     SPARSE,
     Count,
     Keys,
     Least,
+    Matches,
     OneOf,
     Ratio,
     Saved,
@@ -76,6 +78,14 @@ class ModelInfo:
     values: Annotated[str | None, ADDED, "where the values of the inputs are from, if read"] = None
     convention: Annotated[str, SPARSE, "the counter in whose convention the figures are, by --as"] = CONVSTAT
     counts: Annotated[str, SPARSE] = ""
+    weights: Annotated[
+        Annotated[str, Matches(widths.PATTERN)] | None,
+        SPARSE,
+        "the width of stored weights and biases, by --weights: int8, int8+int16",
+    ] = None
+    activations: Annotated[
+        Annotated[str, Matches(widths.PATTERN)] | None, SPARSE, "the width of activations, by --activations: int8"
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,9 @@ class Totals:
     """Sums over the layers; ``pixels`` is what MACs are divided by, ``pixel_basis`` says in words what that is."""
 
     KEYS: ClassVar = Keys(
-        "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis weight_bytes other", name="totals"
+        "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis "
+        "weight_bytes weight_mb weight_mib other",
+        name="totals",
     )
     params: Count = 0
     trainable_params: Count = 0
@@ -125,6 +137,16 @@ class Totals:
         """MACs / pixels, exactly; None where there are no pixels."""
         return self.per_pixel(self.macs)
 
+    @property
+    def weight_mb(self) -> Annotated[Ratio, ADDED, "weight_bytes / 10^6"]:
+        """The memory of the parameters in MB, exactly."""
+        return Fraction(self.weight_bytes, 10**6)
+
+    @property
+    def weight_mib(self) -> Annotated[Ratio, ADDED, "weight_bytes / 2^20"]:
+        """The memory of the parameters in MiB, exactly."""
+        return Fraction(self.weight_bytes, 2**20)
+
     def per_pixel(self, macs: int | None) -> Fraction | None:
         """Divide any MACs by the pixels, exactly; None where there are none of one or of the other."""
         return None if macs is None or not self.pixels else Fraction(macs, self.pixels)
@@ -139,7 +161,7 @@ class LayerRow:
 
     KEYS: ClassVar = Keys(
         "name type input_shapes output_shapes params trainable_params buffers weight_bytes macs flops macs_per_pixel "
-        "other arguments shares note source"
+        "other arguments shares weights note source"
     )
     name: str
     type: str
@@ -155,6 +177,9 @@ class LayerRow:
     source: Place | None = None
     shares: Annotated[str | None, "the layer whose parameters this call uses"] = None
     note: str | None = None
+    weights: Annotated[
+        Annotated[str, Matches(widths.PATTERN)] | None, SPARSE, "the width of its stored weights, where one was set"
+    ] = None
 
     @property
     def flops(self) -> Count:
@@ -309,7 +334,8 @@ class Report(Saved):
     totals: Annotated[
         Totals,
         Keys(
-            "params trainable_params buffers weight_bytes macs flops macs_per_pixel other pixels pixel_basis",
+            "params trainable_params buffers weight_bytes weight_mb weight_mib macs flops macs_per_pixel other pixels "
+            "pixel_basis",
             name="totals",
         ),
     ]

@@ -113,6 +113,7 @@ class _Compiler:
             items=items,
             outputs=outputs,
             budget=budget,
+            sets_widths=blocks.sets_widths,
             read_beside_input=frozenset(self.used).union(
                 *(block.reads for block in blocks.compiled.values()), *(v.names for v in self.variables.values())
             ),

@@ -171,6 +171,8 @@ class _Body:
         self.wires = fragment.wires
         self.names = fragment.names
         self.count = 0
+        self.width: str | None = None
+        """The width of weights that the group around the items sets."""
 
     def items(self, items: tuple[Item, ...], values: Values, prefix: str, wire: int, patch: Patch) -> int:
         """Expand items in sequence; return the output wire of the last."""
@@ -330,7 +332,11 @@ class _Body:
             self.run.problems.add("a group takes one input", turn.item.mark)
             raise UnknownError
         self.fragment.groups[turn.path] = "residual" if isinstance(action, Residual) else "parallel"
-        return self.residual(action, turn) if isinstance(action, Residual) else self.parallel(action, turn)
+        outer, self.width = self.width, turn.item.weights or self.width
+        try:
+            return self.residual(action, turn) if isinstance(action, Residual) else self.parallel(action, turn)
+        finally:
+            self.width = outer
 
     def chosen(self, action: Choice, turn: Turn) -> LayerCall | BlockCall:
         """The call of the layer or block that a variable or parameter names."""
@@ -425,7 +431,9 @@ class _Body:
             fragment.calls += 1 + content.calls
             if fragment.calls > MAX_BLOCKS:
                 self.run.problems.refuse(f"more than {MAX_BLOCKS:,} calls of blocks", item.mark)
-        fragment.parts.append(Part(turn.path, item, turn.sources, content, what, owner, not frozen, given))
+        fragment.parts.append(
+            Part(turn.path, item, turn.sources, content, what, owner, not frozen, given, item.weights or self.width)
+        )
         shape = content.output if isinstance(content, Leaf) else content.wires[content.output].shape
         self.wires.append(Wire(shape, len(fragment.parts) - 1))
         return len(self.wires) - 1

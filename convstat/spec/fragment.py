@@ -86,7 +86,8 @@ class Turn(NamedTuple):
 class Part:
     """One layer, or one call of a block, in a fragment; ``inputs`` are indices of wires.
 
-    ``given`` holds the arguments of a call of a block.
+    ``given`` holds the arguments of a call of a block; ``weights`` is the width of weights that the item, or a group
+    around it, sets.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Part:
     owner: int | None = None
     trainable: bool = True
     given: Mapping[str, object] | None = None
+    weights: str | None = None
 
 
 @dataclass(slots=True)
@@ -164,6 +166,7 @@ class Flat:
         prefix: str = "",
         trainable: bool = True,
         caller: Mark | None = None,
+        weights: str | None = None,
     ) -> list[str]:
         """Add the nodes of a fragment; return the name of each of its wires.
 
@@ -183,19 +186,22 @@ class Flat:
                 continue
             sources = tuple(names[index] for index in part.inputs)
             trains = trainable and part.trainable
+            width = part.weights or weights
             place = part.item.mark if caller is None or not shipped.holds(part.item.mark) else caller
             if isinstance(content, Fragment):
                 if content.parts:
                     self.groups[name] = part.what
                     self.calls[name] = Call(part.given or NOTHING, place)
-                names.append(self.lay(content, sources, f"{name}.", trains, place)[content.output])
+                names.append(self.lay(content, sources, f"{name}.", trains, place, width)[content.output])
                 continue
             owner = name
             if part.owner is not None:
                 owner = names[part.owner]
                 owner = self._owners[name] = self._owners.get(owner, owner)
             leaf, note = content, part.item.note
-            node = Node(name, leaf.layer, sources, leaf.inputs, leaf.output, leaf.cost, place, owner, trains, note)
+            node = Node(
+                name, leaf.layer, sources, leaf.inputs, leaf.output, leaf.cost, place, owner, trains, note, width
+            )
             self.nodes.append(node)
             names.append(name)
         return names

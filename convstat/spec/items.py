@@ -15,6 +15,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from convstat import layers
 from convstat.errors import Diagnostic, LayerError, Mark, SpecError, did_you_mean
+from convstat.formulas import widths
 from convstat.layers.base import Flag, Layer
 from convstat.spec import shipped
 from convstat.spec.expressions import Expression
@@ -35,8 +36,9 @@ from convstat.spec.plan import (
 )
 from convstat.spec.problems import Problems
 from convstat.spec.values import REPEAT_NAMES, RESERVED, SHAPE_NAMES, Scope, is_layer
+from convstat.units import UnitError
 
-MODIFIERS = ("name", "from", "repeat", "when", "note", "share", "frozen")
+MODIFIERS = ("name", "from", "repeat", "when", "note", "share", "frozen", "weights")
 """What may stand beside a layer in its item."""
 
 GROUPS: Mapping[str, tuple[str, str]] = {"residual": ("shortcut", "body"), "parallel": ("merge", "paths")}
@@ -157,6 +159,8 @@ class Blocks(Container[str]):
         self.named: set[str] = set()
         """The blocks of the spec that a value names."""
         self.calls_end = True
+        self.sets_widths = False
+        """Whether any item says in which width its weights are stored."""
         self.current = ""
 
     def __contains__(self, name: object) -> bool:
@@ -321,6 +325,7 @@ class _Reader:
             share=self.share(modifiers.get("share"), action),
             frozen=frozen,
             note=note.text if isinstance(note, Scalar) else None,
+            weights=self.weights(modifiers.get("weights")),
             needs_shape=isinstance(action, Choice)
             or any(
                 read is not None and not read.names.isdisjoint(SHAPE_NAMES) for read in (*own, repeat, when, frozen)
@@ -413,6 +418,20 @@ class _Reader:
         else:
             return Ref(tree.text, tree.mark)
         return None
+
+    def weights(self, tree: Tree | None) -> str | None:
+        """Read the width of the item's stored weights."""
+        if tree is None:
+            return None
+        if not isinstance(tree, Scalar):
+            self.problems.add("weights must be one word, such as int8", tree.mark)
+            return None
+        self.blocks.sets_widths = True
+        try:
+            return widths.one_way(tree.text)
+        except UnitError as error:
+            self.problems.add(error.message, tree.mark, help=error.help)
+            return None
 
     def modifier(self, tree: Tree | None, scope: Scope, kind: Flag | None = None) -> Expression | None:
         return None if tree is None else scope.compile(tree, kind)

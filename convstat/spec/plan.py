@@ -84,6 +84,7 @@ class Item(NamedTuple):
     share: Ref | None = None
     frozen: Expression | None = None
     note: str | None = None
+    weights: str | None = None
     needs_shape: bool = False
 
     def lists(self) -> Iterator[tuple[str, tuple[Item, ...]]]:
@@ -140,6 +141,8 @@ class Plan(NamedTuple):
     budget: tuple[tuple[str, Mark], ...] = ()
     read_beside_input: frozenset[str] = frozenset()
     """Variables that are read anywhere but in the sizes of the inputs."""
+    sets_widths: bool = False
+    """Whether any item says in which width its weights are stored."""
 
     def reads(self, block: Block) -> list[str]:
         """The variables read by a block and by those it calls; one that chooses may call any block of the spec."""

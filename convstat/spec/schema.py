@@ -12,6 +12,7 @@ from typing import Any
 
 from convstat import layers
 from convstat.budgets.tables import BUDGET_KEYS, table_schema
+from convstat.formulas import widths
 from convstat.layers.base import Layer
 from convstat.spec import shipped
 from convstat.spec.compile import DTYPES
@@ -136,6 +137,11 @@ def _modifiers() -> Schema:
         "when": {"description": "If false, the item is omitted", **_EXPRESSION},
         "share": {"description": "The earlier layer whose weights this layer uses", **_TEXT},
         "frozen": {"description": "If true, the parameters are not trainable", **_EXPRESSION},
+        "weights": {
+            "description": "The width of the stored weights: int8, or int8+int16 with that of biases",
+            "type": "string",
+            "pattern": widths.PATTERN,
+        },
         "note": {"description": "A remark", **_TEXT},
     }
 

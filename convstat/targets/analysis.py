@@ -115,7 +115,7 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
         return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), listener=listener)
     report = graphs.count(
         graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype, per=request.per,
-        overrides=request.overrides,
+        overrides=request.overrides, weights=request.weights, activations=request.activations,
     )  # fmt: skip
     return Subject(report, _GraphStages(graph, request.dtype), graph)
 

@@ -101,6 +101,8 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
             per=request.per,
             mode=request.mode,
             overrides=request.overrides,
+            weights=request.weights,
+            activations=request.activations,
         )
     if traced.way == FAKE:
         report = replace(report, model=replace(report.model, device="fake"))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convstat.errors import Diagnostic
+from convstat.errors import Diagnostic, UsageError
 from convstat.targets import Target
+from convstat.units import UnitError
 
 if TYPE_CHECKING:
     from convstat.spec import Spec
@@ -18,6 +19,7 @@ class Request:
     """A target and how it is to be counted.
 
     ``inputs`` are shapes as ``--input`` takes them, and ``per`` is the basis of MACs/pixel.
+    ``weights`` and ``activations`` are the widths of stored weights and of activations: ``int8``; None where not set.
     ``spec`` is the text of the target where it has been read already, or where it is that of another time.
     Where it runs changes no figure, so requests for different devices are equal.
     """
@@ -29,8 +31,23 @@ class Request:
     dtype: str = "float32"
     per: str = "input"
     mode: str = "eval"
+    weights: str | None = None
+    activations: str | None = None
     device: str = field(default="auto", compare=False)
     spec: Spec | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse widths that do not exist, and write one in one way: ``int8+int32`` is ``int8``."""
+        if self.weights is None and self.activations is None:
+            return
+        from convstat.formulas import widths
+
+        for name, read in (("weights", widths.one_way), ("activations", widths.known)):
+            if (written := getattr(self, name)) is not None:
+                try:
+                    object.__setattr__(self, name, read(written))
+                except UnitError as error:
+                    raise UsageError(f"--{name}: {error.message}", help=error.help or ()) from None
 
     @property
     def argument(self) -> str:

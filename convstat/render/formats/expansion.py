@@ -81,6 +81,8 @@ def _item(node: Node, names: Mapping[str, str], previous: str, defaults: bool) -
         yield f"    share: {names[node.owner]}"
     if not node.trainable:
         yield "    frozen: true"
+    if node.weights:
+        yield f"    weights: {node.weights}"
     if node.note:
         yield f"    note: {scalar(node.note)}"
 

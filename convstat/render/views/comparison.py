@@ -117,6 +117,7 @@ def comparison_table(
     labels = keys(comparison)
     totals = [row.totals for row in comparison.rows if row.totals is not None]
     scale = per_pixel_scale([t.macs_per_pixel for t in totals])
+    in_widths = "weights" in comparison.constants
     has_pixels = any(t.pixels for t in totals)
     # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
     versus = f"vs {base_name(comparison)}"
@@ -154,6 +155,7 @@ def comparison_table(
         Column("ratio", priority=3, name="MACs ratio"),
         Column("FLOPs", priority=6),
         *([Column(scale.title, priority=0 if options.per else 5)] if has_pixels else []),
+        *([Column("weight bytes", priority=2)] if in_widths else []),
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
 
@@ -172,6 +174,8 @@ def comparison_table(
         yield exact(None if macs is None else 2 * macs)
         if has_pixels:
             yield scale.write(row.totals.per_pixel(macs) if row.totals is not None else None)
+        if in_widths:
+            yield exact(row.totals.weight_bytes) if row.totals is not None and not counter else ""
 
     rows: list[Row] = []
     for row in comparison.rows:

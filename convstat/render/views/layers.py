@@ -38,6 +38,11 @@ class LayerLine(NamedTuple):
     """The layers that it stands for, each with its own figures."""
 
     @property
+    def weight_bytes(self) -> int:
+        """The bytes of its parameters."""
+        return sum(row.weight_bytes for row in self.rows)
+
+    @property
     def flops(self) -> int:
         """Twice the MACs."""
         return 2 * self.macs
@@ -170,6 +175,8 @@ def layer_table(report: Report, options: Options) -> Table:
     def per_pixel(line: LayerLine) -> str:
         return scale.write(totals.per_pixel(line.macs))
 
+    in_widths = any(row.weights for row in report.layers)
+
     def drawn(line: LayerLine) -> str:
         return bar(line.macs, totals.macs, BAR_WIDTH, ascii=options.ascii)
 
@@ -178,6 +185,7 @@ def layer_table(report: Report, options: Options) -> Table:
         (Column("type", "left", 0 if options.sort == "type" else 2), lambda line: line.type),
         (Column("output", "left", 3), lambda line: line.shape),
         (Column("params"), lambda line: exact(line.params)),
+        *([(Column("bytes", name="weight bytes"), lambda line: exact(line.weight_bytes))] if in_widths else []),
         (Column("MACs"), lambda line: exact(line.macs)),
         (Column("FLOPs", priority=0 if options.sort == "flops" else 5), lambda line: exact(line.flops)),
         (Column(scale.title, priority=0 if options.per else 4), per_pixel),
@@ -187,9 +195,13 @@ def layer_table(report: Report, options: Options) -> Table:
     table = tabulated(fields, lines)
     # A title has no figures.
     rows = [
-        Row((*row.cells[:3], *([""] * 6)), "quiet", line.indent) if line.is_title else row._replace(indent=line.indent)
+        Row((*row.cells[:3], *([""] * (len(fields) - 3))), "quiet", line.indent)
+        if line.is_title
+        else row._replace(indent=line.indent)
         for line, row in zip(lines, table.rows, strict=True)
     ]
-    total = LayerLine(f"total ({counted(len(report.layers), 'layer')})", "", "", totals.params, totals.macs)
+    total = LayerLine(
+        f"total ({counted(len(report.layers), 'layer')})", "", "", totals.params, totals.macs, rows=report.layers
+    )
     everything = "100%" if totals.macs else ""
     return table._replace(rows=tuple(rows), total=Row((*written(fields, total)[:-2], everything, ""), "strong"))

@@ -21,7 +21,7 @@ from convstat.results.report import (
     Place,
     Report,
 )
-from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, show_shapes, signed
+from convstat.text.printable import change, counted, exact, per_pixel_scale, printable, show_shapes, signed, significant
 
 if TYPE_CHECKING:
     from convstat.results.explanation import View
@@ -136,6 +136,8 @@ def title(name: str, source: str) -> str:
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     model, totals = report.model, report.totals
     yield "input", input_fact(model)
+    if model.activations:
+        yield "activations", printable(model.activations)
     if model.values:
         yield "values", printable(model.values)
     if model.rests_on:
@@ -149,7 +151,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         # What a peer makes of parameters says nothing about memory.
         yield from _runs(report)
         return
-    weights = f"{totals.weight_bytes:,} bytes of params ({printable(model.dtype)})"
+    weights = f"{totals.weight_bytes:,} bytes of params ({printable(stored(report))})"
+    if any(row.weights for row in report.layers):
+        weights += f", {in_memory(totals.weight_bytes)}"
     if frozen:
         weights += f", {totals.trainable_params:,} params trainable, {frozen:,} not"
     if totals.buffers:
@@ -159,13 +163,33 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     for counter in report.counters:
         who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
         if memory := counter.shown.memory_mib:
-            figures = ", ".join(f"{name.replace('_', '/')} {amount:.2f}" for name, amount in memory.items())
+            figures = ", ".join(f"{printable(name.replace('_', '/'))} {amount:.2f}" for name, amount in memory.items())
             odd = [printable(cause.text) for cause in counter.causes if cause.code.endswith(PRODUCTS)]
             remark = f", which {' and '.join(odd)}" if odd else ""
             yield "memory", f"{figures} MiB, {who}{remark}"
         if counter.native:
             sums = (f"{amount:,} {printable(NATIVE.get(name, name))}" for name, amount in counter.native.items())
             yield "native", f"{', '.join(sums)}, {who}"
+
+
+def stored(report: Report) -> str:
+    """Say in which types the parameters are stored: the model's own, or the widths that were set."""
+    from convstat.formulas.widths import parse
+
+    found = dict.fromkeys(row.weights for row in report.layers if row.params)
+    if not any(found):
+        return report.model.dtype
+    return "; ".join(report.model.dtype if width is None else parse(width).words for width in found)
+
+
+def in_memory(size: int) -> str:
+    """Write bytes in each of the units that memory is given in.
+
+    >>> in_memory(478546)
+    '0.479 MB, 0.456 MiB, 467.33 KiB'
+    """
+    units = (("MB", 10**6, 3), ("MiB", 2**20, 3), ("KiB", 2**10, 2))
+    return ", ".join(f"{significant(Fraction(size, unit), decimals)} {name}" for name, unit, decimals in units)
 
 
 def _runs(report: Report) -> Iterator[tuple[str, str]]:
