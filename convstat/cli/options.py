@@ -140,6 +140,7 @@ COUNTER_NAMES = (
     "calflops",
     "deepspeed",
     "sadl",
+    "tflite",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
 from convstat.counters.conventions.base import Convention
 from convstat.counters.conventions.sadl import SADL
+from convstat.counters.conventions.tflite import TFLITE
 from convstat.counters.deepspeed.adapter import DEEPSPEED
 from convstat.counters.deepspeed.calflops import CALFLOPS
 from convstat.counters.flopcountermode import FLOP_COUNTER
@@ -29,7 +30,7 @@ from convstat.counters.torchsummary.adapter import TORCHSUMMARY
 from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import Diagnostic, UsageError, did_you_mean
 
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType({counter.name: counter for counter in (SADL,)})
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType({counter.name: counter for counter in (SADL, TFLITE)})
 """The conventions of tools that are not run, by name; they are predicted."""
 
 COUNTERS = Registry(

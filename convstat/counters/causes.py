@@ -36,6 +36,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "pool_steps": "counts average pooling: an addition per element of a window, and a division",
             "upsample_bilinear": "counts four operations per output element of a bilinear upsampling",
             "upsample_bicubic": "counts the operations of a bicubic upsampling, 8 or 16 per output element",
+            "activation_steps": "counts the operations of activations and softmax by a price per element",
             "multiplications": "counts one operation per element of a multiplication",
             "padding_taps": "leaves out the taps of convolutions that fall on zero padding",
             "cropped_taps": "leaves out the taps of transposed convolutions that fall outside of the output",
@@ -144,6 +145,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "per_sample": "divides the work of modules by the first dimension of the first input, the batch",
             "functional_batch": "does not divide the work of functions by the batch, unlike the work of modules",
             "rounding": "divides in floating point and truncates the result",
+            "half_operations": "counts single operations, two of which are a MAC, in several layers",
         },
         "environment": {
             "other_data": ("runs on real values, for which the model takes other branches or sizes than were counted"),

@@ -61,7 +61,11 @@ MOST_NAMES = 4
 PRODUCTS = ("input_product", "tuple_product")
 """Causes that make a memory figure too large by many orders of magnitude."""
 
-NATIVE: Mapping[str, str] = {"flops": "FLOPs", "macs_with_padding": "MACs with the taps on padding"}
+NATIVE: Mapping[str, str] = {
+    "flops": "FLOPs",
+    "macs_with_padding": "MACs with the taps on padding",
+    "arithmetic_ops": "arithmetic operations",
+}
 """A counter's own unit -> how it is written."""
 
 
