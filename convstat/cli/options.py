@@ -140,7 +140,11 @@ COUNTER_NAMES = (
     "calflops",
     "deepspeed",
     "sadl",
+    "ntire",
     "tflite",
+    "stm32",
+    "paddle",
+    "mmengine",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 

@@ -12,7 +12,11 @@ from types import MappingProxyType
 
 from convstat.counters.base import Counter, CounterFailure, Prediction, Reported, Term
 from convstat.counters.conventions.base import Convention
+from convstat.counters.conventions.mmengine import MMENGINE
+from convstat.counters.conventions.ntire import NTIRE
+from convstat.counters.conventions.paddle import PADDLE
 from convstat.counters.conventions.sadl import SADL
+from convstat.counters.conventions.stm32 import STM32
 from convstat.counters.conventions.tflite import TFLITE
 from convstat.counters.deepspeed.adapter import DEEPSPEED
 from convstat.counters.deepspeed.calflops import CALFLOPS
@@ -30,7 +34,9 @@ from convstat.counters.torchsummary.adapter import TORCHSUMMARY
 from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import Diagnostic, UsageError, did_you_mean
 
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType({counter.name: counter for counter in (SADL, TFLITE)})
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
+    {counter.name: counter for counter in (SADL, NTIRE, TFLITE, STM32, PADDLE, MMENGINE)}
+)
 """The conventions of tools that are not run, by name; they are predicted."""
 
 COUNTERS = Registry(

@@ -20,6 +20,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "convention": {
             # Work that is not multiply-accumulates, counted into the same sum.
             "bias": "counts one operation per output element to which a bias is added",
+            "bias_channels": "counts one operation per output channel to which a bias is added",
             "norm": "counts normalisation: one operation per element, two with scale and shift",
             "activation": "counts one operation per element of an activation",
             "softmax": "counts one operation per element of a softmax",
@@ -30,6 +31,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "rnn_elementwise": "counts the element-wise work in the gates of recurrent layers",
             "norm_fives": "counts normalisation: four operations per element, five with scale and shift",
             "norm_affine": "counts normalisation with scale and shift: one operation per element",
+            "norm_affine_two": "counts normalisation: two operations per element, with scale and shift or without",
             "norm_steps": "counts normalisation: two operations per element, four with scale and shift",
             "softmax_steps": "counts a softmax: an exponential, an addition and a division per element",
             "pool_outputs": "counts one operation per output element of an average pooling or a mean",
@@ -136,6 +138,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "not_weight_or_bias": "sees only the parameters named weight or bias",
             "packed_unseen": "does not see the weights that quantized layers pack",
             "no_rule_params": "sees only the parameters of layers for which it has a rule",
+            "root_itself": "does not look at a model that is a single layer",
             "root_unseen": "does not see the parameters of the root module",
             "container_unseen": "does not see parameters of Sequential and ModuleList",
         },

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from convstat.counters.conventions.convolution import KERNELS as CONVOLUTIONS
-from convstat.counters.conventions.rules import BATCH_NORMS, elements
-from convstat.trace import KernelCall, TensorInfo, Trace
+from convstat.counters.conventions.rules import BATCH_NORMS, elements, source_elements
+from convstat.trace import KernelCall, Trace
 
 _NORMS = frozenset(f"aten.{name}" for name in BATCH_NORMS.split())
 _WEIGHTED = frozenset((*CONVOLUTIONS, "aten.addmm", "aten.mm"))
@@ -30,12 +30,10 @@ def folded(trace: Trace) -> Folded:
     biased: set[int] = set()
     before: KernelCall | None = None
     for call, _ in trace.kernels():
-        if call.op in _NORMS:
-            source = call.args[0]
-            is_next = before is not None and before.op in _WEIGHTED and isinstance(source, TensorInfo)
-            if is_next and elements(before) == source.numel:
-                norms.add(id(call))
-                biased.add(id(before))
+        follows = call.op in _NORMS and before is not None and before.op in _WEIGHTED
+        if follows and before is not None and elements(before) == source_elements(call):
+            norms.add(id(call))
+            biased.add(id(before))
         if call.op not in _NOTHING:
             before = call
     return Folded(frozenset(norms), frozenset(biased))

@@ -24,12 +24,12 @@ from convstat.counters.products import fused_modules
 from convstat.trace import TensorInfo, Trace
 
 
-def predict(trace: Trace) -> Prediction:
-    """Say what fvcore will answer."""
+def predict(trace: Trace, rules: Mapping[str, Rule] | None = None) -> Prediction:
+    """Say what fvcore will answer, or a tool whose ``rules`` are made of its."""
     if trace.made:
         # It looks for the name of every module that is called.
         raise PredictedFailure(f"KeyError: {trace.made[0].type.rpartition('.')[2]}")
-    terms = walk(trace, RULES)
+    terms = walk(trace, RULES if rules is None else rules)
     macs = terms.macs
     parameters.enter(trace, terms)
     return Prediction(terms.params, macs, terms.terms(), fused=fused_modules(trace))

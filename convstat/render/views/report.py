@@ -65,6 +65,8 @@ NATIVE: Mapping[str, str] = {
     "flops": "FLOPs",
     "macs_with_padding": "MACs with the taps on padding",
     "arithmetic_ops": "arithmetic operations",
+    "activations": "activations",
+    "convolutions": "convolutions",
 }
 """A counter's own unit -> how it is written."""
 
