@@ -9,6 +9,7 @@ from convstat.commands import convention
 from convstat.commands import explain as explain_command
 from convstat.commands import formula as formula_command
 from convstat.commands import identify as identify_command
+from convstat.commands.closed import Asked
 from convstat.graph import Graph
 from convstat.results.explanation import Explanation
 from convstat.results.formula import NetworkFormula
@@ -59,10 +60,15 @@ def explain(
     return explain_command.explain(request(argument, overrides, **asked), pattern, **how)
 
 
-def network(argument: str, overrides: Mapping[str, Any] | None = None, **options: Any) -> NetworkFormula:
-    """The formulas of a target."""
+def network(
+    argument: str,
+    overrides: Mapping[str, Any] | None = None,
+    letters: tuple[str, ...] | None = None,
+    **options: Any,
+) -> NetworkFormula:
+    """The formulas of a target; ``letters`` are those of its closed forms."""
     asked, how = _parted(options)
-    return formula_command.network(request(argument, overrides, **asked), **how)
+    return formula_command.network(request(argument, overrides, **asked), asked=Asked(letters), **how)
 
 
 def identify(text: str, argument: str, overrides: Mapping[str, Any] | None = None, **options: Any) -> Identification:

@@ -32,12 +32,24 @@ def formula(
             autocompletion=complete,
         ),
     ] = None,
+    in_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--in",
+            metavar="LETTERS",
+            help="What stays a letter in the closed forms, comma-separated: variables of the spec, sizes of the input "
+            "(H, W, L, C), the batch (N). Everything else is a number (default: the variables of a spec, and N).",
+            rich_help_panel=o.WHAT,
+            show_default=False,
+        ),
+    ] = None,
     *,
     given: o.Shared,
 ) -> int:
     """Show the formulas of a network or a layer kind.
 
-    Shows MACs and params in symbols and with values. For a layer kind without sizes, derives the general formula.
+    Shows MACs and params in symbols and with values, and of a spec also as closed forms in its free variables.
+    For a layer kind without sizes, derives the general formula.
     """
     from convstat.cli.session import Session
     from convstat.commands.kind_formula import kind_formula, name_of, refuse_unknown
@@ -50,7 +62,8 @@ def formula(
         raise UsageError(f"formula takes one target or one kind of layer, not {len(named)}: {', '.join(named)}")
     if named and (kind := name_of(named[0])) is not None:
         found = kind_formula(kind)
-        _refuse_sizes(kind, assignments, session.given_of("input batch device dtype depth flat sort top"), found.use)
+        options = session.given_of("input batch device dtype depth flat sort top")
+        _refuse_sizes(kind, assignments, [*options, *(["--in"] if in_ else [])], found.use)
         with session.writing((), "formula") as outputs:
             session.write(outputs, [found])
         return ExitCode.OK
@@ -60,9 +73,13 @@ def formula(
     overrides = axes.overrides(assignments, "formula")
     requests = session.requests(named, overrides)
     with session.writing([target.argument], "formula") as outputs:
+        from convstat.commands.closed import Asked
         from convstat.commands.formula import network
 
-        result = network(requests.of(target), listener=session.listener)
+        request = requests.of(target)
+        names = tuple(name.strip() for text in in_ for name in text.split(",") if name.strip()) if in_ else None
+        asked = Asked(names, batch_is_given=given.batch is not None or request.batch != 1, always=outputs.has("python"))
+        result = network(request, asked=asked, listener=session.listener)
         session.write(outputs, [result])
     return ExitCode.OK
 

@@ -82,6 +82,11 @@ class Outputs:
         """Whether standard output is a table, or nothing but notes."""
         return not self.silent and (self.owner or self.renderer).name == "table"
 
+    def has(self, format: str) -> bool:
+        """Whether anything is written in a format."""
+        shown = [] if self.silent else [self.owner or self.renderer]
+        return any(renderer.name == format for renderer in (*shown, *(file.renderer for file in self.files)))
+
     def _require(self, kind: str) -> None:
         """Refuse formats that cannot say what is asked for."""
         shown = [] if self.silent else [self.owner or self.renderer, self.renderer]

@@ -6,8 +6,10 @@ Here its words become letters, so that it can be printed, worked out by others, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from convstat.commands.closed import Asked, of_spec
 from convstat.count.steps import closed, folded, of_node, of_trace, params_of_node, params_of_trace
 from convstat.formulas.derivation import Factor, Product
 from convstat.formulas.notation import SYMBOLS, expression
@@ -19,6 +21,9 @@ from convstat.targets.request import NOBODY, Listener, Request
 
 if TYPE_CHECKING:
     from convstat.targets.subject import Subject
+
+
+NOT_ASKED = Asked()
 
 
 def term(step: Step) -> Term:
@@ -65,10 +70,20 @@ def _in_numbers(factor: Factor) -> str:
     return "*".join(str(sizes.get(name, name)) for name in factor.name.split("*"))
 
 
-def network(request: Request, *, listener: Listener = NOBODY) -> NetworkFormula:
-    """Give the formulas of a target, of a spec without torch."""
+def network(request: Request, *, asked: Asked = NOT_ASKED, listener: Listener = NOBODY) -> NetworkFormula:
+    """Give the formulas of a target, of a spec without torch; ``asked`` are the letters of its closed forms."""
+    target = request.target
+    if not target.needs_torch and target.kind != "report" and request.spec is None:
+        request = replace(request, spec=target.load())
+        assert request.spec is not None
+        if request.spec.warnings:
+            listener.warn(request.spec.warnings)
     subject = analysis.prepare(request, listener=listener)
-    return NetworkFormula(subject.report, _of_spec(subject) if subject.graph is not None else _of_trace(subject))
+    if subject.graph is None:
+        return NetworkFormula(subject.report, _of_trace(subject))
+    assert request.spec is not None
+    closed = of_spec(request, request.spec, subject.graph, asked)
+    return NetworkFormula(subject.report, _of_spec(subject), closed)
 
 
 def _of_spec(subject: Subject) -> tuple[LayerFormula, ...]:

@@ -126,7 +126,7 @@ def spaced(text: str) -> str:
     >>> spaced("3*(C_in/g)*k + C_out")
     '3 * (C_in/g) * k + C_out'
     """
-    return re.sub(r"\s*\*\s*", " * ", text)
+    return re.sub(r"\s*(?<!\*)\*(?!\*)\s*", " * ", text)
 
 
 def latex(text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import gcd, prod
+from math import prod
 
 from convstat.formulas.conv import Sizes, window
+from convstat.formulas.symbolic import common_divisor, smallest
 
 
 def pool_out(size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, ceil_mode: bool = False) -> int:
@@ -12,7 +13,8 @@ def pool_out(size: int, kernel: int, stride: int, padding: int = 0, dilation: in
 
     The window starts at 0 and moves by ``stride`` for as long as it fits into the padded input.
     With ``ceil_mode`` a last window may hang over the end,
-    unless it would start in the right padding and so see no input at all.
+    unless it would start in the right padding and so see no input at all:
+    there are no more than start before that.
 
     >>> pool_out(112, kernel=3, stride=2, padding=1)
     56
@@ -22,8 +24,8 @@ def pool_out(size: int, kernel: int, stride: int, padding: int = 0, dilation: in
     room = size + 2 * padding - window(kernel, dilation)
     if not ceil_mode:
         return room // stride + 1
-    out = -(-room // stride) + 1
-    return out - 1 if (out - 1) * stride >= size + padding else out
+    out: int = smallest(-(-room // stride) + 1, -(-(size + padding) // stride))
+    return out
 
 
 def pool_reads(outputs: int, kernel: Sizes) -> int:
@@ -48,7 +50,7 @@ def adaptive_windows(size: int, out: int) -> int:
     >>> adaptive_windows(5, 3) == 2 + 3 + 2
     True
     """
-    return size + out - gcd(size, out)
+    return size + out - common_divisor(size, out)
 
 
 def adaptive_reads(planes: int, size: Sizes, out: Sizes) -> int:

@@ -6,6 +6,7 @@ from math import floor, prod
 
 from convstat.formulas.conv import Sizes
 from convstat.formulas.pool import adaptive_reads
+from convstat.formulas.symbolic import Symbolic
 
 TAPS = {"nearest": 1, "nearest-exact": 1, "linear": 2, "bilinear": 4, "bicubic": 16, "trilinear": 8}
 """Input elements that one output element is made of: 1, or 2 (cubic: 4) along each dimension."""
@@ -17,7 +18,7 @@ def resize_out(size: int, scale: float) -> int:
     >>> resize_out(7, 2.5)
     17
     """
-    return floor(size * scale)
+    return size.scaled(scale) if isinstance(size, Symbolic) else floor(size * scale)
 
 
 def resize_reads(mode: str, planes: int, size: Sizes, out: Sizes) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import Shape
+from convstat.formulas.symbolic import Symbolic
 
 T = TypeVar("T")
 
@@ -38,10 +39,13 @@ class Kind(ABC, Generic[T]):
 
 def integer(value: object, name: str, minimum: int | None = None) -> int:
     """Read an exact integer; a fraction must come out whole."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, Symbolic)):
         raise LayerError(f"{name} must be an integer, not {show(value)}", argument=name)
-    whole = int(value)
-    if whole != value:
+    if isinstance(value, Symbolic):
+        whole: int = value if value.is_whole() else int(value.amount)  # type: ignore[assignment]
+    else:
+        whole = int(value)
+    if whole is not value and whole != value:
         raise LayerError(
             f"{name} must be an integer, not {show(value)}",
             argument=name,
@@ -123,10 +127,10 @@ class Real(Kind[float]):
     """A number that is not counted with: a slope, an epsilon, a probability."""
 
     def parse(self, value: object, name: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, Fraction, Symbolic)):
             raise LayerError(f"{name} must be a number, not {show(value)}", argument=name)
         try:
-            return float(value)
+            return float(value)  # type: ignore[arg-type]  # a number with a formula is asked for its amount
         except OverflowError:
             raise LayerError(f"{name} is too large for a floating-point number", argument=name) from None
 

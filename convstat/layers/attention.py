@@ -87,7 +87,7 @@ class MultiheadAttention(Layer):
                 )
         batches = [_split(shape, self.batch_first)[0] for shape in (query, key, value)]
         lengths = [_split(shape, self.batch_first)[1] for shape in (key, value)]
-        if len(set(batches)) > 1 or len(set(lengths)) > 1:
+        if any(batch != batches[0] for batch in batches) or lengths[0] != lengths[1]:
             raise LayerError(
                 f"query {query}, key {key} and value {value} must have one batch size,"
                 f" key and value one length (batch_first={str(self.batch_first).lower()})"

@@ -234,7 +234,7 @@ class Layer(ABC):
         shape: list[int] = []
         for name in sizes:
             size = self.__dict__.get(name, name)
-            shape += size if isinstance(size, tuple) else (int(size),)
+            shape += size if isinstance(size, tuple) else (int(size) if isinstance(size, str) else size,)
         return tuple(shape)
 
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation | None:

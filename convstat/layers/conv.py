@@ -48,7 +48,7 @@ class _ConvNd(Layer):
                 )
 
     def _checked(self, spatial: tuple[int, ...], inputs: tuple[Shape, ...]) -> tuple[int, ...]:
-        if min(spatial) < 1:
+        if any(size < 1 for size in spatial):
             raise LayerError(
                 f"the output would be {'x'.join(map(str, spatial))}: kernel_size={self.kernel_size[0]}"
                 f" is larger than the padded input {show_shape(inputs[0])}",
@@ -88,7 +88,7 @@ class _Conv(_ConvNd):
         if self.padding_mode in ("reflect", "circular"):
             for size, pad in zip(inputs[0][2:], self._sides(), strict=True):
                 # torch refuses a reflection that would need the border twice, and a wrap longer than the input.
-                if max(pad) >= size + (self.padding_mode == "circular"):
+                if any(side >= size + (self.padding_mode == "circular") for side in pad):
                     raise LayerError(
                         f"padding {max(pad)} is too large for padding_mode='{self.padding_mode}'"
                         f" on an input of {show_shape(inputs[0])}",
@@ -141,7 +141,7 @@ class _ConvTranspose(_ConvNd):
     def check(self, inputs: tuple[Shape, ...]) -> None:
         super().check(inputs)
         for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
-            if extra >= max(stride, dilation):
+            if extra >= stride and extra >= dilation:
                 raise LayerError(
                     f"output padding must be smaller than either stride or dilation: "
                     f"output_padding={extra}, stride={stride}, dilation={dilation}",

@@ -6,6 +6,7 @@ from math import prod
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.symbolic import Symbolic
 from convstat.layers.base import Argument, Integer, Layer, axis, show_shape
 
 
@@ -21,9 +22,18 @@ def broadcast(first: Shape, second: Shape) -> Shape | None:
     """
     rank = max(len(first), len(second))
     first, second = (1,) * (rank - len(first)) + first, (1,) * (rank - len(second)) + second
-    if any(a != b and 1 not in (a, b) for a, b in zip(first, second, strict=True)):
-        return None
-    return tuple(b if a == 1 else a for a, b in zip(first, second, strict=True))
+    sizes = [_joined(a, b) for a, b in zip(first, second, strict=True)]
+    return None if None in sizes else tuple(sizes)  # type: ignore[arg-type]
+
+
+def _joined(first: int, second: int) -> int | None:
+    """The size of an element-wise operation along one dimension."""
+    # A size that is known to be 1 first: whatever the other is, it is the answer.
+    if not isinstance(first, Symbolic) and first == 1:
+        return second
+    if (not isinstance(second, Symbolic) and second == 1) or first == second:
+        return first
+    return second if first == 1 else first if second == 1 else None
 
 
 class _Merge(Layer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.symbolic import smallest
 from convstat.layers.base import Argument, Layer, PerDim, Real, Sizes, show, show_shape
 
 
@@ -16,7 +17,7 @@ def _padded(shape: Shape, sides: tuple[int, ...], argument: str, *, least: int =
     sizes = list(shape)
     for place in range(len(sides) // 2):
         sizes[-1 - place] += sides[2 * place] + sides[2 * place + 1]
-    if min(sizes) < least:
+    if any(size < least for size in sizes):
         raise LayerError(
             f"{argument}={show(sides)} leaves nothing of an input of {show_shape(shape)}", argument=argument
         )
@@ -40,7 +41,7 @@ class _Pad(Layer):
 class _ConstantPad(_Pad):
     def check(self, inputs: tuple[Shape, ...]) -> None:
         # torch crops before it pads: what is cropped must be there.
-        _padded(inputs[0], tuple(min(0, amount) for amount in self.padding), "padding", least=0)
+        _padded(inputs[0], tuple(smallest(0, amount) for amount in self.padding), "padding", least=0)
 
 
 class ZeroPad1d(_ConstantPad, dims=1):
@@ -162,7 +163,7 @@ class Crop(Layer):
 
     def _sides(self, shape: Shape) -> tuple[int, ...]:
         amounts, most = self.cropping, 2 * (len(shape) - 2)
-        if isinstance(amounts, int):
+        if not isinstance(amounts, tuple):
             return (amounts,) * most
         if len(amounts) % 2 or len(amounts) > most:
             raise LayerError(

@@ -59,7 +59,7 @@ class _Pool(Layer):
         sizes = tuple(
             pool.pool_out(size, *step, self.ceil_mode) for size, step in zip(spatial, self._steps(), strict=True)
         )
-        if min(sizes) < 1:
+        if any(size < 1 for size in sizes):
             raise LayerError(
                 f"the output would be {'x'.join(map(str, sizes))}: kernel_size={show(self.kernel_size)}"
                 f" is larger than the padded input {show_shape(inputs[0])}",

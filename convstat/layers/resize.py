@@ -74,7 +74,7 @@ class Upsample(Layer):
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         batch, channels, *spatial = inputs[0]
         if self.size is not None:
-            sizes = (self.size,) * len(spatial) if isinstance(self.size, int) else self.size
+            sizes = self.size if isinstance(self.size, tuple) else (self.size,) * len(spatial)
         else:
             scale = self.scale_factor
             scales = scale if isinstance(scale, tuple) else (scale or 0.0,) * len(spatial)
@@ -82,7 +82,7 @@ class Upsample(Layer):
                 sizes = tuple(map(formulas.resize_out, spatial, scales))
             except OverflowError:
                 raise LayerError(f"scale_factor={show(scale)} is too large", argument="scale_factor") from None
-        if min(sizes) < 1:
+        if any(size < 1 for size in sizes):
             raise LayerError(
                 f"input and output sizes should be greater than 0, but the output would be"
                 f" {'x'.join(map(str, sizes))} for an input of {show_shape(inputs[0])}",

@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from convstat.formulas.notation import Symbol, explained
 from convstat.formulas.notes import Form, Notes
+from convstat.results import closed as closed_forms
+from convstat.results.closed import ClosedForms
 from convstat.results.documents.codec import BLANK, Count, Document, Keys
 from convstat.results.report import LayerRow, ModelInfo, Report, Totals
 
@@ -74,9 +76,6 @@ class Summed:
 class LayerFormula:
     """A call of a layer: its counts, and the terms that sum up to each."""
 
-    KEYS: ClassVar = Keys(
-        "row.name row.type row.input_shapes row.output_shapes row.shares macs=summed_macs params=summed_params"
-    )
     row: LayerRow
     macs: tuple[Term, ...]
     params: tuple[Term, ...]
@@ -90,6 +89,25 @@ class LayerFormula:
     def summed_params(self) -> Summed:
         """The parameters with their terms."""
         return Summed(self.row.params, self.params)
+
+
+class ClosedLayer(NamedTuple):
+    """The closed forms of a call of a layer."""
+
+    macs: closed_forms.Formula
+    params: closed_forms.Formula
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInLetters:
+    """A call of a layer in a document: its formula, and its closed forms where there are free letters."""
+
+    KEYS: ClassVar = Keys(
+        "layer.row.name layer.row.type layer.row.input_shapes layer.row.output_shapes layer.row.shares"
+        " macs=layer.summed_macs params=layer.summed_params closed"
+    )
+    layer: LayerFormula
+    closed: ClosedLayer | None = None
 
 
 class Formula(Document):
@@ -113,10 +131,11 @@ class Formula(Document):
 class NetworkFormula(Formula):
     """Every layer of a model with its formulas, in order; the counts are those of its report."""
 
-    KEYS: ClassVar = Keys("schema model totals layers symbols=meanings", name="formula")
+    KEYS: ClassVar = Keys("schema model totals layers=closed_layers closed symbols=meanings", name="formula")
     schema: ClassVar[str] = "convstat.formula/1"
     report: Report
     layers: tuple[LayerFormula, ...]
+    closed: ClosedForms | None = None
 
     @property
     def model(self) -> Annotated[ModelInfo, Keys("name source kind inputs batch overrides")]:
@@ -127,6 +146,18 @@ class NetworkFormula(Formula):
     def totals(self) -> Annotated[Totals, Keys("params macs flops")]:
         """The counts of the model."""
         return self.report.totals
+
+    @property
+    def closed_layers(self) -> tuple[LayerInLetters, ...]:
+        """The layers, each with its closed forms."""
+        if self.closed is None:
+            return tuple(LayerInLetters(layer) for layer in self.layers)
+        writer = self.closed.writer
+        texts = {form: writer.form(form) for layer in self.closed.layers for form in layer}
+        return tuple(
+            LayerInLetters(layer, ClosedLayer(texts[closed.macs], texts[closed.params]))
+            for layer, closed in zip(self.layers, self.closed.layers, strict=True)
+        )
 
     def symbols(self) -> tuple[Symbol, ...]:
         """The letters that occur, and what they mean."""

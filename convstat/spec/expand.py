@@ -15,6 +15,7 @@ from typing import Any
 from convstat import layers
 from convstat.errors import LayerError, SpecError
 from convstat.formulas.cost import Shape
+from convstat.formulas.symbolic import Symbolic, amount, is_integer
 from convstat.layers.base import Layer
 from convstat.spec import shipped
 from convstat.spec.explain import Explainer
@@ -147,7 +148,7 @@ class Run:
                 _check_size(name, value)
             layer = kind.create(given, shapes)
             output = layer.output_shape(shapes)
-            if max(output) > MAX_SIZE:
+            if any(size > MAX_SIZE for size in output):
                 raise LayerError(f"the output would be larger than {MAX_SIZE} along an axis")
             found = self.memo[key] = Leaf(layer, shapes, output)
         return found
@@ -158,7 +159,7 @@ def _check_size(name: str, value: Value) -> None:
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, tuple):
             _check_size(name, item)
-        elif isinstance(item, int) and abs(item) > MAX_SIZE:
+        elif isinstance(item, (int, Symbolic)) and not -MAX_SIZE <= item <= MAX_SIZE:  # type: ignore[operator]
             raise LayerError(f"{name} is larger than {MAX_SIZE}", argument=name)
 
 
@@ -306,13 +307,13 @@ class _Body:
     def times(self, repeat: Expression, turn: Turn) -> int:
         """Evaluate ``repeat`` and check that it is a count."""
         times = self.modifier("repeat", repeat, turn)
-        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+        if not is_integer(times) or times < 0:
             override = turn.patch.take("repeat")
             self.run.explain.repeat(times, override.mark if override else repeat.mark, repeat, turn.values)
             raise UnknownError
         if times > MAX_LAYERS:
             self.run.problems.refuse(f"repeat is larger than {MAX_LAYERS:,}: {times}", repeat.mark)
-        return times
+        return int(times)
 
     def one(self, turn: Turn) -> int:
         """Expand one turn of an item."""
@@ -466,7 +467,7 @@ class _Body:
                 around = around or {**({} if block.shipped else run.values), **sizes_of(shapes[0])}
                 params[name] = self.work_out(default, {**around, **params})
         odd = shipped.ODD.get(block.name) if block.shipped else None
-        if odd is not None and isinstance(params[odd], int) and params[odd] % 2 == 0:
+        if odd is not None and is_integer(params[odd]) and params[odd] % 2 == 0:
             run.explain.add(f"{odd} of {block.name} must be odd, not {params[odd]}", turn.item.mark)
             raise UnknownError
         fragment = run.block(block, turn, params, shapes, self.fragment)  # type: ignore[arg-type]
@@ -489,8 +490,8 @@ class _Body:
         values, path, side = turn.values, turn.path, turn.sources[0]
         end = self.items(action.body, values, f"{path}.", side, turn.patch)
         before, after = self.wires[side].shape, self.wires[end].shape
-        known = before is not None and after is not None
-        if action.shortcut == "same" and known and before != after:
+        # Whether there is an addition changes neither MACs nor params, so no formula rests on it.
+        if action.shortcut == "same" and before and after and tuple(map(amount, before)) != tuple(map(amount, after)):
             return end
         if action.shortcut == "layers":
             side = self.items(action.shortcut_items, values, f"{path}.shortcut.", side, turn.patch.at("shortcut"))
@@ -513,7 +514,7 @@ class _Body:
         """
         rank = len(after)
         strides = tuple(
-            next((step for step in (-(-a // b), a // b) if step and (a - 1) // step + 1 == b), 0)
+            next((step for step in _strides(a, b) if step and (a - 1) // step + 1 == b), 0)
             for a, b in zip(before[2:], after[2:], strict=False)
         )
         if len(before) != rank or rank not in (3, 4, 5) or 0 in strides:
@@ -536,6 +537,12 @@ class _Body:
         if any(self.wires[end].shape is None for end in ends):
             raise UnknownError
         return self.made(action.merge, {}, turn, action.merge, tuple(ends))
+
+
+def _strides(before: int, after: int) -> tuple[int, int]:
+    """The strides that may lead from one size to another."""
+    one, other = amount(before), amount(after)
+    return -(-one // other), one // other
 
 
 def _outward(prefix: str) -> Iterator[str]:

@@ -18,6 +18,8 @@ from fractions import Fraction
 from typing import Any
 
 from convstat.errors import Mark, SourceText
+from convstat.formulas.rounding import round8
+from convstat.formulas.symbolic import Symbolic, largest, smallest
 from convstat.patches.quiet import unwarned
 from convstat.spec.load import Scalar
 
@@ -164,19 +166,6 @@ def yaml_trap(text: str) -> tuple[str, str] | None:
     return None
 
 
-def round8(value: int | Fraction) -> int:
-    """Round a width to a multiple of 8, at least 8 and never below 90 % of it.
-
-    The rule of the MobileNets (``make_divisible`` in tensorflow/models, research/slim/nets/mobilenet/mobilenet.py):
-    round to the nearest multiple, halves up, and go one up where that lost more than a tenth.
-
-    >>> round8(Fraction(32 * 3, 4)), round8(1), round8(11), round8(10)
-    (24, 8, 16, 16)
-    """
-    rounded = max(8, int(value + 4) // 8 * 8)
-    return rounded + 8 if 10 * rounded < 9 * value else rounded
-
-
 _NUMBER = frozenset((int, Fraction))
 
 
@@ -186,7 +175,7 @@ def _guarded(sign: str, operate: Callable[[Value, Value], Value], *, divides: bo
     def guarded(left: Value, right: Value, at: int) -> Value:
         if left.__class__ not in _NUMBER or right.__class__ not in _NUMBER:
             for value in (left, right):
-                if not isinstance(value, (int, Fraction)):
+                if not isinstance(value, (int, Fraction, Symbolic)):
                     what = f"the word '{value}'" if isinstance(value, str) else "null" if value is None else "a list"
                     raise ExpressionError(f"cannot compute with {what}: '{sign}' takes numbers", at, len(sign))
         if divides and not right:
@@ -200,6 +189,8 @@ def _guarded(sign: str, operate: Callable[[Value, Value], Value], *, divides: bo
 
 
 def _power(base: Value, exponent: Value) -> Value:
+    if isinstance(base, Symbolic) or isinstance(exponent, Symbolic):
+        return base**exponent
     if exponent != int(exponent):
         raise ExpressionError("an exponent must be an integer, so that the result is exact")
     exponent = int(exponent)
@@ -210,9 +201,13 @@ def _power(base: Value, exponent: Value) -> Value:
     return Fraction(base) ** exponent if exponent < 0 else base**exponent
 
 
+def _quotient(left: Value, right: Value) -> Value:
+    return (left if isinstance(left, Symbolic) else Fraction(left)) / right
+
+
 FUNCTIONS: Mapping[str, tuple[Callable[..., Value], int, int]] = {
-    "min": (min, 2, 100),
-    "max": (max, 2, 100),
+    "min": (smallest, 2, 100),
+    "max": (largest, 2, 100),
     "ceil": (math.ceil, 1, 1),
     "floor": (math.floor, 1, 1),
     "round8": (round8, 1, 1),
@@ -229,7 +224,7 @@ _OPERATORS: Mapping[str, tuple[str, Callable[..., Value]]] = {
     "Add": ("+", _guarded("+", operator.add)),
     "Sub": ("-", _guarded("-", operator.sub)),
     "Mult": ("*", _guarded("*", operator.mul)),
-    "Div": ("/", _guarded("/", lambda left, right: Fraction(left) / right, divides=True)),
+    "Div": ("/", _guarded("/", _quotient, divides=True)),
     "FloorDiv": ("//", _guarded("//", operator.floordiv, divides=True)),
     "Mod": ("%", _guarded("%", operator.mod, divides=True)),
     "Pow": ("**", _guarded("**", _power)),

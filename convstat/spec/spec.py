@@ -9,6 +9,7 @@ from typing import Any
 
 from convstat.errors import Diagnostic, SourceText, SpecError, did_you_mean
 from convstat.formulas.cost import Shape
+from convstat.formulas.symbolic import is_integer
 from convstat.graph import Graph, Input
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
@@ -58,6 +59,15 @@ class Spec:
     def vars(self) -> Mapping[str, Value]:
         """The values of the variables without overrides."""
         return MappingProxyType(self._values(self.plan.variants[None], {}, {}, Problems()))
+
+    def vars_of(
+        self, overrides: Mapping[str, Any], variant: str | None, inputs: Mapping[str, Sequence[int]]
+    ) -> Mapping[str, Value]:
+        """The values of the variables of a variant, with overrides and the shapes of inputs."""
+        problems = Problems()
+        given, _ = override_keys.read(self.plan, overrides, problems)
+        chosen = self.plan.variants[variant]
+        return self._values(chosen, given, self._bound(chosen, inputs, given, problems), problems)
 
     def expand(
         self,
@@ -169,7 +179,8 @@ class Spec:
                 name = written.text
                 if name not in variant.variables or name in given:
                     continue
-                if bound.setdefault(name, size) != size and name in self.plan.read_beside_input:
+                first = bound.setdefault(name, size)
+                if name in self.plan.read_beside_input and first != size:
                     shown = "x".join(map(str, shape))
                     message = f"the input shape {shown} makes '{name}' both {bound[name]} and {size}"
                     problems.add(message, written.mark)
@@ -198,7 +209,7 @@ class Spec:
                 if not error.message.endswith(NO_VALUE):
                     problems.add(error.message, written.part(error.offset, error.length), help=error.help)
                 continue
-            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_SIZE:
+            if not is_integer(size) or not 1 <= size <= MAX_SIZE:
                 shown = override_keys.shown
                 notes = tuple(f"{name}={shown(values[name])}" for name in sorted(written.names) if name in values)
                 message = f"a size must be an integer of at least 1, not {shown(size)}"

@@ -21,7 +21,9 @@ from convstat.results.report import Figures, LayerRow, Place, Report, Totals
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
+    from convstat.formulas.symbolic.forms import Form
     from convstat.results.check import Check
+    from convstat.results.closed import ClosedForms
     from convstat.results.comparison import Comparison
     from convstat.results.diff import Diff
     from convstat.results.explanation import Explanation
@@ -192,6 +194,20 @@ def _formula_records(formula: Formula) -> Iterable[Record]:
                     lead = {"row": "term", "model": model, "name": layer.row.name, "type": layer.row.type}
                     texts = {"about": term.about, "symbols": term.symbols, "numbers": term.numbers}
                     yield {**lead, "figure": figure, **texts, "value": term.value, "times": term.times}
+        if formula.closed is not None:
+            for layer, found in zip(formula.layers, formula.closed.layers, strict=True):
+                lead = {"row": "closed", "model": model, "name": layer.row.name, "type": layer.row.type}
+                yield from _closed_records(lead, formula.closed, found.macs, found.params)
+            lead = {"row": "closed total", "model": model}
+            yield from _closed_records(lead, formula.closed, formula.closed.macs, formula.closed.params)
+
+
+def _closed_records(lead: Record, closed: ClosedForms, *forms: Form) -> Iterable[Record]:
+    """A row for each figure that is not zero, with its value for the present values of the letters."""
+    values = {letter.name: letter.value for letter in closed.letters}
+    for figure, form in zip(("macs", "params"), forms, strict=True):
+        if form:
+            yield {**lead, "figure": figure, "symbols": closed.writer.form(form), "value": form.value(values)}
 
 
 def _identification_records(found: Identification) -> Iterable[Record]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from convstat.formulas.notation import Symbol, latex
 from convstat.formulas.notes import Form
-from convstat.render.views.formula import FIGURES, FormulaLine, formula_lines
+from convstat.formulas.symbolic.writing import Latex
+from convstat.render.views.formula import FIGURES, FormulaLine, closed_lines, facts_of, formula_lines
+from convstat.results.closed import ClosedForms
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
 from convstat.text.latex import escape, indented, tabular
 from convstat.text.printable import counted, printable
@@ -40,6 +42,32 @@ def _network(formula: NetworkFormula, options: Options) -> Iterator[str]:
         yield from ("", f"% {figure} of {printable(formula.report.model.name)}")
         yield from tabular("lllr", ("layer", figure, "with values", figure), rows, total)
     yield from _symbols(formula.symbols())
+    if formula.closed is not None:
+        yield from _closed(formula, formula.closed, options)
+
+
+def _closed(formula: NetworkFormula, closed: ClosedForms, options: Options) -> Iterator[str]:
+    """The closed forms: the whole as displayed mathematics, a term on each line, and a table of the layers."""
+    write = Latex(closed.sizes)
+    yield ""
+    yield f"% closed forms of {printable(formula.report.model.name)}"
+    yield from (f"% {lead}: {printable(text)}" for lead, text in facts_of(closed))
+    yield r"\begin{align*}"
+    lines: list[str] = []
+    for figure, form in zip(FIGURES, (closed.macs, closed.params), strict=True):
+        first, *others = write.terms(form)
+        lines += [f"{NAMES[figure]} &= {first}", *(rf"&\quad {term}" for term in others)]
+    yield from (rf"{line} \\" for line in lines[:-1])
+    yield lines[-1]
+    yield r"\end{align*}"
+    if closed.telling:
+        yield rf"% valid where ${r'$, $'.join(map(write.condition, closed.telling))}$"
+    rows = []
+    for line, found in closed_lines(formula, closed, options):
+        texts = [f"${write.form(form)}$" if form and not line.is_title else "" for form in found]
+        rows.append((indented(escape(line.name), line.indent), *texts))
+    yield ""
+    yield from tabular("lll", ("layer", *FIGURES), rows)
 
 
 def _line(line: FormulaLine) -> tuple[str, ...]:

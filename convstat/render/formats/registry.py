@@ -15,6 +15,7 @@ RENDERERS = Renderers(
         "comment": "convstat.render.formats.comment:CommentRenderer",
         "html": "convstat.render.html.document:HtmlRenderer",
         "latex": "convstat.render.formats.latex:LatexRenderer",
+        "python": "convstat.render.formats.python:PythonRenderer",
         "github": "convstat.render.formats.github:GithubRenderer",
         "gitlab": "convstat.render.formats.gitlab:GitlabRenderer",
         "junit": "convstat.render.formats.junit:JunitRenderer",

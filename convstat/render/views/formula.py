@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from convstat.formulas.notation import Symbol, spaced
 from convstat.formulas.notes import Form
+from convstat.formulas.symbolic.forms import total
+from convstat.formulas.symbolic.writing import Text
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.layers import LayerLine, layer_lines
 from convstat.render.views.report import CONVENTION, input_fact, set_facts
 from convstat.render.views.report import title as title_of
+from convstat.results.closed import ClosedForms, LayerForms
 from convstat.results.formula import Formula, KindFormula, NetworkFormula, Term, combined, gathered, joined
 from convstat.text.printable import counted, exact, printable
 
@@ -39,6 +43,8 @@ def _network(formula: NetworkFormula, options: Options) -> Iterator[Block]:
         yield Heading("by kind of layer")
         yield Items(items, "left")
     yield from _legend(formula.symbols())
+    if formula.closed is not None:
+        yield from closed_blocks(formula, formula.closed, options)
 
 
 def _by_kind(formula: NetworkFormula) -> Iterator[Item]:
@@ -151,6 +157,73 @@ def _table(figure: str, formula: NetworkFormula, options: Options) -> Table:
     whole = totals.macs if figure == "MACs" else totals.params
     total = Row((f"total ({counted(layers, 'layer')})", "", "", "", exact(whole)), "strong")
     return Table(columns, tuple(rows), total)
+
+
+def facts_of(closed: ClosedForms, writer: Text | None = None) -> Iterator[tuple[str, str]]:
+    """What closed forms are in, and what they rest on."""
+    write = writer or closed.writer
+    yield "letters", ", ".join(f"{letter.name} = {number(letter.value)}" for letter in closed.letters)
+    if closed.settled:
+        fixed = ", ".join(f"{item.name} = {number(item.value)}" for item in closed.settled)
+        yield "fixed", f"{fixed}: {'; '.join(dict.fromkeys(item.why for item in closed.settled))}"
+    if telling := closed.telling:
+        yield "valid where", "; ".join(map(write.condition, telling))
+
+
+def closed_lines(
+    formula: NetworkFormula, closed: ClosedForms, options: Options
+) -> Iterator[tuple[LayerLine, LayerForms]]:
+    """The lines of a table as for ``analyze``, each with the closed forms of what it stands for."""
+    forms = {id(layer.row): found for layer, found in zip(formula.layers, closed.layers, strict=True)}
+    titles: list[LayerLine] = []
+    for line in layer_lines(formula.report, options):
+        if line.is_title:
+            titles = [*(title for title in titles if title.indent < line.indent), line]
+            continue
+        inside = [forms[id(row)] for row in line.rows]
+        found = LayerForms(total(form.macs for form in inside), total(form.params for form in inside))
+        if found.macs or found.params:
+            yield from ((title, NONE) for title in titles if title.indent < line.indent)
+            titles = []
+            yield line, found
+
+
+NONE = LayerForms(total(()), total(()))
+
+
+def closed_blocks(formula: NetworkFormula, closed: ClosedForms, options: Options) -> Iterator[Block]:
+    """The closed forms of a network."""
+    write = closed.writer
+    yield Heading("closed forms")
+    yield Pairs(tuple(facts_of(closed)))
+    yield Items(
+        tuple(
+            Item(figure, spaced(write.form(form)))
+            for figure, form in zip(FIGURES, (closed.macs, closed.params), strict=True)
+        ),
+        "left",
+    )
+    rows = []
+    for line, found in closed_lines(formula, closed, options):
+        texts = ("", "") if line.is_title else tuple(write.form(form) if form else "" for form in found)
+        rows.append(Row((line.name, line.type, *texts), "quiet" if line.is_title else "", line.indent))
+    columns = (
+        Column("layer", "left", shortens=True, comfort=18),
+        Column("type", "left", 0 if options.sort == "type" else 2),
+        *(Column(figure, "left", breaks=True) for figure in FIGURES),
+    )
+    yield Heading("closed forms of the layers")
+    yield Table(columns, tuple(rows))
+
+
+def number(value: int | Fraction) -> str:
+    """A value of a letter: a decimal where it is one.
+
+    >>> number(Fraction(3, 4)), number(Fraction(1, 3)), number(224)
+    ('0.75', '1/3', '224')
+    """
+    is_decimal = isinstance(value, Fraction) and 10**12 % value.denominator == 0
+    return f"{float(value):.12g}" if is_decimal else str(value)
 
 
 def _kind(formula: KindFormula) -> Iterator[Block]:
