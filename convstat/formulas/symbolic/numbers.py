@@ -216,12 +216,12 @@ class Number(Symbolic):
         found = self._of(other)
         if found is None:
             return NotImplemented
-        amount: Exact = Fraction(self._amount) - Fraction(found[1])
+        amount = Fraction(self._amount) - Fraction(found[1])
         about = self.polynomial - found[0]
         if swapped:
             amount, about = -amount, -about
         truth = Condition(says, Polynomial.number(amount)).holds({})
-        if abs(found[1]) >= LIMIT:
+        if not -LIMIT < found[1] < LIMIT:
             return truth
         if self.quotient is not None and truth == (says == ZERO) and found[1] == 0 and says in (ZERO, NOT_ZERO):
             self._check(Condition(INTEGER, self.quotient), True)

@@ -289,7 +289,7 @@ def fraction(about: Polynomial) -> tuple[Polynomial, Polynomial]:
 
     >>> x, g = Polynomial.letter("x"), Polynomial.letter("g")
     >>> fraction(x / g + Polynomial.number(Fraction(1, 2)))
-    (Polynomial(2*x + g), Polynomial(2*g))
+    (Polynomial(g + 2*x), Polynomial(2*g))
     """
     powers: dict[Atom, int] = {}
     for monomial in about.terms:
