@@ -123,7 +123,7 @@ def analyze(
     device: str = "auto",
     dtype: str | None = None,
     counters: str | Sequence[str] = "none",
-    per: str = "input",
+    per: str | None = None,
     mode: str = "eval",
     weights: str | None = None,
     activations: str | None = None,
@@ -162,7 +162,8 @@ def analyze(
     counter is run, and their answers are predicted instead (of the default counters unless others are named).
     Each counter runs in a forked process, from which only its answer returns. With ``in_process`` it runs in this
     process, as it does where a fork is not safe: on systems other than Linux, if CUDA is in use, and if other
-    threads run. ``per`` is the basis of MACs/pixel; ``dtype`` overrides the floating-point type of the weights.
+    threads run. ``dtype`` overrides the floating-point type of the weights.
+    ``per`` is the basis of MACs/pixel, by default what the spec says, or the input.
     ``weights`` is the width in which weights are stored, ``"int8"`` (with int32 biases), ``"int16"``, or
     ``"int8+int16"`` with that of the biases; it determines ``weight_bytes``. ``activations`` is the width of
     activations, which is recorded.

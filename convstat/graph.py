@@ -70,7 +70,7 @@ class Graph:
     """A model whose every shape is known.
 
     ``groups`` maps the path of each block to what made it (``{"stage1.0": "separable"}``),
-    and ``calls`` to how it was called.
+    and ``calls`` to how it was called. ``values`` are those of the variables of the spec that it was made from.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Graph:
     outputs: tuple[str, ...]
     groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     calls: Mapping[str, Call] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
     def shape_of(self, name: str) -> Shape:
         """The shape of what a node or an input delivers."""

@@ -41,7 +41,7 @@ def assert_budget(
     base: api.Report | str | os.PathLike[str] | None = None,
     batch: int = 1,
     dtype: str | None = None,
-    per: str = "input",
+    per: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     **amounts: Amounts,
 ) -> api.Report:
@@ -67,13 +67,27 @@ def assert_budget(
             f"{relative} is relative, but there is no base",
             help="pass a report or a report file: base='tests/net.report.json'",
         )
+    if (
+        both := next((limit for limit in applying if limit.per is not None and limit.relative is not None), None)
+    ) is not None:
+        raise UsageError(f"{both} is relative to a base that divides by other pixels", help=f"pass per='{both.per}'")
     if isinstance(model, report.Report):
         if inputs is not None or overrides:
             raise UsageError("a report is already counted: it takes no inputs or overrides")
         head = api.Report.of(model)
+        if (named := next((limit for limit in applying if limit.per is not None), None)) is not None:
+            raise UsageError(
+                f"{named} divides by other pixels than the report, which is already counted",
+                help="pass the model itself",
+            )
     else:
         head = api.analyze(model, inputs, batch=batch, dtype=dtype, per=per, **(overrides or {}))
-    check = _check(head, before, applying)
+    divided: dict[str | None, api.Report] = {
+        limit.per: api.analyze(model, inputs, batch=batch, dtype=dtype, per=limit.per, **(overrides or {}))
+        for limit in applying
+        if limit.per is not None and not isinstance(model, report.Report)
+    }
+    check = _check(head, before, applying, divided)
     if check.exit_code:
         raise AssertionError(_text(check))
     if check.count("warn"):
@@ -125,7 +139,9 @@ def _problem(metric: str, value: str) -> UsageError | None:
     return None
 
 
-def _check(head: api.Report, before: report.Report | None, applying: Sequence[Limit]) -> Check:
+def _check(
+    head: api.Report, before: report.Report | None, applying: Sequence[Limit], divided: Mapping[str | None, api.Report]
+) -> Check:
     found: Diff | None = None
     base: BaseModel | None = None
     if before is not None:
@@ -140,7 +156,8 @@ def _check(head: api.Report, before: report.Report | None, applying: Sequence[Li
         with problems:
             off = limit.level == "off"
             source = head.model.source
-            results.append(skipped(limit, source, "its level is off") if off else judge(head, limit, source, found))
+            counted = divided.get(limit.per, head)
+            results.append(skipped(limit, source, "its level is off") if off else judge(counted, limit, source, found))
     problems.tell()
     return Check((CheckedModel(head.model, head.totals, head.uncounted, base, found),), tuple(results))
 

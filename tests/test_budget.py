@@ -25,6 +25,8 @@ from convstat.grammar.patterns import pattern
 from convstat.results.check import Check, CheckedModel
 from convstat.results.documents.codec import to_document
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Place, Report, Totals, Uncounted
+from convstat.targets import resolve
+from convstat.targets.request import Request
 
 PIXELS = 8 * 8
 LAYERS = (
@@ -203,8 +205,9 @@ def test_levels() -> None:
     """A warning does not fail, and what is off is not judged."""
     assert ("warn", "pass") == (verdict("params<=1", "warn").status, verdict("params<=1G", "warn").status)
     counted = report()
-    model = CheckedModel(counted.model, counted.totals)
-    off = check_command._judge_all(counted, "net.yaml", [limit("params<=1", "off")], model, "error")
+    checked = CheckedModel(counted.model, counted.totals)
+    model = check_command._Model(Request(resolve("net.yaml")), counted, [limit("params<=1", "off")])
+    off = check_command._judge_all(model, {None: checked}, "error")
     assert [("skip", "its level is off", None)] == [(r.status, r.reason, r.actual) for r in off]
 
 

@@ -174,7 +174,7 @@ def test_what_is_not_macs_is_documented_entry_by_entry() -> None:
 
 def test_the_bases_of_macs_per_pixel_are_documented() -> None:
     """Every basis that --per takes is in the table, and no other."""
-    from convstat.count.pixels import BASES
+    from convstat.grammar.basis import BASES
 
     page = (ROOT / "convstat" / "docs" / "how-it-counts.md").read_text(encoding="utf-8")
     section = page.partition("## Pixels")[2].partition("\n## ")[0]

@@ -95,6 +95,8 @@ def judge(
         offenders=_offenders(at_fault, report, limit) if is_exceeded else (),
         growth=grown(diff, limit, at_fault) if is_exceeded and diff is not None else (),
         incomplete=is_open and limit.level == "error",
+        pixels=report.totals.pixels if limit.metric == "macs_per_pixel" else None,
+        pixel_basis=report.totals.pixel_basis if limit.metric == "macs_per_pixel" else None,
     )
 
 
@@ -311,4 +313,5 @@ def skipped(limit: Limit, model: str, reason: str | None) -> BudgetResult:
         reason=reason,
         level=limit.level,
         is_relative=limit.relative is not None,
+        per=limit.per,
     )

@@ -2,7 +2,8 @@
 
 ::
 
-    budget  = metric [ "(" scope ")" ] [ "@" layers ] comparison amount [ ":" level [ ":" why ] ]
+    budget  = metric [ "[" basis "]" ] [ "(" scope ")" ] [ "@" layers ] comparison amount [ ":" level [ ":" why ] ]
+    basis   = what macs_per_pixel divides by: see convstat.grammar.basis
     scope   = "total" (default) | "each" | "share"
     layers  = names [ "%" type ] | "%" type
     names   = a pattern of layer names: * within a level, ** across levels
@@ -37,6 +38,7 @@ from convstat.errors import (
     UsageError,
     did_you_mean,
 )
+from convstat.grammar import basis
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
@@ -65,12 +67,13 @@ COMPARISONS: Mapping[str, str] = MappingProxyType({"max": "<=", "min": ">=", "ex
 OPTIONS = (*COMPARISONS, "max-growth", "max-layer")
 """The options that take a budget."""
 
-_SUBJECT = r"(?P<metric>[A-Za-z_][\w/.\-]*)\s*(?:\(\s*(?P<scope>\w*)\s*\))?\s*(?:@\s*(?P<on>[^\s<>=]*))?"
+_METRIC = r"(?P<metric>[A-Za-z_][\w/.\-]*)\s*(?:\[\s*(?P<per>[^\]]*?)\s*\])?"
+_SUBJECT = rf"{_METRIC}\s*(?:\(\s*(?P<scope>\w*)\s*\))?\s*(?:@\s*(?P<on>[^\s<>=]*))?"
 # Patterns, not compiled: re compiles and remembers each when it is first used.
 _AMOUNT = r"(?P<amount>[^:]*?)\s*(?::\s*(?P<level>[^:]*?)\s*(?::\s*(?P<why>.*?)\s*)?)?"
 _SHORT = rf"(?as)\s*{_SUBJECT}\s*(?P<comparison><=|>=|==|=<|=>|<|>|=)\s*{_AMOUNT}"
 _OPTION = rf"(?as)\s*{_SUBJECT}\s*=(?!=)\s*{_AMOUNT}"
-_LAYER_OPTION = rf"(?as)\s*(?:(?P<on>[^\s<>=]*):)?(?P<metric>[A-Za-z_][\w/.\-]*)(?P<scope>(?!))?\s*=(?!=)\s*{_AMOUNT}"
+_LAYER_OPTION = rf"(?as)\s*(?:(?P<on>[^\s<>=]*):)?{_METRIC}(?P<scope>(?!))?\s*=(?!=)\s*{_AMOUNT}"
 _NOT_INCLUSIVE = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">=", "=": "=="}
 
 
@@ -83,6 +86,7 @@ class Limit:
     ``on`` is a pattern of layers as it was written, ``backbone.**%Conv2d``.
     ``model`` is a pattern of the targets that it is for, None for all.
     ``on_mark`` is where the pattern of layers stands, in a table; ``mark`` is where the limit stands.
+    ``per`` is what its MACs/pixel are divided by, None for what those of the model are.
     """
 
     metric: str
@@ -97,11 +101,13 @@ class Limit:
     model: str | None = None
     relative: str | None = None
     on_mark: Mark | None = None
+    per: str | None = None
 
     def __str__(self) -> str:
         scope = f"({self.scope})" if self.scope != "total" else ""
         on = f"@{self.on}" if self.on else ""
-        return f"{self.metric}{scope}{on}{self.comparison}{self.amount}"
+        per = f"[{self.per}]" if self.per is not None else ""
+        return f"{self.metric}{per}{scope}{on}{self.comparison}{self.amount}"
 
     @property
     def short(self) -> str:
@@ -215,7 +221,8 @@ def _limit(match: re.Match[str], comparison: str, amount: str, mark: Mark, optio
             amount = amount if amount[:1] in ("+", "-", "") else f"+{amount}"
             if scope == "share":
                 raise LimitError("a share cannot be relative to a base", "scope", "limit the share itself with --max")
-        return make(match["metric"], scope, on, comparison, amount, mark, level, match["why"] or None)
+        why = match["why"] or None
+        return make(match["metric"], scope, on, comparison, amount, mark, level, why, per=match["per"])
     except LimitError as problem:
         # The caret goes under the part that is at fault.
         part = match[problem.part] if problem.part in match.groupdict() else problem.part
@@ -232,6 +239,7 @@ def make(
     level: str = "error",
     why: str | None = None,
     model: str | None = None,
+    per: str | None = None,
 ) -> Limit:
     """Make a limit of its parts; raises LimitError with the part at fault."""
     # What help says can be typed where the budget was typed.
@@ -243,6 +251,8 @@ def make(
         elif metric in ("act", "act_peak", "peak_activation_bytes", "activation_bytes"):
             help = ("the memory of activations is not counted",)
         raise LimitError(f"unknown metric '{metric}'", "metric", *help, known_metrics())
+    if per is not None:
+        _check_basis(metric, per)
     if scope not in SCOPES:
         help = ("did you mean 'each'?",) if scope in ("max", "layer") else did_you_mean(scope, SCOPES)
         raise LimitError(f"unknown scope '{scope}'", "scope", *help, f"it is one of {', '.join(SCOPES)}")
@@ -259,7 +269,32 @@ def make(
             f"name the layers: {metric}(share)@head.**{sign}20%",
         )
     limit, relative = _amount(metric, scope, sign, amount)
-    return Limit(metric, scope, on, comparison, limit, amount, mark, level, why, model, relative)
+    return Limit(metric, scope, on, comparison, limit, amount, mark, level, why, model, relative, per=per)
+
+
+def split_metric(written: str) -> tuple[str, str | None]:
+    """Part a metric from what it is divided by.
+
+    >>> split_metric("macs_per_pixel[block:128+8]"), split_metric("macs")
+    (('macs_per_pixel', 'block:128+8'), ('macs', None))
+    """
+    match = re.fullmatch(_METRIC, written.strip())
+    return (match["metric"], match["per"]) if match is not None else (written, None)
+
+
+def _check_basis(metric: str, per: str) -> None:
+    if metric != "macs_per_pixel":
+        raise LimitError(f"{metric} is not divided by pixels", "per", f"write macs_per_pixel[{per}]")
+    try:
+        basis.check(per)
+    except UsageError as error:
+        first = error.diagnostics[0]
+        known = ", ".join(basis.BASES)
+        raise LimitError(
+            first.message.removeprefix("--per "),
+            "per",
+            f"in brackets stands one of {known}: macs_per_pixel[block:128+8]",
+        ) from None
 
 
 def _amount(metric: str, scope: str, sign: str, text: str) -> tuple[int | Fraction, str | None]:

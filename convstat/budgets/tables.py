@@ -18,12 +18,22 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from convstat.budgets.limits import COMPARISONS, LEVELS, METRICS, SCOPES, Limit, LimitError, known_metrics, make
+from convstat.budgets.limits import (
+    COMPARISONS,
+    LEVELS,
+    METRICS,
+    SCOPES,
+    Limit,
+    LimitError,
+    known_metrics,
+    make,
+    split_metric,
+)
 from convstat.errors import ConfigError, ConvstatError, Diagnostic, Mark, did_you_mean
 
 BUDGET_KEYS: Mapping[str, str] = MappingProxyType(
     {
-        "metric": "the metric to limit",
+        "metric": "the metric to limit; macs_per_pixel[block:128+8] says what to divide by",
         "max": "the largest value allowed; +2% or +10k is relative to the base",
         "min": "the smallest value allowed",
         "exact": "the only value allowed",
@@ -72,10 +82,12 @@ def read_table(
             continue
         amount = value if isinstance(value, str) else f"{value:f}" if isinstance(value, Decimal) else str(value)
         try:
-            limit = make(str(metric), scope, on, COMPARISONS[key], amount, place, level, why, model)
+            name, per = split_metric(str(metric))
+            limit = make(name, scope, on, COMPARISONS[key], amount, place, level, why, model, per)
             limits.append(replace(limit, on_mark=marks.get("on")))
         except LimitError as problem:
-            place = marks.get({"metric": "metric", "scope": "per", "on": "on"}.get(problem.part, key), mark)
+            at = {"metric": "metric", "per": "metric", "scope": "per", "on": "on"}
+            place = marks.get(at.get(problem.part, key), mark)
             problems.append(Diagnostic(str(problem), place, help=problem.help))
     if problems:
         # A wrong metric is wrong for max and for min: say it once.
@@ -87,7 +99,7 @@ def table_schema(keys: Sequence[str] = tuple(BUDGET_KEYS)) -> dict[str, Any]:
     """Make the JSON Schema of a table with these keys."""
     text: dict[str, Any] = {"type": "string", "minLength": 1}
     types: dict[str, dict[str, Any]] = {
-        "metric": {"enum": list(METRICS)},
+        "metric": {"anyOf": [{"enum": list(METRICS)}, {"type": "string", "pattern": r"^macs_per_pixel\[.+\]$"}]},
         **{key: {"type": ["number", "string"]} for key in COMPARISONS},
         "on": text,
         "per": {"enum": list(PER)},

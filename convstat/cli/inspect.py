@@ -38,9 +38,9 @@ def expand(
     request = session.requests(named, axes.overrides(assignments, "expand")).of(target)
     graph = analysis.graph_of(replace(request, batch=1, spec=spec))
     source = " ".join([target.argument, *assignments])
-    standard_output().write(
-        write_spec(graph, source=source, defaults=all, note=spec.note, budget=[limit for limit, _ in spec.budget])
-    )
+    per = spec.per(target.variant, graph.values)
+    budget = [limit for limit, _ in spec.budget]
+    standard_output().write(write_spec(graph, source=source, defaults=all, note=spec.note, budget=budget, per=per))
     return ExitCode.OK
 
 

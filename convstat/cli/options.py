@@ -276,7 +276,8 @@ class Shared:
         str | None,
         _run(
             metavar="BASIS",
-            help="Divisor of MACs/pixel: input, output, luma420, samples420, element, block:128+8 (default: input).",
+            help="Divisor of MACs/pixel: input, output, luma420, samples420, element, block:128+8, or block:{B}+8 with "
+            "the value of a variable (default: what the spec says, else input).",
         ),
     ] = None
     base: Annotated[

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convstat.config.project import Config
 from convstat.config.requests import Requests
 from convstat.errors import OutputError, Together, UsageError
+from convstat.grammar.basis import DEFAULT
 from convstat.grammar.paths import as_target, split_file
 from convstat.history.baseline import Baselines, file_name
 from convstat.results.report import Report
@@ -74,6 +76,9 @@ def _plan_of(files: Baselines, path: Path) -> tuple[Request, Path]:
         resolve(target), asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per,
         weights=asked.weights, activations=asked.activations,
     )  # fmt: skip
+    if asked.per == DEFAULT and file_name(named, replace(request, per=None)) == path.name:
+        # It was not asked for: a spec may say otherwise.
+        request = replace(request, per=None)
     if file_name(named, request) != path.name:
         raise UsageError(
             f"{path} claims to be the baseline of {named}, but is not",

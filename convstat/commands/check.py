@@ -18,13 +18,15 @@ from convstat.budgets.limits import Limit
 from convstat.config import project
 from convstat.config.project import EXISTING, MISSING, Config, Entry
 from convstat.config.requests import Requests
-from convstat.errors import ConvstatError, Diagnostic, Together, UsageError
+from convstat.count.pixels import pixels
+from convstat.errors import ConvstatError, Diagnostic, SpecError, Together, UsageError
 from convstat.grammar.paths import split_variant
 from convstat.grammar.patterns import pattern
 from convstat.history.base import Base, Baselines, Bases
 from convstat.results.check import BaseModel, Check, CheckedModel
 from convstat.results.report import Report
 from convstat.targets import analysis, resolve
+from convstat.targets.basis import basis_of
 from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.selection import select
 
@@ -103,6 +105,8 @@ class _Model:
     report: Report
     applying: list[Limit]
     base: Base | None = None
+    divided: dict[str, _Model] = field(default_factory=dict)
+    """The same target with its MACs/pixel divided by what a budget names, by that."""
 
 
 @dataclass(slots=True)
@@ -129,7 +133,11 @@ class _Gate:
                     self.listener.warn(spec.warnings)
                 own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget)) if spec else []
                 applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
-                self.models.append(_Model(request, analysis.count(replace(request, spec=spec)), applying))
+                model = _Model(request, analysis.count(replace(request, spec=spec)), applying)
+                for limit in applying:
+                    if limit.per is not None and limit.per not in model.divided and limit.level != "off":
+                        model.divided[limit.per] = _divided(replace(request, spec=spec), limit)
+                self.models.append(model)
                 if not applying and len(targets) > 1:
                     self.notes.append(f"{argument} has no budget")
         problems.tell()
@@ -143,10 +151,11 @@ class _Gate:
         results: list[BudgetResult] = []
         problems = Together()
         for model in self.models:
-            found = self.compared(model)
-            checked.append(found)
+            checked.append(self.compared(model))
+            found: dict[str | None, CheckedModel] = {None: checked[-1]}
+            found.update((per, self.compared(divided, notes=False)) for per, divided in model.divided.items())
             with problems:
-                results += _judge_all(model.report, model.request.argument, model.applying, found, self.existing)
+                results += _judge_all(model, found, self.existing)
         problems.tell()
         if not results:
             raise UsageError(_no_budget(checked, [model.request.argument for model in self.models]))
@@ -168,6 +177,8 @@ class _Gate:
             if not live or not (is_needed or self.base is not None or model.request.target.needs_torch):
                 continue
             model.base = bases.of(model.request, model.report)
+            for per, divided in model.divided.items():
+                divided.base = _base_divided(model.base, divided, per, bases)
             if model.base.state != "missing":
                 continue
             reason = model.base.reason or "there is no base"
@@ -180,7 +191,7 @@ class _Gate:
         if problems:
             raise UsageError(list(dict.fromkeys(problems)))
 
-    def compared(self, model: _Model) -> CheckedModel:
+    def compared(self, model: _Model, *, notes: bool = True) -> CheckedModel:
         """Set a model beside its base."""
         report, base = model.report, model.base
         if base is None:
@@ -192,7 +203,11 @@ class _Gate:
 
         info = BaseModel(base.state, base.kind, base.label, base.commit, base.report.totals)
         found = changes.compare(base.report, report, labels=(base.label, model.request.argument))
-        self.notes += [f"{model.request.argument}: {note}" for note in found.notes]
+        if notes:
+            self.notes += [f"{model.request.argument}: {note}" for note in found.notes]
+            was, now = base.report.totals.pixel_basis, report.totals.pixel_basis
+            if was != now and any(limit.relative and limit.metric == "macs_per_pixel" for limit in model.applying):
+                self.notes.append(f"{model.request.argument}: MACs/pixel are divided by {now}, and were by {was}")
         return CheckedModel(report.model, report.totals, report.uncounted, info, found)
 
     def removed(self, bases: Bases, settings: Config | None) -> list[str]:
@@ -233,17 +248,39 @@ def _is_for(limit: Limit, argument: str) -> bool:
     return any(pattern(limit.model.removeprefix("./"), "/").fullmatch(name) for name in names)
 
 
-def _judge_all(
-    report: Report,
-    argument: str,
-    applying: Sequence[Limit],
-    model: CheckedModel,
-    existing: str,
-) -> list[BudgetResult]:
+def _divided(request: Request, limit: Limit) -> _Model:
+    """Count a target with its MACs/pixel divided by what a budget names; what does not fit is told at the budget."""
+    request = replace(request, per=limit.per)
+    try:
+        return _Model(request, analysis.count(request), [])
+    except UsageError as error:
+        found = [replace(d, message=d.message.removeprefix("--per "), mark=limit.mark) for d in error.diagnostics]
+        raise SpecError(found) from None
+
+
+def _base_divided(base: Base, model: _Model, per: str, bases: Bases) -> Base:
+    """The base of a target whose MACs/pixel are divided by what a budget names."""
+    if base.report is None:
+        return base
+    if base.kind == "git":
+        return bases.of(model.request, model.report)
+    # A file has figures and no model: the pixels are those of its inputs.
+    shape, totals = base.report.model.inputs[0].shape, base.report.totals
+    if per == "output":
+        return replace(base, state="missing", report=None, reason=f"{base.label} does not hold the shape of its output")
+    filled = basis_of(model.request, model.request.overrides, model.request.spec)
+    denominator, words = pixels(filled, shape, shape)
+    return replace(base, report=replace(base.report, totals=replace(totals, pixels=denominator, pixel_basis=words)))
+
+
+def _judge_all(model: _Model, found: Mapping[str | None, CheckedModel], existing: str) -> list[BudgetResult]:
     results = []
     problems = Together()
-    base, diff = model.base, model.diff
-    for limit in applying:
+    argument = model.request.argument
+    for limit in model.applying:
+        divided = model if limit.per is None else model.divided.get(limit.per, model)
+        report, checked = divided.report, found[limit.per if limit.per in found else None]
+        base, diff = checked.base, checked.diff
         if limit.level == "off":
             results.append(skipped(limit, argument, "its level is off"))
         elif limit.relative is not None and diff is None:

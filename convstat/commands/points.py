@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import ClassVar
 
 from convstat.count.graphs import ITEM_BYTES
-from convstat.count.pixels import BasisError, pixels
-from convstat.count.pixels import check as check_basis
+from convstat.count.pixels import pixels
 from convstat.errors import Diagnostic, SourceError, SpecError, UsageError
 from convstat.formulas.cost import Shape
 from convstat.grammar.axes import Axis, Value, plain
+from convstat.grammar.basis import BasisError
+from convstat.grammar.basis import check as check_basis
 from convstat.results.comparison import ComparisonRow
 from convstat.results.report import CounterRow, Totals
 from convstat.spec import Spec
 from convstat.targets import analysis
+from convstat.targets.basis import basis_of
 from convstat.targets.request import NOBODY, Listener, Request
 
 _NOT_THERE = r"no (variable|argument) '"
@@ -151,7 +153,7 @@ class Expanded(Model):
     def __init__(self, request: Request, axes: Sequence[Axis], shelf: dict[str, Spec]) -> None:
         if request.dtype not in ITEM_BYTES:
             raise UsageError(f"unknown dtype '{request.dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")
-        check_basis(request.per)
+        check_basis(request.per or request.usual_per)
         target = request.target
         # However many variants of it are compared, a spec is read once.
         self.spec = shelf[target.path] if target.path in shelf else shelf.setdefault(target.path, target.load())
@@ -177,7 +179,7 @@ class Expanded(Model):
                 return report.totals, ()
             return report.totals, analysis.analyze(request, counters, listener=listener).counters
         measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
-        edge = (request.per, measured.input_shape, measured.output_shape)
+        edge = (basis_of(request, measured.values, self.spec), measured.input_shape, measured.output_shape)
         if edge not in self._pixels:
             self._pixels[edge] = pixels(*edge)
             self.shown_inputs.add(self._show_inputs(measured.input_shape, request, shapes))
@@ -216,7 +218,7 @@ class Traced(Model):
     impossible = (SourceError, BasisError)
 
     def __init__(self, request: Request, axes: Sequence[Axis]) -> None:
-        check_basis(request.per)
+        check_basis(request.per or request.usual_per)
         super().__init__(request, axes)
 
     def at(self, number: int, points: int, listener: Listener) -> None:

@@ -331,7 +331,7 @@ class _Reader:
     def basis(self, key: str) -> str | None:
         value = self.text(key)
         if value:
-            from convstat.count.pixels import check
+            from convstat.grammar.basis import check
 
             try:
                 check(value)

@@ -54,9 +54,13 @@ class Requests:
         """What is said of the batch, the types, the basis, the device and the mode; of the rest, nothing is."""
         said = {"mode": self.mode} if self.mode is not None else {}
         for name in ("batch", "dtype", "per", "device", "weights", "activations"):
-            values = (getattr(place, name) for place in (self, own, shared))
+            # What a spec says of its own basis goes before what the settings say of all models.
+            places = (self, own) if name == "per" and own is not shared else (self, own, shared)
+            values = (getattr(place, name) for place in places)
             if (value := next((value for value in values if value is not None), None)) is not None:
                 said[name] = value
+        if shared.per is not None:
+            said["usual_per"] = shared.per
         return said
 
 

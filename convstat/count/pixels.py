@@ -8,35 +8,11 @@ So the denominator is an explicit choice, and its name is printed beside every f
 
 from __future__ import annotations
 
-import re
 from math import prod
 
 from convstat.errors import UsageError
 from convstat.formulas.cost import Shape
-
-
-class BasisError(UsageError):
-    """A basis that does not fit the sizes of a model; with other sizes it may."""
-
-
-BASES = {
-    "input": "spatial positions of the first input",
-    "output": "spatial positions of the first output",
-    "luma420": "luma pixels, if the first input is the luma plane of a 4:2:0 picture",
-    "samples420": "luma and chroma samples of a 4:2:0 picture whose luma plane is the first input",
-    "element": "elements of the first input, channels included",
-    "block:B+E": "output pixels of a B x B block whose input has a border of E on every side",
-}
-"""What ``--per`` takes, and what each means."""
-
-_BLOCK = re.compile(r"block:(\d{1,6})(?:x(\d{1,6}))?(?:\+(\d{1,6}))?", re.ASCII)
-
-
-def check(per: str) -> None:
-    """Refuse a basis that does not exist, before there is a shape to divide by."""
-    if per not in BASES and not _BLOCK.fullmatch(per):
-        known = ", ".join(BASES)
-        raise UsageError(f"unknown basis '{per}' for MACs/pixel", help=f"--per takes {known}; for example block:128+8")
+from convstat.grammar.basis import BasisError, block_of, check
 
 
 def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]:
@@ -76,25 +52,17 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
         # Each chroma plane has half the width and height, rounded up.
         chroma = -(-height // 2) * -(-width // 2)
         return batch * (height * width + 2 * chroma), f"4:2:0 samples of {size}{note}"
-    match = _BLOCK.fullmatch(per)
-    if match is None:
-        raise UsageError(f"--per {per} has no sizes", help="for example block:128+8")
-    return _block(match, first_input)
-
-
-def _block(match: re.Match[str], first_input: Shape) -> tuple[int, str]:
-    height = int(match[1])
-    width = int(match[2] or height)
-    border = int(match[3] or 0)
-    if height < 1 or width < 1:
-        raise UsageError(f"--per {match[0]}: a block has at least 1x1 pixels")
-    if len(first_input) != 4 or first_input[2:] != (height + 2 * border, width + 2 * border):
+    block = block_of(per)
+    if block is None:
+        raise UsageError(f"--per {per}: the variables have no values here")
+    height, width = block.read
+    if len(first_input) != 4 or first_input[2:] != block.read:
         raise BasisError(
-            f"--per {match[0]} needs a first input of {height + 2 * border}x{width + 2 * border}"
-            f" ({height}x{width} and a border of {border} on every side), not {_size(first_input)}",
-            help=f"use --input C x {height + 2 * border} x {width + 2 * border}",
+            f"--per {per} needs a first input of {height}x{width}"
+            f" ({block.height}x{block.width} and a border of {block.border} on every side), not {size}",
+            help=f"use --input C x {height} x {width}",
         )
-    return first_input[0] * height * width, f"block {height}x{width}, border {border}"
+    return first_input[0] * block.height * block.width, str(block)
 
 
 def _side(side: str, shape: Shape) -> str:

@@ -110,7 +110,7 @@ def asked(request: Request) -> Asked:
         request.dtype,
         request.inputs,
         request.overrides,
-        request.per,
+        request.per or request.usual_per,
         request.weights,
         request.activations,
     )

@@ -96,8 +96,12 @@ def statement(result: BudgetResult) -> str:
 
 def reasons(result: BudgetResult) -> Iterator[str]:
     """What made a budget fail: the layers that grew, else those that cost most; its reason; where it stands."""
+    from convstat.render.views.check import pixel_fact
+
     if result.why:
         yield f"limited because: {printable(result.why)}"
+    if result.pixel_basis:
+        yield f"per pixel: {pixel_fact(result)}"
     for growth in result.growth:
         why = f", {printable(growth.why)}" if growth.why else ""
         yield f"{printable(growth.name)} {_plus(growth.delta)} {result.metric}{why}{_at(growth.source)}"

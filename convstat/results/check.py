@@ -143,11 +143,12 @@ class BudgetResult:
     ``reason`` says why a verdict was not possible.
     ``text`` is the budget in its short form, ``limit_text`` the limit as it was written, ``where`` its place.
     ``limit`` of a relative budget (``+2%``) is what that is of the base.
+    ``per`` is the basis that a budget on MACs/pixel names, ``pixels`` and ``pixel_basis`` what these are divided by.
     """
 
     KEYS: ClassVar = Keys(
-        "model metric scope on comparison limit actual headroom base exact relative=is_relative level limit_text text "
-        "status reason where why violations offenders growth"
+        "model metric per pixels pixel_basis scope on comparison limit actual headroom base exact relative=is_relative "
+        "level limit_text text status reason where why violations offenders growth"
     )
     model: str
     metric: str
@@ -168,6 +169,9 @@ class BudgetResult:
     incomplete: bool = False
     level: Annotated[str, OneOf("error", "warn", "off")] = "error"
     is_relative: bool = False
+    per: Annotated[str | None, "the basis that a budget on MACs/pixel names: block:128+8"] = None
+    pixels: Annotated[Count | None, "what MACs/pixel are divided by; null for other metrics"] = None
+    pixel_basis: Annotated[str | None, "what these pixels are, in words"] = None
     base: Annotated[int | Fraction | None, "the same figure of the base, where one was needed"] = None
     growth: Annotated[
         tuple[Growth, ...],

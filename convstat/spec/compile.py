@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
-from convstat.errors import Diagnostic, Mark, SourceText, SpecError
+from convstat.errors import Diagnostic, Mark, SourceText, SpecError, UsageError
+from convstat.grammar import basis
 from convstat.spec.expressions import Expression
 from convstat.spec.items import (
     MAX_NAMES,
@@ -19,12 +20,12 @@ from convstat.spec.items import (
     refs,
 )
 from convstat.spec.load import List, Map, Scalar, Tree, load, unless_null
-from convstat.spec.plan import INPUT, InputPlan, Item, Plan, Variant
+from convstat.spec.plan import INPUT, InputPlan, Item, PerPlan, Plan, Variant
 from convstat.spec.problems import Problems
 from convstat.spec.unused import unused
 from convstat.spec.values import unknown
 
-KEYS = ("convstat", "name", "note", "input", "vars", "blocks", "layers", "models", "outputs", "budget")
+KEYS = ("convstat", "name", "note", "input", "per", "vars", "blocks", "layers", "models", "outputs", "budget")
 """The keys of a spec, in the order in which one writes them."""
 
 DTYPES = ("float32", "int64")
@@ -100,7 +101,8 @@ class _Compiler:
             problems.add("missing key 'layers'", tree.mark, help="layers: a list, each item starting with '- '")
         self.used = scope.used
         blocks.check_calls()
-        variants = self.variants(entries.get("models"), inputs)
+        per = self.per(entries["per"]) if "per" in entries else None
+        variants = self.variants(entries.get("models"), inputs, per)
         outputs = refs(problems, entries.get("outputs"), "the name of an item")
         budget = self.budgets(entries.get("budget"))
         title, note = entries.get("name"), entries.get("note")
@@ -179,14 +181,40 @@ class _Compiler:
         known = tuple(size for size in sizes if size is not None)
         return InputPlan(name, known if len(known) == len(sizes) else (), dtype, mark)
 
-    def variants(self, tree: Tree | None, inputs: tuple[InputPlan, ...]) -> dict[str | None, Variant]:
-        """Read the variants; each sets variables and may replace the input."""
-        found: dict[str | None, Variant] = {None: Variant(self.ordered(self.variables), inputs)}
+    def per(self, tree: Tree) -> PerPlan | None:
+        """Read what MACs/pixel divide by: ``luma420``, or ``block:{B}+8`` with expressions in braces."""
+        if not isinstance(tree, Scalar) or not tree.text:
+            self.problems.add("per is the divisor of MACs/pixel", tree.mark, help='per: "block:{B}+8"')
+            return None
+        try:
+            basis.check(tree.text)
+        except UsageError as error:
+            first = error.diagnostics[0]
+            message = first.message.removeprefix("--per ")
+            self.problems.add(
+                message, tree.mark, help=tuple(line.replace("--per takes", "per is") for line in first.help)
+            )
+            return None
+        scope = self.blocks.scope()
+        sizes: dict[int, Expression] = {}
+        for text, offset in basis.holes(tree.text):
+            compiled = scope.compile(Scalar(text, tree.part(offset, len(text)), tree.plain))
+            if compiled is None:
+                return None
+            sizes[offset] = compiled
+        self.used_by_inputs |= scope.used
+        return PerPlan(tree.text, sizes, tree.mark)
+
+    def variants(
+        self, tree: Tree | None, inputs: tuple[InputPlan, ...], per: PerPlan | None
+    ) -> dict[str | None, Variant]:
+        """Read the variants; each sets variables and may replace the input and the divisor of MACs/pixel."""
+        found: dict[str | None, Variant] = {None: Variant(self.ordered(self.variables), inputs, per)}
         scope = self.blocks.scope()
         example = "{small: {alpha: 0.5}}"
         for key, value in entries_of(self.problems, "models", tree, example, MAX_VARIANTS, "variants"):
             is_name(self.problems, key, "a variant")
-            variables, own_inputs = dict(self.variables), inputs
+            variables, own_inputs, own_per = dict(self.variables), inputs, per
             if not isinstance(value, Map) and unless_null(value) is not None:
                 self.problems.add("a variant sets variables: {alpha: 0.5}", value.mark)
                 continue
@@ -195,10 +223,12 @@ class _Compiler:
                     variables[name.text] = scope.compile(setting) or variables[name.text]
                 elif name.text == "input":
                     own_inputs = self.inputs(setting)
+                elif name.text == "per":
+                    own_per = self.per(setting)
                 elif name.text != "note":
                     message = f"variant '{key.text}' sets '{name.text}', which is not a variable"
-                    self.problems.unknown(message, name.mark, name.text, (*variables, "input", "note"))
-            found[key.text] = Variant(self.ordered(variables), own_inputs)
+                    self.problems.unknown(message, name.mark, name.text, (*variables, "input", "per", "note"))
+            found[key.text] = Variant(self.ordered(variables), own_inputs, own_per)
         return found
 
     def budgets(self, tree: Tree | None) -> tuple[tuple[str, Mark], ...]:

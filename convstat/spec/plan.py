@@ -121,11 +121,20 @@ class InputPlan(NamedTuple):
     mark: Mark
 
 
+class PerPlan(NamedTuple):
+    """What MACs/pixel divide by: the basis as it is written, and its expressions by their offsets."""
+
+    text: str
+    sizes: Mapping[int, Expression]
+    mark: Mark
+
+
 class Variant(NamedTuple):
-    """The variables of a variant, in the order in which they can be worked out, and its inputs."""
+    """The variables of a variant, in the order in which they can be worked out, its inputs and its basis."""
 
     variables: Mapping[str, Expression]
     inputs: tuple[InputPlan, ...]
+    per: PerPlan | None = None
 
 
 class Plan(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any
 from convstat import layers
 from convstat.budgets.tables import BUDGET_KEYS, table_schema
 from convstat.formulas import widths
+from convstat.grammar import basis
 from convstat.layers.base import Layer
 from convstat.spec import shipped
 from convstat.spec.compile import DTYPES
@@ -82,9 +83,15 @@ def _properties() -> Schema:
     }
     inputs = {"description": "The names of the inputs, if there are several", **_REFERENCES}
     block = _object({"params": params, "inputs": inputs, "layers": _LAYERS, "note": _TEXT}, ["layers"])
+    per = {
+        "description": "The divisor of MACs/pixel: input, output, luma420, samples420, element, block:128+8, or "
+        "block:{B}+{E} with expressions in braces",
+        "type": "string",
+        "pattern": basis.pattern(),
+    }
     variant = {
         "type": ["object", "null"],
-        "properties": {"input": read, "note": _TEXT},
+        "properties": {"input": read, "per": per, "note": _TEXT},
         "additionalProperties": _VALUE,
     }
     budget = {"anyOf": [_TEXT, table_schema([key for key in BUDGET_KEYS if key != "model"])]}
@@ -93,6 +100,7 @@ def _properties() -> Schema:
         "name": {"description": "The name of the model", **_TEXT},
         "note": {"description": "A remark", **_TEXT},
         "input": read,
+        "per": per,
         "vars": {
             "description": "Variables, which can be set on the command line: alpha=0.5",
             "anyOf": [_named(_VALUE, _VARIABLE), _NULL],

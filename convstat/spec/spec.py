@@ -10,6 +10,7 @@ from typing import Any
 from convstat.errors import Diagnostic, SourceText, SpecError, did_you_mean
 from convstat.formulas.cost import Shape
 from convstat.formulas.symbolic import is_integer
+from convstat.grammar import basis
 from convstat.graph import Graph, Input
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
@@ -25,7 +26,8 @@ from convstat.spec.problems import Problems
 class Measured:
     """The totals of one expansion.
 
-    The figures are those of :class:`convstat.spec.fragment.Counts`, in their order. Shapes include the batch.
+    The figures are those of :class:`convstat.spec.fragment.Counts`, in their order. Shapes include the batch, and
+    ``values`` are those of the variables.
     """
 
     params: int
@@ -37,6 +39,7 @@ class Measured:
     stored: Mapping[str, int]
     input_shape: Shape
     output_shape: Shape
+    values: Mapping[str, Value]
 
 
 class Spec:
@@ -83,7 +86,7 @@ class Spec:
         or, where there is only one layer, its arguments by their bare names.
         ``inputs`` are shapes without the batch, by the name of the input.
         """
-        fragment, shapes, outputs = self._expand(overrides or {}, variant, inputs or {}, batch)
+        fragment, shapes, outputs, values = self._expand(overrides or {}, variant, inputs or {}, batch)
         flat = Flat()
         entries = self.plan.variants[variant].inputs
         names = flat.lay(fragment, tuple(entry.name for entry in entries))
@@ -95,7 +98,7 @@ class Spec:
         name = f"{self.name}#{variant}" if variant else self.name
         ends = tuple(names[output] for output in outputs)
         groups, calls = MappingProxyType(flat.groups), MappingProxyType(flat.calls)
-        return Graph(name, graph_inputs, tuple(flat.nodes), ends, groups, calls)
+        return Graph(name, graph_inputs, tuple(flat.nodes), ends, groups, calls, MappingProxyType(values))
 
     def measure(
         self,
@@ -106,15 +109,35 @@ class Spec:
         batch: int = 1,
     ) -> Measured:
         """The totals of the graph that ``expand`` returns, without building it; raises SpecError likewise."""
-        fragment, shapes, outputs = self._expand(overrides or {}, variant, inputs or {}, batch)
+        fragment, shapes, outputs, values = self._expand(overrides or {}, variant, inputs or {}, batch)
         output = fragment.wires[outputs[0]].shape
         assert output is not None
-        return Measured(*fragment.counts, shapes[0], output)
+        return Measured(*fragment.counts, shapes[0], output, values)
+
+    def per(self, variant: str | None, values: Mapping[str, Value]) -> str | None:
+        """What the spec says that MACs/pixel divide by, with the values of its expressions; None where it says nothing.
+
+        Raises BasisError for a size that no block can have.
+        """
+        written = self.plan.variants[variant].per
+        if written is None:
+            return None
+
+        def evaluate(text: str, offset: int) -> Value:
+            expression = written.sizes[offset]
+            try:
+                return expression.value(values)
+            except ExpressionError as error:
+                raise SpecError(
+                    Diagnostic(error.message, expression.part(error.offset, error.length), help=error.help)
+                ) from None
+
+        return basis.fill(written.text, evaluate, lambda offset, length: written.sizes[offset].mark)
 
     def _expand(
         self, overrides: Mapping[str, Any], variant: str | None, inputs: Mapping[str, Sequence[int]], batch: int
-    ) -> tuple[Fragment, tuple[Shape, ...], tuple[int, ...]]:
-        """The expansion, the shapes of its inputs, and the wires of its outputs."""
+    ) -> tuple[Fragment, tuple[Shape, ...], tuple[int, ...], Mapping[str, Value]]:
+        """The expansion, the shapes of its inputs, the wires of its outputs, and the values of its variables."""
         plan = self.plan
         chosen = plan.variants.get(variant)
         if chosen is None:
@@ -134,7 +157,7 @@ class Spec:
         if patch is not NO_PATCH:
             override_keys.report_unused(plan, patch, leaves(fragment), problems)
         problems.raise_if_any()
-        return fragment, tuple([shape for shape in shapes if shape]), outputs
+        return fragment, tuple([shape for shape in shapes if shape]), outputs, values
 
     def look_further(self, problems: Problems) -> None:
         """Add the problems that only an expansion finds, to those already known."""

@@ -12,6 +12,7 @@ from convstat.formulas.cost import Shape
 from convstat.graph import Graph
 from convstat.results import sums
 from convstat.results.report import Report
+from convstat.targets.basis import basis_of
 from convstat.targets.inputs import parse_all
 from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.subject import Subject
@@ -110,12 +111,14 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
     if request.mode != "eval":
         from convstat.targets import modules
 
+        request = replace(request, per=basis_of(request, graph.values, request.spec))
         recipe = modules.recipe_of_graph(graph, target, dtype=request.dtype)
         # The graph has its inputs, and is built with its dtype.
         return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), listener=listener)
     report = graphs.count(
-        graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype, per=request.per,
-        overrides=request.overrides, weights=request.weights, activations=request.activations,
+        graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype,
+        per=basis_of(request, graph.values, request.spec), overrides=request.overrides, weights=request.weights,
+        activations=request.activations,
     )  # fmt: skip
     return Subject(report, _GraphStages(graph, request.dtype), graph)
 

@@ -11,6 +11,7 @@ from convstat.errors import InputError, UsageError, did_you_mean, torch_is_missi
 from convstat.patches.collection import without_collection
 from convstat.patches.room import alone
 from convstat.results.report import InputInfo, Report
+from convstat.targets.basis import basis_of
 from convstat.targets.data import Value
 from convstat.targets.inputs import InputSpec, parse_all
 from convstat.targets.request import NOBODY, Listener, Request
@@ -98,7 +99,7 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
             kind=recipe.kind,
             inputs=_infos(traced.module, traced.example),
             batch=request.batch,
-            per=request.per,
+            per=basis_of(request, request.overrides),
             mode=request.mode,
             overrides=request.overrides,
             weights=request.weights,

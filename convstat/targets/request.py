@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import Diagnostic, UsageError
+from convstat.grammar.basis import DEFAULT
 from convstat.targets import Target
 from convstat.units import UnitError
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class Request:
     """A target and how it is to be counted.
 
-    ``inputs`` are shapes as ``--input`` takes them, and ``per`` is the basis of MACs/pixel.
+    ``inputs`` are shapes as ``--input`` takes them. ``per`` is the basis of MACs/pixel; where it is None, that is what
+    the spec says, or else ``usual_per``.
     ``weights`` and ``activations`` are the widths of stored weights and of activations: ``int8``; None where not set.
     ``spec`` is the text of the target where it has been read already, or where it is that of another time.
     Where it runs changes no figure, so requests for different devices are equal.
@@ -29,11 +31,12 @@ class Request:
     inputs: tuple[str, ...] = ()
     batch: int = 1
     dtype: str = "float32"
-    per: str = "input"
+    per: str | None = None
     mode: str = "eval"
     weights: str | None = None
     activations: str | None = None
     device: str = field(default="auto", compare=False)
+    usual_per: str = DEFAULT
     spec: Spec | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

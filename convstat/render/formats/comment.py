@@ -140,13 +140,15 @@ def _details(check: Check) -> Iterator[str]:
 
 def _small(check: Check) -> Iterator[str]:
     """What was counted, and with what it was compared, in small print."""
-    from convstat.render.views.check import base_fact
+    from convstat.render.views.check import base_fact, pixel_facts
     from convstat.render.views.report import input_fact
 
     lines = []
     for checked in check.models[:20]:
         base = f", base {escape(base_fact(checked.base))}" if checked.base is not None else ""
-        lines.append(f"{name(checked.model.source)}: input {escape(input_fact(checked.model))}{base}")
+        facts = (f"MACs/pixel divide by {fact}" for fact in pixel_facts(check, checked.model.source))
+        said = "".join(f", {escape(fact)}" for fact in facts)
+        lines.append(f"{name(checked.model.source)}: input {escape(input_fact(checked.model))}{said}{base}")
     if len(check.models) > 20:
         lines.append(f"and {len(check.models) - 20:,} more models")
     yield f"<sub>{'<br>'.join(lines)}</sub>"

@@ -217,7 +217,8 @@ def _identification_records(found: Identification) -> Iterable[Record]:
 
 
 def _check_records(check: Check) -> Iterable[Record]:
-    names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where"]
+    names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where",
+             "per", "pixel_basis"]  # fmt: skip
     for result in check.results:
         yield {"row": "budget", **{name: getattr(result, name) for name in names}}
 

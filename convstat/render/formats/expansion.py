@@ -25,16 +25,24 @@ _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "none"
 
 
 def write_spec(
-    graph: Graph, *, source: str = "", defaults: bool = False, note: str | None = None, budget: Sequence[str] = ()
+    graph: Graph,
+    *,
+    source: str = "",
+    defaults: bool = False,
+    note: str | None = None,
+    budget: Sequence[str] = (),
+    per: str | None = None,
 ) -> str:
     """Write a graph as a spec; with ``defaults``, arguments that are torch's defaults are written too.
 
-    ``note`` and ``budget`` are those of the spec that it was made from.
+    ``note``, ``budget`` and ``per`` are those of the spec that it was made from.
     """
-    return "\n".join(_lines(graph, source, defaults, note, budget)) + "\n"
+    return "\n".join(_lines(graph, source, defaults, note, budget, per)) + "\n"
 
 
-def _lines(graph: Graph, source: str, defaults: bool, note: str | None, budget: Sequence[str]) -> Iterator[str]:
+def _lines(
+    graph: Graph, source: str, defaults: bool, note: str | None, budget: Sequence[str], per: str | None
+) -> Iterator[str]:
     names = _names(graph)
     if source:
         yield f"# {printable(source)}, expanded"
@@ -45,6 +53,8 @@ def _lines(graph: Graph, source: str, defaults: bool, note: str | None, budget: 
     sizes = {item.name: _sizes(item.shape, item.dtype) for item in graph.inputs}
     # The only input is called so where it has no name of its own.
     yield f"input: {_flow(sizes['input'] if list(sizes) == ['input'] else sizes)}"
+    if per is not None:
+        yield f"per: {scalar(per)}"
     yield "layers:"
     previous = graph.inputs[0].name
     for node in graph.nodes:

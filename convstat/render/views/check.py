@@ -37,6 +37,7 @@ def blocks(check: Check, options: Options) -> Iterator[Block]:
             facts.append(("values", printable(model.values)))
         if model.rests_on:
             facts.append((RESTS_ON, printable(model.rests_on)))
+        facts += [("pixels", fact) for fact in pixel_facts(check, model.source)]
         facts += set_facts(model)
         if checked.base is not None:
             facts.append(("base", base_fact(checked.base)))
@@ -72,6 +73,17 @@ def blocks(check: Check, options: Options) -> Iterator[Block]:
     yield Line(summary(check), "bad" if check.exit_code else "good")
 
 
+def pixel_facts(check: Check, source: str) -> list[str]:
+    """What the MACs/pixel of a model are divided by, where a budget limits them; each divisor once."""
+    found = (result for result in check.results if result.model == source and result.pixel_basis)
+    return list(dict.fromkeys(map(pixel_fact, found)))
+
+
+def pixel_fact(result: BudgetResult) -> str:
+    """Say what the MACs/pixel of a budget are divided by."""
+    return f"{result.pixels:,} ({printable(result.pixel_basis or '')})"
+
+
 def base_fact(base: BaseModel) -> str:
     """Say what a model is compared with, or why with nothing."""
     label = printable(base.label)
@@ -98,7 +110,7 @@ def _what_offends(result: BudgetResult) -> str:
 
 def name(result: BudgetResult) -> str:
     """Name a budget: its metric, and what it looks at where that is not the total."""
-    parts = [result.metric]
+    parts = [result.metric + (f"[{result.per}]" if result.per else "")]
     if result.scope != "total":
         parts.append(result.scope)
     if result.on:
