@@ -236,6 +236,8 @@ CHECK = Check(
             "--max macs_per_pixel=3664",
             "macs_per_pixel<=3664",
             "3664",
+            pixels=50176,
+            pixel_basis="input 224x224",
         ),
     ),
 )

@@ -75,7 +75,8 @@ def blocks(check: Check, options: Options) -> Iterator[Block]:
 
 def pixel_facts(check: Check, source: str) -> list[str]:
     """What the MACs/pixel of a model are divided by, where a budget limits them; each divisor once."""
-    found = (result for result in check.results if result.model == source and result.pixel_basis)
+    alone = len(check.models) == 1
+    found = (result for result in check.results if result.pixel_basis and (alone or result.model == source))
     return list(dict.fromkeys(map(pixel_fact, found)))
 
 
