@@ -127,6 +127,7 @@ def analyze(
     mode: str = "eval",
     weights: str | None = None,
     activations: str | None = None,
+    fuse: bool = False,
     predict: bool = False,
     timeout: float | None = None,
     in_process: bool = False,
@@ -166,7 +167,8 @@ def analyze(
     ``per`` is the basis of MACs/pixel, by default what the spec says, or the input.
     ``weights`` is the width in which weights are stored, ``"int8"`` (with int32 biases), ``"int16"``, or
     ``"int8+int16"`` with that of the biases; it determines ``weight_bytes``. ``activations`` is the width of
-    activations, which is recorded.
+    activations, which is recorded. With ``fuse``, the deployed form is counted: batch norms folded, branches merged;
+    ``report.fusion`` compares it with the trained form.
 
     Raises :class:`convstat.errors.UsageError` for invalid arguments,
     :class:`convstat.errors.SpecError` for a spec that cannot be built, and
@@ -185,13 +187,14 @@ def analyze(
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
     texts = _texts(inputs)
+    how: dict[str, Any] = {
+        "per": per, "mode": mode, "weights": weights, "activations": activations, "fuse": fuse, "device": device,
+    }  # fmt: skip
     with allowed(timeout):
         if isinstance(model, str):
             target = resolve(model)
             if texts is not None:
-                request = Request(
-                    target, overrides, texts, batch, dtype or "float32", per, mode, weights, activations, device
-                )
+                request = Request(target, overrides, texts, batch, dtype or "float32", **how)
                 return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
             if not target.needs_torch:
                 raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
@@ -201,8 +204,7 @@ def analyze(
         if dtype is not None:
             recipe = replace(recipe, dtype=modules.floating(dtype))
         live = Target(recipe.source, "module", recipe.source)
-        request = Request(live, overrides, texts or (), batch, per=per, mode=mode, device=device,
-                          weights=weights, activations=activations)  # fmt: skip
+        request = Request(live, overrides, texts or (), batch, **how)
         subject = modules.prepare(recipe, request)
         return Report.of(analysis.ask(subject, request, counters, predict=predict, in_process=in_process))
 

@@ -11,7 +11,7 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device dtype weights activations counters predict as_ timeout in_process per mode "
+    "input data config batch device dtype weights activations fuse counters predict as_ timeout in_process per mode "
     "format output depth flat sort top quiet verbose width ascii"
 )
 def analyze(
@@ -41,7 +41,9 @@ def analyze(
     overrides = axes.overrides(assignments, "analyze")
     targets = session.targets(named)
     requests = session.requests(named, overrides)
-    session.refuse_saved(targets, "batch device dtype weights activations counters predict timeout in_process per mode")
+    session.refuse_saved(
+        targets, "batch device dtype weights activations fuse counters predict timeout in_process per mode"
+    )
     if given.as_ is not None:
         _refuse_beside_as(given, strict=strict)
     elif given.counters is None and session.config.counters:

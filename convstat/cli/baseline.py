@@ -12,7 +12,7 @@ from convstat.errors import ExitCode
 ACTIONS = ("save", "show", "update", "prune")
 
 
-@o.takes("input config batch device timeout dtype weights activations per format output quiet verbose width ascii")
+@o.takes("input config batch device timeout dtype weights activations fuse per format output quiet verbose width ascii")
 def baseline(
     action: Annotated[
         str,

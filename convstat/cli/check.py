@@ -24,7 +24,8 @@ def _policy(help: str, *words: str) -> Any:
 
 
 @o.takes(
-    "base input data config batch device timeout dtype weights activations per format output quiet verbose width ascii"
+    "base input data config batch device timeout dtype weights activations fuse "
+    "per format output quiet verbose width ascii"
 )
 def check(
     arguments: o.Arguments = None,

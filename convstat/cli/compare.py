@@ -11,7 +11,7 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device timeout dtype weights activations counters per "
+    "input data config batch device timeout dtype weights activations fuse counters per "
     " format output quiet verbose width ascii"
 )
 def compare(

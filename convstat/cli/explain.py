@@ -23,7 +23,8 @@ Settings = Annotated[
 
 
 @o.takes(
-    "input data config batch device dtype weights activations counters timeout format output quiet verbose width ascii"
+    "input data config batch device dtype weights activations fuse "
+    "counters timeout format output quiet verbose width ascii"
 )
 def explain(
     arguments: Annotated[
@@ -71,7 +72,8 @@ def explain(
 
 
 @o.takes(
-    "input config batch device dtype weights activations counters timeout per format output quiet verbose width ascii"
+    "input config batch device dtype weights activations fuse "
+    "counters timeout per format output quiet verbose width ascii"
 )
 def identify(
     number: Annotated[

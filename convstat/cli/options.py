@@ -221,6 +221,14 @@ class Shared:
             words=("int16", "int8", "int4"),
         ),
     ] = None
+    fuse: Annotated[
+        bool,
+        _run(
+            "--fuse",
+            help="Count the deployed form: batch norms folded into the layers before them, parallel branches merged, "
+            "reparameterisation methods of the model called.",
+        ),
+    ] = False
     counters: Annotated[
         str | None,
         _run(

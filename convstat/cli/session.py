@@ -86,7 +86,7 @@ class Session:
         # A zero is given too.
         return [f"--{name.replace('_', '-')}" for name, v in values.items() if v is not None and v is not False]
 
-    def refuse_saved(self, targets: Sequence[str], options: str = "batch dtype weights activations per") -> None:
+    def refuse_saved(self, targets: Sequence[str], options: str = "batch dtype weights activations fuse per") -> None:
         """Refuse options that would change how a saved report was made; only those that were given count."""
         given = self.given_of(options)
         for argument in targets if given else ():
@@ -107,8 +107,9 @@ class Session:
         """Say how each target is counted, from the options as they were given and the settings."""
         given = self.given
         overrides = {**({CONFIG: given.config} if given.config is not None else {}), **overrides}
-        said = (given.batch, given.dtype, given.per, given.device, given.mode, given.weights, given.activations)
-        return Requests(overrides, given.inputs, *said, self.config, not named)
+        said = (given.batch, given.dtype, given.per, given.device, given.mode)
+        form = (given.weights, given.activations, given.fuse)
+        return Requests(overrides, given.inputs, *said, *form, self.config, not named)
 
     def target(self, named: Sequence[str], command: str) -> Target:
         """Give the one target of a command: the one named, else that of the settings."""

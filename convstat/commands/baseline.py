@@ -74,7 +74,7 @@ def _plan_of(files: Baselines, path: Path) -> tuple[Request, Path]:
         target = as_target(os.path.relpath(files.root / place)) + rest
     request = Request(
         resolve(target), asked.overrides, asked.inputs, asked.batch, asked.dtype, asked.per,
-        weights=asked.weights, activations=asked.activations,
+        weights=asked.weights, activations=asked.activations, fuse=asked.fuse,
     )  # fmt: skip
     if asked.per == DEFAULT and file_name(named, replace(request, per=None)) == path.name:
         # It was not asked for: a spec may say otherwise.

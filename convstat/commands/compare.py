@@ -114,6 +114,8 @@ def _constants(models: Sequence[Model], axes: Sequence[Axis], totals: Sequence[T
         values = {getattr(model.request, name) for model in models}
         if len(values) == 1 and (value := values.pop()) is not None:
             constants[name] = value
+    if models and all(model.request.fuse for model in models):
+        constants["form"] = "deployed"
     bases = {item.pixel_basis for item in totals}
     if len(bases) == 1 and totals[0].pixels:
         constants["pixels"] = bases.pop()

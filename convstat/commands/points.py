@@ -171,8 +171,8 @@ class Expanded(Model):
             self._shapes[request.inputs] = analysis.input_shapes(self.spec, request.inputs, request.argument)
         shapes = self._shapes[request.inputs]
         variant = request.target.variant
-        if request.weights is not None or self.spec.plan.sets_widths:
-            # Bytes in integers are those of each tensor.
+        if request.fuse or request.weights is not None or self.spec.plan.sets_widths:
+            # Bytes in integers are those of each tensor, and what is fused is seen in the whole graph.
             report = analysis.count(replace(request, spec=self.spec))
             self.shown_inputs.add(show_inputs({i.name: (1, *i.shape[1:]) for i in report.model.inputs}))
             if counters == "none":

@@ -32,6 +32,7 @@ class Requests:
     mode: str | None = None
     weights: str | None = None
     activations: str | None = None
+    fuse: bool = False
     config: Config = field(default_factory=Config)
     from_settings: bool = False
 
@@ -52,7 +53,9 @@ class Requests:
 
     def _defaults(self, own: object, shared: Config) -> dict[str, Any]:
         """What is said of the batch, the types, the basis, the device and the mode; of the rest, nothing is."""
-        said = {"mode": self.mode} if self.mode is not None else {}
+        said: dict[str, Any] = {"mode": self.mode} if self.mode is not None else {}
+        if self.fuse:
+            said["fuse"] = True
         for name in ("batch", "dtype", "per", "device", "weights", "activations"):
             # What a spec says of its own basis goes before what the settings say of all models.
             places = (self, own) if name == "per" and own is not shared else (self, own, shared)

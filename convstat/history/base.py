@@ -124,6 +124,7 @@ class Bases:
         words += [f" --dtype {said.dtype}"] if said.dtype is not None else []
         words += [f" --weights {said.weights}"] if said.weights is not None else []
         words += [f" --activations {said.activations}"] if said.activations is not None else []
+        words += [" --fuse"] if said.fuse else []
         words += [f" --per {said.per}"] if said.per is not None else []
         return "".join(words)
 

@@ -113,6 +113,7 @@ def asked(request: Request) -> Asked:
         request.per or request.usual_per,
         request.weights,
         request.activations,
+        request.fuse,
     )
 
 

@@ -86,7 +86,7 @@ class _Conv(_ConvNd):
         if self.padding == "same" and any(step != 1 for step in self.stride):
             raise LayerError("padding='same' is not supported for strided convolutions", argument="padding")
         if self.padding_mode in ("reflect", "circular"):
-            for size, pad in zip(inputs[0][2:], self._sides(), strict=True):
+            for size, pad in zip(inputs[0][2:], self.sides(), strict=True):
                 # torch refuses a reflection that would need the border twice, and a wrap longer than the input.
                 if any(side >= size + (self.padding_mode == "circular") for side in pad):
                     raise LayerError(
@@ -95,7 +95,7 @@ class _Conv(_ConvNd):
                         argument="padding",
                     )
 
-    def _sides(self) -> tuple[tuple[int, int], ...]:
+    def sides(self) -> tuple[tuple[int, int], ...]:
         """The padding before and after, for each dimension."""
         if self.padding == "valid":
             return ((0, 0),) * self.spatial_dims
@@ -109,7 +109,7 @@ class _Conv(_ConvNd):
         sizes = tuple(
             formulas.conv_out(size, kernel, stride, sum(sides), dilation)
             for size, kernel, stride, sides, dilation in zip(
-                spatial, self.kernel_size, self.stride, self._sides(), self.dilation, strict=True
+                spatial, self.kernel_size, self.stride, self.sides(), self.dilation, strict=True
             )
         )
         return (batch, self.out_channels, *self._checked(sizes, inputs))

@@ -161,7 +161,7 @@ class Crop(Layer):
 
     cropping = Argument(Sizes(0))
 
-    def _sides(self, shape: Shape) -> tuple[int, ...]:
+    def sides(self, shape: Shape) -> tuple[int, ...]:
         amounts, most = self.cropping, 2 * (len(shape) - 2)
         if not isinstance(amounts, tuple):
             return (amounts,) * most
@@ -174,7 +174,7 @@ class Crop(Layer):
         return amounts
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        sides = self._sides(inputs[0])
+        sides = self.sides(inputs[0])
         return _padded(inputs[0], tuple(-amount for amount in sides), "cropping")
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:

@@ -23,6 +23,7 @@ class Asked:
     per: str
     weights: Annotated[Annotated[str, Matches(widths.PATTERN)] | None, SPARSE] = None
     activations: Annotated[Annotated[str, Matches(widths.PATTERN)] | None, SPARSE] = None
+    fuse: Annotated[bool, SPARSE] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from convstat.results.documents.codec import (
     Saved,
     Shape,
 )
+from convstat.results.fusion import Fusion
 
 CONVSTAT = "convstat"
 """Whose figures a report holds, unless it says otherwise."""
@@ -327,7 +328,7 @@ Status = Annotated[
 class Report(Saved):
     """What one model costs; ``groups`` says of each block, by its path, what it is."""
 
-    KEYS: ClassVar = Keys("schema model totals layers counters uncounted groups calls status", name="report")
+    KEYS: ClassVar = Keys("schema model totals layers counters uncounted groups calls fusion status", name="report")
     kind: ClassVar[str] = "report"
     schema: ClassVar[str] = "convstat.report/1"
     model: ModelInfo
@@ -346,6 +347,7 @@ class Report(Saved):
     calls: Annotated[Mapping[str, BlockCall], ADDED, "how the blocks of a spec were called, by their paths"] = field(
         default_factory=dict
     )
+    fusion: Annotated[Fusion | None, SPARSE, "how the deployed form that is counted here was made, by --fuse"] = None
 
     @property
     def status(self) -> Status:

@@ -10,7 +10,7 @@ from convstat.count import graphs
 from convstat.errors import Diagnostic, SourceError, UsageError
 from convstat.formulas.cost import Shape
 from convstat.graph import Graph
-from convstat.results import sums
+from convstat.results import fusions, sums
 from convstat.results.report import Report
 from convstat.targets.basis import basis_of
 from convstat.targets.inputs import parse_all
@@ -109,18 +109,37 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
     if request.spec is not None and (notes := _unnamed(request.spec, request.inputs)):
         listener.warn(notes)
     if request.mode != "eval":
+        if request.fuse:
+            raise UsageError(
+                f"--fuse cannot be combined with --mode {request.mode}", help="the deployed form is not trained"
+            )
         from convstat.targets import modules
 
         request = replace(request, per=basis_of(request, graph.values, request.spec))
         recipe = modules.recipe_of_graph(graph, target, dtype=request.dtype)
         # The graph has its inputs, and is built with its dtype.
         return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), listener=listener)
-    report = graphs.count(
+    if request.fuse:
+        report, graph = _fused(graph, request)
+        return Subject(report, _GraphStages(graph, request.dtype), graph)
+    return Subject(_counted(graph, request), _GraphStages(graph, request.dtype), graph)
+
+
+def _counted(graph: Graph, request: Request) -> Report:
+    target = request.target
+    return graphs.count(
         graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype,
         per=basis_of(request, graph.values, request.spec), overrides=request.overrides, weights=request.weights,
         activations=request.activations,
     )  # fmt: skip
-    return Subject(report, _GraphStages(graph, request.dtype), graph)
+
+
+def _fused(graph: Graph, request: Request) -> tuple[Report, Graph]:
+    """Count the deployed form of a graph, beside the form that is trained."""
+    from convstat.deploy import graphs as deploy
+
+    deployed, changes = deploy.fuse(graph)
+    return fusions.beside(_counted(graph, request), _counted(deployed, request), changes), deployed
 
 
 class _GraphStages:

@@ -71,6 +71,8 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     from convstat.trace.run import FAKE, run
 
     _check(request.device, request.mode, request.batch)
+    if request.fuse:
+        raise UsageError(f"--fuse takes specs: {request.argument} is a Python model")
     specs = _loaded(parse_all(request.inputs))
     if request.dtype != "float32":
         # The usual one leaves a model as it was made.

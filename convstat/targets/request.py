@@ -22,6 +22,7 @@ class Request:
     ``inputs`` are shapes as ``--input`` takes them. ``per`` is the basis of MACs/pixel; where it is None, that is what
     the spec says, or else ``usual_per``.
     ``weights`` and ``activations`` are the widths of stored weights and of activations: ``int8``; None where not set.
+    With ``fuse``, the deployed form is counted.
     ``spec`` is the text of the target where it has been read already, or where it is that of another time.
     Where it runs changes no figure, so requests for different devices are equal.
     """
@@ -35,6 +36,7 @@ class Request:
     mode: str = "eval"
     weights: str | None = None
     activations: str | None = None
+    fuse: bool = False
     device: str = field(default="auto", compare=False)
     usual_per: str = DEFAULT
     spec: Spec | None = field(default=None, compare=False, repr=False)

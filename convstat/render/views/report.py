@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, Table, Tone, tabulated
+from convstat.render.views import fusion
 from convstat.render.views.layers import layer_table
 from convstat.results.report import (
     BACKWARD_PASS,
@@ -75,6 +76,7 @@ def blocks(report: Report, options: Options) -> Iterator[Block]:
     """What the page of a report says."""
     yield Heading(title(report.model.name, report.model.source), 1)
     yield Pairs(tuple(_facts(report)))
+    yield from fusion.blocks(report)
     yield counter_table(report, per=options.per)
     for counter in report.counters:
         if counter.status != "ok":
