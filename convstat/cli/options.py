@@ -145,6 +145,7 @@ COUNTER_NAMES = (
     "stm32",
     "paddle",
     "mmengine",
+    "ultralytics",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 

@@ -18,6 +18,7 @@ from convstat.counters.conventions.paddle import PADDLE
 from convstat.counters.conventions.sadl import SADL
 from convstat.counters.conventions.stm32 import STM32
 from convstat.counters.conventions.tflite import TFLITE
+from convstat.counters.conventions.ultralytics import ULTRALYTICS
 from convstat.counters.deepspeed.adapter import DEEPSPEED
 from convstat.counters.deepspeed.calflops import CALFLOPS
 from convstat.counters.flopcountermode import FLOP_COUNTER
@@ -35,7 +36,7 @@ from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import Diagnostic, UsageError, did_you_mean
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
-    {counter.name: counter for counter in (SADL, NTIRE, TFLITE, STM32, PADDLE, MMENGINE)}
+    {counter.name: counter for counter in (SADL, NTIRE, TFLITE, STM32, PADDLE, MMENGINE, ULTRALYTICS)}
 )
 """The conventions of tools that are not run, by name; they are predicted."""
 

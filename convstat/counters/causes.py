@@ -100,6 +100,8 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "packed_steps": "prices every step of packed sequences at the largest batch among them",
             "packed_sequences": "takes the width of packed sequences for their batch",
             "projected_state": "takes the width of an LSTM's projected output for that of its state",
+            "area_scaled": "multiplies what it counts on a small picture by the ratio of the areas",
+            "failed_run": "prints nothing where its own run of the model fails",
             # Parameters, and what is inside.
             "inside_counted": "does not look inside a module for which it has a rule",
             "not_a_parameter": "counts tensors named weight or bias that are not parameters",
