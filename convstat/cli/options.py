@@ -146,6 +146,8 @@ COUNTER_NAMES = (
     "paddle",
     "mmengine",
     "ultralytics",
+    "onnx-tool",
+    "onnxsim",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 

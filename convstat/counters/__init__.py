@@ -14,6 +14,8 @@ from convstat.counters.base import Counter, CounterFailure, Prediction, Reported
 from convstat.counters.conventions.base import Convention
 from convstat.counters.conventions.mmengine import MMENGINE
 from convstat.counters.conventions.ntire import NTIRE
+from convstat.counters.conventions.onnx_tool import ONNX_TOOL
+from convstat.counters.conventions.onnxsim import ONNXSIM
 from convstat.counters.conventions.paddle import PADDLE
 from convstat.counters.conventions.sadl import SADL
 from convstat.counters.conventions.stm32 import STM32
@@ -35,9 +37,9 @@ from convstat.counters.torchsummary.adapter import TORCHSUMMARY
 from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import Diagnostic, UsageError, did_you_mean
 
-CONVENTIONS: Mapping[str, Convention] = MappingProxyType(
-    {counter.name: counter for counter in (SADL, NTIRE, TFLITE, STM32, PADDLE, MMENGINE, ULTRALYTICS)}
-)
+_PREDICTED = (SADL, NTIRE, TFLITE, STM32, PADDLE, MMENGINE, ULTRALYTICS, ONNX_TOOL, ONNXSIM)
+
+CONVENTIONS: Mapping[str, Convention] = MappingProxyType({convention.name: convention for convention in _PREDICTED})
 """The conventions of tools that are not run, by name; they are predicted."""
 
 COUNTERS = Registry(

@@ -8,7 +8,7 @@ from math import prod
 from convstat.counters.base import Ledger, PredictedFailure
 from convstat.counters.causes import UNATTRIBUTED
 from convstat.counters.products import products, ruled
-from convstat.trace import Call, FunctionCall, KernelCall, TensorInfo, Trace
+from convstat.trace import Call, FunctionCall, KernelCall, ModuleInfo, TensorInfo, Trace
 from convstat.trace.calls import HIGHER_ORDER, higher_order, jagged
 
 Part = tuple[str | None, int]
@@ -35,10 +35,17 @@ def convolved(call: KernelCall) -> int:
     return source[0] * prod(weight) * prod((source if transposed else output)[2:])
 
 
-def walk(trace: Trace, rules: Mapping[str, Rule], *, into: tuple[str, ...] = ()) -> Ledger:
+def walk(
+    trace: Trace,
+    rules: Mapping[str, Rule],
+    *,
+    into: tuple[str, ...] = (),
+    unseen: Callable[[ModuleInfo], str | None] = lambda info: None,
+) -> Ledger:
     """Price every kernel that has a rule; what kernels without one multiply is not seen.
 
     Of operators that take functions, a counter sees those kernels that run ``into`` it, and none in the others.
+    Of the modules that are ``unseen``, it sees nothing, for the reason that is given.
     """
     terms = Ledger()
     functions, inside = ruled(trace)
@@ -56,7 +63,7 @@ def walk(trace: Trace, rules: Mapping[str, Rule], *, into: tuple[str, ...] = ())
         if call.in_thread:
             terms.add(owner.path, "other_threads", macs=-own)
             continue
-        if (why := apart.get(id(call))) is not None:
+        if (why := apart.get(id(call)) or unseen(owner)) is not None:
             terms.add(owner.path, why, macs=-own)
             continue
         if rule is None:

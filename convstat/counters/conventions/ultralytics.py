@@ -104,7 +104,7 @@ def _stride(model: torch.nn.Module) -> int | None:
     if not hasattr(model, "stride"):
         return STRIDE
     try:
-        return max(int(model.stride.max()), STRIDE)  # type: ignore[operator, union-attr]
+        return max(int(model.stride.max()), STRIDE)  # type: ignore[operator]
     except Exception:
         return None
 
