@@ -128,6 +128,9 @@ def analyze(
     weights: str | None = None,
     activations: str | None = None,
     fuse: bool = False,
+    picture: str | None = None,
+    edges: str = "pad",
+    worst_case: str | Sequence[str] = (),
     predict: bool = False,
     timeout: float | None = None,
     in_process: bool = False,
@@ -169,6 +172,9 @@ def analyze(
     ``"int8+int16"`` with that of the biases; it determines ``weight_bytes``. ``activations`` is the width of
     activations, which is recorded. With ``fuse``, the deployed form is counted: batch norms folded, branches merged;
     ``report.fusion`` compares it with the trained form.
+    ``picture`` counts the blocks of a picture, ``"1920x1080"`` (width first), where ``per`` or the spec says
+    ``block:B+E``; ``edges`` is ``"pad"`` or ``"clip"``. With ``worst_case``, ``"8,16,64"``, the block size that costs
+    most per pixel is counted.
 
     Raises :class:`convstat.errors.UsageError` for invalid arguments,
     :class:`convstat.errors.SpecError` for a spec that cannot be built, and
@@ -187,8 +193,10 @@ def analyze(
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
     texts = _texts(inputs)
+    sizes = (worst_case,) if isinstance(worst_case, str) else tuple(worst_case)
     how: dict[str, Any] = {
         "per": per, "mode": mode, "weights": weights, "activations": activations, "fuse": fuse, "device": device,
+        "picture": picture, "edges": edges, "worst_case": sizes,
     }  # fmt: skip
     with allowed(timeout):
         if isinstance(model, str):
@@ -205,6 +213,8 @@ def analyze(
             recipe = replace(recipe, dtype=modules.floating(dtype))
         live = Target(recipe.source, "module", recipe.source)
         request = Request(live, overrides, texts or (), batch, **how)
+        if request.is_in_blocks:
+            return Report.of(analysis.in_blocks(request, lambda one: modules.prepare(recipe, one).report))
         subject = modules.prepare(recipe, request)
         return Report.of(analysis.ask(subject, request, counters, predict=predict, in_process=in_process))
 

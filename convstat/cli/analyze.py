@@ -11,8 +11,8 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device dtype weights activations fuse counters predict as_ timeout in_process per mode "
-    "format output depth flat sort top quiet verbose width ascii"
+    "input data config batch device dtype weights activations fuse counters predict as_ timeout in_process "
+    "per picture edges worst_case mode format output depth flat sort top quiet verbose width ascii"
 )
 def analyze(
     arguments: o.Arguments = None,
@@ -80,6 +80,8 @@ def _refuse_beside_as(given: o.Shared, *, strict: bool) -> None:
         (given.counters, "--counters", "it shows one convention, and other counters are compared with convstat's"),
         (given.predict, "--predict", "its figures are already predicted"),
         (given.in_process, "--in-process", "no counter is run"),
+        (given.picture, "--picture", "other counters count one call of a model"),
+        (given.worst_case, "--worst-case", "other counters count one call of a model"),
         (strict, "--strict", "no counter is run, so none can be reconciled"),
         (given.mode == "train", "--mode train", "other counters count only a forward pass"),
     ):

@@ -25,7 +25,7 @@ def _policy(help: str, *words: str) -> Any:
 
 @o.takes(
     "base input data config batch device timeout dtype weights activations fuse "
-    "per format output quiet verbose width ascii"
+    "per picture edges worst_case format output quiet verbose width ascii"
 )
 def check(
     arguments: o.Arguments = None,

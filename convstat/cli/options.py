@@ -291,6 +291,29 @@ class Shared:
             "the value of a variable (default: what the spec says, else input).",
         ),
     ] = None
+    picture: Annotated[
+        str | None,
+        _run(
+            metavar="WIDTHxHEIGHT",
+            help="Count a picture: block by block if --per or the spec says block:B+E, else as a whole.",
+        ),
+    ] = None
+    edges: Annotated[
+        str | None,
+        _run(
+            metavar="pad|clip",
+            help="What blocks at the edges of the picture read: their whole border, padded, or what is inside "
+            "(default: pad).",
+            words=("pad", "clip"),
+        ),
+    ] = None
+    worst_case: Annotated[
+        list[str] | None,
+        _run(
+            metavar="SIZES",
+            help="Block sizes, 8,16x32,64+8 (height first): the one that costs most per pixel is counted.",
+        ),
+    ] = None
     base: Annotated[
         str | None,
         typer.Option(

@@ -156,6 +156,7 @@ ABOUT = {
     "deployment": "integer weights and fused layers: what a device stores and runs",
     "formats": "output formats of -f and -o, from JSON to plots",
     "how-it-counts": "formulas, terms, pixels, and what is not a MAC",
+    "pixels": "MACs/pixel: divisors, blocks with a border, pictures",
     "python": "Python models, model zoos, and the Python API",
     "rules": "rules for custom operators and functions",
     "spec": "the grammar of a spec",

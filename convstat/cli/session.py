@@ -109,7 +109,10 @@ class Session:
         overrides = {**({CONFIG: given.config} if given.config is not None else {}), **overrides}
         said = (given.batch, given.dtype, given.per, given.device, given.mode)
         form = (given.weights, given.activations, given.fuse)
-        return Requests(overrides, given.inputs, *said, *form, self.config, not named)
+        if given.edges is not None and given.picture is None and not given.worst_case:
+            raise UsageError("--edges is about blocks of a picture", help="name its size: --picture 1920x1080")
+        blocks = (given.picture, given.edges, tuple(given.worst_case or ()))
+        return Requests(overrides, given.inputs, *said, *form, self.config, not named, *blocks)
 
     def target(self, named: Sequence[str], command: str) -> Target:
         """Give the one target of a command: the one named, else that of the settings."""

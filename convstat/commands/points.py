@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from convstat.count.graphs import ITEM_BYTES
-from convstat.count.pixels import pixels
+from convstat.count.pixels import pixels, positions_read
 from convstat.errors import Diagnostic, SourceError, SpecError, UsageError
 from convstat.formulas.cost import Shape
 from convstat.grammar.axes import Axis, Value, plain
@@ -20,6 +20,7 @@ from convstat.results.report import CounterRow, Totals
 from convstat.spec import Spec
 from convstat.targets import analysis
 from convstat.targets.basis import basis_of
+from convstat.targets.pictures import picture_of
 from convstat.targets.request import NOBODY, Listener, Request
 
 _NOT_THERE = r"no (variable|argument) '"
@@ -46,7 +47,7 @@ class Model(ABC):
 
     def is_special(self, name: str) -> bool:
         """Whether an axis is that of the batch, the basis or an input, and no parameter of the model is called so."""
-        return name in ("batch", "input", "per") or name.startswith("input.")
+        return name in ("batch", "input", "per", "picture") or name.startswith("input.")
 
     @abstractmethod
     def count(self, request: Request, counters: str, listener: Listener) -> Counted:
@@ -97,7 +98,7 @@ class Model(ABC):
     def settings(self, point: Mapping[str, Value]) -> Request:
         """Say how the model is counted at a point: what the point leaves open is as asked."""
         overrides = {**self.request.overrides, **point}
-        texts, batch, per = self.request.inputs, self.request.batch, self.request.per
+        texts, batch, per, picture = self.request.inputs, self.request.batch, self.request.per, self.request.picture
         for name in self.special:
             if name not in overrides:
                 continue
@@ -109,6 +110,9 @@ class Model(ABC):
             elif name == "per":
                 per = str(value)
                 check_basis(per)
+            elif name == "picture":
+                picture = str(value)
+                picture_of(picture)
             else:
                 shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
                 _, _, own = name.partition(".")
@@ -117,7 +121,7 @@ class Model(ABC):
                 if ":" not in shape and len(dtypes) == 1:
                     shape = f"{shape}:{dtypes.pop()}"
                 texts = (*(text for text in texts if text not in replaced), f"{own}={shape}" if own else shape)
-        return replace(self.request, overrides=overrides, inputs=texts, batch=batch, per=per)
+        return replace(self.request, overrides=overrides, inputs=texts, batch=batch, per=per, picture=picture)
 
     def _refuse_own(self, error: SpecError | SourceError | BasisError) -> None:
         """Raise the error if the model has it by itself, whatever is swept: then no point can be built."""
@@ -158,7 +162,7 @@ class Expanded(Model):
         # However many variants of it are compared, a spec is read once.
         self.spec = shelf[target.path] if target.path in shelf else shelf.setdefault(target.path, target.load())
         self._shapes: dict[tuple[str, ...], dict[str, Shape]] = {}
-        self._pixels: dict[tuple[str, Shape, Shape], tuple[int, str]] = {}
+        self._pixels: dict[tuple[str, Shape, Shape], tuple[int, str, int]] = {}
         super().__init__(request, axes)
 
     def is_special(self, name: str) -> bool:
@@ -171,8 +175,8 @@ class Expanded(Model):
             self._shapes[request.inputs] = analysis.input_shapes(self.spec, request.inputs, request.argument)
         shapes = self._shapes[request.inputs]
         variant = request.target.variant
-        if request.fuse or request.weights is not None or self.spec.plan.sets_widths:
-            # Bytes in integers are those of each tensor, and what is fused is seen in the whole graph.
+        if request.is_in_blocks or request.fuse or request.weights is not None or self.spec.plan.sets_widths:
+            # Bytes in integers are those of each tensor, what is fused is seen in the whole graph, and blocks differ.
             report = analysis.count(replace(request, spec=self.spec))
             self.shown_inputs.add(show_inputs({i.name: (1, *i.shape[1:]) for i in report.model.inputs}))
             if counters == "none":
@@ -181,16 +185,19 @@ class Expanded(Model):
         measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
         edge = (basis_of(request, measured.values, self.spec), measured.input_shape, measured.output_shape)
         if edge not in self._pixels:
-            self._pixels[edge] = pixels(*edge)
+            self._pixels[edge] = (*pixels(*edge), positions_read(*edge[:2]))
             self.shown_inputs.add(self._show_inputs(measured.input_shape, request, shapes))
+        denominator, words, read = self._pixels[edge]
         totals = Totals(
             measured.params,
             measured.trainable_params,
             measured.buffers,
             measured.macs,
             measured.params * ITEM_BYTES[request.dtype],
-            *self._pixels[edge],
+            denominator,
+            words,
             measured.other,
+            read,
         )
         if counters == "none":
             return totals, ()

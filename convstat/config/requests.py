@@ -35,6 +35,9 @@ class Requests:
     fuse: bool = False
     config: Config = field(default_factory=Config)
     from_settings: bool = False
+    picture: str | None = None
+    edges: str | None = None
+    worst_case: tuple[str, ...] = ()
 
     def of(self, target: Target) -> Request:
         """Say how a target is counted. Overrides add to those of the settings; inputs replace them."""
@@ -53,9 +56,13 @@ class Requests:
 
     def _defaults(self, own: object, shared: Config) -> dict[str, Any]:
         """What is said of the batch, the types, the basis, the device and the mode; of the rest, nothing is."""
-        said: dict[str, Any] = {"mode": self.mode} if self.mode is not None else {}
+        said: dict[str, Any] = {
+            name: v for name in ("mode", "picture", "edges") if (v := getattr(self, name)) is not None
+        }
         if self.fuse:
             said["fuse"] = True
+        if self.worst_case:
+            said["worst_case"] = self.worst_case
         for name in ("batch", "dtype", "per", "device", "weights", "activations"):
             # What a spec says of its own basis goes before what the settings say of all models.
             places = (self, own) if name == "per" and own is not shared else (self, own, shared)

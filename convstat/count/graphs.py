@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from convstat.count.pixels import pixels
+from convstat.count.pixels import pixels, positions_read
 from convstat.errors import Mark, UsageError
 from convstat.formulas.widths import parse as parse_widths
 from convstat.grammar.axes import plain
@@ -60,7 +60,7 @@ def count(
             weights=weights,
             activations=activations,
         ),
-        totals=total(rows, denominator, basis),
+        totals=total(rows, denominator, basis, positions_read(per, first_input)),
         layers=rows,
         groups=dict(graph.groups),
         calls={

@@ -65,6 +65,16 @@ def pixels(per: str, first_input: Shape, first_output: Shape) -> tuple[int, str]
     return first_input[0] * block.height * block.width, str(block)
 
 
+def positions_read(per: str, first_input: Shape) -> int:
+    """The positions that are read for the pixels of a block, its border included; 0 for what is no block.
+
+    >>> positions_read("block:128+8", (1, 1, 144, 144)) == 144 * 144, positions_read("input", (1, 1, 144, 144))
+    (True, 0)
+    """
+    block = block_of(per)
+    return 0 if block is None else first_input[0] * prod(block.read)
+
+
 def _side(side: str, shape: Shape) -> str:
     if len(shape) == 3:
         return f"positions of {side} {'x'.join(map(str, shape[1:]))} read as C x L"

@@ -27,7 +27,7 @@ from convstat.count import ops
 from convstat.count.ops.attention import products_of
 from convstat.count.ops.base import tensors
 from convstat.count.ops.unpriced import UNPRICED
-from convstat.count.pixels import pixels
+from convstat.count.pixels import pixels, positions_read
 from convstat.formulas.widths import parse as parse_widths
 from convstat.results.report import (
     BACKWARD,
@@ -93,7 +93,8 @@ def count(
     rows = tuple(walk.rows())
     shapes_in = [tensor.shape for tensor in tensors((*trace.root.args, *trace.root.kwargs.values()))] or [()]
     shapes_out = [tensor.shape for tensor in tensors(trace.root.output)] or [()]
-    denominator, basis = pixels(per, _stacked(trace.root, shapes_in), shapes_out[0])
+    first_input = _stacked(trace.root, shapes_in)
+    denominator, basis = pixels(per, first_input, shapes_out[0])
     dtypes = {parameter.dtype for module in trace.modules for parameter in module.parameters}
     return Report(
         model=ModelInfo(
@@ -110,7 +111,7 @@ def count(
             activations=activations,
             notes=(*trace.notes, *walk.pricing.notes, *walk.reasons()),
         ),
-        totals=total(rows, denominator, basis),
+        totals=total(rows, denominator, basis, positions_read(per, first_input)),
         layers=rows,
         uncounted=tuple(Uncounted(op, calls, tuple(layers)) for op, (calls, layers) in sorted(walk.uncounted.items())),
         groups=walk.groups(),

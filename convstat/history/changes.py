@@ -88,4 +88,4 @@ def removed(base: Report, head_label: str) -> Diff:
 
 
 def _empty(like: Totals) -> Totals:
-    return Totals(pixels=like.pixels, pixel_basis=like.pixel_basis)
+    return Totals(pixels=like.pixels, pixel_basis=like.pixel_basis, pixels_read=like.pixels_read)

@@ -116,7 +116,7 @@ class Totals:
 
     KEYS: ClassVar = Keys(
         "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis "
-        "weight_bytes weight_mb weight_mib other",
+        "pixels_read border_overhead weight_bytes weight_mb weight_mib other",
         name="totals",
     )
     params: Count = 0
@@ -127,6 +127,7 @@ class Totals:
     pixels: Count = 0
     pixel_basis: str = ""
     other: Other = field(default_factory=dict)
+    pixels_read: Annotated[Count, SPARSE, "positions that are read for these pixels, where blocks have a border"] = 0
 
     @property
     def flops(self) -> Count:
@@ -148,6 +149,11 @@ class Totals:
         """The memory of the parameters in MiB, exactly."""
         return Fraction(self.weight_bytes, 2**20)
 
+    @property
+    def border_overhead(self) -> Annotated[Ratio | None, SPARSE, "pixels_read / pixels: what borders multiply work by"]:
+        """Positions read for each pixel, exactly; None where the pixels are not those of blocks."""
+        return Fraction(self.pixels_read, self.pixels) if self.pixels and self.pixels_read else None
+
     def per_pixel(self, macs: int | None) -> Fraction | None:
         """Divide any MACs by the pixels, exactly; None where there are none of one or of the other."""
         return None if macs is None or not self.pixels else Fraction(macs, self.pixels)
@@ -155,14 +161,15 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One call of one layer.
+    """One call of one layer; where it runs several times, once for each block of a picture, ``runs`` says how often.
 
+    Its MACs and its other work are then those of all runs, and its shapes those of the first.
     ``params`` counts what this call owns: zero on the second call of a shared layer, whose ``shares`` names the first.
     """
 
     KEYS: ClassVar = Keys(
         "name type input_shapes output_shapes params trainable_params buffers weight_bytes macs flops macs_per_pixel "
-        "other arguments shares weights note source"
+        "other arguments shares weights note runs source"
     )
     name: str
     type: str
@@ -181,6 +188,7 @@ class LayerRow:
     weights: Annotated[
         Annotated[str, Matches(widths.PATTERN)] | None, SPARSE, "the width of its stored weights, where one was set"
     ] = None
+    runs: Annotated[Count, SPARSE, "how often it runs; macs and other are those of all runs"] = 1
 
     @property
     def flops(self) -> Count:
@@ -325,10 +333,82 @@ Status = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class BlockShape:
+    """The blocks of one shape: ``count`` of them, with ``macs`` each; sizes are height and width.
+
+    ``pixels`` and ``pixels_read`` are those of one block.
+    """
+
+    KEYS: ClassVar = Keys("size read count macs pixels pixels_read macs_per_pixel border_overhead", name="block_shape")
+    size: Shape
+    read: Shape
+    count: Count
+    macs: Count
+    pixels: Count
+    pixels_read: Count
+
+    @property
+    def macs_per_pixel(self) -> PerPixel:
+        """MACs / pixels of one block, exactly."""
+        return Fraction(self.macs, self.pixels) if self.pixels else None
+
+    @property
+    def border_overhead(self) -> PerPixel:
+        """Positions read for each pixel of one block, exactly."""
+        return Fraction(self.pixels_read, self.pixels) if self.pixels else None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One block size of a worst case: the whole picture in such blocks, or one block where there is no picture."""
+
+    KEYS: ClassVar = Keys("block border macs pixels pixels_read macs_per_pixel border_overhead", name="candidate")
+    block: Shape
+    border: Count
+    macs: Count
+    pixels: Count
+    pixels_read: Count
+
+    @property
+    def macs_per_pixel(self) -> PerPixel:
+        """MACs / pixels, exactly."""
+        return Fraction(self.macs, self.pixels) if self.pixels else None
+
+    @property
+    def border_overhead(self) -> PerPixel:
+        """Positions read for each pixel, exactly."""
+        return Fraction(self.pixels_read, self.pixels) if self.pixels else None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How a picture is counted in blocks; sizes are height and width.
+
+    ``edges`` says what is read beyond the picture: with ``pad``, every block has its whole border; with ``clip``, that
+    ends at the picture. ``worst_of`` are the block sizes of which this one costs most per pixel.
+    """
+
+    KEYS: ClassVar = Keys("picture block border edges count shapes worst_of", name="blocks")
+    picture: Annotated[Shape | None, "height and width; null for one block by itself"]
+    block: Shape
+    border: Count
+    edges: Annotated[str, OneOf("pad", "clip")]
+    shapes: tuple[BlockShape, ...]
+    worst_of: tuple[Candidate, ...] = ()
+
+    @property
+    def count(self) -> Count:
+        """The number of blocks."""
+        return sum(shape.count for shape in self.shapes)
+
+
+@dataclass(frozen=True, slots=True)
 class Report(Saved):
     """What one model costs; ``groups`` says of each block, by its path, what it is."""
 
-    KEYS: ClassVar = Keys("schema model totals layers counters uncounted groups calls fusion status", name="report")
+    KEYS: ClassVar = Keys(
+        "schema model totals layers blocks counters uncounted groups calls fusion status", name="report"
+    )
     kind: ClassVar[str] = "report"
     schema: ClassVar[str] = "convstat.report/1"
     model: ModelInfo
@@ -336,7 +416,7 @@ class Report(Saved):
         Totals,
         Keys(
             "params trainable_params buffers weight_bytes weight_mb weight_mib macs flops macs_per_pixel other pixels "
-            "pixel_basis",
+            "pixel_basis pixels_read border_overhead",
             name="totals",
         ),
     ]
@@ -348,6 +428,7 @@ class Report(Saved):
         default_factory=dict
     )
     fusion: Annotated[Fusion | None, SPARSE, "how the deployed form that is counted here was made, by --fuse"] = None
+    blocks: Annotated[Blocks | None, SPARSE, "the blocks of a picture, where it is counted block by block"] = None
 
     @property
     def status(self) -> Status:

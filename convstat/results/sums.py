@@ -8,8 +8,8 @@ from convstat.errors import Diagnostic, SourceError
 from convstat.results.report import LayerRow, Report, Totals
 
 
-def total(rows: Iterable[LayerRow], denominator: int, basis: str) -> Totals:
-    """Sum rows up."""
+def total(rows: Iterable[LayerRow], denominator: int, basis: str, read: int = 0) -> Totals:
+    """Sum rows up; ``read`` is how many positions are read for the pixels, where they are those of blocks."""
     params = trainable = buffers = macs = weight_bytes = 0
     other: dict[str, int] = {}
     for row in rows:
@@ -20,7 +20,7 @@ def total(rows: Iterable[LayerRow], denominator: int, basis: str) -> Totals:
         weight_bytes += row.weight_bytes
         for name, amount in row.other.items():
             other[name] = other.get(name, 0) + amount
-    return Totals(params, trainable, buffers, macs, weight_bytes, denominator, basis, dict(sorted(other.items())))
+    return Totals(params, trainable, buffers, macs, weight_bytes, denominator, basis, dict(sorted(other.items())), read)
 
 
 def check_sums(report: Report) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from convstat.formulas.cost import Shape
 from convstat.graph import Graph
 from convstat.results import fusions, sums
 from convstat.results.report import Report
+from convstat.targets import pictures
 from convstat.targets.basis import basis_of
 from convstat.targets.inputs import parse_all
 from convstat.targets.request import NOBODY, Listener, Request
@@ -161,10 +162,33 @@ def count(request: Request, *, listener: Listener = NOBODY) -> Report:
     """Count a target, without asking any counter; a saved report is read, and is what it is."""
     target = request.target
     if target.kind != "report" or request.spec is not None:
+        if request.is_in_blocks:
+            return _in_blocks(request, listener)
         return prepare(request, listener=listener).report
     if request.overrides or request.inputs:
         raise UsageError(f"{target.argument} is a saved report: it takes no overrides and no --input")
     return load_report(target.path, target.revision)
+
+
+def _in_blocks(request: Request, listener: Listener) -> Report:
+    """Count a picture, or the worst of several block sizes."""
+    if request.target.is_spec and request.spec is None:
+        request = replace(request, spec=request.target.load())
+        assert request.spec is not None
+        if request.spec.warnings:
+            listener.warn(request.spec.warnings)
+    quiet = Listener(listener.progress)
+    return in_blocks(request, lambda one: prepare(one, listener=quiet).report)
+
+
+def in_blocks(request: Request, count_one: Callable[[Request], Report]) -> Report:
+    """Count a picture, or the worst of several block sizes; ``count_one`` counts the model on one input."""
+
+    def basis() -> str:
+        values = graph_of(request).values if request.target.is_spec else request.overrides
+        return basis_of(request, values, request.spec)
+
+    return pictures.count(request, basis, count_one)
 
 
 def analyze(
@@ -184,6 +208,15 @@ def analyze(
     """
     if counters == "none" or request.target.kind == "report":
         return count(request, listener=listener)
+    if request.is_in_blocks:
+        if counters != DEFAULT_COUNTERS:
+            raise UsageError(
+                "other counters count one call of a model, not the blocks of a picture",
+                help="omit --counters, or omit --picture and --worst-case",
+            )
+        report = count(request, listener=listener)
+        note = "other counters were not run: they count one call of a model"
+        return replace(report, model=replace(report.model, notes=(*report.model.notes, note)))
     subject = prepare(request, listener=listener)
     return ask(subject, request, counters, predict=predict, in_process=in_process, listener=listener)
 

@@ -22,6 +22,8 @@ class Request:
     ``inputs`` are shapes as ``--input`` takes them. ``per`` is the basis of MACs/pixel; where it is None, that is what
     the spec says, or else ``usual_per``.
     ``weights`` and ``activations`` are the widths of stored weights and of activations: ``int8``; None where not set.
+    ``picture`` is the size of one that is counted in blocks, ``1920x1080``, ``edges`` the rule at its edges (see
+    :mod:`convstat.count.blocks`), and ``worst_case`` are the block sizes of which the one that costs most is counted.
     With ``fuse``, the deployed form is counted.
     ``spec`` is the text of the target where it has been read already, or where it is that of another time.
     Where it runs changes no figure, so requests for different devices are equal.
@@ -39,6 +41,9 @@ class Request:
     fuse: bool = False
     device: str = field(default="auto", compare=False)
     usual_per: str = DEFAULT
+    picture: str | None = None
+    edges: str = "pad"
+    worst_case: tuple[str, ...] = ()
     spec: Spec | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +63,11 @@ class Request:
     def argument(self) -> str:
         """The target as written."""
         return self.target.argument
+
+    @property
+    def is_in_blocks(self) -> bool:
+        """Whether a picture or several block sizes are to be counted."""
+        return self.picture is not None or bool(self.worst_case)
 
     @property
     def is_plain(self) -> bool:

@@ -11,7 +11,7 @@ from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
-from convstat.text.printable import bar, change, exact, factor, per_pixel_scale, printable
+from convstat.text.printable import bar, change, exact, factor, per_pixel_scale, printable, significant
 
 if TYPE_CHECKING:
     from convstat.results.comparison import Comparison, ComparisonRow
@@ -119,6 +119,7 @@ def comparison_table(
     scale = per_pixel_scale([t.macs_per_pixel for t in totals])
     in_widths = "weights" in comparison.constants
     has_pixels = any(t.pixels for t in totals)
+    has_borders = any(t.border_overhead is not None for t in totals)
     # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
     versus = f"vs {base_name(comparison)}"
     versus = versus if len(versus) <= 14 else "vs base"
@@ -155,6 +156,7 @@ def comparison_table(
         Column("ratio", priority=3, name="MACs ratio"),
         Column("FLOPs", priority=6),
         *([Column(scale.title, priority=0 if options.per else 5)] if has_pixels else []),
+        *([Column("border", priority=5, name="border overhead")] if has_borders else []),
         *([Column("weight bytes", priority=2)] if in_widths else []),
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
@@ -174,6 +176,9 @@ def comparison_table(
         yield exact(None if macs is None else 2 * macs)
         if has_pixels:
             yield scale.write(row.totals.per_pixel(macs) if row.totals is not None else None)
+        if has_borders:
+            overhead = row.totals.border_overhead if row.totals is not None else None
+            yield "-" if overhead is None else f"x{significant(overhead, 4)}"
         if in_widths:
             yield exact(row.totals.weight_bytes) if row.totals is not None and not counter else ""
 
