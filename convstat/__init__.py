@@ -10,12 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convstat.api import Report, analyze, load, register_function, register_kernel
+    from convstat.api import Report, advise, analyze, load, register_function, register_kernel
     from convstat.testing import assert_budget
 
 __version__ = "0.1.0"
 
-__all__ = ["Report", "__version__", "analyze", "assert_budget", "load", "register_function", "register_kernel"]
+__all__ = [
+    "Report",
+    "__version__",
+    "advise",
+    "analyze",
+    "assert_budget",
+    "load",
+    "register_function",
+    "register_kernel",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from convstat.count.ops import Rule
     from convstat.formulas.cost import Cost
+    from convstat.results.advice import Advice
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
-__all__ = ["Report", "analyze", "load", "register_function", "register_kernel"]
+__all__ = ["Report", "advise", "analyze", "load", "register_function", "register_kernel"]
 
 
 class Report(report.Report):
@@ -204,19 +205,80 @@ def analyze(
             if texts is not None:
                 request = Request(target, overrides, texts, batch, dtype or "float32", **how)
                 return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
-            if not target.needs_torch:
-                raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
         from convstat.targets import modules
 
-        recipe = _recipe(model, overrides, inputs if texts is None else None, batch)
-        if dtype is not None:
-            recipe = replace(recipe, dtype=modules.floating(dtype))
-        live = Target(recipe.source, "module", recipe.source)
-        request = Request(live, overrides, texts or (), batch, **how)
+        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, **how), dtype)
         if request.is_in_blocks:
             return Report.of(analysis.in_blocks(request, lambda one: modules.prepare(recipe, one).report))
         subject = modules.prepare(recipe, request)
         return Report.of(analysis.ask(subject, request, counters, predict=predict, in_process=in_process))
+
+
+NAMELESS = Target("", "module", "")
+"""What stands in a request whose model is a live object."""
+
+
+def _live(model: Any, inputs: Any, asked: Request, dtype: str | None) -> tuple[Recipe, Request]:
+    """Say how to make a module, what a callable returns, or a target whose inputs are more than shapes."""
+    if isinstance(model, str) and not resolve(model).needs_torch:
+        raise UsageError(f"{model} takes the shapes of its inputs, such as (3, 224, 224), not tensors")
+    from convstat.targets import modules
+
+    texts = _texts(inputs)
+    recipe = _recipe(model, asked.overrides, inputs if texts is None else None, asked.batch)
+    if dtype is not None:
+        recipe = replace(recipe, dtype=modules.floating(dtype))
+    return recipe, replace(asked, target=Target(recipe.source, "module", recipe.source), inputs=texts or ())
+
+
+def advise(
+    model: Any,
+    inputs: Any = None,
+    *,
+    budget: str | Sequence[str] = (),
+    batch: int = 1,
+    device: str = "auto",
+    dtype: str | None = None,
+    per: str = "input",
+    timeout: float | None = None,
+    **overrides: Any,
+) -> Advice:
+    """Find likely mistakes in a model, and what changes of its layers would save.
+
+    The arguments are those of :func:`analyze`. The result lists ``mistakes`` and ``savings``, each sorted by the MACs
+    that it ``saves`` (``params``, ``macs``, and all other work by name in ``other``), with the ``edits`` to make: lines
+    of a spec, or calls of constructors. The savings are counted, and not estimated; nothing is said about accuracy.
+
+    ``budget`` is a limit, ``"macs=300M"``, or several: ``plan`` is then the shortest list of changes that reaches
+    all of them, counted together. Metrics are ``params``, ``macs``, ``flops`` and ``macs_per_pixel``.
+
+    Raises the same errors as :func:`analyze`, and :class:`convstat.errors.UsageError` for a budget that is none.
+
+    >>> found = advise("Conv2d(64, 64, kernel_size=3, bias=False)", (64, 10, 10), budget="macs=1M")
+    >>> best = found.savings[0]
+    >>> best.kind, best.saves.macs == 8 * 8 * (64 * 64 * 9 - 64 * 9 - 64 * 64), found.plan.reached
+    ('separable', True, True)
+    """
+    from convstat.targets import advising
+
+    budgets = (budget,) if isinstance(budget, str) else tuple(budget)
+    for text in budgets:
+        if not isinstance(text, str):
+            raise UsageError(f"a budget must be a text, not {text!r}", help='such as "macs=300M"')
+        advising.read_budget(text)
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if timeout is not None and timeout < 0:
+        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    texts = _texts(inputs)
+    with allowed(timeout):
+        if isinstance(model, str) and texts is not None:
+            request = Request(resolve(model), overrides, texts, batch, dtype or "float32", per, device=device)
+            return advising.advise(request, budgets=budgets)
+        from convstat.targets import modules
+
+        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, per=per, device=device), dtype)
+        return advising.of_module(modules.prepare(recipe, request), budgets)
 
 
 def _names(counters: object) -> str:

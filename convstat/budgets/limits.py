@@ -200,7 +200,8 @@ def _option_problem(option: str, text: str) -> LimitError:
         )
     subject = text[: short.start("comparison")].strip()
     comparison = _NOT_INCLUSIVE.get(short["comparison"], short["comparison"])
-    meant = next(name for name, sign in COMPARISONS.items() if sign == comparison)
+    signs = COMPARISONS if option in OPTIONS else {option: "<="}
+    meant = next((name for name, sign in signs.items() if sign == comparison), option)
     return LimitError(
         f"--{option} takes METRIC=AMOUNT without a comparison: the option implies it, and limits are inclusive",
         short["comparison"],

@@ -78,6 +78,15 @@ COMMANDS: Mapping[str, Entry] = {
         LOOK,
         ("convstat identify 4.13G torchvision/resnet50", "convstat identify '25.56M params' configs/resnet50.yaml"),
     ),
+    "advise": Entry(
+        "advise:advise",
+        LOOK,
+        (
+            "convstat advise configs/mobilenet_v2.yaml#dense",
+            "convstat advise configs/resnet50.yaml --budget macs=2G",
+            "convstat advise torchvision/resnet18 --top 5 -f markdown",
+        ),
+    ),
     "diff": Entry(
         "diff:diff",
         COUNT,

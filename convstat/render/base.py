@@ -17,6 +17,7 @@ from convstat.render.console import DEFAULT_WIDTH
 
 if TYPE_CHECKING:
     from convstat.render.console import Terminal
+    from convstat.results.advice import Advice
     from convstat.results.check import Check
     from convstat.results.comparison import Comparison
     from convstat.results.diff import Diff
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 Result: TypeAlias = (
     "Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula"
+    " | Advice"
 )
 """Anything that can be shown."""
 
@@ -42,6 +44,7 @@ KINDS: Mapping[str, str] = {
     "explanation": "an explanation",
     "identification": "an identification",
     "formula": "a formula",
+    "advice": "a suggestion list",
 }
 """Every kind of result, and what a message calls it."""
 

@@ -116,6 +116,7 @@ class _Compiler:
             outputs=outputs,
             budget=budget,
             sets_widths=blocks.sets_widths,
+            unused_blocks=self.unused_blocks(),
             read_beside_input=frozenset(self.used).union(
                 *(block.reads for block in blocks.compiled.values()), *(v.names for v in self.variables.values())
             ),
@@ -282,21 +283,21 @@ class _Compiler:
         limits = read_table({key: value.text for key, value in table.items()}, place, marks, SpecError)
         return [(limit.short, place) for limit in limits]
 
+    def unused_blocks(self) -> tuple[tuple[str, Mark], ...]:
+        """The blocks of the spec that nothing calls, and where they are."""
+        called = {name for calls in self.blocks.calls.values() for name in calls} | self.used | self.blocks.named
+        return tuple((name, key.mark) for name, (key, _) in self.blocks.own.items() if name not in called)
+
     def warnings(self, plan: Plan) -> tuple[Diagnostic, ...]:
         """Warn of variables and blocks that nothing reads, and of inputs and items that nothing takes."""
         read = plan.read_beside_input | self.used_by_inputs
-        called = {name for calls in self.blocks.calls.values() for name in calls} | self.used | self.blocks.named
         found = [
             *(
                 (f"the variable '{name}' is never used", mark)
                 for name, mark in self.variable_marks.items()
                 if name not in read
             ),
-            *(
-                (f"the block '{name}' is never used", key.mark)
-                for name, (key, _) in self.blocks.own.items()
-                if name not in called
-            ),
+            *((f"the block '{name}' is never used", mark) for name, mark in plan.unused_blocks),
         ]
         warnings = [Diagnostic(message, mark, severity="warning") for message, mark in found]
         return tuple(

@@ -152,6 +152,7 @@ class Plan(NamedTuple):
     """Variables that are read anywhere but in the sizes of the inputs."""
     sets_widths: bool = False
     """Whether any item says in which width its weights are stored."""
+    unused_blocks: tuple[tuple[str, Mark], ...] = ()
 
     def reads(self, block: Block) -> list[str]:
         """The variables read by a block and by those it calls; one that chooses may call any block of the spec."""

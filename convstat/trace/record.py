@@ -88,7 +88,7 @@ def _record(
     is_real = bool(tensors) and not any(tensor.device.type == "meta" or is_fake(tensor) for tensor in tensors)
     recorder = _Recorder(table, is_real=is_real, into=into)
     watch = recorder.watch
-    with _ready(model, table.modules if hooked is None else hooked, train=train) as stack:
+    with ready(model, table.modules if hooked is None else hooked, train=train) as stack:
         recorder.prepare(model, train=train)
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
@@ -156,12 +156,12 @@ def run_again(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, An
     """Run the model once as :func:`record` does, and remember nothing."""
     with foreign(f"{type(model).__qualname__} does not run"):
         model = _as_written(model)
-        with _ready(model, model.modules(), train=False), watching_doors(Watch(lambda: 0, ours, is_real=False)):
+        with ready(model, model.modules(), train=False), watching_doors(Watch(lambda: 0, ours, is_real=False)):
             model(*inputs, **kwargs)
 
 
 @contextmanager
-def _ready(model: nn.Module, hooked: Iterable[nn.Module], *, train: bool) -> Iterator[ExitStack]:
+def ready(model: nn.Module, hooked: Iterable[nn.Module], *, train: bool) -> Iterator[ExitStack]:
     """Let a model run as it is to be counted, and leave it and the process as they were."""
     with ExitStack() as stack:
         # What the model warns of is for who runs it, and not for who counts it.

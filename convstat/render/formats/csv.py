@@ -22,6 +22,7 @@ from convstat.text.printable import printable
 
 if TYPE_CHECKING:
     from convstat.formulas.symbolic.forms import Form
+    from convstat.results.advice import Advice
     from convstat.results.check import Check
     from convstat.results.closed import ClosedForms
     from convstat.results.comparison import Comparison
@@ -216,6 +217,21 @@ def _identification_records(found: Identification) -> Iterable[Record]:
             yield {"row": kind, "model": found.model.name, "asked": found.number.text, **to_document(candidate)}
 
 
+def _advice_records(advice: Advice) -> Iterable[Record]:
+    """A row for each change, and one for the list that reaches the budgets."""
+    lead = {"model": advice.model.name}
+    for one in advice.suggestions:
+        record: Record = {"row": "suggestion", **lead, "number": one.number, "verdict": one.verdict, "kind": one.kind}
+        record |= {"place": one.place, "layers": len(one.layers), "what": one.what}
+        record |= {"saves_params": one.saves.params, "saves_macs": one.saves.macs, "saves_flops": one.saves.flops}
+        yield record
+    if (plan := advice.plan) is not None:
+        changes = " ".join(map(str, plan.changes))
+        budgets = " ".join(goal.budget for goal in plan.goals)
+        saves = {"saves_params": plan.saves.params, "saves_macs": plan.saves.macs, "saves_flops": plan.saves.flops}
+        yield {"row": "plan", **lead, "number": changes, "what": budgets, **saves, "reached": plan.reached}
+
+
 def _check_records(check: Check) -> Iterable[Record]:
     names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where",
              "per", "pixel_basis"]  # fmt: skip
@@ -261,5 +277,6 @@ RECORDS: Mapping[str, Callable[[Any], Iterable[Record]]] = {
     "explanation": _explanation_records,
     "identification": _identification_records,
     "formula": _formula_records,
+    "advice": _advice_records,
 }
 """What makes the records of each kind of result."""

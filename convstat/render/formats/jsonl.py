@@ -21,6 +21,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "explanation": {"layers": "layer"},
     "formula": {"layers": "layer"},
     "identification": {"matches": "match", "near": "near"},
+    "advice": {"suggestions": "suggestion"},
 }
 """Which lists of a document are written line by line, and what ``row`` calls an entry."""
 
@@ -51,5 +52,7 @@ def lines_of(result: Result) -> Iterator[dict[str, Any]]:
     for key, row in parts.items():
         for entry in document.get(key, ()):
             # What an entry calls itself stays; a model that it does not name is named.
-            lead = {"model": document["model"]["name"]} if kind in ("report", "explanation", "formula") else {}
+            lead = (
+                {"model": document["model"]["name"]} if kind in ("report", "explanation", "formula", "advice") else {}
+            )
             yield {"row": row, **lead, **entry}

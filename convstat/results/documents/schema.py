@@ -5,6 +5,7 @@ Fields may be added within a version; none is removed or renamed without a new o
 
 from __future__ import annotations
 
+from convstat.results.advice import Advice
 from convstat.results.check import Check
 from convstat.results.comparison import Comparison
 from convstat.results.diff import Diff
@@ -14,7 +15,7 @@ from convstat.results.formula import KindFormula, NetworkFormula
 from convstat.results.identification import Identification
 from convstat.results.report import Report
 
-KINDS = (Report, Comparison, Check, Diff, Explanation, NetworkFormula, KindFormula, Identification)
+KINDS = (Report, Comparison, Check, Diff, Explanation, NetworkFormula, KindFormula, Identification, Advice)
 
 
 def report_schema() -> Schema:

@@ -1,0 +1,155 @@
+"""What flows where in a forward pass: which call takes the output of which.
+
+A trace says what ran on which shapes, and keeps no tensor; here the model is run once more, and each tensor is followed
+by its identity. A view has a new identity where autograd makes one, and is then known by its storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from convstat.patches.dispatch import Watching
+from convstat.patches.room import alone, ours, replaced
+from convstat.trace.calls import Shape
+from convstat.trace.foreign import foreign
+from convstat.trace.record import operator, ready
+
+
+class Wired(NamedTuple):
+    """One call of a module that is not looked into, or of a kernel outside of those.
+
+    ``path`` is that of the module, or of the one whose forward runs the kernel; ``module`` is None for a kernel.
+    ``inputs`` are the numbers of the calls whose outputs it takes, -1 for what comes from outside; ``values`` are the
+    arguments of a kernel that are no tensors.
+    """
+
+    path: str
+    name: str
+    module: nn.Module | None
+    inputs: tuple[int, ...]
+    input_shapes: tuple[Shape, ...]
+    output_shape: Shape
+    values: tuple[Any, ...] = ()
+    in_place: bool = False
+
+
+class Wires(NamedTuple):
+    """The calls in the order in which they ended, and the numbers of those whose output the model returns."""
+
+    calls: tuple[Wired, ...]
+    outputs: tuple[int, ...]
+
+
+@alone
+def wires(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], is_whole: Callable[[nn.Module], bool]
+) -> Wires:
+    """Run the model once as :func:`convstat.trace.record.record` does, and follow its tensors.
+
+    ``is_whole`` says of a module that it is one call, whatever it runs inside.
+    """
+    with foreign(f"{type(model).__qualname__} does not run"):
+        paths: dict[nn.Module, str] = {}
+        for path, module in model.named_modules(remove_duplicate=False):
+            paths.setdefault(module, path)
+        follower = _Follower(paths, is_whole)
+        with (
+            ready(model, model.modules(), train=False),
+            replaced(nn.Module, "__call__", follower.around(nn.Module.__call__)),
+            follower,
+        ):
+            output = model(*args, **kwargs)
+        return Wires(tuple(follower.calls), tuple(dict.fromkeys(follower.sources(output))))
+
+
+class _Follower(Watching):  # type: ignore[no-untyped-call]
+    """Numbers the calls, and remembers which one each tensor is from."""
+
+    def __init__(self, paths: Mapping[nn.Module, str], is_whole: Callable[[nn.Module], bool]) -> None:
+        super().__init__()
+        self.paths = paths
+        self.is_whole = is_whole
+        self.calls: list[Wired] = []
+        self.inside: list[str] = []
+        self.hidden = 0
+        self.of_tensor: Any = WeakIdKeyDictionary()
+        self.of_storage: dict[int, int] = {}
+
+    def around(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What a call of a module is meanwhile."""
+
+        def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            path = self.paths.get(module)
+            if not ours() or self.hidden:
+                return original(module, *args, **kwargs)
+            whole = path is not None and self.is_whole(module)
+            self.inside.append(self.inside[-1] if path is None and self.inside else path or "")
+            self.hidden += whole
+            given = (args, kwargs)
+            sources, shapes = tuple(self.sources(given)), tuple(self.shapes(given))
+            try:
+                result = original(module, *args, **kwargs)
+            finally:
+                self.hidden -= whole
+                self.inside.pop()
+            if whole:
+                self.ended(
+                    Wired(path or "", path or "", module, sources, shapes, next(self.shapes(result), ())), result
+                )
+            return result
+
+        return call
+
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        given = (args, kwargs)
+        if self.hidden:
+            return func(*args, **kwargs)
+        sources, shapes = tuple(self.sources(given)), tuple(self.shapes(given))
+        result = func(*args, **kwargs)
+        name, _, _ = operator(func)
+        values = tuple(value for value in args if not isinstance(value, torch.Tensor))
+        path = self.inside[-1] if self.inside else ""
+        in_place = any(value is result for value in args if isinstance(value, torch.Tensor))
+        self.ended(Wired(path, name, None, sources, shapes, next(self.shapes(result), ()), values, in_place), result)
+        return result
+
+    def ended(self, call: Wired, result: Any) -> None:
+        """Number a call, and remember that its results are from it."""
+        number = len(self.calls)
+        self.calls.append(call)
+        for tensor in _tensors(result):
+            self.of_tensor[tensor] = number
+            if (storage := _storage(tensor)) is not None:
+                self.of_storage[storage] = number
+
+    def sources(self, values: Any) -> Any:
+        """The calls that some values are from; parameters and buffers are nobody's output."""
+        for tensor in _tensors(values):
+            if isinstance(tensor, nn.Parameter):
+                continue
+            found = self.of_tensor.get(tensor)
+            if found is None and (storage := _storage(tensor)) is not None:
+                found = self.of_storage.get(storage)
+            yield -1 if found is None else found
+
+    def shapes(self, values: Any) -> Any:
+        """The shapes of the same values."""
+        return (tuple(tensor.shape) for tensor in _tensors(values) if not isinstance(tensor, nn.Parameter))
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    from convstat.trace.describe import leaves
+
+    return [value for value in leaves(values) if isinstance(value, torch.Tensor)]
+
+
+def _storage(tensor: torch.Tensor) -> int | None:
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (RuntimeError, NotImplementedError):
+        return None
