@@ -35,7 +35,7 @@ def dense_depthwise(net: Net) -> Iterator[Finding]:
     It is the widest place between two 1x1 convolutions, of which the first does not reduce and the second does: the
     dense 3x3 of a ResNet is the narrowest (MobileNetV2, arXiv:1801.04381, section 3.3). Or it is one of several that
     alternate with single 1x1 convolutions and are part of no residual block (MobileNetV1, arXiv:1704.04861). Where one
-    is found, so is a first one that has the same window and comes directly after the stem.
+    is found, so are those of the same window in blocks that have no first 1x1, as the first blocks of these networks.
     """
     candidates = {
         call.name: call
@@ -49,10 +49,11 @@ def dense_depthwise(net: Net) -> Iterator[Finding]:
             found.update(one.name for one in run)
     windows = {candidates[name].argument("kernel_size") for name in found}
     for name, call in candidates.items():
-        before, second = net.layer_before(call), _second(net, call)
-        is_first = before is not None and is_spatial(before) and second is not None and not _ends_in_sum(net, second)
-        narrows = second is not None and second.argument("out_channels") < call.argument("in_channels")
-        if call.argument("kernel_size") in windows and (narrows or is_first) and _first(net, call) is None:
+        second = _second(net, call)
+        assert second is not None
+        is_no_wider = second.argument("out_channels") <= call.argument("in_channels")
+        is_first = is_no_wider or _follows_stem(net, call, second)
+        if is_first and call.argument("kernel_size") in windows and _first(net, call) is None:
             found.add(name)
     for name, call in candidates.items():
         if name in found:
@@ -62,6 +63,12 @@ def dense_depthwise(net: Net) -> Iterator[Finding]:
                 "one: groups is missing"
             )
             yield Finding(DENSE, what, (name,), (Edit(name, {"groups": Setting(channels, "cin")}),))
+
+
+def _follows_stem(net: Net, call: Call, second: Call) -> bool:
+    """Whether a call comes directly after the convolution of a stem, and is part of no residual block."""
+    before = net.layer_before(call)
+    return before is not None and is_spatial(before) and not _ends_in_sum(net, second)
 
 
 def _first(net: Net, call: Call) -> Call | None:
