@@ -53,8 +53,7 @@ def _suggestions(advice: Advice, found: Sequence[Suggestion], most: int | None) 
 
 
 def _edits(one: Suggestion) -> Iterator[Item]:
-    others = f", {_other(one)}" if one.saves.other else ""
-    yield Item(f"{one.number}", f"{printable(one.what)}{others}")
+    yield Item(f"{one.number}", f"{printable(one.what)}{_other(one)}")
     for edit in one.edits:
         yield Item("", f"{printable(edit.place)}{_layers(one, edit)}{_owner(edit)}")
         yield from (Item("", f"- {printable(line)}") for line in _dedented(edit.before, edit))
@@ -85,11 +84,10 @@ def _dedented(lines: Sequence[str], edit: TextEdit) -> Iterator[str]:
 
 
 def _other(one: Suggestion) -> str:
-    """What else a change takes away, in words."""
-    words = (
-        f"{exact(abs(amount))} {name} {'less' if amount > 0 else 'more'}" for name, amount in one.saves.other.items()
-    )
-    return ", ".join(words)
+    """What else a change takes away, beside MACs and params."""
+    if not one.saves.other:
+        return ""
+    return f" (not MACs: {', '.join(f'{name} {signed(-amount)}' for name, amount in one.saves.other.items())})"
 
 
 def _plan(advice: Advice, plan: Plan) -> Iterator[Block]:
