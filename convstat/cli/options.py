@@ -141,6 +141,7 @@ COUNTER_NAMES = (
     "deepspeed",
     "sadl",
     "ntire",
+    "xla",
     "tflite",
     "stm32",
     "paddle",
@@ -148,6 +149,7 @@ COUNTER_NAMES = (
     "ultralytics",
     "onnx-tool",
     "onnxsim",
+    "qonnx",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 

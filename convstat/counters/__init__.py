@@ -17,10 +17,12 @@ from convstat.counters.conventions.ntire import NTIRE
 from convstat.counters.conventions.onnx_tool import ONNX_TOOL
 from convstat.counters.conventions.onnxsim import ONNXSIM
 from convstat.counters.conventions.paddle import PADDLE
+from convstat.counters.conventions.qonnx import QONNX
 from convstat.counters.conventions.sadl import SADL
 from convstat.counters.conventions.stm32 import STM32
 from convstat.counters.conventions.tflite import TFLITE
 from convstat.counters.conventions.ultralytics import ULTRALYTICS
+from convstat.counters.conventions.xla import XLA
 from convstat.counters.deepspeed.adapter import DEEPSPEED
 from convstat.counters.deepspeed.calflops import CALFLOPS
 from convstat.counters.flopcountermode import FLOP_COUNTER
@@ -37,7 +39,7 @@ from convstat.counters.torchsummary.adapter import TORCHSUMMARY
 from convstat.counters.uthop.adapter import ULTRALYTICS_THOP
 from convstat.errors import Diagnostic, UsageError, did_you_mean
 
-_PREDICTED = (SADL, NTIRE, TFLITE, STM32, PADDLE, MMENGINE, ULTRALYTICS, ONNX_TOOL, ONNXSIM)
+_PREDICTED = (SADL, NTIRE, XLA, TFLITE, STM32, PADDLE, MMENGINE, ULTRALYTICS, ONNX_TOOL, ONNXSIM, QONNX)
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType({convention.name: convention for convention in _PREDICTED})
 """The conventions of tools that are not run, by name; they are predicted."""

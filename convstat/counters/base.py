@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from convstat.text.printable import plain
 
 if TYPE_CHECKING:
     import torch
 
+    from convstat.results.report import Report
     from convstat.trace import Trace
 
 Status = Literal["ok", "failed", "unavailable", "skipped", "predicted"]
@@ -151,6 +152,14 @@ class Counter(Protocol):
 
         Raises PredictedFailure if the model cannot be run in that way.
         """
+
+
+@runtime_checkable
+class InWidths(Protocol):
+    """A counter with a figure that depends on the widths in which a report counts weights and activations."""
+
+    def in_widths(self, prediction: Prediction, trace: Trace, report: Report) -> Prediction:
+        """Return the prediction with that figure."""
 
 
 class CounterFailure(Exception):  # noqa: N818 - a failure of the tool is an answer, not an error of ours

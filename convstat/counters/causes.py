@@ -103,6 +103,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "packed_steps": "prices every step of packed sequences at the largest batch among them",
             "packed_sequences": "takes the width of packed sequences for their batch",
             "projected_state": "takes the width of an LSTM's projected output for that of its state",
+            "loop_once": "counts one step of a recurrent layer, as the body of a loop",
             "area_scaled": "multiplies what it counts on a small picture by the ratio of the areas",
             "failed_run": "prints nothing where its own run of the model fails",
             # Parameters, and what is inside.

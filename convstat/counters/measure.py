@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from convstat.counters import checked, reconcile
 from convstat.counters.apart import Apart, is_ours
-from convstat.counters.base import Counter, CounterFailure, PredictedFailure, Prediction, Reported, Status, Unfit
+from convstat.counters.base import (
+    Counter,
+    CounterFailure,
+    InWidths,
+    PredictedFailure,
+    Prediction,
+    Reported,
+    Status,
+    Unfit,
+)
 from convstat.counters.capture import first_line, refusal_of_eval
 from convstat.counters.crew import Crew, Late, Question, guarded
 from convstat.counters.kernel_walk import why_other_kernels
@@ -154,6 +163,8 @@ def _foreseen(crew: Crew, counter: Counter, report: Report, stages: Stages, aski
             with suppress(CounterFailure, ConvstatError):
                 device, trace, note = "cpu", stages.trace("cpu"), None
     prediction = _predicted(crew, counter, stages, device, trace)
+    if is_ours(counter) and isinstance(counter, InWidths):
+        prediction = counter.in_widths(prediction, trace, report)
     # Fake tensors pass for tensors of the CPU.
     return Foreseen(prediction, "cpu" if device == FAKE else device, note)
 

@@ -6,12 +6,13 @@ is halved: so twice a convention's MACs is the tool's own figure again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from convstat.counters.base import Ledger
 from convstat.counters.kernel_walk import Rule, walk
-from convstat.trace import Trace
+from convstat.trace import ModuleInfo, Trace
 
 
 class Counted(NamedTuple):
@@ -21,12 +22,22 @@ class Counted(NamedTuple):
     operations: int
 
 
-def count(trace: Trace, products: Mapping[str, Rule], others: Mapping[str, Rule]) -> Counted:
-    """Walk the products, in MACs, and the other operations of each kernel."""
-    terms = walk(trace, products)
-    found: dict[tuple[str, str], int] = {}
+def count(
+    trace: Trace,
+    products: Mapping[str, Rule],
+    others: Mapping[str, Rule],
+    more: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    *,
+    unseen: Callable[[ModuleInfo], str | None] = lambda info: None,
+) -> Counted:
+    """Walk the products, in MACs, and the other operations of each kernel.
+
+    ``more`` are operations that no kernel says, by layer and code; nothing is seen of modules that are ``unseen``.
+    """
+    terms = walk(trace, products, unseen=unseen)
+    found: dict[tuple[str, str], int] = dict(more)
     for call, owner in trace.kernels():
-        rule = others.get(call.op)
+        rule = None if unseen(owner) else others.get(call.op)
         for code, amount in rule(call) if rule is not None else ():
             assert code is not None
             found[owner.path, code] = found.get((owner.path, code), 0) + amount

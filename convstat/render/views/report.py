@@ -86,6 +86,8 @@ NATIVE: Mapping[str, str] = {
     "arithmetic_ops": "arithmetic operations",
     "activations": "activations",
     "convolutions": "convolutions",
+    "transcendentals": "transcendental functions",
+    "bit_operations": "bit operations",
 }
 """A counter's own unit -> how it is written."""
 
