@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -13,16 +14,17 @@ import counted
 import pytest
 import torch
 from advised import Flow, edited, kinds, params, rebuilt, torch_macs, written
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from torch import nn
 
 import convstat
 from convstat.advice import shortest
-from convstat.advice.effect import effect
-from convstat.advice.gather import gather
+from convstat.advice.effect import NoChangeError, effect
+from convstat.advice.gather import Advised, gather
 from convstat.advice.graphs import net_of
+from convstat.advice.net import Net
 from convstat.cli.run import run
 from convstat.errors import UsageError
 from convstat.results.advice import KINDS, NO_CLAIM, Advice
@@ -324,34 +326,49 @@ def test_every_kind_is_planted_or_tested() -> None:
     assert set(KINDS) == {*PLANTED, *shown}
 
 
-@settings(max_examples=40, deadline=None)
-@given(planted(), st.floats(0.2, 1.0), st.sampled_from(["macs", "params", "both"]))
-def test_the_shortest_list_is_as_short_as_any(case: tuple[str, str | None], part: float, of: str) -> None:
-    """Every set of changes is tried, smallest first, each counted as a whole."""
-    spec = read(case[0], "net.yaml")
+@st.composite
+def strided(draw: st.DrawFn) -> str:
+    """A chain of convolutions, some of them with strides that could come earlier: savings that do not add up."""
+    layers = []
+    for _ in range(draw(st.integers(2, 5))):
+        stride = f"stride: {draw(st.sampled_from([1, 2]))}"
+        layers.append(_conv(draw(st.sampled_from([3, 6, 8, 24])), draw(st.sampled_from([1, 3])), stride))
+    return HEAD.format(c=6) + "  - ReLU\n".join(layers)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.one_of(strided(), planted().map(lambda case: case[0])), st.data(), st.sampled_from(["macs", "params", ""]))
+def test_the_shortest_list_is_as_short_as_any(text: str, data: st.DataObject, of: str) -> None:
+    """Every set of changes is tried, smallest first, each counted as a whole; what some of them save is wanted."""
+    spec = read(text, "net.yaml")
     net = net_of(spec.expand(), Editor(spec.source))
     advised = gather(net)[:9]
-    totals = spec.measure()
+    numbers = data.draw(st.sets(st.sampled_from(range(len(advised))), max_size=3)) if advised else ()
+    wanted = [advised[number] for number in numbers]
+    try:
+        saves = effect(net, [edit for one in wanted for edit in one.finding.edits]).saves
+    except NoChangeError:
+        assume(False)
+    more = data.draw(st.integers(0, 1))
     need = shortest.Need(
-        int(totals.params * (1 - part)) if of != "macs" else 0, int(totals.macs * (1 - part)) if of != "params" else 0
+        max(0, saves.params) + more if of != "macs" else 0, max(0, saves.macs) + more if of != "params" else 0
     )
     found = shortest.shortest(net, advised, need)
     assert found.is_shortest
-    best = None
+    assert _fewest(net, advised, need) == (len(found.changes) if need.is_met(found.saves) else None)
+
+
+def _fewest(net: Net, advised: Sequence[Advised], need: shortest.Need) -> int | None:
+    """The size of the smallest set of changes that saves what is needed, of all sets."""
     for size in range(len(advised) + 1):
-        for chosen in itertools.combinations(range(len(advised)), size):
+        for chosen in itertools.combinations(advised, size):
             try:
-                saves = effect(net, [edit for n in chosen for edit in advised[n].finding.edits]).saves
-            except Exception:
+                saves = effect(net, [edit for one in chosen for edit in one.finding.edits]).saves
+            except NoChangeError:
                 continue
             if need.is_met(saves):
-                best = size
-                break
-        if best is not None:
-            break
-    assert need.is_met(found.saves) == (best is not None)
-    if best is not None:
-        assert best == len(found.changes)
+                return size
+    return None
 
 
 @pytest.mark.parametrize(
@@ -564,4 +581,4 @@ def test_advice_on_a_spec_costs_little_more_than_counting_it() -> None:
             times.append(perf_counter() - start)
         return min(times)
 
-    assert fastest(lambda: convstat.advise(path)) < 3 * fastest(lambda: convstat.analyze(path))
+    assert fastest(lambda: convstat.advise(path)) < 2 * fastest(lambda: convstat.analyze(path))

@@ -8,7 +8,7 @@ from math import prod
 from convstat.advice.effect import Edit, NoChangeError, Setting, effect
 from convstat.advice.finding import Finding, is_convolution, is_dense, is_spatial, window
 from convstat.advice.mistakes import CHANNELS, off_by
-from convstat.advice.net import Net
+from convstat.advice.net import Call, Net
 
 SEPARABLE, GROUPS, STRIDE = "separable", "groups", "earlier-stride"
 
@@ -49,12 +49,16 @@ def earlier_stride(net: Net) -> Iterator[Finding]:
             Edit(before.name, {"stride": Setting(call.argument("stride"), "like", call.name)}),
             Edit(call.name, {"stride": Setting(one)}),
         )
-        try:
-            reached = effect(net, edits).reached
-        except NoChangeError:
-            continue
-        if reached <= {between.name for between in net.between(before, call)}:
+        if prod(call.argument("stride")) == 1 or _keeps_shape(net, before, call, edits):
             yield Finding(STRIDE, "a stride that could come a layer earlier", (before.name, call.name), edits)
+
+
+def _keeps_shape(net: Net, first: Call, last: Call, edits: tuple[Edit, ...]) -> bool:
+    """Whether edits change no shape but those between two calls."""
+    try:
+        return effect(net, edits).reached <= {between.name for between in net.between(first, last)}
+    except NoChangeError:
+        return False
 
 
 def channels(net: Net) -> Iterator[Finding]:

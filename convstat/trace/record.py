@@ -249,7 +249,7 @@ _LATER = (GeneratorType, map, filter, zip)
 """What runs nothing before somebody takes what it yields."""
 
 
-def _to_its_end(call: Callable[..., Any], returned: Callable[[], None]) -> Callable[..., Any]:
+def to_its_end(call: Callable[..., Any], returned: Callable[[], None]) -> Callable[..., Any]:
     """A call of the model, to its end: what a generator or an ``async def`` does after it has ``returned``, too."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -422,7 +422,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
             before = _describe_all(args), _describe_kwargs(kwargs)
             branch.inside.append(index)
             try:
-                run = original if branch.inside[:-1] else _to_its_end(original, partial(self._returns, branch))
+                run = original if branch.inside[:-1] else to_its_end(original, partial(self._returns, branch))
                 result, children = self._nested(branch, run, (module, *args), kwargs)
             except BaseException:
                 if self.goes_back:

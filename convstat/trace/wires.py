@@ -17,7 +17,7 @@ from convstat.patches.dispatch import Watching
 from convstat.patches.room import alone, ours, replaced
 from convstat.trace.calls import Shape
 from convstat.trace.foreign import foreign
-from convstat.trace.record import operator, ready
+from convstat.trace.record import operator, ready, to_its_end
 
 
 class Wired(NamedTuple):
@@ -63,7 +63,7 @@ def wires(
             replaced(nn.Module, "__call__", follower.around(nn.Module.__call__)),
             follower,
         ):
-            output = model(*args, **kwargs)
+            output = to_its_end(model, lambda: None)(*args, **kwargs)
         return Wires(tuple(follower.calls), tuple(dict.fromkeys(follower.sources(output))))
 
 
