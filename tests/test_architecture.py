@@ -42,6 +42,7 @@ LATE = {
     "thop": (),
     "torchvision": (),
     "numpy": (),
+    "sympy": (),
     "matplotlib": (),
     "pytest": ("pytest_plugin",),
     "rich": (),

@@ -70,7 +70,9 @@ COMMANDS: Mapping[str, Entry] = {
         (
             "convstat formula configs/resnet50.yaml --depth 2",
             "convstat formula 'Conv2d(64, 128, kernel_size=3, groups=4)' -i 64x56x56 -f latex",
+            "convstat formula configs/mobilenet_v1.yaml --in H,W -f python",
             "convstat formula ConvTranspose2d        (the general formula)",
+            "convstat formula --ratio DepthwiseSeparableConv Conv2d",
         ),
     ),
     "identify": Entry(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convstat.cli import options as o
 from convstat.errors import ExitCode
+
+if TYPE_CHECKING:
+    from convstat.cli.session import Session
 
 
 def complete(incomplete: str) -> list[str]:
@@ -43,6 +46,15 @@ def formula(
             show_default=False,
         ),
     ] = None,
+    ratio: Annotated[
+        bool,
+        typer.Option(
+            "--ratio",
+            help="The ratio of two layers, blocks or specs, in letters and in numbers. In a layer, names are letters: "
+            "'DepthwiseSeparableConv(N, K)' 'Conv2d(M, N, K)'; KEY=VALUE sets one for the numbers, -i the input.",
+            rich_help_panel=o.WHAT,
+        ),
+    ] = False,
     *,
     given: o.Shared,
 ) -> int:
@@ -58,6 +70,8 @@ def formula(
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())
+    if ratio:
+        return _ratio(session, named, assignments, in_)
     if len(named) > 1:
         raise UsageError(f"formula takes one target or one kind of layer, not {len(named)}: {', '.join(named)}")
     if named and (kind := name_of(named[0])) is not None:
@@ -81,6 +95,21 @@ def formula(
         asked = Asked(names, batch_is_given=given.batch is not None or request.batch != 1, always=outputs.has("python"))
         result = network(request, asked=asked, listener=session.listener)
         session.write(outputs, [result])
+    return ExitCode.OK
+
+
+def _ratio(session: Session, named: Sequence[str], assignments: Sequence[str], in_: list[str] | None) -> int:
+    """Show the ratio of two targets."""
+    from convstat.commands.ratio import ratio
+    from convstat.errors import UsageError
+    from convstat.grammar import axes
+
+    given = session.given_of("batch config device dtype depth flat sort top")
+    if unfit := [*given, *(["--in"] if in_ else [])]:
+        raise UsageError(f"--ratio takes no {unfit[0]}", help="it is of one sample, and all sizes are letters")
+    values = axes.overrides(assignments, "formula --ratio")
+    with session.writing((), "formula") as outputs:
+        session.write(outputs, [ratio(named, values, session.given.input or (), listener=session.listener)])
     return ExitCode.OK
 
 

@@ -151,6 +151,7 @@ ABOUT = {
     "ci": "convstat check in GitHub, GitLab, pre-commit and pytest",
     "architecture": "the structure of the package, and the path from input to table",
     "cli": "the commands, targets, sweeps, streams and exit codes",
+    "closed-forms": "params and MACs in letters, ratios of layers, and conditions",
     "contributing": "how to add a layer kind, a format or a counter",
     "counters": "other counters, what each counts, and why they differ",
     "deployment": "integer weights and fused layers: what a device stores and runs",

@@ -97,8 +97,8 @@ def of_spec(request: Request, spec: Spec, graph: Graph, asked: Asked) -> ClosedF
                 raise UsageError(f"--in: {request.argument} has no '{name}' that could stay a letter", help=help)
             free[name] = known[name]
     facts = Facts()
-    texts = _written(spec)
-    letters = tuple(Letter(n, v, n not in texts or _is_whole(v, texts[n])) for n, v in free.items())
+    texts = written(spec)
+    letters = tuple(Letter(n, v, n not in texts or is_whole(v, texts[n])) for n, v in free.items())
     made = {
         letter.name: Number(Polynomial.letter(letter.name, integer=letter.is_integer), letter.value, facts)
         for letter in letters
@@ -130,7 +130,7 @@ def inputs_of(request: Request, spec: Spec) -> dict[str, tuple[int, ...]]:
     return input_shapes(spec, request.inputs, request.argument)
 
 
-def _written(spec: Spec) -> dict[str, list[str]]:
+def written(spec: Spec) -> dict[str, list[str]]:
     """What is written of each variable, in the spec and in its variants."""
     found: dict[str, list[str]] = {}
     for variant in spec.plan.variants.values():
@@ -139,7 +139,7 @@ def _written(spec: Spec) -> dict[str, list[str]]:
     return found
 
 
-def _is_whole(value: Exact, texts: Iterable[str]) -> bool:
+def is_whole(value: Exact, texts: Iterable[str]) -> bool:
     """Whether a variable stands for integers: it is one, and nowhere written as anything else."""
     return isinstance(value, int) and not any("." in text or "/" in text for text in texts)
 

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from convstat.results.formula import KindFormula, NetworkFormula
     from convstat.results.identification import Identification
     from convstat.results.listing import Listing
+    from convstat.results.ratio import RatioFormula
     from convstat.results.report import Report
 
 Result: TypeAlias = (
     "Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula"
-    " | Advice"
+    " | Advice | RatioFormula"
 )
 """Anything that can be shown."""
 

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, NamedTuple
 
 from convstat.formulas.symbolic.facts import Condition
 from convstat.formulas.symbolic.forms import Form
-from convstat.formulas.symbolic.terms import Exact, Polynomial
-from convstat.formulas.symbolic.writing import Text
+from convstat.formulas.symbolic.terms import Exact
+from convstat.formulas.symbolic.writing import Text, is_size
 from convstat.results.documents.codec import Keys
 
 Formula = Annotated[str, "in Python's notation, with floor, ceil, round8, min, max and gcd"]
@@ -92,12 +92,3 @@ class ClosedForms:
     def whole_params(self) -> Formula:
         """The parameters of the model."""
         return self.writer.form(self.params)
-
-
-def is_size(condition: Condition) -> bool:
-    """Whether a condition says of a letter that it is at least 1, and nothing else."""
-    about = condition.about
-    return condition.says == ">= 0" and about.offset == -1 and (about + _ONE).single is not None
-
-
-_ONE = Polynomial.number(1)

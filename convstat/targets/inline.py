@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from convstat import layers
 from convstat.errors import Diagnostic, Mark, SourceText, SpecError, did_you_mean
 from convstat.patches.quiet import unwarned
 from convstat.spec import Spec
+from convstat.spec.expressions import Expression, Value
 from convstat.spec.items import Blocks, compile_items
 from convstat.spec.load import List, Map, Scalar, Tree
 from convstat.spec.plan import INPUT, InputPlan, Plan, Variant
@@ -22,20 +25,65 @@ from convstat.spec.values import is_layer
 MAX_LENGTH = 1000
 
 
-def read(text: str) -> Spec:
+class Letters(NamedTuple):
+    """What of a layer is a letter: ``values`` of the letters, ``put`` in place of arguments, and its input's ``sizes``.
+
+    An argument that is put in and a size are expressions; an argument need not be written to be replaced.
+    """
+
+    values: Mapping[str, Value]
+    put: Mapping[str, str]
+    sizes: tuple[str, ...]
+
+
+def read(text: str, letters: Letters | None = None) -> Spec:
     """Read one layer or shipped block; raises SpecError.
 
-    Its input has no shape of its own: :meth:`Spec.expand` must be given one.
+    Its input has no shape of its own: :meth:`Spec.expand` must be given one, except where it is made of ``letters``.
 
     >>> spec = read("Conv2d(64, 128, kernel_size=3, groups=4)")
     >>> spec.measure({"groups": 2}, inputs={"input": (64, 56, 56)}).params == 128*32*9 + 128
     True
     """
+    source, call, blocks = _start(text)
+    name, entries = _entries(source, call, blocks)
+    op = Scalar(name, _mark(source, call.func))
+    # The shape is the caller's to give; a spec needs a place for it.
+    unknown = InputPlan(INPUT, (), None, op.mark)
+    scope, variables = blocks.scope(), {}
+    if letters is not None:
+        put = {key: (Scalar(key, op.mark), Scalar(value, op.mark)) for key, value in letters.put.items()}
+        entries = [put.pop(key.text, (key, value)) for key, value in entries] + list(put.values())
+        scope = blocks.scope(letters.values)
+        variables = {n: Expression(n, op.mark, constant=value) for n, value in letters.values.items()}
+        sizes = [scope.compile(Scalar(size, op.mark)) for size in letters.sizes]
+        unknown = InputPlan(INPUT, tuple(size for size in sizes if size is not None), None, op.mark)
+    item = Map(((op, Map(tuple(entries), op.mark)),), op.mark)
+    items = compile_items(List((item,), op.mark), scope, blocks)
+    blocks.problems.raise_if_any()
+    plan = Plan(source, text.strip(), {None: Variant(variables, (unknown,))}, blocks.compiled, items)
+    return Spec(plan, ())
+
+
+def arguments(text: str) -> tuple[str, dict[str, str]]:
+    """The name of a layer or block, and its arguments as they are written; raises SpecError.
+
+    >>> arguments("Conv2d(64, 128, kernel_size=K)")
+    ('Conv2d', {'in_channels': '64', 'out_channels': '128', 'kernel_size': 'K'})
+    """
+    name, entries = _entries(*_start(text))
+    return name, {key.text: value.text if isinstance(value, Scalar) else "" for key, value in entries}
+
+
+def _start(text: str) -> tuple[SourceText, ast.Call, Blocks]:
     source = SourceText(f"argument '{text}'" if len(text) <= 200 else "argument", text, is_file=False)
-    call = _parse(source)
+    return source, _parse(source), Blocks(Problems())
+
+
+def _entries(source: SourceText, call: ast.Call, blocks: Blocks) -> tuple[str, list[tuple[Scalar, Tree]]]:
+    """The name of a layer, and its arguments by name."""
     assert isinstance(call.func, ast.Name)
     name = call.func.id
-    blocks = Blocks(Problems())
     order = _order(name, call, source, blocks)
     entries: list[tuple[Scalar, Tree]] = []
     for position, node in enumerate(call.args):
@@ -53,14 +101,7 @@ def read(text: str) -> Spec:
         given.add(keyword.arg)
         mark = Mark(source, *_place(source, keyword.lineno, keyword.col_offset + 1), len(keyword.arg))
         entries.append((Scalar(keyword.arg, mark), _tree(keyword.value, source)))
-    op = Scalar(name, _mark(source, call.func))
-    item = Map(((op, Map(tuple(entries), op.mark)),), op.mark)
-    items = compile_items(List((item,), op.mark), blocks.scope(), blocks)
-    blocks.problems.raise_if_any()
-    # The shape is the caller's to give; a spec needs a place for it.
-    unknown = InputPlan(INPUT, (), None, op.mark)
-    plan = Plan(source, text.strip(), {None: Variant({}, (unknown,))}, blocks.compiled, items)
-    return Spec(plan, ())
+    return name, entries
 
 
 def _parse(source: SourceText) -> ast.Call:

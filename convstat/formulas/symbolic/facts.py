@@ -313,6 +313,10 @@ class Facts:
                 others = rest - Polynomial({monomial: factor})
                 if inner.kind == FLOOR and self.is_integer(others.times(parts)):
                     return whole + self.floor(others + inner.args[0].times(over))
+        for condition in self.conditions:
+            # What is left of something that is an integer, as of (k - 1)/2 in k/2.
+            if condition.says == INTEGER and (found := _without(rest, condition.about)) is not None:
+                return whole + (rest - found) + self.floor(found)
         shift = floor(rest.offset)
         whole, rest = whole + Polynomial.number(shift), rest - Polynomial.number(shift)
         low, high = self.bounds(rest)
@@ -360,6 +364,17 @@ class Facts:
             return values.get(atom.args[0]) or Polynomial.atom(atom)
         args = [self.simplified(arg, values) if isinstance(arg, Polynomial) else arg for arg in atom.args]
         return args[0] if atom.kind == SUM else self.apply(atom.kind, *args)
+
+
+def _without(about: Polynomial, known: Polynomial) -> Polynomial | None:
+    """A polynomial less a multiple of one that is an integer; None where that does not leave fewer letters."""
+    (lead, first), (monomial, factor) = known.items()[0], about.items()[0]
+    times = Fraction(factor) / Fraction(first)
+    if lead != monomial or lead == ONE or times.denominator != 1:
+        return None
+    rest = about - known.times(times)
+    varying = {m for m in about.terms if m != ONE}
+    return rest if {m for m in rest.terms if m != ONE} < varying else None
 
 
 def _fitting(about: Polynomial) -> Polynomial | None:

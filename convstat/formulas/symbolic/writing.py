@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import lcm
 from typing import ClassVar
 
-from convstat.formulas.symbolic.facts import INTEGER, Condition
+from convstat.formulas.symbolic.facts import INTEGER, NOT_NEGATIVE, Condition
 from convstat.formulas.symbolic.forms import Form
 from convstat.formulas.symbolic.terms import (
     DIVISOR,
@@ -204,7 +204,9 @@ class Text:
         """A polynomial rounded down, as one rounded up where that is simpler."""
         over, under = fraction(inside)
         parts = under.constant
-        if isinstance(parts, int) and parts > 1 and over.offset == parts - 1:
+        # That needs an integer to be divided: of another, the floor of a little more is not the ceiling.
+        is_whole = all(atom.integer for atom in over.atoms())
+        if isinstance(parts, int) and parts > 1 and over.offset == parts - 1 and is_whole:
             return self.up(self.ratio(over - Polynomial.number(over.offset), under))
         return self.down(self.ratio(over, under))
 
@@ -401,9 +403,7 @@ class Python(Text):
         says, about = condition
         over, under = fraction(about)
         if says == INTEGER:
-            return (
-                f"({self.sum(over)}) % {self.atom_or_group(under) if under.constant is None else under.constant} == 0"
-            )
+            return f"{self.factor(over)} % {self.factor(under)} == 0"
         if under.constant is None:
             return f"{self.sum(about)} {says}"
         return super().condition(Condition(says, over))
@@ -421,8 +421,18 @@ class Python(Text):
         if parts == 1 and not under:
             return self.form(form)
         over = Form({sizes: rest.times(parts, under) for sizes, rest in form.parts.items()})
-        bottom = self.sum(Polynomial({under: parts}))
-        return f"({self.form(over)}) // ({bottom})"
+        top = self.form(over)
+        return f"{top if top.isalnum() else f'({top})'} // {self.factor(Polynomial({under: parts}))}"
+
+    def factor(self, about: Polynomial) -> str:
+        """A polynomial in parentheses where it needs them."""
+        return self.sum(about) if about.constant is not None or about.single is not None else f"({self.sum(about)})"
+
+
+def is_size(condition: Condition) -> bool:
+    """Whether a condition says of a letter that it is at least 1, and nothing else."""
+    about = condition.about
+    return condition.says == NOT_NEGATIVE and about.offset == -1 and (about + Polynomial.number(1)).single is not None
 
 
 ROUND8_SOURCE = '''
@@ -478,7 +488,14 @@ def python_function(
             writer.local[atom] = _local(len(writer.local), letters)
             lines.append(f"{writer.local[atom]} = {text[1:-1] if _whole(text) else text}")
     checks = []
+    positive = [name for condition in conditions if is_size(condition) for name in condition.about.letters()]
+    if positive:
+        least = f"min({', '.join(positive)})" if len(positive) > 1 else positive[0]
+        checks.append(f"if {least} < 1:")
+        checks.append(f'    raise ValueError("{", ".join(positive)} must be at least 1")')
     for condition in conditions:
+        if is_size(condition):
+            continue
         said = Text().condition(condition)
         checks.append(f"if not ({writer.condition(condition)}):")
         checks.append(f'    raise ValueError("this form holds where {said}")')

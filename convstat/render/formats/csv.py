@@ -181,7 +181,28 @@ def _explanation_records(explanation: Explanation) -> Iterable[Record]:
 def _formula_records(formula: Formula) -> Iterable[Record]:
     """A row for each term of each layer and figure; of a kind of layer, for each term."""
     from convstat.results.formula import KindFormula, NetworkFormula
+    from convstat.results.ratio import RatioFormula
 
+    if isinstance(formula, RatioFormula):
+        for side in (formula.first, formula.second):
+            texts = {"macs": side.written_macs, "weights": side.written_weights, "params": side.written_params}
+            for figure, text in texts.items():
+                yield {
+                    "row": "form",
+                    "name": side.name,
+                    "figure": figure,
+                    "symbols": text,
+                    "value": side.counts[figure],
+                }
+        for part in formula.ratios:
+            lead = {"row": "ratio", "name": f"{formula.first.name} / {formula.second.name}", "figure": part.figure}
+            yield {
+                **lead,
+                "symbols": part.symbols,
+                "value": float(part.value),
+                "case": part.case,
+                "special": part.special,
+            }
     if isinstance(formula, KindFormula):
         for figure, forms in (("macs", formula.macs), ("params", formula.params)):
             for form in forms:

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING
 
 from convstat.formulas.notation import Symbol, latex
 from convstat.formulas.notes import Form
-from convstat.formulas.symbolic.writing import Latex
+from convstat.formulas.symbolic.writing import Latex, latex_letter
 from convstat.render.views.formula import FIGURES, FormulaLine, closed_lines, facts_of, formula_lines
 from convstat.results.closed import ClosedForms
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
+from convstat.results.ratio import RatioFormula
 from convstat.text.latex import escape, indented, tabular
 from convstat.text.printable import counted, printable
 
 if TYPE_CHECKING:
     from convstat.render.base import Options
 
+RATIO_NAMES = {
+    "macs": r"\mathrm{MACs}", "weights": r"\mathrm{weights}", "params": r"\mathrm{params}",
+}  # fmt: skip
 NAMES = {"MACs": r"\mathrm{MACs}", "params": r"\mathrm{params}"}
 
 
@@ -28,8 +32,35 @@ def write_formula(formula: Formula, options: Options) -> Iterator[str]:
     yield r"% needs \usepackage{amsmath} too"
     if isinstance(formula, NetworkFormula):
         yield from _network(formula, options)
+    elif isinstance(formula, RatioFormula):
+        yield from _ratio(formula)
     elif isinstance(formula, KindFormula):
         yield from _kind(formula)
+
+
+def _ratio(formula: RatioFormula) -> Iterator[str]:
+    """Each ratio as displayed mathematics, with the quotient that it comes from."""
+    write = Latex()
+    first, second = formula.first, formula.second
+    yield ""
+    yield f"% {printable(first.name)} / {printable(second.name)}"
+    yield from (f"% {text}" for text in formula.assumed)
+    yield r"\begin{align*}"
+    lines = []
+    for found in formula.ratios:
+        name = RATIO_NAMES[found.figure]
+        over, under = (write.form(getattr(side, found.figure)) for side in (first, second))
+        lines.append(rf"\frac{{{name}_1}}{{{name}_2}} &= \frac{{{over}}}{{{under}}} = {found.quotient.write(write)}")
+        if found.in_case is not None and found.case is not None:
+            letters = [latex_letter(name) for name in found.case.split(" = ")]
+            case = rf"\text{{where }} {' = '.join(letters)}"
+            lines.append(rf"&= {found.in_case.write(write)} && {case}")
+    yield from (rf"{line} \\" for line in lines[:-1])
+    yield lines[-1]
+    yield r"\end{align*}"
+    if formula.telling:
+        yield rf"% valid where ${r'$, $'.join(map(write.condition, formula.telling))}$"
+    yield from _symbols(formula.symbols())
 
 
 def _network(formula: NetworkFormula, options: Options) -> Iterator[str]:

@@ -10,11 +10,13 @@ from typing import cast
 
 from convstat.errors import UsageError
 from convstat.formulas.notation import names
-from convstat.formulas.symbolic.writing import python_function
+from convstat.formulas.symbolic.terms import ROUND8
+from convstat.formulas.symbolic.writing import ROUND8_SOURCE, functions_in, python_function
 from convstat.render.base import Options, Renderer, Result
 from convstat.render.views.formula import number
 from convstat.results.closed import ClosedForms
 from convstat.results.formula import Formula, KindFormula, NetworkFormula
+from convstat.results.ratio import RatioFormula
 from convstat.text.printable import printable
 
 WIDTH = 108
@@ -37,6 +39,8 @@ class PythonRenderer(Renderer):
 def _function(formula: Formula) -> str:
     if isinstance(formula, KindFormula):
         return "".join(f"{line}\n" for line in _of_kind(formula))
+    if isinstance(formula, RatioFormula):
+        return "".join(f"{line}\n" for line in _of_ratio(formula))
     assert isinstance(formula, NetworkFormula)
     closed = formula.closed
     if closed is None:
@@ -75,6 +79,27 @@ def identifier(name: str) -> str:
     """
     found = re.sub(r"\W+", "_", re.sub(r"\(.*", "", name), flags=re.ASCII).strip("_") or "counts"
     return f"counts_{found}" if found[0].isdigit() or iskeyword(found) else found
+
+
+def _of_ratio(formula: RatioFormula) -> Iterator[str]:
+    """The ratios, as exact fractions of their letters."""
+    quotients = [found.quotient for found in formula.ratios]
+    used = functions_in(part for quotient in quotients for part in quotient)
+    names = [letter.name for letter in formula.letters if any(letter.name in p.letters() for q in quotients for p in q)]
+    defaults = {letter.name: number(letter.value) for letter in formula.letters}
+    yield "from fractions import Fraction"
+    yield "from math import ceil, floor, gcd" if any(atom.kind != ROUND8 for atom in used) else ""
+    if any(atom.kind == ROUND8 for atom in used):
+        yield from (*ROUND8_SOURCE.splitlines(), "")
+    yield ""
+    yield f"def ratio({', '.join(f'{name}={defaults[name]}' for name in names)}):"
+    about = re.sub(r"[\\\"]", "'", printable(f"{formula.first.name} / {formula.second.name}"))
+    yield f'    """The ratio of {about}."""'
+    yield from (f"    {name} = Fraction(str({name}))" for name in names)
+    yield "    return {"
+    for found in formula.ratios:
+        yield from (f"        {line}" for line in _wrapped(f'"{found.figure}": Fraction({found.symbols}),'))
+    yield "    }"
 
 
 def _of_kind(formula: KindFormula) -> Iterator[str]:

@@ -17,6 +17,7 @@ from convstat.render.views.report import CONVENTION, input_fact, set_facts
 from convstat.render.views.report import title as title_of
 from convstat.results.closed import ClosedForms, LayerForms
 from convstat.results.formula import Formula, KindFormula, NetworkFormula, Term, combined, gathered, joined
+from convstat.results.ratio import RatioFormula
 from convstat.text.printable import counted, exact, printable
 
 FIGURES = ("MACs", "params")
@@ -28,8 +29,43 @@ def blocks(formula: Formula, options: Options) -> Iterator[Block]:
     """What the page of the formulas of a network says, or of a kind of layer."""
     if isinstance(formula, NetworkFormula):
         return _network(formula, options)
+    if isinstance(formula, RatioFormula):
+        return _ratio(formula)
     assert isinstance(formula, KindFormula)
     return _kind(formula)
+
+
+RATIO_FIGURES = {"macs": "MACs", "weights": "weights", "params": "params"}
+"""What the figures of a ratio are called; weights are parameters without biases and norms."""
+
+
+def _ratio(formula: RatioFormula) -> Iterator[Block]:
+    first, second = formula.first, formula.second
+    yield Heading(f"{printable(first.name)} / {printable(second.name)}", 1)
+    facts = [("letters", ", ".join(f"{letter.name} = {number(letter.value)}" for letter in formula.letters))]
+    facts += [("assumed" if place == 0 else "", text) for place, text in enumerate(formula.assumed)]
+    if formula.telling:
+        facts.append(("valid where", "; ".join(map(Text().condition, formula.telling))))
+    yield Pairs(tuple(facts))
+    yield Heading("ratio")
+    items = []
+    for found in formula.ratios:
+        name = RATIO_FIGURES[found.figure]
+        items.append(Item(name, f"{spaced(found.symbols)} = {float(found.value):.6g}"))
+        if found.special is not None:
+            items.append(Item("", f"{spaced(found.special)}   where {found.case}"))
+    yield Items(tuple(items), "left")
+    for side in (first, second):
+        yield Heading(printable(side.name))
+        texts = {"macs": side.written_macs, "weights": side.written_weights, "params": side.written_params}
+        yield Items(
+            tuple(
+                Item(RATIO_FIGURES[figure], f"{spaced(text)} = {exact(side.counts[figure])}")
+                for figure, text in texts.items()
+            ),
+            "left",
+        )
+    yield from _legend(formula.symbols())
 
 
 def _network(formula: NetworkFormula, options: Options) -> Iterator[Block]:
