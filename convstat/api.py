@@ -132,6 +132,7 @@ def analyze(
     picture: str | None = None,
     edges: str = "pad",
     worst_case: str | Sequence[str] = (),
+    receptive_field: bool = False,
     predict: bool = False,
     timeout: float | None = None,
     in_process: bool = False,
@@ -172,7 +173,8 @@ def analyze(
     ``weights`` is the width in which weights are stored, ``"int8"`` (with int32 biases), ``"int16"``, or
     ``"int8+int16"`` with that of the biases; it determines ``weight_bytes``. ``activations`` is the width of
     activations, which is recorded. With ``fuse``, the deployed form is counted: batch norms folded, branches merged;
-    ``report.fusion`` compares it with the trained form.
+    ``report.fusion`` compares it with the trained form. With ``receptive_field``, the receptive field, the jump and the
+    halo of each layer are in ``layer.extent``.
     ``picture`` counts the blocks of a picture, ``"1920x1080"`` (width first), where ``per`` or the spec says
     ``block:B+E``; ``edges`` is ``"pad"`` or ``"clip"``. With ``worst_case``, ``"8,16,64"``, the block size that costs
     most per pixel is counted.
@@ -198,6 +200,7 @@ def analyze(
     how: dict[str, Any] = {
         "per": per, "mode": mode, "weights": weights, "activations": activations, "fuse": fuse, "device": device,
         "picture": picture, "edges": edges, "worst_case": sizes,
+        "extents": receptive_field,
     }  # fmt: skip
     with allowed(timeout):
         if isinstance(model, str):

@@ -11,8 +11,8 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device dtype weights activations fuse counters predict as_ timeout in_process "
-    "per picture edges worst_case mode format output depth flat sort top quiet verbose width ascii"
+    "input data config batch device dtype weights activations fuse receptive_field counters predict as_ "
+    "timeout in_process per picture edges worst_case mode format output depth flat sort top quiet verbose width ascii"
 )
 def analyze(
     arguments: o.Arguments = None,
@@ -42,7 +42,8 @@ def analyze(
     targets = session.targets(named)
     requests = session.requests(named, overrides)
     session.refuse_saved(
-        targets, "batch device dtype weights activations fuse counters predict timeout in_process per mode"
+        targets,
+        "batch device dtype weights activations fuse receptive_field counters predict timeout in_process per mode",
     )
     if given.as_ is not None:
         _refuse_beside_as(given, strict=strict)

@@ -234,6 +234,14 @@ class Shared:
             "reparameterisation methods of the model called.",
         ),
     ] = False
+    receptive_field: Annotated[
+        bool,
+        _run(
+            "--receptive-field",
+            help="Add columns: the receptive field of each layer in the first input, its jump, and the halo that exact "
+            "processing by blocks needs.",
+        ),
+    ] = False
     counters: Annotated[
         str | None,
         _run(

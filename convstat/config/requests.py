@@ -33,6 +33,7 @@ class Requests:
     weights: str | None = None
     activations: str | None = None
     fuse: bool = False
+    extents: bool = False
     config: Config = field(default_factory=Config)
     from_settings: bool = False
     picture: str | None = None
@@ -59,8 +60,9 @@ class Requests:
         said: dict[str, Any] = {
             name: v for name in ("mode", "picture", "edges") if (v := getattr(self, name)) is not None
         }
-        if self.fuse:
-            said["fuse"] = True
+        for name in ("fuse", "extents"):
+            if getattr(self, name):
+                said[name] = True
         if self.worst_case:
             said["worst_case"] = self.worst_case
         for name in ("batch", "dtype", "per", "device", "weights", "activations"):

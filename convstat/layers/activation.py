@@ -13,6 +13,7 @@ from typing import Any
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import Cost, Shape
+from convstat.formulas.reads import Reads, same
 from convstat.layers.base import (
     REQUIRED,
     Argument,
@@ -36,6 +37,9 @@ class _Activation(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"activation": prod(output)})

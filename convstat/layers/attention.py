@@ -12,6 +12,7 @@ from convstat.formulas import derivation as derivations
 from convstat.formulas.attention import attention_macs
 from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
+from convstat.formulas.reads import Place, Reads
 from convstat.layers.activation import ELEMENTWISE
 from convstat.layers.base import (
     Argument,
@@ -95,6 +96,10 @@ class MultiheadAttention(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        batch = 0 if self.batch_first else 1
+        return ({batch: Place(batch)},) * len(inputs)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         query, key, _ = self._three(inputs)
@@ -219,6 +224,10 @@ class TransformerEncoderLayer(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        batch = 0 if self.batch_first else 1
+        return ({batch: Place(batch)},) * len(inputs)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         parts = self._parts(inputs[0]).values()

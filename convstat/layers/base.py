@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, OTHER_ENTRIES, Cost, Shape
+from convstat.formulas.reads import Reads
 from convstat.layers.arguments import (
     REQUIRED,
     Argument,
@@ -243,6 +244,10 @@ class Layer(ABC):
         Its value is that of ``cost``, which is what counts.
         """
         return None
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        """Which positions of its inputs an output position depends on; the reason where that is not known."""
+        return f"{self.kind()} does not say which positions it reads"
 
     @classmethod
     def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:

@@ -8,8 +8,10 @@ from math import prod
 from convstat.errors import LayerError
 from convstat.formulas import conv as formulas
 from convstat.formulas import derivation as derivations
+from convstat.formulas import reach
 from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
+from convstat.formulas.reads import Reads, along
 from convstat.layers.base import (
     Argument,
     Count,
@@ -122,6 +124,13 @@ class _Conv(_ConvNd):
         channels = self.in_channels, self.out_channels
         return derivations.conv(output[0], *channels, output[2:], self.kernel_size, self.groups)
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        steps = zip(self.kernel_size, self.stride, self.sides(), self.dilation, strict=True)
+        windows = [
+            reach.conv(kernel, step, before, dilation, after) for kernel, step, (before, after), dilation in steps
+        ]
+        return (along(windows),)
+
     def _weight(self) -> Shape:
         return formulas.conv_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)
 
@@ -172,6 +181,10 @@ class _ConvTranspose(_ConvNd):
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         channels = self.in_channels, self.out_channels
         return derivations.conv_transpose(output[0], *channels, inputs[0][2:], self.kernel_size, self.groups)
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        steps = zip(self.kernel_size, self.stride, self.padding, self.dilation, self.output_padding, strict=True)
+        return (along([reach.conv_transpose(*step) for step in steps]),)
 
     def _weight(self) -> Shape:
         return formulas.conv_transpose_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)

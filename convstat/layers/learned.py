@@ -6,6 +6,8 @@ from math import prod
 from types import MappingProxyType
 
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.reach import shifted
+from convstat.formulas.reads import Place, Reads, same
 from convstat.layers.base import Argument, Count, Layer, Real, last_axis
 
 
@@ -16,6 +18,9 @@ class _Learned(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"elementwise": prod(output)})
@@ -33,6 +38,9 @@ class ClassToken(_Learned):
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         batch, length, size = inputs[0]
         return (batch, length + 1, size)
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return ({**same(3), 1: Place(1, shifted(1))},)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE

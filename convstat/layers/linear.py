@@ -10,6 +10,7 @@ from convstat.formulas import derivation as derivations
 from convstat.formulas import linear as formulas
 from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.formulas.derivation import Derivation
+from convstat.formulas.reads import Reads, same
 from convstat.layers.base import Argument, Count, Flag, Integer, Layer, Optional, Real, last_axis, show_shape
 
 
@@ -30,6 +31,9 @@ class Linear(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0][:-1], self.out_features)
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output), len(output) - 1),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         macs = formulas.linear_macs(self.in_features, self.out_features, prod(output[:-1]))
@@ -67,6 +71,9 @@ class Bilinear(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0][:-1], self.out_features)
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output), len(output) - 1),) * 2
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         positions = prod(output[:-1])
@@ -106,6 +113,9 @@ class Embedding(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0], self.embedding_dim)
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(inputs[0])),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE if self.max_norm is None else Cost(0, {"norm": prod(output)})

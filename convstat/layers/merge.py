@@ -6,6 +6,8 @@ from math import prod
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.reads import Place, Reads, same
+from convstat.formulas.reads import broadcast as broadcast_reads
 from convstat.formulas.symbolic import Symbolic
 from convstat.layers.base import Argument, Integer, Layer, axis, show_shape
 
@@ -67,6 +69,9 @@ class _Elementwise(_Merge):
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (inputs[0], *self._steps(inputs))[-1]
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return tuple(broadcast_reads(shape, output) for shape in inputs)
+
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         operations = sum(map(prod, self._steps(inputs)))
         return Cost(0, {"elementwise": operations}) if operations else FREE
@@ -96,6 +101,10 @@ class Concat(_Merge):
                     argument="dim",
                 )
         return (*first[:place], sum(shape[place] for shape in inputs), *first[place + 1 :])
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        place = axis(self.dim, output)
+        return ({**same(len(output)), place: Place(None)},) * len(inputs)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import Cost, Shape
+from convstat.formulas.reads import Place, Reads, same
 from convstat.layers.base import (
     Argument,
     Count,
@@ -34,6 +35,9 @@ class _Norm(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"norm": prod(output)})
@@ -75,6 +79,9 @@ class _BatchNorm(_ChannelNorm):
                 f" not an input of {show_shape(inputs[0])} in a batch of 1",
                 argument="track_running_stats",
             )
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)) if self.track_running_stats else {1: Place(1)},)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -122,6 +129,9 @@ class GroupNorm(_Norm):
                 argument="num_groups",
             )
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return ({0: Place(0)},)
+
 
 def _last_sizes(shape: Shape) -> tuple[int, ...]:
     return shape[-1:]
@@ -143,6 +153,9 @@ class _LastNorm(_Norm):
                 argument="normalized_shape",
                 help="omit it to normalise over the last axis",
             )
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output), *range(len(output) - len(self._shape(("normalized_shape",))), len(output))),)
 
 
 class LayerNorm(_LastNorm):
@@ -169,6 +182,9 @@ class _InstanceNorm(_ChannelNorm):
                 f"expected more than 1 spatial element without running statistics, not {show_shape(inputs[0])}",
                 argument="track_running_stats",
             )
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)) if self.track_running_stats else {0: Place(0), 1: Place(1)},)
 
 
 class InstanceNorm1d(_InstanceNorm, dims=1):

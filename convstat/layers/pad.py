@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.reach import shifted
+from convstat.formulas.reads import Dims, Place, Reads, same
 from convstat.formulas.symbolic import smallest
 from convstat.layers.base import Argument, Layer, PerDim, Real, Sizes, show, show_shape
 
@@ -24,6 +26,12 @@ def _padded(shape: Shape, sides: tuple[int, ...], argument: str, *, least: int =
     return tuple(sizes)
 
 
+def _moved(rank: int, sides: tuple[int, ...]) -> Dims:
+    """Each position moved by what stands before it."""
+    moved = zip(range(rank - 1, -1, -1), sides[::2], sides[1::2], strict=False)
+    return {**same(rank), **{dim: Place(dim, shifted(before, after)) for dim, before, after in moved}}
+
+
 class _Pad(Layer):
     """A layer that puts something around its input."""
 
@@ -33,6 +41,9 @@ class _Pad(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return _padded(inputs[0], self.padding, "padding")
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (_moved(len(output), self.padding),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
@@ -176,6 +187,9 @@ class Crop(Layer):
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         sides = self.sides(inputs[0])
         return _padded(inputs[0], tuple(-amount for amount in sides), "cropping")
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (_moved(len(output), tuple(-amount for amount in self.sides(inputs[0]))),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE

@@ -9,8 +9,9 @@ from math import prod
 from typing import Any
 
 from convstat.errors import LayerError
-from convstat.formulas import pool
+from convstat.formulas import pool, reach
 from convstat.formulas.cost import Cost, Shape
+from convstat.formulas.reads import Reads, adapted, along
 from convstat.layers.base import (
     Argument,
     Fixed,
@@ -66,6 +67,9 @@ class _Pool(Layer):
                 argument="kernel_size",
             )
         return (batch, channels, *sizes)
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (along([reach.conv(*step) for step in self._steps()], 1),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"pool": pool.pool_reads(prod(output), self.kernel_size)})
@@ -174,6 +178,9 @@ class _AdaptivePool(Layer):
         batch, channels, *spatial = inputs[0]
         wanted = zip(spatial, self.output_size, strict=True)
         return (batch, channels, *(size if out is None else out for size, out in wanted))
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return adapted(inputs[0], output)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"pool": pool.adaptive_reads(output[0] * output[1], inputs[0][2:], output[2:])})

@@ -14,6 +14,7 @@ from convstat.formulas import derivation as derivations
 from convstat.formulas import recurrent as formulas
 from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
+from convstat.formulas.reads import Place, Reads
 from convstat.layers.base import Argument, Count, Flag, Layer, Real, Word, last_axis
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class _Recurrent(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return (*inputs[0][:-1], self._state() * self._directions())
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        batch = 0 if self.batch_first else 1
+        return ({batch: Place(batch)},)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         first, second, _ = inputs[0]

@@ -6,6 +6,7 @@ from math import prod
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.reads import Place, Reads, Reshaped, same
 from convstat.layers.base import Argument, Flag, Integer, Layer, Real, Sizes, axis, show, show_shape
 
 
@@ -16,6 +17,9 @@ class _Free(Layer):
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)),)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
@@ -52,6 +56,9 @@ class Flatten(_Free):
             )
         return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return Reshaped()
+
 
 class Unflatten(_Free):
     """Several dimensions made of one; free: the data stays where it is."""
@@ -69,6 +76,9 @@ class Unflatten(_Free):
         sizes = _divided(shape[place], self.unflattened_size, "unflattened_size", whole)
         return (*shape[:place], *sizes, *shape[place + 1 :])
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return Reshaped()
+
 
 class Reshape(_Free):
     """Other dimensions after the batch, one of them may be -1 (x.reshape); free: no arithmetic."""
@@ -81,6 +91,9 @@ class Reshape(_Free):
         batch, *sizes = inputs[0]
         assert isinstance(self.shape, tuple)
         return (batch, *_divided(prod(sizes), self.shape, "shape", f"an input of {show_shape(inputs[0])}"))
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return Reshaped()
 
 
 class Permute(_Free):
@@ -107,6 +120,9 @@ class Permute(_Free):
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
         return tuple(inputs[0][dim] for dim in self._order(inputs[0]))
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return ({dim: Place(place) for place, dim in enumerate(self._order(inputs[0]))},)
+
 
 class Select(_Free):
     """One slice along a dimension, which goes (torch.select; x[:, 0] is dim 1, index 0); free: a view."""
@@ -126,6 +142,11 @@ class Select(_Free):
                 argument="index",
             )
         return shape[:place] + shape[place + 1 :]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        place = axis(self.dim, inputs[0])
+        kept = {dim: Place(dim - (dim > place)) for dim in range(len(inputs[0])) if dim != place}
+        return ({**kept, place: Place(None)},)
 
 
 class Identity(_Free):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from convstat.errors import LayerError
 from convstat.formulas import resize as formulas
 from convstat.formulas.cost import FREE, Cost, Shape
+from convstat.formulas.reach import Window, conv, resized
+from convstat.formulas.reads import Place, Reads, adapted, along, same
 from convstat.layers.base import (
     Argument,
     Count,
@@ -90,6 +94,26 @@ class Upsample(Layer):
             )
         return (batch, channels, *sizes)
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        shape = inputs[0]
+        if self.mode == "area":
+            return adapted(shape, output)
+        found: dict[int, Place] = {0: Place(0), 1: Place(1)}
+        for dim, (size, out) in enumerate(zip(shape[2:], output[2:], strict=True), 2):
+            if self.align_corners and size != out:
+                return "with aligned corners, the distance between its samples depends on the size"
+            step = Fraction(size, out) if self.size is not None or self.recompute_scale_factor else self._step(dim - 2)
+            window = resized(self.mode, step)
+            if window is None:
+                return f"it samples every {float(step):.6g} positions, which has no short period"
+            found[dim] = Place(dim, window)
+        return (found,)
+
+    def _step(self, place: int) -> Fraction:
+        """The input positions from one output to the next, by the factor that was given."""
+        scale = self.scale_factor
+        return 1 / Fraction(scale[place] if isinstance(scale, tuple) else scale or 1)
+
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         planes = output[0] * output[1]
         return Cost(0, {"resize": formulas.resize_reads(self.mode, planes, inputs[0][2:], output[2:])})
@@ -123,6 +147,10 @@ class PixelShuffle(_Shuffle):
             )
         return (batch, channels // factor**2, height * factor, width * factor)
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        window = Window(1, ((0,),) * self.upscale_factor, (0,) * self.upscale_factor)
+        return (along([window, window]),)
+
 
 class PixelUnshuffle(_Shuffle):
     """Height and width folded into channels by downscale_factor; free: elements only move."""
@@ -144,6 +172,10 @@ class PixelUnshuffle(_Shuffle):
                 )
         return (batch, channels * factor**2, height // factor, width // factor)
 
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        window = conv(self.downscale_factor, self.downscale_factor)
+        return (along([window, window]),)
+
 
 class ChannelShuffle(_Shuffle):
     """Channels of the groups interleaved; free: elements only move."""
@@ -162,3 +194,6 @@ class ChannelShuffle(_Shuffle):
                 help=divisors_help(channels=channels),
             )
         return inputs[0]
+
+    def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
+        return (same(len(output)),)

@@ -24,6 +24,7 @@ from convstat.results.documents.codec import (
     Saved,
     Shape,
 )
+from convstat.results.extent import Extent
 from convstat.results.fusion import Fusion
 
 CONVSTAT = "convstat"
@@ -169,7 +170,7 @@ class LayerRow:
 
     KEYS: ClassVar = Keys(
         "name type input_shapes output_shapes params trainable_params buffers weight_bytes macs flops macs_per_pixel "
-        "other arguments shares weights note runs source"
+        "other arguments shares weights extent note runs source"
     )
     name: str
     type: str
@@ -189,6 +190,9 @@ class LayerRow:
         Annotated[str, Matches(widths.PATTERN)] | None, SPARSE, "the width of its stored weights, where one was set"
     ] = None
     runs: Annotated[Count, SPARSE, "how often it runs; macs and other are those of all runs"] = 1
+    extent: Annotated[
+        Extent | None, SPARSE, "the receptive field, the jump and the halo in the first input, where asked for"
+    ] = None
 
     @property
     def flops(self) -> Count:
@@ -407,7 +411,7 @@ class Report(Saved):
     """What one model costs; ``groups`` says of each block, by its path, what it is."""
 
     KEYS: ClassVar = Keys(
-        "schema model totals layers blocks counters uncounted groups calls fusion status", name="report"
+        "schema model totals layers blocks counters uncounted groups calls fusion extent status", name="report"
     )
     kind: ClassVar[str] = "report"
     schema: ClassVar[str] = "convstat.report/1"
@@ -429,6 +433,8 @@ class Report(Saved):
     )
     fusion: Annotated[Fusion | None, SPARSE, "how the deployed form that is counted here was made, by --fuse"] = None
     blocks: Annotated[Blocks | None, SPARSE, "the blocks of a picture, where it is counted block by block"] = None
+
+    extent: Annotated[Extent | None, SPARSE, "that of the first output"] = None
 
     @property
     def status(self) -> Status:

@@ -128,11 +128,16 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
 
 def _counted(graph: Graph, request: Request) -> Report:
     target = request.target
-    return graphs.count(
+    report = graphs.count(
         graph, source=target.argument, kind=target.kind, batch=request.batch, dtype=request.dtype,
         per=basis_of(request, graph.values, request.spec), overrides=request.overrides, weights=request.weights,
         activations=request.activations,
     )  # fmt: skip
+    if not request.extents:
+        return report
+    from convstat.count import extents
+
+    return extents.with_extents(report, graph)
 
 
 def _fused(graph: Graph, request: Request) -> tuple[Report, Graph]:

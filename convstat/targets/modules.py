@@ -73,6 +73,8 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     _check(request.device, request.mode, request.batch)
     if request.fuse:
         raise UsageError(f"--fuse takes specs: {request.argument} is a Python model")
+    if request.extents:
+        raise UsageError(f"--receptive-field takes specs: {request.argument} is a Python model")
     specs = _loaded(parse_all(request.inputs))
     if request.dtype != "float32":
         # The usual one leaves a model as it was made.

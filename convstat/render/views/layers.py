@@ -14,6 +14,7 @@ from convstat.errors import UsageError, did_you_mean
 from convstat.render.base import Options
 from convstat.render.page import Column, Fields, Row, Table, tabulated, written
 from convstat.render.views import tree
+from convstat.render.views.extents import extent_fields
 from convstat.results.report import NEVER_CALLED, LayerRow, Report
 from convstat.text.printable import bar, counted, exact, per_pixel_scale, printable, share, show_shapes
 
@@ -184,6 +185,7 @@ def layer_table(report: Report, options: Options) -> Table:
         (Column("layer", "left", shortens=True, comfort=24), lambda line: line.name),
         (Column("type", "left", 0 if options.sort == "type" else 2), lambda line: line.type),
         (Column("output", "left", 3), lambda line: line.shape),
+        *(extent_fields() if any(row.extent for row in report.layers) else []),
         (Column("params"), lambda line: exact(line.params)),
         *([(Column("bytes", name="weight bytes"), lambda line: exact(line.weight_bytes))] if in_widths else []),
         (Column("MACs"), lambda line: exact(line.macs)),

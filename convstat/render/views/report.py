@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, Table, Tone, tabulated
-from convstat.render.views import fusion
+from convstat.render.views import extents, fusion
 from convstat.render.views.layers import layer_table
 from convstat.results.report import (
     BACKWARD_PASS,
@@ -242,6 +242,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "border", overhead_fact(totals)
     if report.blocks is not None and report.blocks.picture is not None:
         yield "edges", EDGES[report.blocks.edges]
+    yield from extents.facts(report)
     frozen = totals.params - totals.trainable_params
     if report.is_foreign:
         # What a peer makes of parameters says nothing about memory.
