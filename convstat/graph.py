@@ -37,6 +37,7 @@ class Node:
     ``owner`` is the name of the node that holds the parameters: another node's where a layer is shared.
     ``trainable`` is False where the spec freezes the layer's parameters.
     ``weights`` is the width in which they are stored, where the spec sets one.
+    ``runs`` is how often it runs: as often as the part of the model that it is in is called. Its cost is that of one.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Node:
     trainable: bool = True
     note: str | None = None
     weights: str | None = None
+    runs: int = 1
 
     @property
     def is_shared(self) -> bool:
@@ -63,6 +65,17 @@ class Call:
 
     arguments: Mapping[str, object]
     source: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a model: how often it is called, its inputs and outputs, and the part whose weights it uses."""
+
+    name: str
+    runs: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    same: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,7 @@ class Graph:
     groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     calls: Mapping[str, Call] = field(default_factory=lambda: MappingProxyType({}))
     values: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    parts: tuple[Part, ...] = ()
 
     def shape_of(self, name: str) -> Shape:
         """The shape of what a node or an input delivers."""

@@ -35,6 +35,8 @@ def express(request: Request, name: str, *, listener: Listener = NOBODY) -> Repo
     subject = analysis.prepare(request, listener=listener)
     if counter is None:
         return subject.report
+    if not subject.report.is_one_call:
+        raise UsageError(f"{argument} has parts that are called several times, and {name} counts one call of each")
     from convstat.counters.capture import first_line
     from convstat.counters.measure import Asking, foresee
 

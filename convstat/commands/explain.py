@@ -32,6 +32,9 @@ def explain(
     With no counters, a spec is explained without torch.
     """
     subject = analysis.prepare(request, listener=listener)
+    if not subject.report.is_one_call:
+        # Others count one call of each part.
+        counters = "none"
     groups = grouped(subject.report.layers)
     chosen = choose(list(groups), pattern, request.argument)
     views = _views(subject, chosen, counters, request.device, listener)

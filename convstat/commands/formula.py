@@ -82,7 +82,8 @@ def network(request: Request, *, asked: Asked = NOT_ASKED, listener: Listener = 
     if subject.graph is None:
         return NetworkFormula(subject.report, _of_trace(subject))
     assert request.spec is not None
-    closed = of_spec(request, request.spec, subject.graph, asked)
+    # Each part has sizes of its own, and the closed forms are those of one network.
+    closed = None if subject.graph.parts else of_spec(request, request.spec, subject.graph, asked)
     return NetworkFormula(subject.report, _of_spec(subject), closed)
 
 

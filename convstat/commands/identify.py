@@ -92,6 +92,9 @@ def identify(
     """Find what gives a number for a target."""
     number = read(text)
     subject = analysis.prepare(request, listener=listener)
+    if not subject.report.is_one_call:
+        # Others count one call of each part.
+        counters = "none"
     silent: list[Silent] = []
     figures = list(_own(subject))
     if counters != "none":

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from convstat.count.graphs import ITEM_BYTES
 from convstat.count.pixels import pixels, positions_read
@@ -16,7 +16,7 @@ from convstat.grammar.axes import Axis, Value, plain
 from convstat.grammar.basis import BasisError
 from convstat.grammar.basis import check as check_basis
 from convstat.results.comparison import ComparisonRow
-from convstat.results.report import CounterRow, Totals
+from convstat.results.report import CounterRow, PartRow, Totals
 from convstat.spec import Spec
 from convstat.targets import analysis
 from convstat.targets.basis import basis_of
@@ -26,7 +26,13 @@ from convstat.targets.request import NOBODY, Listener, Request
 _NOT_THERE = r"no (variable|argument) '"
 _OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot compute with the word '"
 
-Counted = tuple[Totals, tuple[CounterRow, ...]]
+
+class Counted(NamedTuple):
+    """What a model costs at one point, its parts, and what the counters answered."""
+
+    totals: Totals
+    counters: tuple[CounterRow, ...] = ()
+    parts: tuple[PartRow, ...] = ()
 
 
 class Model(ABC):
@@ -69,16 +75,18 @@ class Model(ABC):
         for number, (point, values) in enumerate(points, 1):
             self.at(number, len(points), listener)
             try:
-                totals, answers = self.count(self.settings(pair(self.names, point)), counters, listener)
+                found = self.count(self.settings(pair(self.names, point)), counters, listener)
             except self.impossible as caught:
-                if found := self.mistakes(caught, values):
-                    mistakes.update((str(diagnostic), diagnostic) for diagnostic in found)
+                if wrong := self.mistakes(caught, values):
+                    mistakes.update((str(diagnostic), diagnostic) for diagnostic in wrong)
                     continue
                 error = error or caught
                 rows.append(_invalid(argument, values, caught))
                 continue
-            base = base or totals
-            rows.append(ComparisonRow(argument, values, "ok", totals, base, counters=answers))
+            base = base or found.totals
+            rows.append(
+                ComparisonRow(argument, values, "ok", found.totals, base, counters=found.counters, parts=found.parts)
+            )
         if mistakes:
             raise UsageError(list(mistakes.values()))
         if error is not None and all(row.status == "invalid" for row in rows):
@@ -146,7 +154,8 @@ class Saved(Model):
         self.shown_inputs.add(show_inputs({item.name: item.shape for item in self.report.model.inputs}))
 
     def count(self, request: Request, counters: str, listener: Listener) -> Counted:
-        return self.report.totals, self.report.counters if counters != "none" else ()
+        report = self.report
+        return Counted(report.totals, report.counters if counters != "none" else (), report.parts)
 
 
 class Expanded(Model):
@@ -175,13 +184,13 @@ class Expanded(Model):
             self._shapes[request.inputs] = analysis.input_shapes(self.spec, request.inputs, request.argument)
         shapes = self._shapes[request.inputs]
         variant = request.target.variant
-        if request.is_in_blocks or request.fuse or request.weights is not None or self.spec.plan.sets_widths:
+        plan = self.spec.plan
+        if request.is_in_blocks or request.fuse or plan.parts or request.weights is not None or plan.sets_widths:
             # Bytes in integers are those of each tensor, what is fused is seen in the whole graph, and blocks differ.
             report = analysis.count(replace(request, spec=self.spec))
             self.shown_inputs.add(show_inputs({i.name: (1, *i.shape[1:]) for i in report.model.inputs}))
-            if counters == "none":
-                return report.totals, ()
-            return report.totals, analysis.analyze(request, counters, listener=listener).counters
+            asked = () if counters == "none" else analysis.analyze(request, counters, listener=listener).counters
+            return Counted(report.totals, asked, report.parts)
         measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
         edge = (basis_of(request, measured.values, self.spec), measured.input_shape, measured.output_shape)
         if edge not in self._pixels:
@@ -200,8 +209,8 @@ class Expanded(Model):
             read,
         )
         if counters == "none":
-            return totals, ()
-        return totals, analysis.analyze(request, counters, listener=listener).counters
+            return Counted(totals)
+        return Counted(totals, analysis.analyze(request, counters, listener=listener).counters)
 
     def mistakes(
         self, error: SpecError | SourceError | BasisError, values: Mapping[str, Value]
@@ -242,7 +251,7 @@ class Traced(Model):
             self.notes[f"the MACs of {request.argument} are {model.rests_on}"] = None
         for item in report.uncounted:
             self.notes[f"the count of {request.argument} is incomplete: {item.op} has no rule"] = None
-        return report.totals, report.counters
+        return Counted(report.totals, report.counters)
 
 
 def model_of(request: Request, axes: Sequence[Axis], shelf: dict[str, Spec]) -> Model:

@@ -5,7 +5,7 @@ Every figure is the sum of the layers' figures, so the table always closes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -13,9 +13,9 @@ from convstat.count.pixels import pixels, positions_read
 from convstat.errors import Mark, UsageError
 from convstat.formulas.widths import parse as parse_widths
 from convstat.grammar.axes import plain
-from convstat.graph import Graph, Node
+from convstat.graph import Graph, Node, Part
 from convstat.layers.base import Layer
-from convstat.results.report import BlockCall, InputInfo, LayerRow, ModelInfo, Place, Report
+from convstat.results.report import BlockCall, InputInfo, LayerRow, ModelInfo, PartRow, Place, Report
 from convstat.results.sums import total
 
 ITEM_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -44,16 +44,17 @@ def count(
     rows = tuple(_row(node, ITEM_BYTES[dtype], weights) for node in graph.nodes)
     first_input = graph.inputs[0].shape
     denominator, basis = pixels(per, first_input, graph.shape_of(graph.outputs[0]))
+    # What is floating is of the model's dtype; indices stay what they are.
+    inputs = {
+        item.name: InputInfo(item.name, item.shape, dtype if item.dtype == "float32" else item.dtype)
+        for item in graph.inputs
+    }
     return Report(
         model=ModelInfo(
             name=graph.name,
             source=source,
             kind=kind,
-            # What is floating is of the model's dtype; indices stay what they are.
-            inputs=tuple(
-                InputInfo(item.name, item.shape, dtype if item.dtype == "float32" else item.dtype)
-                for item in graph.inputs
-            ),
+            inputs=tuple(inputs.values()),
             batch=batch,
             dtype=dtype,
             overrides=dict(overrides or {}),
@@ -62,6 +63,7 @@ def count(
         ),
         totals=total(rows, denominator, basis, positions_read(per, first_input)),
         layers=rows,
+        parts=tuple(_part(part, rows, inputs) for part in graph.parts),
         groups=dict(graph.groups),
         calls={
             path: BlockCall({name: plain(value) for name, value in call.arguments.items()}, _place(call.source))
@@ -82,16 +84,33 @@ def _row(node: Node, item_bytes: int, weights: str | None) -> LayerRow:
         input_shapes=node.input_shapes,
         output_shapes=(node.output_shape,),
         params=params,
-        macs=node.cost.macs,
+        macs=node.runs * node.cost.macs,
         trainable_params=params if node.trainable else 0,
         buffers=buffers,
         weight_bytes=params * item_bytes if width is None else _stored(layer, width),
-        other=dict(node.cost.other),
+        other={name: node.runs * amount for name, amount in node.cost.other.items()},
         arguments=layer.written(),
         source=_place(node.source),
         shares=node.owner if node.is_shared else None,
         note=node.note,
         weights=width,
+        runs=node.runs,
+    )
+
+
+def _part(part: Part, rows: Sequence[LayerRow], inputs: Mapping[str, InputInfo]) -> PartRow:
+    own = [row for row in rows if row.name.startswith(f"{part.name}.")]
+    sums = total(own, 0, "")
+    return PartRow(
+        part.name,
+        part.runs,
+        tuple(inputs[name] for name in part.inputs),
+        sums.params,
+        sums.macs,
+        sums.trainable_params,
+        sums.buffers,
+        sums.weight_bytes,
+        part.same,
     )
 
 

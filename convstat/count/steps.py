@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -47,12 +48,12 @@ def _of_products(found: Derivation) -> list[Step]:
 
 
 def of_node(node: Node) -> list[Step]:
-    """The MACs of one call of a layer of a spec."""
+    """The MACs of a layer of a spec: of one call, as often as the part of the model that it is in is called."""
     found = node.layer.derivation(node.input_shapes, node.output_shape)
     if found is None:
         return []
     counted = node.layer.cost(node.input_shapes, node.output_shape).macs
-    return _of_products(found.checked(counted, node.name))
+    return [replace(step, times=step.times * node.runs) for step in _of_products(found.checked(counted, node.name))]
 
 
 def of_spec(graph: Graph, rows: Sequence[LayerRow]) -> list[Step]:

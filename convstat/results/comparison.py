@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from convstat.grammar.axes import Axis, Value
-from convstat.results.documents.codec import ADDED, Document, Keys, OneOf, Ratio
-from convstat.results.report import CounterRow, Totals
+from convstat.results.documents.codec import ADDED, SPARSE, Document, Keys, OneOf, Ratio
+from convstat.results.report import CounterRow, PartRow, Totals
 
 METRICS = ("params", "trainable_params", "macs", "flops", "macs_per_pixel", "weight_bytes", "buffers")
 """The counts that every row has, and that it is compared by."""
@@ -23,15 +23,20 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 Ratios = Annotated[Mapping[str, Ratio | None] | None, "each count divided by the base's; 1 is no change"]
 
 
+ComparedPart = Annotated[PartRow, Keys("name calls params weight_bytes macs flops macs_of_one same")]
+"""A part of a model, without what is said of the whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
     """One point: the model, the values of what varies, and what it costs.
 
     An ``invalid`` row has a ``reason`` and ``help``, and no totals.
+    ``parts`` are those of a model in parts.
     ``base`` holds the totals of the first valid row; ``counters`` what the peers answered, where they were asked.
     """
 
-    KEYS: ClassVar = Keys("model values status reason help where totals vs_base counters")
+    KEYS: ClassVar = Keys("model values status reason help where totals parts vs_base counters")
     model: str
     values: Mapping[str, Value]
     status: Annotated[str, OneOf("ok", "invalid")]
@@ -41,6 +46,8 @@ class ComparisonRow:
     help: tuple[str, ...] = ()
     where: Annotated[str | None, ADDED, "the line of the spec that cannot be, where there is one"] = None
     counters: tuple[Annotated[CounterRow, Keys("name variant version status reported=counts error")], ...] = ()
+
+    parts: Annotated[tuple[ComparedPart, ...], SPARSE, "the parts of a model, each with how often it is called"] = ()
 
     @property
     def vs_base(self) -> Ratios:

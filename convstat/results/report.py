@@ -162,9 +162,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """One call of one layer; where it runs several times, once for each block of a picture, ``runs`` says how often.
+    """One call of one layer.
 
-    Its MACs and its other work are then those of all runs, and its shapes those of the first.
+    Where it runs several times, for each block of a picture or each call of a part, ``runs`` says how often. Its MACs
+    and its other work are then those of all runs, and its shapes those of the first.
     ``params`` counts what this call owns: zero on the second call of a shared layer, whose ``shares`` names the first.
     """
 
@@ -337,6 +338,42 @@ Status = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
+class PartRow:
+    """A part of a model: ``calls`` is how often it is called; MACs are those of all calls, ``macs_of_one`` of one.
+
+    ``same`` names the part whose weights it uses: its own params are zero then.
+    """
+
+    KEYS: ClassVar = Keys(
+        "name calls inputs params trainable_params buffers weight_bytes macs flops macs_of_one macs_per_pixel same",
+        name="part",
+    )
+    name: str
+    calls: Annotated[int, Least(1)]
+    inputs: tuple[InputInfo, ...]
+    params: Count
+    macs: Count
+    trainable_params: Count = 0
+    buffers: Count = 0
+    weight_bytes: Count = 0
+    same: str | None = None
+
+    @property
+    def flops(self) -> Count:
+        """Twice the MACs."""
+        return 2 * self.macs
+
+    @property
+    def macs_of_one(self) -> Count:
+        """The MACs of one call."""
+        return self.macs // self.calls
+
+    def macs_per_pixel(self, report: Report) -> PerPixel:
+        """MACs of all calls / pixels of the model, exactly."""
+        return report.totals.per_pixel(self.macs)
+
+
+@dataclass(frozen=True, slots=True)
 class BlockShape:
     """The blocks of one shape: ``count`` of them, with ``macs`` each; sizes are height and width.
 
@@ -411,7 +448,7 @@ class Report(Saved):
     """What one model costs; ``groups`` says of each block, by its path, what it is."""
 
     KEYS: ClassVar = Keys(
-        "schema model totals layers blocks counters uncounted groups calls fusion extent status", name="report"
+        "schema model totals layers parts blocks counters uncounted groups calls fusion extent status", name="report"
     )
     kind: ClassVar[str] = "report"
     schema: ClassVar[str] = "convstat.report/1"
@@ -432,6 +469,7 @@ class Report(Saved):
         default_factory=dict
     )
     fusion: Annotated[Fusion | None, SPARSE, "how the deployed form that is counted here was made, by --fuse"] = None
+    parts: Annotated[tuple[PartRow, ...], SPARSE, "the parts of a model, each with how often it is called"] = ()
     blocks: Annotated[Blocks | None, SPARSE, "the blocks of a picture, where it is counted block by block"] = None
 
     extent: Annotated[Extent | None, SPARSE, "that of the first output"] = None
@@ -442,6 +480,11 @@ class Report(Saved):
         the notes state; ``incomplete`` where there is work without a rule.
         """
         return "incomplete" if self.uncounted else "upper_bound" if self.model.rests_on else "complete"
+
+    @property
+    def is_one_call(self) -> bool:
+        """Whether everything runs once, so that what counts one call of a model counts the same."""
+        return all(part.calls == 1 for part in self.parts) and self.blocks is None
 
     @property
     def is_foreign(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from typing import NamedTuple
 
 from convstat.errors import Diagnostic, Mark, SourceText, SpecError, UsageError
 from convstat.grammar import basis
@@ -20,16 +21,22 @@ from convstat.spec.items import (
     refs,
 )
 from convstat.spec.load import List, Map, Scalar, Tree, load, unless_null
-from convstat.spec.plan import INPUT, InputPlan, Item, PerPlan, Plan, Variant
+from convstat.spec.plan import INPUT, InputPlan, Item, PartPlan, PerPlan, Plan, Ref, Variant
 from convstat.spec.problems import Problems
 from convstat.spec.unused import unused
-from convstat.spec.values import unknown
+from convstat.spec.values import Scope, unknown
 
-KEYS = ("convstat", "name", "note", "input", "per", "vars", "blocks", "layers", "models", "outputs", "budget")
+KEYS = (
+    "convstat", "name", "note", "input", "per", "vars", "blocks", "layers", "parts", "models", "outputs", "budget"
+)  # fmt: skip
 """The keys of a spec, in the order in which one writes them."""
+
+PART_KEYS = ("input", "calls", "layers", "same", "outputs", "note")
+"""The keys of a part."""
 
 DTYPES = ("float32", "int64")
 MAX_VARIANTS = 100
+MAX_PARTS = 100
 
 
 def compile_spec(
@@ -55,12 +62,30 @@ def compile_spec(
 def _check_kind(source: SourceText, tree: Map, problems: Problems) -> None:
     """Refuse YAML that is not a spec, such as training settings, with that one message."""
     names = {key.text for key, _ in tree}
-    if not {"convstat", "input", "layers", "blocks"} & names and not names <= set(KEYS):
+    if not {"convstat", "input", "layers", "blocks", "parts"} & names and not names <= set(KEYS):
         help = (
             f"for settings of a Python model: convstat analyze MODULE:NAME --config {source.name}",
             "to write a starter spec: convstat init net.yaml",
         )
         problems.refuse(f"{source.name} is not a spec: it has neither 'input' nor 'layers'", tree.mark, help=help)
+
+
+class _Part(NamedTuple):
+    """A part as it was read."""
+
+    name: str
+    inputs: tuple[InputPlan, ...]
+    items: tuple[Item, ...]
+    outputs: tuple[Ref, ...]
+    calls: Expression | None
+    same: str | None
+    mark: Mark
+
+    def part(self, whole: Plan) -> PartPlan:
+        """The plan of it, which shares the variables and the blocks of the whole."""
+        variants = {name: variant._replace(inputs=self.inputs) for name, variant in whole.variants.items()}
+        plan = whole._replace(variants=variants, items=self.items, outputs=self.outputs, budget=())
+        return PartPlan(self.name, plan, self.calls, self.same, self.mark)
 
 
 class _Compiler:
@@ -86,14 +111,23 @@ class _Compiler:
         self.read_variables(entries.get("vars"))
         scope = blocks.scope()
         inputs: tuple[InputPlan, ...] = ()
-        if "input" in entries:
+        has_parts = "parts" in entries
+        for key in ("input", "layers", "outputs") if has_parts else ():
+            if key in entries:
+                problems.add(f"a model in parts has no '{key}' of its own", entries[key].mark, help="each part has one")
+        if has_parts:
+            pass
+        elif "input" in entries:
             inputs = self.inputs(entries["input"])
         else:
             help = "input: [3, 224, 224], the sizes of one sample: channels, height, width"
             problems.add("missing key 'input'", tree.mark, help=help)
         blocks.compile()
         items: tuple[Item, ...] = ()
-        if "layers" in entries:
+        drafts: list[_Part] = []
+        if has_parts:
+            drafts = self.parts(entries["parts"], scope)
+        elif "layers" in entries:
             items = compile_items(entries["layers"], scope, blocks, [entry.name for entry in inputs])
             if not items and not problems:
                 problems.add("there are no layers", entries["layers"].mark)
@@ -106,7 +140,7 @@ class _Compiler:
         outputs = refs(problems, entries.get("outputs"), "the name of an item")
         budget = self.budgets(entries.get("budget"))
         title, note = entries.get("name"), entries.get("note")
-        return Plan(
+        plan = Plan(
             source=self.source,
             name=title.text if isinstance(title, Scalar) else PurePath(self.source.name).stem,
             note=note.text if isinstance(note, Scalar) else None,
@@ -121,6 +155,52 @@ class _Compiler:
                 *(block.reads for block in blocks.compiled.values()), *(v.names for v in self.variables.values())
             ),
         )
+        return plan._replace(parts=tuple(draft.part(plan) for draft in drafts))
+
+    def parts(self, tree: Tree, scope: Scope) -> list[_Part]:
+        """Read the parts of a model; one that is the same as an earlier one has its layers."""
+        found: dict[str, _Part] = {}
+        example = "{encoder: {input: [3, H, W], layers: [...]}, decoder: {input: [...], calls: 4, layers: [...]}}"
+        if not isinstance(tree, Map) or not len(tree):
+            self.problems.add("parts is a mapping of names to parts", tree.mark, help=example)
+        for key, value in entries_of(self.problems, "parts", tree, example, MAX_PARTS, "parts"):
+            if not is_name(self.problems, key, "a part"):
+                continue
+            if not isinstance(value, Map):
+                self.problems.add(f"a part has {', '.join(PART_KEYS)}", value.mark, help=example)
+                continue
+            entries = keys(self.problems, value, PART_KEYS, "a part")
+            inputs: tuple[InputPlan, ...] = ()
+            if "input" in entries:
+                inputs = self.inputs(entries["input"])
+            else:
+                self.problems.add(f"part '{key.text}' has no input", key.mark, help="input: [3, H, W]")
+            calls = scope.compile(entries["calls"]) if "calls" in entries else None
+            same = entries.get("same")
+            original: _Part | None = None
+            if isinstance(same, Scalar):
+                original = found.get(same.text)
+                if original is None:
+                    message = f"no part '{same.text}' above"
+                    self.problems.unknown(message, same.mark, same.text, found, f"parts above: {', '.join(found)}")
+            items: tuple[Item, ...] = ()
+            outputs = refs(self.problems, entries.get("outputs"), "the name of an item")
+            if same is not None:
+                if "layers" in entries:
+                    message = "a part that is the same as another has its layers"
+                    self.problems.add(message, entries["layers"].mark, help="omit layers, or omit same")
+                if original is not None:
+                    items, outputs = original.items, outputs or original.outputs
+            elif "layers" in entries:
+                items = compile_items(entries["layers"], scope, self.blocks, [entry.name for entry in inputs])
+                if not items and not self.problems:
+                    self.problems.add("there are no layers", entries["layers"].mark)
+            else:
+                help = "layers: a list, or same: the name of a part above"
+                self.problems.add(f"part '{key.text}' has no layers", key.mark, help=help)
+            root = original.same or original.name if original is not None else None
+            found[key.text] = _Part(key.text, inputs, items, outputs, calls, root, key.mark)
+        return list(found.values())
 
     def read_variables(self, tree: Tree | None) -> None:
         """Read the variables."""
@@ -222,6 +302,8 @@ class _Compiler:
             for name, setting in value if isinstance(value, Map) else ():
                 if name.text in variables:
                     variables[name.text] = scope.compile(setting) or variables[name.text]
+                elif name.text == "input" and not inputs:
+                    self.problems.add("a model in parts has no 'input' of its own", name.mark, help="set variables")
                 elif name.text == "input":
                     own_inputs = self.inputs(setting)
                 elif name.text == "per":
@@ -300,6 +382,7 @@ class _Compiler:
             *((f"the block '{name}' is never used", mark) for name, mark in plan.unused_blocks),
         ]
         warnings = [Diagnostic(message, mark, severity="warning") for message, mark in found]
-        return tuple(
-            sorted([*warnings, *unused(plan)], key=lambda d: (d.mark.line, d.mark.column) if d.mark else (0, 0))
+        idle = dict.fromkeys(
+            problem for part in (plan, *(part.plan for part in plan.parts)) for problem in unused(part)
         )
+        return tuple(sorted([*warnings, *idle], key=lambda d: (d.mark.line, d.mark.column) if d.mark else (0, 0)))

@@ -143,11 +143,15 @@ def total(parts: list[Part]) -> Counts:
         macs += counts.macs
         buffers += counts.buffers
         layers += counts.layers
-        for name, amount in counts.other.items():
-            other[name] = other.get(name, 0) + amount
-        for name, amount in counts.stored.items():
-            stored[name] = stored.get(name, 0) + amount
+        add_amounts(other, counts.other)
+        add_amounts(stored, counts.stored)
     return Counts(params, trainable, macs, buffers, layers, other, stored)
+
+
+def add_amounts(sums: dict[str, int], added: Mapping[str, int]) -> None:
+    """Add amounts to those of the same names."""
+    for name, amount in added.items():
+        sums[name] = sums.get(name, 0) + amount
 
 
 class Flat:

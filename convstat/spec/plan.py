@@ -137,8 +137,21 @@ class Variant(NamedTuple):
     per: PerPlan | None = None
 
 
+class PartPlan(NamedTuple):
+    """A part of a model: a network of its own, how often it is called, and the part whose weights it uses."""
+
+    name: str
+    plan: Plan
+    calls: Expression | None
+    same: str | None
+    mark: Mark
+
+
 class Plan(NamedTuple):
-    """A whole spec. ``variants[None]`` is the file without a variant."""
+    """A whole spec. ``variants[None]`` is the file without a variant.
+
+    A model in ``parts`` has no items and no inputs of its own.
+    """
 
     source: SourceText
     name: str
@@ -153,6 +166,7 @@ class Plan(NamedTuple):
     sets_widths: bool = False
     """Whether any item says in which width its weights are stored."""
     unused_blocks: tuple[tuple[str, Mark], ...] = ()
+    parts: tuple[PartPlan, ...] = ()
 
     def reads(self, block: Block) -> list[str]:
         """The variables read by a block and by those it calls; one that chooses may call any block of the spec."""

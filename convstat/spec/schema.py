@@ -37,8 +37,8 @@ _REFERENCES: Schema = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minIt
 def spec_schema() -> Schema:
     """Give the JSON Schema (draft 2020-12) of a spec.
 
-    >>> spec_schema()["required"]
-    ['input', 'layers']
+    >>> spec_schema()["anyOf"]
+    [{'required': ['input', 'layers']}, {'required': ['parts']}]
     """
     layers.load_plugins()
     return {
@@ -47,7 +47,7 @@ def spec_schema() -> Schema:
         "description": "A network whose params and MACs convstat counts. See: convstat docs spec",
         "type": "object",
         "properties": _properties(),
-        "required": ["input", "layers"],
+        "anyOf": [{"required": ["input", "layers"]}, {"required": ["parts"]}],
         "additionalProperties": False,
         "if": {"anyOf": [{"required": ["blocks"]}, {"required": ["vars"]}]},
         "else": {"properties": {"layers": {"$ref": "#/$defs/known.layers"}}},
@@ -94,6 +94,17 @@ def _properties() -> Schema:
         "properties": {"input": read, "per": per, "note": _TEXT},
         "additionalProperties": _VALUE,
     }
+    part = _object(
+        {
+            "input": read,
+            "calls": {"description": "How often it is called (default: 1)", **_EXPRESSION},
+            "layers": _LAYERS,
+            "same": {"description": "The part above whose layers and weights it uses", **_TEXT},
+            "outputs": {"description": "The names of its outputs, unless the last item is the only one", **_REFERENCES},
+            "note": _TEXT,
+        },
+        ["input"],
+    )
     budget = {"anyOf": [_TEXT, table_schema([key for key in BUDGET_KEYS if key != "model"])]}
     return {
         "convstat": {"description": "The version of the grammar", "const": 1},
@@ -110,6 +121,11 @@ def _properties() -> Schema:
             "anyOf": [_named({"anyOf": [block, _LAYERS]}, _NAME), _NULL],
         },
         "layers": _LAYERS,
+        "parts": {
+            "description": "A model in parts, each called so many times: an encoder, a decoder, the planes of a codec",
+            **_named(part, _NAME),
+            "minProperties": 1,
+        },
         "models": {"description": "Variants: net.yaml#small", "anyOf": [_named(variant, _NAME), _NULL]},
         "outputs": {"description": "The names of the outputs, unless the last item is the only one", **_REFERENCES},
         "budget": {

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from convstat.errors import Diagnostic, SourceText, SpecError, did_you_mean
+from convstat.errors import Diagnostic, SpecError, did_you_mean
 from convstat.formulas.cost import Shape
 from convstat.formulas.symbolic import is_integer
 from convstat.grammar import basis
 from convstat.graph import Graph, Input
 from convstat.spec import overrides as override_keys
-from convstat.spec.compile import compile_spec
 from convstat.spec.expand import MAX_SIZE, Memo, Run
 from convstat.spec.expressions import NO_VALUE, ExpressionError, Value
 from convstat.spec.fragment import Flat, Fragment, leaves
@@ -254,11 +253,3 @@ def _example(plan: Plan) -> str:
     if action.kind.kind() in ("Linear", "Bilinear"):
         spatial = []
     return "x".join([str(features), *spatial])
-
-
-def read(text: str, name: str, *, is_file: bool = True) -> Spec:
-    """Read a spec from its text; ``name`` is what messages call it. Raises SpecError with every problem."""
-    plan, warnings = compile_spec(
-        SourceText(name, text, is_file=is_file), lambda plan, problems: Spec(plan, ()).look_further(problems)
-    )
-    return Spec(plan, warnings)

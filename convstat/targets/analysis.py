@@ -107,6 +107,12 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
         if request.spec.warnings:
             listener.warn(request.spec.warnings)
     graph = graph_of(request)
+    if graph.parts and request.fuse:
+        raise UsageError(f"--fuse takes one network, and {target.argument} has parts", help="fuse a part by itself")
+    if request.mode != "eval" and any(part.runs > 1 for part in graph.parts):
+        raise UsageError(
+            f"--mode {request.mode} counts one call, and parts of {target.argument} are called several times"
+        )
     if request.spec is not None and (notes := _unnamed(request.spec, request.inputs)):
         listener.warn(notes)
     if request.mode != "eval":
@@ -241,6 +247,9 @@ def ask(
         return report
     if request.mode == "train":
         note = "other counters were not run: they count only a forward pass"
+        return replace(report, model=replace(report.model, notes=(*report.model.notes, note)))
+    if not report.is_one_call:
+        note = "other counters were not run: they count one call of each part"
         return replace(report, model=replace(report.model, notes=(*report.model.notes, note)))
     from convstat.counters import check, measure_on, select
     from convstat.counters.measure import Asking

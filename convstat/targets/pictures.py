@@ -147,7 +147,12 @@ class _Picture:
         return self.native
 
     def resized(self, inputs: Sequence[InputInfo], size: tuple[int, int]) -> tuple[str, ...]:
-        """Write the inputs as ``--input`` does, the spatial ones in proportion to the first."""
+        """Write the inputs as ``--input`` does, the spatial ones in proportion to the first.
+
+        Those of the further parts of a model follow from the variables that the first one sets.
+        """
+        if self.native is not None and self.native.parts:
+            return (f"{inputs[0].name}={'x'.join(map(str, (inputs[0].shape[1], *size)))}",)
         height, width = inputs[0].shape[-2:]
         texts = []
         for item in inputs:

@@ -1,6 +1,7 @@
 """The format for spreadsheets: rectangular, raw integers, one heading.
 
-The column ``row`` says what a row is: ``layer``, ``total``, ``counter``, ``variant`` or ``budget``.
+The column ``row`` says what a row is: ``layer``, ``part``, ``block``, ``total``, ``counter``, ``variant`` or
+``budget``.
 Sum the rows of one kind; the layers add up to the total.
 A name from a model that a spreadsheet would take for a formula is led by an apostrophe:
 one that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return.
@@ -136,6 +137,14 @@ def _report_records(report: Report) -> Iterable[Record]:
     for uncounted in report.uncounted:
         calls = f"{uncounted.calls} call{'s' if uncounted.calls != 1 else ''}"
         yield {"row": "uncounted", **lead, "name": uncounted.op, "type": calls}
+    for part in report.parts:
+        figures = {name: getattr(part, name) for name in COUNTS}
+        per_pixel = {"macs_per_pixel": totals.per_pixel(part.macs), "calls": part.calls}
+        yield {"row": "part", **lead, "name": part.name, "type": "part", **figures, **per_pixel}
+    for shape in report.blocks.shapes if report.blocks is not None else ():
+        sizes = {"input_shapes": _shapes([shape.read]), "output_shapes": _shapes([shape.size]), "calls": shape.count}
+        macs = {"macs": shape.count * shape.macs, "macs_per_pixel": shape.macs_per_pixel}
+        yield {"row": "block", **lead, "name": f"block {_shapes([shape.size])}", "type": "block", **sizes, **macs}
     yield {"row": "total", **lead, **_counts(totals, totals), **other(totals), "status": report.status}
     for counter in report.counters:
         reported, predicted = counter.reported, counter.predicted or Figures()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Context, Inexact
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.text.printable import printable
 
 if TYPE_CHECKING:
-    from convstat.graph import Graph, Node
+    from convstat.graph import Graph, Node, Part
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 MOST_DIGITS = 1_000
@@ -50,6 +51,27 @@ def _lines(
     yield f"name: {scalar(graph.name)}"
     if note:
         yield f"note: {scalar(note)}"
+    if per is not None and graph.parts:
+        yield f"per: {scalar(per)}"
+    if graph.parts:
+        yield "parts:"
+        for part in graph.parts:
+            yield f"  {part.name}:"
+            yield from (f"    {line}" for line in _part(graph, part, defaults))
+    else:
+        yield from _network(graph, names, defaults, per)
+    # Where paths became names, a pattern of paths would match other layers or none.
+    paths = (path.partition(".")[2] if graph.parts else path for path in (node.name for node in graph.nodes))
+    flat = any("." in path for path in paths)
+    lost = [limit for limit in budget if flat and "@" in limit]
+    if kept := [limit for limit in budget if limit not in lost]:
+        yield f"budget: {_flow(kept)}"
+    for limit in lost:
+        yield f"# budget of layers by their paths, which are names here: {printable(limit)}"
+
+
+def _network(graph: Graph, names: Mapping[str, str], defaults: bool, per: str | None) -> Iterator[str]:
+    """The input, the layers and the outputs of a network."""
     sizes = {item.name: _sizes(item.shape, item.dtype) for item in graph.inputs}
     # The only input is called so where it has no name of its own.
     yield f"input: {_flow(sizes['input'] if list(sizes) == ['input'] else sizes)}"
@@ -62,13 +84,36 @@ def _lines(
         previous = node.name
     if graph.outputs != (previous,):
         yield f"outputs: [{', '.join(names[name] for name in graph.outputs)}]"
-    # Where paths became names, a pattern of paths would match other layers or none.
-    flat = any(name != path for path, name in names.items())
-    lost = [limit for limit in budget if flat and "@" in limit]
-    if kept := [limit for limit in budget if limit not in lost]:
-        yield f"budget: {_flow(kept)}"
-    for limit in lost:
-        yield f"# budget of layers by their paths, which are names here: {printable(limit)}"
+
+
+def _part(graph: Graph, part: Part, defaults: bool) -> Iterator[str]:
+    """A part of a model: how often it is called, and its layers, unless they are those of another part."""
+    lead = f"{part.name}."
+    inputs = {name: "input" if len(part.inputs) == 1 else name.removeprefix(f"{part.name}_") for name in part.inputs}
+
+    def short(name: str) -> str:
+        return inputs.get(name) or name.partition(".")[2]
+
+    nodes = tuple(
+        replace(
+            node,
+            name=short(node.name),
+            inputs=tuple(map(short, node.inputs)),
+            owner=short(node.owner) if node.owner.startswith(lead) else "",
+        )
+        for node in graph.nodes
+        if node.name.startswith(lead)
+    )
+    own = tuple(replace(item, name=inputs[item.name]) for item in graph.inputs if item.name in inputs)
+    alone = replace(graph, inputs=own, nodes=nodes, outputs=tuple(map(short, part.outputs)), parts=())
+    if part.runs > 1:
+        yield f"calls: {part.runs}"
+    lines = _network(alone, _names(alone), defaults, None)
+    if part.same is None:
+        yield from lines
+        return
+    yield f"same: {part.same}"
+    yield next(lines)
 
 
 def _sizes(shape: tuple[int, ...], dtype: str) -> Any:

@@ -15,6 +15,7 @@ from convstat.text.printable import bar, change, exact, factor, per_pixel_scale,
 
 if TYPE_CHECKING:
     from convstat.results.comparison import Comparison, ComparisonRow
+    from convstat.results.report import PartRow, Totals
 
 MODEL = "model"
 
@@ -161,6 +162,19 @@ def comparison_table(
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
 
+    def part_row(part: PartRow, totals: Totals, count: int) -> Row:
+        """A part of the row above: what it costs, and nothing that compares it."""
+        calls = f" x {part.calls:,}" if part.calls > 1 else ""
+        known = {
+            "params": exact(part.params),
+            "MACs": exact(part.macs),
+            "FLOPs": exact(part.flops),
+            scale.title: scale.write(totals.per_pixel(part.macs)),
+        }
+        lead = f"{printable(part.name)}{calls}"
+        cells = [lead, *[""] * (count - 1), *(known.get(column.label, "") for column in columns[count:])]
+        return Row(tuple(cells), "quiet", indent=1)
+
     def metric(name: str, count: int | None, counter: str, is_base: bool) -> Iterator[str]:
         yield exact(count)
         if len(totals) > 1:
@@ -204,6 +218,7 @@ def comparison_table(
             word = answers.get(peer, "-")
             cells += [exact(n) for n in own[peer].values()] if word == "ok" else [word, word]
         rows.append(Row(tuple(cells)))
+        rows += [part_row(part, row.totals, len(labels)) for part in row.parts]
     return Table(tuple(columns), tuple(rows))
 
 

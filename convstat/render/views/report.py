@@ -22,6 +22,7 @@ from convstat.results.report import (
     Figures,
     InputInfo,
     ModelInfo,
+    PartRow,
     Place,
     Report,
     Totals,
@@ -32,6 +33,7 @@ from convstat.text.printable import (
     exact,
     per_pixel_scale,
     printable,
+    share,
     show_shapes,
     signed,
     significant,
@@ -115,6 +117,9 @@ def blocks(report: Report, options: Options) -> Iterator[Block]:
         )
         yield Line("The figures are incomplete: they do not include the MACs of this work.", "bad")
         yield Line(GIVE_A_RULE)
+    if report.parts:
+        yield Heading("parts")
+        yield part_table(report)
     if report.blocks is not None:
         yield from block_tables(report)
     if report.totals.other:
@@ -143,6 +148,37 @@ def block_tables(report: Report) -> Iterator[Block]:
     if blocks.picture is not None:
         yield Heading("blocks: height x width")
         yield block_table(report)
+
+
+def part_table(report: Report) -> Table:
+    """The parts of a model, each with what one call costs and what all of them do."""
+    totals = report.totals
+    scale = per_pixel_scale([totals.macs_per_pixel, *(totals.per_pixel(part.macs) for part in report.parts)])
+    fields: Fields[PartRow] = [
+        (Column("part", "left", shortens=True), lambda part: printable(part.name)),
+        (Column("input", "left", 3, shortens=True), lambda part: show_inputs([part.inputs[0]]).rpartition(" ")[2]),
+        (Column("calls"), lambda part: exact(part.calls)),
+        (Column("params"), lambda part: exact(part.params)),
+        (Column("MACs of one", priority=2), lambda part: exact(part.macs_of_one)),
+        (Column("MACs"), lambda part: exact(part.macs)),
+        (Column(scale.title, priority=1), lambda part: scale.write(totals.per_pixel(part.macs))),
+        (Column("share", priority=4), lambda part: share(part.macs, totals.macs)),
+        (Column("weights of", "left", 5), lambda part: printable(part.same or "")),
+    ]
+    if not any(part.same for part in report.parts):
+        fields = fields[:-1]
+    calls = sum(part.calls for part in report.parts)
+    cells = (
+        "total",
+        "",
+        exact(calls),
+        exact(totals.params),
+        "",
+        exact(totals.macs),
+        scale.write(totals.macs_per_pixel),
+    )
+    rest = ("100%" if totals.macs else "", "")[: len(fields) - len(cells)]
+    return tabulated(fields, report.parts)._replace(total=Row((*cells, *rest), "strong"))
 
 
 def _by(picture: tuple[int, ...]) -> str:
