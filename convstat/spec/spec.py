@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -38,7 +38,7 @@ class Measured:
     stored: Mapping[str, int]
     input_shape: Shape
     output_shape: Shape
-    values: Mapping[str, Value]
+    values: Mapping[str, Value] = field(default_factory=dict, compare=False)
 
 
 class Spec:
