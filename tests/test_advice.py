@@ -231,6 +231,48 @@ def test_a_separable_convolution_saves_what_the_arithmetic_says() -> None:
     ) == one.edits[0].after
 
 
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[nn.Module, tuple[int, ...]]:
+    """A convolution of any shape, and an input that it takes."""
+    dims = draw(st.integers(1, 3))
+    kind = draw(
+        st.sampled_from(
+            [(nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)]
+        )
+    )
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    channels = [groups * draw(st.integers(1, 6)) for _ in range(2)]
+    sizes = [tuple(draw(st.integers(1, most)) for _ in range(dims)) for most in (4, 3, 2)]
+    kernel, stride, dilation = sizes
+    padding = tuple(draw(st.integers(0, 2)) for _ in range(dims))
+    options = {"dilation": dilation, "groups": groups, "bias": draw(st.booleans())}
+    conv = kind[dims - 1](*channels, kernel, stride, padding, **options)
+    return conv.eval(), (channels[0], *(draw(st.integers(9, 12)) for _ in range(dims)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(convolutions(), st.integers(1, 3))
+def test_savings_of_any_convolution_are_those_of_torch(case: tuple[nn.Module, tuple[int, ...]], batch: int) -> None:
+    """The parameters are counted by torch, the MACs by its FlopCounterMode, on what the edits make."""
+    conv, shape = case
+    model = nn.Sequential(conv)
+    advice = convstat.advise(model, torch.zeros(batch, *shape))
+    assert not advice.mistakes
+    dense = isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d) and conv.groups == 1
+    splits = dense and max(conv.kernel_size) > 1 and min(conv.in_channels, conv.out_channels) > 1
+    for one in advice.savings:
+        changed = rebuilt(model, [one])
+        assert params(model) - params(changed) == one.saves.params
+        assert torch_macs(model, batch, *shape) - torch_macs(changed, batch, *shape) == one.saves.macs
+        assert model(torch.zeros(batch, *shape)).shape == changed(torch.zeros(batch, *shape)).shape
+    kernel = int(torch.tensor(conv.kernel_size).prod())
+    c, out = conv.in_channels, conv.out_channels
+    if splits and c * kernel + c * out < c * out * kernel:
+        assert "separable" in {one.kind for one in advice.savings}
+    if c % (2 * conv.groups) == 0 == out % (2 * conv.groups):
+        assert "groups" in {one.kind for one in advice.savings}
+
+
 HEAD = "convstat: 1\nname: planted\ninput: [{c}, 16, 16]\nlayers:\n"
 NORM = "  - BatchNorm2d\n"
 
@@ -539,6 +581,34 @@ def test_what_belongs_to_others_is_left_alone(tmp_path: Path) -> None:
     )
     advice = convstat.advise(written(tmp_path, text))
     assert () == advice.suggestions
+
+
+@pytest.mark.parametrize(
+    ("key", "left"),
+    [
+        ("stem.kernel_size", {"groups"}),
+        ("stage1.pointwise.bias", {"separable"}),
+        ("stage3.0.depthwise.padding", {"separable"}),
+    ],
+)
+def test_what_the_command_line_sets_is_left_alone(key: str, left: set[str]) -> None:
+    """It is not written in the file, so no edit of a line that makes it does what is said; nor of the other calls."""
+    value = {"kernel_size": 5, "bias": True, "padding": 2}[key.rpartition(".")[2]]
+    advice = convstat.advise(str(CONFIGS / "mobilenet_v1.yaml"), **{key: value})
+    found = {one.kind for one in advice.suggestions}
+    assert left == found or (key.startswith("stage3") and found <= {"separable", "groups"} and "separable" in found)
+
+
+def test_a_line_that_makes_a_shared_layer_is_left_alone(tmp_path: Path) -> None:
+    """One call of the block shares its weights with a later layer: the line is that of all calls."""
+    text = (
+        "convstat: 1\nname: s\ninput: [16, 8, 8]\nblocks:\n  unit:\n    layers:\n      - Conv2d: {out_channels: 16, "
+        "kernel_size: 3, padding: 1}\n        name: conv\n      - ReLU\nlayers:\n  - unit:\n    name: one\n  - unit:\n"
+        "    name: two\n  - Conv2d:\n    share: one.conv\n  - ReLU\n"
+    )
+    assert () == convstat.advise(written(tmp_path, text)).suggestions
+    alone = text.replace("  - Conv2d:\n    share: one.conv\n  - ReLU\n", "")
+    assert {"separable", "groups"} == {one.kind for one in convstat.advise(written(tmp_path, alone)).suggestions}
 
 
 def test_a_module_that_is_shared_is_changed_for_all_its_calls() -> None:

@@ -21,34 +21,40 @@ def net_of(graph: Graph, editor: Editor | None, fixed: Collection[str] = ()) -> 
     written in the spec, and so nothing of these layers can be changed there.
     """
     shared = {node.owner for node in graph.nodes if node.is_shared}
-    calls = [
-        Call(
-            node.name,
-            node.layer,
-            node.inputs,
-            node.input_shapes,
-            node.output_shape,
-            _place(node, editor, fixed) if node.name not in shared and not node.is_shared else None,
-            not node.is_shared,
-        )
+    # What is written in one place is changed for all calls that come from it, or for none.
+    kept = {
+        _mark(node)
         for node in graph.nodes
-    ]
+        if node.is_shared or node.name in shared or any(_sets(key, node.name) for key in fixed)
+    }
+    calls = []
+    for node in graph.nodes:
+        place = None if _mark(node) in kept else _place(node, editor)
+        shapes = node.input_shapes, node.output_shape
+        calls.append(Call(node.name, node.layer, node.inputs, *shapes, place, not node.is_shared))
     return Net(calls, graph.outputs)
 
 
-def _place(node: Node, editor: Editor | None, fixed: Collection[str]) -> Place | str | None:
+def _mark(node: Node) -> Place | str:
+    return node.name if node.source is None else (node.source.line, node.source.column)
+
+
+def _place(node: Node, editor: Editor | None) -> Place | str | None:
     if editor is None:
         return node.name
     mark = node.source
-    if mark is None or mark.source is not editor.source or any(_sets(key, node.name) for key in fixed):
+    if mark is None or mark.source is not editor.source:
         return None
     place = (mark.line, mark.column)
     return place if editor.item(place, type(node.layer)) is not None else None
 
 
 def _sets(key: str, name: str) -> bool:
-    """Whether an override of an argument may be one of a layer: they share the start of their names."""
-    return key.partition(".")[0] == name.partition(".")[0]
+    """Whether an override of an argument may be one of a layer: they share the start of their names.
+
+    One without a layer's name is an argument of the only layer that there is.
+    """
+    return "." not in key or key.partition(".")[0] == name.partition(".")[0]
 
 
 class Writer:

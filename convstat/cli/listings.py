@@ -119,6 +119,13 @@ def metrics() -> tuple[Entry, ...]:
     return tuple({"name": name, "about": about} for name, about in METRICS.items())
 
 
+def advice() -> tuple[Entry, ...]:
+    """What advice looks for."""
+    from convstat.results.advice import KINDS
+
+    return tuple({"name": name, "about": about} for name, about in KINDS.items())
+
+
 def configs() -> tuple[Entry, ...]:
     """The examples that come with convstat, by name, and other specs in ``configs/`` of the working directory."""
     from pathlib import Path
@@ -176,6 +183,7 @@ LISTS: Mapping[str, tuple[Callable[[], tuple[Entry, ...]], str, str | None]] = {
     "counters": (counters, "counters", None),
     "formats": (formats, "formats", None),
     "metrics": (metrics, "metrics of budgets", None),
+    "advice": (advice, "what advise looks for", None),
     "configs": (configs, "examples (convstat init --from NAME writes one)", None),
     "zoo": (zoo, "models in zoos", "zoo"),
 }
