@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.errors import UsageError
 from convstat.patches.time_limit import allowed
-from convstat.results import report
+from convstat.results import advice, report
 from convstat.targets import Target, analysis, resolve
 from convstat.targets.inputs import InputSpec, parse
 from convstat.targets.request import Request
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
 
     from convstat.count.ops import Rule
     from convstat.formulas.cost import Cost
-    from convstat.results.advice import Advice
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
-__all__ = ["Report", "advise", "analyze", "load", "register_function", "register_kernel"]
+__all__ = ["Advice", "Report", "advise", "analyze", "load", "register_function", "register_kernel"]
 
 
 class Report(report.Report):
@@ -89,6 +88,44 @@ class Report(report.Report):
 
         shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
         yield from drawn(TableRenderer().pages([self], shown), shown)
+
+    def _repr_html_(self) -> str:
+        from convstat.render.base import Options
+        from convstat.render.html.page import to_html
+        from convstat.render.views import view
+
+        return to_html(view(self, Options()))
+
+
+class Advice(advice.Advice):
+    """Likely mistakes in a model and possible savings: see :func:`advise`. ``print`` writes what the command shows."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, plain: advice.Advice) -> Advice:
+        """Convert plain advice."""
+        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+
+    def to_json(self) -> str:
+        """The document ``convstat.advice/1``, as ``-f json`` writes it."""
+        from convstat.render.formats.json import to_json
+
+        return to_json(self.to_dict())
+
+    def to_text(self, *, width: int = 120, top: int | None = None) -> str:
+        """The text that the command line prints, without colours; ``top`` is the number of savings (default: 10)."""
+        from convstat.render.base import Options
+        from convstat.render.formats.terminal import TableRenderer
+
+        return TableRenderer().render([self], Options(width=width, top=top))
+
+    def __str__(self) -> str:
+        return self.to_text().rstrip("\n")
+
+    def __repr__(self) -> str:
+        found = f"{len(self.mistakes)} likely mistakes, {len(self.savings)} possible savings"
+        return f"<Advice on {self.model.name}: {found}>"
 
     def _repr_html_(self) -> str:
         from convstat.render.base import Options
@@ -277,11 +314,11 @@ def advise(
     with allowed(timeout):
         if isinstance(model, str) and texts is not None:
             request = Request(resolve(model), overrides, texts, batch, dtype or "float32", per, device=device)
-            return advising.advise(request, budgets=budgets)
+            return Advice.of(advising.advise(request, budgets=budgets))
         from convstat.targets import modules
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, per=per, device=device), dtype)
-        return advising.of_module(modules.prepare(recipe, request), budgets)
+        return Advice.of(advising.of_module(modules.prepare(recipe, request), budgets))
 
 
 def _names(counters: object) -> str:

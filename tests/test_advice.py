@@ -557,7 +557,7 @@ def test_top_shows_some_savings_and_all_mistakes(capfd: pytest.CaptureFixture[st
     said = capfd.readouterr().out
     assert "likely mistakes (6)" in said
     assert "3 savings more: --top 4, or -f json" in said
-    assert 5 == said.count("a bias before BatchNorm2d")
+    assert 5 == said.count("; bias -")
 
 
 def test_an_unused_block_is_found(tmp_path: Path) -> None:
@@ -609,6 +609,54 @@ def test_a_line_that_makes_a_shared_layer_is_left_alone(tmp_path: Path) -> None:
     assert () == convstat.advise(written(tmp_path, text)).suggestions
     alone = text.replace("  - Conv2d:\n    share: one.conv\n  - ReLU\n", "")
     assert {"separable", "groups"} == {one.kind for one in convstat.advise(written(tmp_path, alone)).suggestions}
+
+
+PARTS = """convstat: 1
+name: codec
+vars: {planes: 3}
+parts:
+  encoder:
+    input: [3, 16, 16]
+    calls: planes
+    layers:
+      - Conv2d: {out_channels: 16, kernel_size: 3, padding: 1}
+        name: body
+      - BatchNorm2d
+      - ReLU
+      - Conv2d: {out_channels: 24, kernel_size: 1}
+      - ReLU
+      - Conv2d: {out_channels: 8, kernel_size: 3, stride: 2, padding: 1}
+  decoder:
+    input: [8, 8, 8]
+    layers:
+      - Conv2d: {out_channels: 4, kernel_size: 3, padding: 1, groups: 2}
+  chroma:
+    same: encoder
+    input: [3, 8, 8]
+"""
+
+
+def test_parts_are_advised_on_as_often_as_they_are_called(tmp_path: Path) -> None:
+    """Their MACs are those of all calls, their parameters are there once; the end of each part keeps its shape."""
+    path = tmp_path / "codec.yaml"
+    path.write_text(PARTS, encoding="utf-8")
+    advice = convstat.advise(str(path))
+    assert {"bias-before-norm"} == kinds(advice)
+    assert {"separable", "groups", "earlier-stride"} == {one.kind for one in advice.savings}
+    body = next(one for one in advice.savings if one.kind == "separable" and "encoder.body" in one.layers)
+    assert 3 * 16 * 9 - 3 * 9 - 3 * 16 == body.saves.params
+    assert ("encoder.body", "chroma.body") == body.layers
+    assert (3 * 16 * 16 + 8 * 8) * body.saves.params == body.saves.macs
+    _check_spec(str(path), advice, tmp_path)
+
+
+def test_advice_shows_itself() -> None:
+    """In words, as JSON, and as a page."""
+    advice = _advice("mobilenet_v2.yaml#dense")
+    assert "<Advice on mobilenet_v2#dense: 6 likely mistakes, 4 possible savings>" == repr(advice)
+    assert str(advice).startswith("mobilenet_v2#dense")
+    assert json.loads(advice.to_json())["schema"] == "convstat.advice/1"  # type: ignore[attr-defined]
+    assert "groups: cin" in advice._repr_html_()  # type: ignore[attr-defined]
 
 
 def test_a_module_that_is_shared_is_changed_for_all_its_calls() -> None:

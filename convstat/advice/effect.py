@@ -47,12 +47,12 @@ class Amount(NamedTuple):
     macs: int
     other: Mapping[str, int]
 
-    def plus(self, sign: int, params: int, cost: Cost) -> Amount:
-        """Add or take away the cost of a call."""
+    def plus(self, sign: int, params: int, cost: Cost, runs: int) -> Amount:
+        """Add or take away the cost of a call that runs so often."""
         other = dict(self.other)
         for name, amount in cost.other.items():
-            other[name] = other.get(name, 0) + sign * amount
-        return Amount(self.params + sign * params, self.macs + sign * cost.macs, other)
+            other[name] = other.get(name, 0) + sign * runs * amount
+        return Amount(self.params + sign * params, self.macs + sign * runs * cost.macs, other)
 
 
 class Effect(NamedTuple):
@@ -105,11 +105,11 @@ def effect(net: Net, edits: Iterable[Edit]) -> Effect:
             raise NoChangeError(f"{call.name}: {error.message}") from None
         assert call.layer is not None
         params = call.layer.params() if call.holds else 0
-        saves = saves.plus(1, params, call.layer.cost(call.input_shapes, call.output_shape))
+        saves = saves.plus(1, params, call.layer.cost(call.input_shapes, call.output_shape), call.runs)
         layers[call.name] = tuple(layer for layer, _, _ in new)
         shape = inputs[0]
         for layer, taken, given in new:
-            saves = saves.plus(-1, layer.params() if call.holds else 0, layer.cost(taken, given))
+            saves = saves.plus(-1, layer.params() if call.holds else 0, layer.cost(taken, given), call.runs)
             shape = given
         if shape != call.output_shape:
             if call.name in net.outputs:

@@ -20,19 +20,18 @@ def net_of(graph: Graph, editor: Editor | None, fixed: Collection[str] = ()) -> 
     Without an editor, each layer is a place of its own. ``fixed`` are overrides of arguments: what they set is not
     written in the spec, and so nothing of these layers can be changed there.
     """
-    shared = {node.owner for node in graph.nodes if node.is_shared}
+    by_name = {node.name: node for node in graph.nodes}
     # What is written in one place is changed for all calls that come from it, or for none.
-    kept = {
-        _mark(node)
-        for node in graph.nodes
-        if node.is_shared or node.name in shared or any(_sets(key, node.name) for key in fixed)
-    }
+    kept = {_mark(node) for node in graph.nodes if any(_sets(key, node.name) for key in fixed)}
+    for node in graph.nodes:
+        if node.is_shared and _mark(node) != _mark(by_name[node.owner]):
+            kept |= {_mark(node), _mark(by_name[node.owner])}
     calls = []
     for node in graph.nodes:
         place = None if _mark(node) in kept else _place(node, editor)
         shapes = node.input_shapes, node.output_shape
-        calls.append(Call(node.name, node.layer, node.inputs, *shapes, place, not node.is_shared))
-    return Net(calls, graph.outputs)
+        calls.append(Call(node.name, node.layer, node.inputs, *shapes, place, not node.is_shared, node.runs))
+    return Net(calls, (*graph.outputs, *(output for part in graph.parts for output in part.outputs)))
 
 
 def _mark(node: Node) -> Place | str:

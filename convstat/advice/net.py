@@ -18,7 +18,8 @@ class Call(NamedTuple):
 
     ``layer`` is None where what runs is no layer of the vocabulary: no change may reach it.
     ``place`` is where the layer is written, the same for all calls that are written in one place; None where it is
-    written nowhere that could be changed. ``holds`` says whether the parameters are this call's.
+    written nowhere that could be changed. ``holds`` says whether the parameters are this call's, and ``runs`` how
+    often it runs, in a part of a model that is called several times.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Call(NamedTuple):
     output_shape: Shape
     place: Hashable = None
     holds: bool = True
+    runs: int = 1
 
     @property
     def family(self) -> str:

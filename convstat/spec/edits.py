@@ -66,10 +66,8 @@ class Editor:
         self.source = source
         self.text = source.text
         self.items: dict[Place, Item] = {}
-        tree = load(source)
-        outputs = tree.get("outputs") if isinstance(tree, Map) else None
-        self._outputs = [scalar.text for scalar in scalars(outputs)]
-        self._find(tree)
+        self._outputs: list[str] = []
+        self._find(load(source))
 
     def _find(self, tree: Tree) -> None:
         stack: list[Tree] = [tree]
@@ -77,6 +75,7 @@ class Editor:
             found = stack.pop()
             if isinstance(found, Map):
                 stack += [value for _, value in found]
+                self._outputs += [scalar.text for scalar in scalars(found.get("outputs"))]
             elif isinstance(found, List):
                 stack += found.items
                 for number, entry in enumerate(found):

@@ -46,18 +46,26 @@ def _suggestions(advice: Advice, found: Sequence[Suggestion], most: int | None) 
         (Column("share", priority=1, name="share of the MACs"), lambda one: share(one.saves.macs, advice.totals.macs)),
     ]
     yield tabulated(fields, shown)
-    yield Items(tuple(item for one in shown for item in _edits(one)), "left")
+    yield Items(tuple(_explained(shown)), "left")
     if len(shown) < len(found):
         rest = len(found) - len(shown)
         yield Line(f"{counted(rest, 'saving')} more: --top {len(found)}, or -f json", "quiet")
 
 
-def _edits(one: Suggestion) -> Iterator[Item]:
-    yield Item(f"{one.number}", f"{printable(one.what)}{_other(one)}")
-    for edit in one.edits:
-        yield Item("", f"{printable(edit.place)}{_layers(one, edit)}{_owner(edit)}")
-        yield from (Item("", f"- {printable(line)}") for line in _dedented(edit.before, edit))
-        yield from (Item("", f"+ {printable(line)}") for line in _dedented(edit.after, edit))
+def _explained(shown: Sequence[Suggestion]) -> Iterator[Item]:
+    """What each change is, where that is not what the one above is, and what to write."""
+    said = ""
+    for one in shown:
+        lead = f"{one.number}"
+        if one.what != said:
+            yield Item(lead, printable(one.what))
+            lead, said = "", one.what
+        for edit in one.edits:
+            other = _other(one) if edit is one.edits[0] else ""
+            yield Item(lead, f"{printable(edit.place)}{_layers(one, edit)}{_owner(edit)}{other}")
+            yield from (Item("", f"- {printable(line)}") for line in _dedented(edit.before, edit))
+            yield from (Item("", f"+ {printable(line)}") for line in _dedented(edit.after, edit))
+            lead = ""
 
 
 def _layers(one: Suggestion, edit: TextEdit) -> str:
@@ -87,7 +95,7 @@ def _other(one: Suggestion) -> str:
     """What else a change takes away, beside MACs and params."""
     if not one.saves.other:
         return ""
-    return f" (not MACs: {', '.join(f'{name} {signed(-amount)}' for name, amount in one.saves.other.items())})"
+    return f"; {', '.join(f'{name} {signed(-amount)}' for name, amount in one.saves.other.items())}"
 
 
 def _plan(advice: Advice, plan: Plan) -> Iterator[Block]:
