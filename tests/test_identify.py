@@ -154,6 +154,17 @@ def test_a_value_is_read_as_the_number_that_it_is_printed_as(value: int, decimal
         ("12K", 12_000, None),
         ("97.5 MB", 97_500_000, "bytes"),
         ("1 MiB", 2**20, "bytes"),
+        ("2.93e8", 293_000_000, None),
+        ("2.93E+8 FLOPs", 293_000_000, "operations"),
+        ("0.293G", 293_000_000, None),
+        ("293 MFLOPs", 293_000_000, "operations"),
+        ("2.93 x 10^8 MACs", 293_000_000, "operations"),
+        ("2.93×10^{8}", 293_000_000, None),
+        ("417,370 MACC", 417_370, "operations"),
+        ("65.86 BFLOPs", 65_860_000_000, "operations"),
+        ("823.3 MBOPs", 823_300_000, "bit operations"),
+        ("236032 BOPs", 236_032, "bit operations"),
+        ("111.1167M activations", 111_116_700, "activations"),
     ],
 )
 def test_numbers_are_read_as_people_write_them(text: str, value: int, figures: str | None) -> None:
@@ -162,7 +173,46 @@ def test_numbers_are_read_as_people_write_them(text: str, value: int, figures: s
     assert (value, figures) == (number.value, number.figures)
 
 
-@pytest.mark.parametrize("text", ["", "G", "4.13X", "four", "4,13G", "-4G", "4.13 GMac extra", "nan", "1..2"])
+def test_an_exponent_says_which_digits_are_known() -> None:
+    """2.93e8 is as much as 293M: three digits, rounded or truncated, and no more."""
+    for text in ("2.93e8", "293M", "0.293G", "2.93 x 10^8", "29.3e7 FLOPs"):
+        number = read(text)
+        words = [reading_of(number, Fraction(value)) for value in (292_500_001, 293_499_999, 293_900_000, 294_100_000)]
+        assert [True, True, True, False] == [reading is not None for reading in words], text
+        assert words[2] is not None
+        assert words[2].words.startswith("truncated")
+    exact = reading_of(read("2.93e8"), Fraction(293_000_000))
+    assert exact is not None
+    assert "exact" == exact.words
+
+
+@given(value=st.integers(1, 10**15), digits=st.integers(1, 6))
+def test_a_value_is_read_as_what_scientific_notation_prints(value: int, digits: int) -> None:
+    """As Python writes it with some digits, and not as what is further off than two units of the last."""
+    printed = f"{Decimal(value):.{digits - 1}e}"
+    number = read(printed)
+    unit = number.unit(1000)
+    assert reading_of(number, Fraction(value)) is not None
+    assert reading_of(number, Fraction(value) + 2 * unit) is None
+    assert unit == Fraction(10) ** (int(printed.partition("e")[2]) - digits + 1)
+
+
+def test_units_of_one_tool_are_searched_by_their_name() -> None:
+    """Activations and bit operations are no FLOPs, and FLOPs are neither."""
+    layer, shapes = "Conv2d(4, 8, kernel_size=3, bias=False)", ("4x12x12",)
+    activations, products = 8 * 100, 4 * 9 * 8 * 100
+    for text, found in (
+        (f"{activations} activations", {("ntire", "activations"), ("mmengine", "activations")}),
+        (f"{products * 32 * 32} BOPs", {("qonnx", "bit operations")}),
+    ):
+        assert found == _who(identify(text, layer, inputs=shapes))
+    who = _who(identify(f"{products * 32 * 32} FLOPs", layer, inputs=shapes))
+    assert "qonnx" not in {counter for counter, _ in who}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "G", "4.13X", "four", "4,13G", "-4G", "4.13 GMac extra", "nan", "1..2", "2.93e", "2 x 10^", "e8"]
+)
 def test_what_is_no_number_is_refused(text: str) -> None:
     """Before anything is counted."""
     with pytest.raises(UsageError):

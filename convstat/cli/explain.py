@@ -80,7 +80,7 @@ def identify(
         str,
         typer.Argument(
             metavar="NUMBER",
-            help="The number as published, with all its digits: 4.13G, '8.27 GFLOPs', '25.56M params', '81.5 "
+            help="The number as published, with all its digits: 4.13G, 2.93e8, '8.27 GFLOPs', '25.56M params', '81.5 "
             "kMACs/pixel', 97.49MiB.",
             show_default=False,
         ),

@@ -32,13 +32,21 @@ PREFIXES: Mapping[str, tuple[str, int]] = {
 _THINGS: Mapping[str, str] = {
     "mac": "operations", "macs": "operations", "madd": "operations", "madds": "operations", "mult-adds": "operations",
     "multadds": "operations", "mult-add": "operations", "flop": "operations", "flops": "operations",
-    "op": "operations", "ops": "operations", "param": "params", "params": "params", "parameter": "params",
-    "parameters": "params", "weights": "params", "b": "bytes", "byte": "bytes", "bytes": "bytes",
+    "op": "operations", "ops": "operations", "macc": "operations", "maccs": "operations",
+    "bop": "bit operations", "bops": "bit operations", "act": "activations", "acts": "activations",
+    "activation": "activations", "activations": "activations", "param": "params", "params": "params",
+    "parameter": "params", "parameters": "params", "weights": "params", "b": "bytes", "byte": "bytes", "bytes": "bytes",
 }  # fmt: skip
 """What somebody calls the number -> the figures that it may be: MACs and FLOPs are taken for each other everywhere."""
 
+_NATIVE_KINDS: Mapping[str, str] = {
+    "activations": "activations", "convolutions": "convolutions", "transcendentals": "transcendental functions",
+    "bit_operations": "bit operations",
+}  # fmt: skip
+"""The figures in units of a counter's own that are no operations, and what kind they are of."""
+
 _WRITTEN = (
-    r"(?ai)(?P<number>\d[\d.,_]*(?:e[+-]?\d{1,2})?)\s*(?P<prefix>[kmgtpb]?)(?P<binary>i?)"
+    r"(?ai)(?P<number>\d[\d.,_]*(?:e[+-]?\d{1,2})?)\s*(?P<prefix>(?!bops?\b)[kmgtpb]?)(?P<binary>i?)"
     rf"\s*(?P<thing>(?:{'|'.join(sorted(_THINGS, key=len, reverse=True))})?)(?P<per>\s*(?:/|per)\s*(?:px|pix|pixel)s?)?"
 )
 
@@ -54,10 +62,14 @@ def read(text: str) -> Number:
 
     >>> read("4.13 GMac").value, read("25.56M params").figures, read("8.27 GFLOPs").digits
     (Fraction(4130000000, 1), 'params', 827)
+    >>> read("2.93e8 FLOPs").digits, read("2.93 x 10^8").value
+    (293, Fraction(293000000, 1))
     >>> read("4,133,742,592").decimals, read("3.81Gi").value == Fraction(381, 100) * 2**30
     (0, True)
     """
-    match = re.fullmatch(_WRITTEN, text.strip())
+    # As papers write it: 2.93 x 10^8.
+    written = re.sub(r"\s*[x×*·]\s*10\s*\^?\s*\{?([+-]?\d{1,2})\}?", r"e\1", text.strip(), count=1, flags=re.ASCII)
+    match = re.fullmatch(_WRITTEN, written)
     thing = match["thing"].lower() if match else ""
     if match is None or match["prefix"] not in PREFIXES:
         raise UsageError(f"'{text}' is not a count", help="for example 4.13G, 25.56M params or 8.27 GFLOPs")
@@ -71,12 +83,13 @@ def read(text: str) -> Number:
     except UnitError as error:
         raise UsageError(error.message, help=error.help or ()) from None
     mantissa, _, exponent = number.lower().partition("e")
-    decimals = max(0, len(mantissa.partition(".")[2]) - int(exponent or 0))
+    # An exponent says which digits are known: those of 2.93e8 are three.
+    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
     name, power = PREFIXES[match["prefix"]]
     figures = _THINGS.get(thing, "params" if match["prefix"] == "B" else None)
     return Number(
         text.strip(),
-        int(exact * 10**decimals),
+        int(exact * Fraction(10) ** decimals),
         decimals,
         name,
         power,
@@ -174,7 +187,8 @@ def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[Si
     for name, value in (prediction.native or {}).items():
         if value not in (prediction.macs, prediction.params, 2 * (prediction.macs or 0)):
             # A sum in a unit of its own is neither halved nor doubled by anybody.
-            yield _Figure(counter.name, version, name, Fraction(value), "operations", factor=0, note=note)
+            kind = _NATIVE_KINDS.get(name, "operations")
+            yield _Figure(counter.name, version, name.replace("_", " "), Fraction(value), kind, factor=0, note=note)
     for name, amount in (prediction.memory_mib or {}).items():
         bytes_ = Fraction(str(amount)) * 2**20
         yield _Figure(counter.name, version, f"memory: {name.replace('_', '/')}", bytes_, "bytes", note=note)
@@ -254,6 +268,8 @@ def reading_of(number: Number, value: Fraction) -> Reading | None:
     'truncated after 2 decimals of G'
     >>> reading_of(read("3.81G"), Fraction(4_089_184_256)).words
     'rounded to 2 decimals of Gi, powers of 1024'
+    >>> reading_of(read("4.13e9"), Fraction(4_132_436_968)).words
+    'rounded to 3 digits'
     >>> reading_of(read("4.13G"), Fraction(4_200_000_000)) is None
     True
     """
@@ -267,6 +283,8 @@ def reading_of(number: Number, value: Fraction) -> Reading | None:
         place = f"{scale} of {prefix}" if prefix else scale
         if number.decimals == 0:
             place = f"whole {prefix}" if prefix else "a whole number"
+        elif number.decimals < 0:
+            place = f"{len(str(number.digits))} digits"
         aside = ", powers of 1024" if base == 1024 else ""
         rank, meant = 1 if base == bases[0] else 3, number.digits * unit
         if abs(value - meant) * 2 <= unit:

@@ -12,7 +12,10 @@ from convstat.results.report import ModelInfo
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it was printed: so many units of its last digit."""
+    """A number as it was printed: so many units of its last digit.
+
+    ``decimals`` is negative where an exponent puts the last digit before the decimal point.
+    """
 
     text: str
     digits: int
@@ -25,7 +28,7 @@ class Number:
 
     def unit(self, base: int) -> Fraction:
         """What one of its last digit is worth."""
-        return Fraction(base**self.power, 10**self.decimals)
+        return Fraction(base) ** self.power / Fraction(10) ** self.decimals
 
     @property
     def value(self) -> Fraction:
