@@ -28,6 +28,7 @@ from convstat.counters.base import (
     Unfit,
 )
 from convstat.counters.capture import first_line, refusal_of_eval
+from convstat.counters.conventions.base import Convention
 from convstat.counters.crew import Crew, Late, Question, guarded
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.passes import Made, as_seen, with_unseen
@@ -256,7 +257,7 @@ class _Row:
         """Ask; returns what makes the row."""
         stages, wanted = self.stages, self.asking.device
         self.version = self.apart.version()
-        if self.asking.predict or not getattr(self.counter, "is_run", True):
+        if self.asking.predict or isinstance(self.counter, Convention):
             return partial(self._foreseen, "predicted")
         if self.version is None:
             return partial(self._foreseen, "unavailable", self.apart.unavailable())

@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 class Convention(Adapter):
-    """A tool that is modelled and never run: it takes a file or a compiled program, and no torch module.
+    """A tool that is modelled and never run: most take a file, a compiled program or a model of another framework.
 
     ``source`` says where the tool writes its rules down, and which version of them this is.
     """
 
-    is_run = False
     source: str
     help = "it is predicted only"
     unit: str
