@@ -12,7 +12,8 @@ from convstat.errors import ExitCode
 
 @o.takes(
     "input data config batch device dtype weights activations fuse receptive_field counters predict as_ "
-    "timeout in_process per picture edges worst_case mode format output depth flat sort top quiet verbose width ascii"
+    "timeout in_process per picture edges worst_case mode "
+    "format output score depth flat sort top quiet verbose width ascii"
 )
 def analyze(
     arguments: o.Arguments = None,
@@ -53,14 +54,17 @@ def analyze(
         with session.setting("counters"):
             select(session.config.counters)
     with session.writing(targets, "report") as outputs:
+        # A form has counters and an input of its own.
+        requests = requests.for_form(outputs.inputs)
         asked = [requests.of(resolve(target)) for target in targets]
         if given.as_ is not None:
             reports = [convention.express(request, given.as_, listener=session.listener) for request in asked]
         else:
-            chosen = session.pick(given.counters, session.config.counters, analysis.DEFAULT_COUNTERS)
+            chosen = session.pick(given.counters, outputs.counters, session.config.counters, analysis.DEFAULT_COUNTERS)
+            predict = given.predict or chosen == outputs.counters
             reports = [
                 analysis.analyze(
-                    request, chosen, predict=given.predict, in_process=given.in_process, listener=session.listener
+                    request, chosen, predict=predict, in_process=given.in_process, listener=session.listener
                 )
                 for request in asked
             ]

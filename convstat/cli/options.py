@@ -353,6 +353,14 @@ class Shared:
             help="Also write a file, in the format of its suffix, or FORMAT=PATH; - is standard output. Repeatable.",
         ),
     ] = None
+    score: Annotated[
+        str | None,
+        _show(
+            metavar="WEIGHTS",
+            help="Weights of the year's NTIRE score, for -f ntire (default: runtime=0.7,flops=0.15,params=0.15, as in "
+            "2024 and 2025).",
+        ),
+    ] = None
     depth: Annotated[int | None, _show("-d", "--depth", metavar="N", help="Fold blocks below N levels.")] = None
     flat: Annotated[bool, _show("--flat", help="List layers without their blocks.")] = False
     sort: Annotated[

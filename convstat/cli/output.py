@@ -87,6 +87,24 @@ class Outputs:
         shown = [] if self.silent else [self.owner or self.renderer]
         return any(renderer.name == format for renderer in (*shown, *(file.renderer for file in self.files)))
 
+    @property
+    def counters(self) -> str | None:
+        """The counters that the formats show; None where they show whatever was asked."""
+        found = [renderer.counters for renderer in self._all]
+        names = dict.fromkeys(name for counters in found for name in counters if name != "none")
+        nothing = "none" if found and all(counters == ("none",) for counters in found) else None
+        return ",".join(names) or nothing
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs that the formats are for, where they are for any."""
+        return next((renderer.inputs for renderer in self._all if renderer.inputs), ())
+
+    @property
+    def _all(self) -> list[Renderer]:
+        shown = [] if self.silent else [self.owner or self.renderer]
+        return [*shown, *(file.renderer for file in self.files)]
+
     def _require(self, kind: str) -> None:
         """Refuse formats that cannot say what is asked for."""
         shown = [] if self.silent else [self.owner or self.renderer, self.renderer]

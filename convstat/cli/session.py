@@ -64,6 +64,10 @@ class Session:
         self.listener = Listener(self.progress, self.warn)
         width = DEFAULT_WIDTH if given.width is None else given.width
         self.options = Options(width, given.ascii, given.depth, given.flat, given.sort, given.top)
+        if given.score is not None:
+            from convstat.render.templates.ntire import read_score
+
+            self.options = self.options._replace(score=read_score(given.score))
         check_options(self.options)
         self.config = self._settings(needs_settings)
         self.options = self.options._replace(per=bool(given.per or self.config.per))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convstat.config.project import Config
@@ -39,6 +39,10 @@ class Requests:
     picture: str | None = None
     edges: str | None = None
     worst_case: tuple[str, ...] = ()
+
+    def for_form(self, inputs: tuple[str, ...]) -> Requests:
+        """With the inputs of a form, where none are given."""
+        return self if self.inputs or not inputs else replace(self, inputs=inputs)
 
     def of(self, target: Target) -> Request:
         """Say how a target is counted. Overrides add to those of the settings; inputs replace them."""

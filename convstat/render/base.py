@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
@@ -56,6 +57,7 @@ class Options(NamedTuple):
     ``depth`` folds blocks below that many levels, ``flat`` shows layers without their blocks,
     ``sort`` is a column and ``top`` how many layers are shown; the others are folded into one row.
     ``title`` tells documents of one kind apart that end up in one place: comments on a pull request.
+    ``score`` are the weights of a challenge's final score.
     With ``per``, MACs/pixel were asked for: like the column of ``sort``, they are shown however short the room is.
     """
 
@@ -67,6 +69,7 @@ class Options(NamedTuple):
     top: int | None = None
     title: str | None = None
     per: bool = False
+    score: tuple[Fraction, Fraction, Fraction] | None = None
 
 
 class Renderer(ABC):
@@ -81,6 +84,11 @@ class Renderer(ABC):
     """The kinds of results that it can represent; others are rejected before any work is done."""
     is_view: ClassVar[bool] = True
     """Whether ``depth``, ``flat``, ``sort`` and ``top`` apply; formats for programs always contain every layer."""
+
+    counters: ClassVar[tuple[str, ...]] = ()
+    """The counters whose figures it shows; they are predicted where no others are asked for; ``none``: no other."""
+    inputs: ClassVar[tuple[str, ...]] = ()
+    """The inputs that its figures are for, as ``--input`` takes them; used where none are given."""
 
     @abstractmethod
     def render(self, results: Sequence[Result], options: Options) -> str:
