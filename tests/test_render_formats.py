@@ -136,8 +136,8 @@ def test_a_negative_number_is_a_number() -> None:
     assert "-0.5" == cell(Fraction(-1, 2))
 
 
-DRAWINGS = {"png", "svg"}
-"""Formats that are pictures; what is written in them is tested with them."""
+DRAWINGS = {"png", "svg", "python"}
+"""Formats that are pictures or programs; what is written in them is tested with them."""
 
 LITERAL: dict[str, Callable[[str], str]] = {
     "table": str,
@@ -148,6 +148,12 @@ LITERAL: dict[str, Callable[[str], str]] = {
     "markdown": escape,
     "comment": escape,
     "html": html.escape,
+    "nnvc": escape,
+    "nnvc-csv": str,
+    "nnvc-latex": latex.escape,
+    "ntire": escape,
+    "ntire-csv": str,
+    "ntire-latex": latex.escape,
     "latex": latex.escape,
     "github": str,
     "gitlab": lambda name: json.dumps(name)[1:-1],
