@@ -89,6 +89,15 @@ COMMANDS: Mapping[str, Entry] = {
             "convstat advise torchvision/resnet18 --top 5 -f markdown",
         ),
     ),
+    "memory": Entry(
+        "memory:memory",
+        COUNT,
+        (
+            "convstat memory torchvision/resnet50 --batch 32 --optimizer adamw --amp bfloat16",
+            "convstat memory net.yaml --fits 24GiB --optimizer sgd",
+            "convstat memory net.yaml --fits rtx4090 --over H",
+        ),
+    ),
     "diff": Entry(
         "diff:diff",
         COUNT,

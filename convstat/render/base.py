@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from convstat.results.formula import KindFormula, NetworkFormula
     from convstat.results.identification import Identification
     from convstat.results.listing import Listing
+    from convstat.results.memory import Memory
     from convstat.results.ratio import RatioFormula
     from convstat.results.report import Report
 
+Formula: TypeAlias = "NetworkFormula | KindFormula | RatioFormula"
 Result: TypeAlias = (
-    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | NetworkFormula | KindFormula"
-    " | Advice | RatioFormula"
+    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | Formula | Advice | Memory"
 )
 """Anything that can be shown."""
 
@@ -47,6 +48,7 @@ KINDS: Mapping[str, str] = {
     "identification": "an identification",
     "formula": "a formula",
     "advice": "a suggestion list",
+    "memory": "a memory profile",
 }
 """Every kind of result, and what a message calls it."""
 

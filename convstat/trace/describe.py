@@ -174,6 +174,11 @@ class ModuleTable:
         place = self.places.get(id(module))
         return self._add(module, []) if place is None else place
 
+    def name(self, place: int) -> str:
+        """The first path of a module; of one that does not hang in the model, its class."""
+        paths = self.paths[place]
+        return paths[0] if paths else type(self.modules[place]).__qualname__
+
     def infos(self) -> tuple[ModuleInfo, ...]:
         """Describe all modules; done after the run, when lazy ones know their sizes, and some may have been made."""
         self._walk()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from convstat.results.formula import Formula
     from convstat.results.identification import Identification
     from convstat.results.listing import Listing
+    from convstat.results.memory import Memory
 
 Record = dict[str, Any]
 
@@ -262,6 +263,23 @@ def _advice_records(advice: Advice) -> Iterable[Record]:
         yield {"row": "plan", **lead, "number": changes, "what": budgets, **saves, "reached": plan.reached}
 
 
+def _memory_records(found: Memory) -> Iterable[Record]:
+    lead = {"model": found.model.name}
+    for moment in found.phases:
+        yield {"row": "peak" if moment == found.peak else "phase", **lead, **to_document(moment)}
+    for alive in found.alive:
+        yield {"row": "alive", **lead, **to_document(alive)}
+    for point in found.curve:
+        yield {
+            "row": "point",
+            **lead,
+            "kernel": point.kernel,
+            "phase": point.phase,
+            "bytes": point.bytes,
+            **point.kinds,
+        }
+
+
 def _check_records(check: Check) -> Iterable[Record]:
     names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where",
              "per", "pixel_basis"]  # fmt: skip
@@ -306,6 +324,7 @@ RECORDS: Mapping[str, Callable[[Any], Iterable[Record]]] = {
     "listing": _listing_records,
     "explanation": _explanation_records,
     "identification": _identification_records,
+    "memory": _memory_records,
     "formula": _formula_records,
     "advice": _advice_records,
 }

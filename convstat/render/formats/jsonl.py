@@ -22,8 +22,12 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "formula": {"layers": "layer"},
     "identification": {"matches": "match", "near": "near"},
     "advice": {"suggestions": "suggestion"},
+    "memory": {"phases": "phase", "alive": "alive", "curve": "point"},
 }
 """Which lists of a document are written line by line, and what ``row`` calls an entry."""
+
+NAMED = ("report", "explanation", "formula", "advice", "memory")
+"""The kinds of results whose entries are named with their model."""
 
 
 class JsonlRenderer(Renderer):
@@ -52,7 +56,5 @@ def lines_of(result: Result) -> Iterator[dict[str, Any]]:
     for key, row in parts.items():
         for entry in document.get(key, ()):
             # What an entry calls itself stays; a model that it does not name is named.
-            lead = (
-                {"model": document["model"]["name"]} if kind in ("report", "explanation", "formula", "advice") else {}
-            )
+            lead = {"model": document["model"]["name"]} if kind in NAMED else {}
             yield {"row": row, **lead, **entry}

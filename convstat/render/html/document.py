@@ -24,6 +24,7 @@ from convstat.text.printable import counted, exact, per_pixel_scale, printable, 
 
 if TYPE_CHECKING:
     from convstat.results.comparison import Comparison
+    from convstat.results.memory import Memory
 
 MOST = 3_000
 """The rows of the table of layers: a page stays small enough to open and to send."""
@@ -73,12 +74,14 @@ def _title(results: Sequence[Result]) -> str:
 
 
 def _plain(page: Page, result: Result) -> Iterator[str]:
-    """Write the blocks of a page; above the table of a comparison is its plot."""
+    """Write the blocks of a page; above the table of a comparison, and the first of a memory profile, is its plot."""
+    is_drawn = result.kind not in ("comparison", "memory")
     for block in page.blocks:
-        if isinstance(block, Table) and result.kind == "comparison":
+        if isinstance(block, Table) and (not is_drawn or result.kind == "comparison"):
             from convstat.render.plots.formats import figure
 
-            yield figure(cast("Comparison", result))
+            is_drawn = True
+            yield figure(cast("Comparison | Memory", result))
         yield write_block(block, classes, 1)
 
 

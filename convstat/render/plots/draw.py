@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +101,29 @@ def _matplotlib(ground: str) -> Iterator[None]:
 
 def draw(charts: Sequence[Chart], format: str, *, ground: str = "white") -> bytes:
     """Draw charts one below the other, as ``png`` or ``svg``."""
+
+    def onto(figure: Figure) -> None:
+        heights = [_height(chart) for chart in charts]
+        parts = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=heights)
+        for part, chart in zip(parts[:, 0], charts, strict=True):
+            part.set_facecolor(ground)
+            _chart(figure, part, chart)
+
+    wide = any(chart.axis is not None for chart in charts)
+    return drawn(onto, (14 if wide else 9, sum(map(_height, charts))), format, ground=ground)
+
+
+def drawn(onto: Callable[[Figure], None], size: tuple[float, float], format: str, *, ground: str = "white") -> bytes:
+    """Let something be drawn onto a figure of a size in inches, and give the file."""
     from io import BytesIO
 
     stream = BytesIO()
     with _matplotlib(ground):
         from matplotlib.figure import Figure
 
-        wide = any(chart.axis is not None for chart in charts)
-        figure = Figure(figsize=(14 if wide else 9, sum(map(_height, charts))), layout="constrained", facecolor=ground)
-        parts = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=list(map(_height, charts)))
-        for part, chart in zip(parts[:, 0], charts, strict=True):
-            part.set_facecolor(ground)
-            _chart(figure, part, chart)
-        # Neither a date nor a version: the same sweep is the same file.
+        figure = Figure(figsize=size, layout="constrained", facecolor=ground)
+        onto(figure)
+        # Neither a date nor a version: the same result is the same file.
         metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
         figure.savefig(stream, format=format, facecolor=ground, metadata=metadata)
     data = stream.getvalue()

@@ -15,17 +15,17 @@ from convstat.render.base import Options, Renderer, Result
 
 if TYPE_CHECKING:
     from convstat.render.console import Terminal
-    from convstat.render.plots.chart import Chart
     from convstat.results.comparison import Comparison
+    from convstat.results.memory import Memory
 
 
 class PngRenderer(Renderer):
-    """A picture: params and MACs along an axis, and MACs against params with the Pareto front."""
+    """A picture: of a sweep params and MACs along an axis and their Pareto front, of memory its curve over the run."""
 
     name = "png"
     suffixes = (".png",)
-    about = "for sweeps: a plot of params and MACs along an axis, and their Pareto front"
-    expresses = ("comparison",)
+    about = "for sweeps: a plot of params and MACs along an axis, and their Pareto front; for memory: its curve"
+    expresses = ("comparison", "memory")
     is_view = False
 
     def prepare(self, kind: str) -> None:
@@ -38,9 +38,9 @@ class PngRenderer(Renderer):
         raise UsageError("a PNG is no text", help="write it to a file: -o sweep.png")
 
     def encode(self, results: Sequence[Result], options: Options) -> bytes:
-        from convstat.render.plots import draw
-
-        return draw.draw(_charts(results), "png")
+        found = _drawn(results, "png")
+        assert found is not None
+        return found
 
     def show(self, results: Sequence[Result], options: Options, terminal: Terminal) -> None:
         """Write the picture to a pipe or a file; a terminal could not show it."""
@@ -59,15 +59,13 @@ class SvgRenderer(Renderer):
     def prepare(self, kind: str) -> None:
         from convstat.render.plots import draw
 
-        if kind == "comparison":
+        if kind in PngRenderer.expresses:
             draw.require()
 
     def render(self, results: Sequence[Result], options: Options) -> str:
         """Draw sweeps; let rich export everything else."""
-        if charts := _charts(results):
-            from convstat.render.plots import draw
-
-            return draw.draw(charts, "svg").decode("utf-8")
+        if (found := _drawn(results, "svg")) is not None:
+            return found.decode("utf-8")
         from convstat.render.formats.terminal import TableRenderer, recorded
 
         svg = recorded(TableRenderer().pages(results, options), options).export_svg(title="convstat")
@@ -75,28 +73,38 @@ class SvgRenderer(Renderer):
         return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
 
 
-def _charts(results: Sequence[Result]) -> list[Chart]:
-    from convstat.render.plots.chart import chart_of
+def _drawn(results: Sequence[Result], format: str, *, ground: str = "white") -> bytes | None:
+    """The picture of results of one kind; None where there is none of that kind."""
     from convstat.results.comparison import Comparison
+    from convstat.results.memory import Memory
 
-    return [chart_of(result) for result in results if isinstance(result, Comparison)]
+    if profiles := [result for result in results if isinstance(result, Memory)]:
+        from convstat.render.plots import curve
+
+        return curve.draw(profiles, format, ground=ground)
+    if comparisons := [result for result in results if isinstance(result, Comparison)]:
+        from convstat.render.plots import draw
+        from convstat.render.plots.chart import chart_of
+
+        return draw.draw([chart_of(comparison) for comparison in comparisons], format, ground=ground)
+    return None
 
 
-def figure(comparison: Comparison) -> str:
+def figure(result: Comparison | Memory) -> str:
     """The drawing as a part of a page of HTML, in the page's own colours; without matplotlib, how to get it."""
     from convstat.render.plots import draw
-    from convstat.render.plots.chart import chart_of
 
     if not draw.is_installed():
         return f'<p class="quiet">not drawn: there is no matplotlib ({escape(draw.INSTALL)})</p>\n'
-    chart = chart_of(comparison)
-    text = draw.draw([chart], "svg", ground="none").decode("utf-8")
+    picture = _drawn([result], "svg", ground="none")
+    assert picture is not None
+    text = picture.decode("utf-8")
     _, start, rest = text.partition("<svg ")
     # Its rules of style would be rules for the whole page, and its size is that of the page.
     rest = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", rest, flags=re.DOTALL)
     head, close, body = rest.partition(">")
     size = re.search(r'viewBox="[^"]*"', head)
-    label = escape(f"params and MACs of {chart.title or 'models'}")
+    label = escape(_label(result))
     body = body.replace(draw.INK, "currentColor").replace(draw.LINE, "var(--line)")
     box = size[0] if size else ""
     return (
@@ -104,3 +112,12 @@ def figure(comparison: Comparison) -> str:
         f'{start}{box} role="img" aria-label="{label}" style="max-width:100%;height:auto;stroke-linejoin:round"{close}'
         f"{body.rstrip()}</figure>\n"
     )
+
+
+def _label(result: Comparison | Memory) -> str:
+    from convstat.render.plots.chart import chart_of
+    from convstat.results.memory import Memory
+
+    if isinstance(result, Memory):
+        return f"memory of {result.model.name}"
+    return f"params and MACs of {chart_of(result).title or 'models'}"

@@ -13,11 +13,13 @@ from convstat.results.documents.codec import Schema, declared
 from convstat.results.explanation import Explanation
 from convstat.results.formula import KindFormula, NetworkFormula
 from convstat.results.identification import Identification
+from convstat.results.memory import Memory
 from convstat.results.ratio import RatioFormula
 from convstat.results.report import Report
 
 KINDS = (
     Report, Comparison, Check, Diff, Explanation, NetworkFormula, KindFormula, RatioFormula, Identification, Advice,
+    Memory,
 )  # fmt: skip
 
 

@@ -1,0 +1,111 @@
+"""``convstat memory``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from convstat.cli import options as o
+from convstat.errors import ExitCode
+
+RUN = "Run"
+
+
+@o.takes("input data config batch timeout dtype format output sort top quiet verbose width ascii")
+def memory(
+    arguments: o.Arguments = None,
+    mode: Annotated[
+        str,
+        typer.Option(
+            metavar="infer|train",
+            help="A forward pass without gradients, or a step of training.",
+            rich_help_panel=RUN,
+            autocompletion=o.complete_words("infer", "train"),
+        ),
+    ] = "infer",
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="none, sgd, momentum, adam, adamw, lion or adafactor; implies --mode train.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    amp: Annotated[
+        str | None,
+        typer.Option(
+            metavar="float16|bfloat16",
+            help="Run the forward pass under autocast.",
+            rich_help_panel=RUN,
+            show_default=False,
+            autocompletion=o.complete_words("float16", "bfloat16"),
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE",
+            help="Checkpoint the activations of a module, or of all that match a pattern: 'layers.*'. Repeatable.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    grad_accumulation: Annotated[
+        int,
+        typer.Option(metavar="N", help="Accumulate gradients over N batches.", rich_help_panel=RUN, min=1),
+    ] = 1,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="cuda|cpu",
+            help="The device whose kernels and optimizers are meant.",
+            rich_help_panel=RUN,
+            autocompletion=o.complete_words("cuda", "cpu"),
+        ),
+    ] = "cuda",
+    fits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="24GiB|CARD",
+            help="Find the largest batch that fits into so much memory, or onto a card: h100, rtx4090.",
+            rich_help_panel=RUN,
+            show_default=False,
+        ),
+    ] = None,
+    over: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="With --fits, vary a parameter instead of the batch.", rich_help_panel=RUN),
+    ] = "batch",
+    *,
+    given: o.Shared,
+) -> int:
+    """Show the peak memory of a model, in inference or training.
+
+    Nothing is allocated: the model runs on meta tensors, and the lifetime of every storage is followed.
+    """
+    from convstat.cli.session import Session
+    from convstat.commands.memory import fit, run_of
+    from convstat.commands.memory import memory as measure
+    from convstat.errors import UsageError
+    from convstat.grammar import axes
+    from convstat.targets import resolve
+
+    session = Session(given)
+    named, assignments = axes.split(arguments or ())
+    run = run_of(mode, device, optimizer, grad_accumulation, amp, tuple(checkpoint or ()))
+    if fits is None and over != "batch":
+        raise UsageError("--over says what --fits varies", help=f"for example --fits 24GiB --over {over}")
+    targets = [resolve(name) for name in session.targets(named)]
+    overrides = axes.overrides(assignments, "memory")
+    requests = session.requests(named, overrides)
+    with session.writing([target.argument for target in targets], "memory") as outputs:
+        found = [
+            measure(requests.of(target), run, listener=session.listener)
+            if fits is None
+            else fit(requests.of(target), run, fits, over, listener=session.listener)
+            for target in targets
+        ]
+        session.write(outputs, found)
+    return ExitCode.OK

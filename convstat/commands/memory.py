@@ -1,0 +1,227 @@
+"""How much memory a model takes at its peak, and how much of it fits into a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from convstat.errors import ConvstatError, UsageError, did_you_mean
+from convstat.grammar.patterns import matching
+from convstat.results.memory import Fit, Memory, Run
+from convstat.targets import analysis
+from convstat.targets.request import NOBODY, Listener, Request
+from convstat.units import BYTES, UnitError, parse_whole
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CARDS: Mapping[str, int] = MappingProxyType(
+    {
+        "t4": 16, "v100-16gb": 16, "v100-32gb": 32, "a10": 24, "l4": 24, "l40s": 48, "a30": 24, "a40": 48,
+        "a100-40gb": 40, "a100-80gb": 80, "h100": 80, "h200": 141, "b200": 180, "rtx3060": 12, "rtx3090": 24,
+        "rtx4060": 8, "rtx4070": 12, "rtx4080": 16, "rtx4090": 24, "rtx5080": 16, "rtx5090": 32, "rtx-a6000": 48,
+        "rtx-6000-ada": 48, "rtx-pro-6000": 96, "mi250x": 128, "mi300x": 192,
+    }
+)  # fmt: skip
+"""The memory of cards in GiB, as their makers state it; drivers and the context of CUDA take a part of it."""
+
+LARGEST = 2**30
+"""The largest batch or size that is tried."""
+
+
+def run_of(
+    mode: str, device: str, optimizer: str | None, accumulated: int, amp: str | None, checkpoint: tuple[str, ...]
+) -> Run:
+    """Check what is said of a run; an optimizer, checkpoints and accumulated gradients are for training."""
+    for value, name, words in ((mode, "--mode", ("infer", "train")), (device, "--device", ("cuda", "cpu"))):
+        if value not in words:
+            raise UsageError(f"unknown {name} '{value}'", help=f"it is {' or '.join(words)}")
+    if optimizer is not None:
+        from convstat.trace.training import OPTIMIZERS
+
+        if optimizer not in OPTIMIZERS:
+            raise UsageError(
+                f"unknown optimizer '{optimizer}'",
+                help=(*did_you_mean(optimizer, OPTIMIZERS), f"optimizers: {', '.join(OPTIMIZERS)}"),
+            )
+    if amp not in (None, "float16", "bfloat16"):
+        raise UsageError(f"unknown dtype '{amp}' for --amp", help="it is float16 or bfloat16")
+    if mode == "infer" and (checkpoint or accumulated != 1):
+        name = "--checkpoint" if checkpoint else "--grad-accumulation"
+        raise UsageError(f"{name} is for training", help="add --mode train")
+    return Run("train" if optimizer else mode, device, optimizer or "none", accumulated, amp, checkpoint)
+
+
+def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
+    """Run a model without allocating anything, and follow its memory."""
+    import torch
+
+    from convstat.count.memory import measure
+    from convstat.counters.inputs import keywords_of
+    from convstat.trace.training import Step, Way, follow
+
+    subject = analysis.prepare(replace(request, mode="eval"), listener=listener)
+    listener.progress(f"following the memory of {subject.report.model.name}")
+    place, _ = subject.stages.foresight()
+    model, inputs = subject.stages.model(place)
+    way = Way(
+        Step(run.optimizer, run.accumulated) if run.mode == "train" else None,
+        run.device,
+        None if run.amp is None else getattr(torch, run.amp),
+        _chosen(model, run.checkpoint),
+    )
+    with subject.stages.running(place):
+        lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
+    return measure(lifetimes, subject.report.model, run, table.name)
+
+
+def _chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """The paths of the modules that patterns stand for; of one in another, the outer one."""
+    names = [name for name, _ in model.named_modules() if name]
+    found: set[str] = set()
+    for pattern in patterns:
+        named = matching(pattern, names, ".")
+        if not named:
+            raise UsageError(
+                f"--checkpoint {pattern} matches no module",
+                help=(*did_you_mean(pattern, names), "for example 'layer1' or 'blocks.*'"),
+            )
+        found.update(named)
+    return frozenset(name for name in found if not any(name.startswith(f"{other}.") for other in found))
+
+
+def limit_of(text: str) -> tuple[int, str]:
+    """Read a limit: bytes with a unit, or the name of a card.
+
+    >>> limit_of("24GiB"), limit_of("H100")
+    ((25769803776, ''), (85899345920, 'h100'))
+    """
+    name = text.strip().lower().replace("_", "-").replace(" ", "")
+    if name in CARDS:
+        return CARDS[name] * 2**30, name
+    try:
+        return parse_whole(text, BYTES), ""
+    except UnitError as error:
+        cards = did_you_mean(name, CARDS)
+        raise UsageError(
+            f"--fits takes an amount of memory or a card, not '{text}'",
+            help=(*cards, "for example 24GiB or 16GB")
+            if not text[:1].isdigit()
+            else (error.help or "for example 24GiB",),
+        ) from None
+
+
+def fit(request: Request, run: Run, limit: str, over: str = "batch", *, listener: Listener = NOBODY) -> Memory:
+    """Find the largest batch, or value of a variable, with which the peak stays within a limit.
+
+    Each value that is tried is counted. Memory grows with what is searched over, nearly in proportion: the next value
+    is where the line through the last two meets the limit, and the answer is one that fits, whose next one does not.
+    """
+    most, card = limit_of(limit)
+    tried: dict[int, Memory | None] = {}
+
+    def at(value: int) -> Memory | None:
+        """The memory at a value; None where it cannot be run."""
+        if value not in tried:
+            asked = (
+                replace(request, batch=value)
+                if over == "batch"
+                else replace(request, overrides={**request.overrides, over: value})
+            )
+            try:
+                tried[value] = memory(asked, run, listener=listener)
+            except ConvstatError:
+                if not tried:
+                    raise
+                tried[value] = None
+        return tried[value]
+
+    def runs(value: int, least: int) -> int | None:
+        """The largest value down from one and above another that can be run."""
+        for candidate in range(value, max(least, value - MOST_REFUSED), -1):
+            if at(candidate) is not None:
+                return candidate
+        return None
+
+    start = request.batch if over == "batch" else _value_of(request, over)
+    fits, exceeds = _bracket(at, runs, start, most)
+    halves = False
+    while fits is not None and exceeds is not None and exceeds - fits > 1:
+        # A curve that bends is met by lines from one side alone: so every other time the range is halved.
+        middle = runs((fits + exceeds) // 2 if halves else _next(at, fits, exceeds, most), fits)
+        middle, halves = middle or runs(exceeds - 1, fits), not halves
+        if middle is None:
+            break
+        if _peak(at, middle) <= most:
+            fits = middle
+        else:
+            exceeds = middle
+    shown = at(fits or exceeds or start)
+    assert shown is not None
+    following = None if exceeds is None or at(exceeds) is None else _peak(at, exceeds)
+    return replace(shown, fit=Fit(most, card, over, fits, shown.peak.bytes, following))
+
+
+MOST_REFUSED = 64
+"""How many values in a row may be refused by a model, as sizes that its strides do not divide."""
+
+At = Callable[[int], Memory | None]
+
+
+def _peak(at: At, value: int) -> int:
+    found = at(value)
+    assert found is not None
+    return found.peak.bytes
+
+
+def _bracket(at: At, runs: Callable[[int, int], int | None], start: int, most: int) -> tuple[int | None, int | None]:
+    """A value that fits, and a larger one that does not; None for what there is not."""
+    at(start)
+    if _peak(at, start) > most:
+        exceeds = start
+        while (lower := runs(exceeds // 2, 0)) is not None:
+            if _peak(at, lower) <= most:
+                return lower, exceeds
+            exceeds = lower
+        return None, exceeds
+    fits = start
+    while fits < LARGEST:
+        higher = runs(max(2 * fits, _guess(at, start, fits, most)), fits)
+        if higher is None:
+            return fits, None
+        if _peak(at, higher) > most:
+            return fits, higher
+        fits = higher
+    return fits, None
+
+
+def _guess(at: At, start: int, fits: int, most: int) -> int:
+    """Where a line through the first value and the last meets the limit, at most 64 times as far."""
+    rise = _peak(at, fits) - _peak(at, start)
+    return 0 if rise <= 0 else min(64 * fits, start + (most - _peak(at, start)) * (fits - start) // rise)
+
+
+def _next(at: At, fits: int, exceeds: int, most: int) -> int:
+    """The value between two at which a line through both meets the limit; beside one of them it is the next one."""
+    if at(exceeds) is None:
+        return (fits + exceeds) // 2
+    low, high = _peak(at, fits), _peak(at, exceeds)
+    value = fits + (most - low) * (exceeds - fits) // max(1, high - low)
+    return min(max(value, fits + 1), exceeds - 1)
+
+
+def _value_of(request: Request, name: str) -> int:
+    """The value that a variable has to begin with."""
+    if name in request.overrides:
+        value = request.overrides[name]
+    else:
+        spec = request.spec or (request.target.load() if not request.target.needs_torch else None)
+        value = None if spec is None else spec.vars.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(
+            f"--over {name}: {request.argument} has no whole number of that name to begin with",
+            help=f"give one: {name}=64",
+        )
+    return value

@@ -1,0 +1,135 @@
+"""Follow the memory of one run: see each storage when it is allocated, and when it is released.
+
+The program itself decides how long a tensor lives: a residual keeps its branch alive, a view keeps the storage that it
+shares, the graph of the backward pass keeps what it saves, and a name in the caller's frame keeps the outputs. So the
+run is not modelled but made. On the meta device a storage has a size and takes no memory, and lives as long as it
+would elsewhere. A weak reference to each storage tells when it is released.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from convstat.patches.dispatch import Watching
+from convstat.patches.doors import key_of
+from convstat.patches.kernels_of import completed
+from convstat.patches.room import patch, replaced
+from convstat.trace.describe import ModuleTable, dtype_name, leaves
+from convstat.trace.lifetimes import Kernel, Kind, Lifetimes, Phase, Storage
+from convstat.trace.record import operator
+
+NUMBER = 1.0
+"""What an optimizer gets that reads a number from a tensor on meta, which has none."""
+
+
+class Following(Watching):  # type: ignore[no-untyped-call]
+    """Sees the storages that kernels allocate on one kind of device, and is told of their release.
+
+    ``kernels`` is the kind of device whose kernels are meant, where the tensors are on meta.
+    Tensors on another device, as the counts of steps that optimizers keep on the CPU, take none of its memory.
+    """
+
+    def __init__(self, table: ModuleTable, device: str, *, kernels: str) -> None:
+        super().__init__()
+        self.table = table
+        self.device = device
+        self.kernels = kernels
+        self.found = Lifetimes()
+        self.phase: Phase = "before"
+        self._alive: dict[int, tuple[weakref.ref[Any], Storage]] = {}
+        self._ignored: dict[int, torch.Tensor] = {}
+        self._inside: list[int] = []
+        self._made_in: dict[int, int] = {}
+
+    @patch
+    def following(self) -> Iterator[None]:
+        """Follow what runs for as long as this is entered."""
+        with replaced(nn.Module, "__call__", self._call(nn.Module.__call__)), self:
+            yield
+
+    def _call(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+            self._inside.append(self.table.index(module))
+            try:
+                return original(module, *args, **kwargs)
+            finally:
+                self._inside.pop()
+
+        return call
+
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        op = operator(func)[0]
+        if op.startswith("profiler."):
+            # Marks around the step of an optimizer.
+            return func(*args, **kwargs)
+        module = self._place()
+        self.found.kernels.append(Kernel(op, self.phase, module))
+        if self.phase == "step" and op == "aten._local_scalar_dense" and args[0].is_meta:
+            return NUMBER
+        result = func(*args, **kwargs)
+        if self.kernels == "cpu":
+            result = completed(op, args, result)
+        # What a checkpoint computes again in the backward pass are activations too.
+        kind: Kind = "activations" if self.phase == "forward" or self._inside else "temporaries"
+        for value in (result,) if isinstance(result, torch.Tensor) else leaves(result):
+            if isinstance(value, torch.Tensor):
+                self._see(value, op, module, kind)
+        return result
+
+    def _place(self) -> int | None:
+        """The module that runs, or whose forward kernel is gone back through."""
+        if self._inside:
+            inside = self._inside[-1]
+            if self.phase == "forward":
+                # The node of the graph that will go back through this kernel was made a moment ago.
+                self._made_in.setdefault(_sequence_number() - 1, inside)
+            return inside
+        node = torch._C._current_autograd_node()
+        return None if node is None else self._made_in.get(node._sequence_nr())
+
+    def _see(self, tensor: torch.Tensor, op: str, module: int | None, kind: Kind) -> None:
+        if tensor.device.type != self.device or (key := key_of(tensor)) is None or key in self._ignored:
+            return
+        storage = tensor.untyped_storage()
+        size = storage.nbytes()
+        if (known := self._alive.get(key)) is not None:
+            if known[1].size == size:
+                return
+            # It was resized in place.
+            self._released(key)
+        alive = Storage(
+            size, len(self.found.kernels), self.phase, module, op, tuple(tensor.shape), dtype_name(tensor.dtype), kind
+        )
+        self._alive[key] = weakref.ref(storage, lambda _: self._released(key)), alive
+        self.found.storages.append(alive)
+
+    def _released(self, key: int) -> None:
+        self._alive.pop(key)[1].freed = len(self.found.kernels)
+
+    def take(self, tensors: Iterable[Any], kind: Kind, module: int | None = None) -> None:
+        """Take tensors that are there, as what they are; one that was allocated before is that from now on."""
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor):
+                self._see(tensor, "", module, kind)
+                if (known := self._alive.get(key_of(tensor) or 0)) is not None:
+                    known[1].kind = kind
+
+    def ignore(self, tensors: Iterable[Any]) -> None:
+        """Leave out of account tensors that are elsewhere on another kind of device."""
+        for tensor in tensors:
+            if isinstance(tensor, torch.Tensor) and (key := key_of(tensor)) is not None:
+                self._ignored[key] = tensor
+
+    def keep(self) -> None:
+        """Say of what the forward pass leaves alive that it is saved for the backward pass."""
+        for _, storage in self._alive.values():
+            if storage.kind == "activations":
+                storage.kind = "saved"
+
+
+_sequence_number = torch._C._autograd._get_sequence_nr

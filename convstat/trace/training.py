@@ -1,0 +1,202 @@
+"""What is run to follow its memory: a forward pass, or one step of training as PyTorch's own loops do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from convstat.patches.autocast import autocast_on_meta
+from convstat.patches.dispatch import Watching
+from convstat.patches.kernels_of import kernels_of
+from convstat.patches.room import alone
+from convstat.trace.describe import ModuleTable, leaves
+from convstat.trace.following import NUMBER, Following
+from convstat.trace.foreign import foreign
+from convstat.trace.lifetimes import Lifetimes
+from convstat.trace.record import ready
+
+
+class Lion(Optimizer):
+    """Lion (Chen et al. 2023, algorithm 2), which torch does not have: one state per parameter."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99)):
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move by the sign of the interpolated gradient."""
+        for group in self.param_groups:
+            first, second = group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["exp_avg"] = torch.zeros_like(parameter)
+                average = state["exp_avg"]
+                update = average.mul(first).add_(parameter.grad, alpha=1 - first).sign_()
+                parameter.add_(update, alpha=-group["lr"])
+                average.mul_(second).add_(parameter.grad, alpha=1 - second)
+
+
+_MAKERS: Mapping[str, Callable[..., Optimizer] | None] = {
+    "none": None,
+    "sgd": partial(torch.optim.SGD, lr=0.1),
+    "momentum": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "lion": Lion,
+    "adafactor": getattr(torch.optim, "Adafactor", None),
+}
+
+OPTIMIZERS = tuple(name for name, make in _MAKERS.items() if make is not None or name == "none")
+"""The optimizers by their names, as far as this torch has them; ``none`` keeps the gradients and moves no parameter."""
+
+_HAVE_FOREACH = ("sgd", "momentum", "adam", "adamw")
+"""Those that work on all parameters at once where these are on a GPU, with temporaries as large as the weights."""
+
+
+class _Told(Watching):  # type: ignore[no-untyped-call]
+    """Gives an optimizer the number that it reads from a tensor on meta."""
+
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+            return NUMBER
+        return func(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of training: an optimizer, and over how many batches the gradients are summed up."""
+
+    optimizer: str = "none"
+    accumulated: int = 1
+
+    def made(self, parameters: list[nn.Parameter], device: str) -> Optimizer | None:
+        """The optimizer, with the states that it has from the first step on."""
+        make = _MAKERS[self.optimizer]
+        if make is None or not parameters:
+            return None
+        options = {"foreach": device == "cuda"} if self.optimizer in _HAVE_FOREACH else {}
+        optimizer = make(parameters, **options)
+        before = [parameter.grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        with _Told():
+            optimizer.step()
+        for parameter, gradient in zip(parameters, before, strict=True):
+            parameter.grad = gradient
+        return optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a model is run: a forward pass without gradients, or where there is one, a ``step`` of training.
+
+    ``device`` is the kind of device whose ways are followed on meta, ``cpu`` or ``cuda``: the kernels of attention, of
+    optimizers and what autocast casts differ. ``amp`` is the dtype of autocast, None for none. ``checkpointed`` are the
+    paths of modules whose activations are not kept for the backward pass, but computed again there.
+    """
+
+    step: Step | None = None
+    device: str = "cuda"
+    amp: torch.dtype | None = None
+    checkpointed: frozenset[str] = frozenset()
+
+    def autocast(self, place: str) -> AbstractContextManager[object]:
+        """Cast as asked for, on tensors that are on ``place``."""
+        if self.amp is None:
+            return nullcontext()
+        if place == "meta":
+            return autocast_on_meta(self.device, self.amp)
+        return torch.autocast(place, self.amp)
+
+
+def _checkpoint(module: nn.Module, again: Callable[[], AbstractContextManager[object]]) -> None:
+    """Let a module keep its inputs alone for the backward pass, which runs it ``again`` in that context."""
+    from torch.utils.checkpoint import checkpoint
+
+    original = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        contexts = lambda: (nullcontext(), again())  # noqa: E731
+        return checkpoint(original, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+
+    vars(module)["forward"] = forward
+
+
+@alone
+def follow(
+    model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, way: Way = Way()
+) -> tuple[Lifetimes, ModuleTable]:
+    """Run a model once in some ``way``, and follow its memory.
+
+    A step of training is: forward pass, backward pass from ones at every output, for each batch; then the optimizer,
+    whose states are there from the step before. Gradients are set to None in between, as ``zero_grad`` does. From the
+    second batch on, batches are alike, so that at most two are run. Outputs are released before the next batch.
+    """
+    with foreign(f"{type(model).__qualname__} does not run"), ready(model, (), train=way.step is not None) as stack:
+        stack.enter_context(kernels_of(way.device))
+        return _follow(model, inputs, dict(kwargs or {}), way, stack)
+
+
+def _follow(
+    model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], way: Way, stack: ExitStack
+) -> tuple[Lifetimes, ModuleTable]:
+    table, step = ModuleTable(model), way.step
+    given = leaves((inputs, kwargs))
+    tensors = [leaf for leaf in (*given, *table.tensors) if isinstance(leaf, torch.Tensor)]
+    place = tensors[0].device.type if tensors else "cpu"
+    for name, module in model.named_modules():
+        if name in way.checkpointed:
+            # On a device that has autocast, torch's checkpoint enters it again by itself.
+            _checkpoint(module, partial(way.autocast, place) if place == "meta" else nullcontext)
+    following = Following(table, place, kernels=way.device)
+    trained = [value for value in model.parameters() if value.requires_grad]
+    optimizer = None if step is None else step.made(trained, way.device)
+    for index, module in enumerate(table.modules):
+        following.take(module._parameters.values(), "weights", index)
+        following.take(module._buffers.values(), "buffers", index)
+    following.take(given, "inputs")
+    if optimizer is not None:
+        # The number of the step is a tensor on the CPU, wherever the parameters are.
+        states = leaves(list(optimizer.state.values()))
+        following.ignore(state for state in states if isinstance(state, torch.Tensor) and not state.dim())
+        places = {
+            id(value): place for place, module in enumerate(table.modules) for value in module._parameters.values()
+        }
+        for parameter, state in optimizer.state.items():
+            following.take(leaves(list(state.values())), "optimizer", places.get(id(parameter)))
+    stack.enter_context(following.following())
+    if step is None:
+        following.phase = "forward"
+        with torch.no_grad(), way.autocast(place):
+            # Until the run is over, the caller has the outputs.
+            output = model(*inputs, **kwargs)
+        del output
+        return following.found, table
+    for _ in range(min(step.accumulated, 2)):
+        following.phase = "forward"
+        with way.autocast(place):
+            output = model(*inputs, **kwargs)
+        following.keep()
+        ends = [leaf for leaf in leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
+        following.phase = "backward"
+        if ends:
+            torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
+        following.take((parameter.grad for parameter in trained), "gradients")
+        del output, ends
+    following.phase = "step"
+    if optimizer is not None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    for parameter in trained:
+        parameter.grad = None
+    return following.found, table
