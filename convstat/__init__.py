@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convstat.api import Advice, Report, advise, analyze, load, register_function, register_kernel
+    from convstat.api import Advice, Report, advise, analyze, load, memory, register_function, register_kernel
     from convstat.testing import assert_budget
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ __all__ = [
     "analyze",
     "assert_budget",
     "load",
+    "memory",
     "register_function",
     "register_kernel",
 ]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from convstat.count.ops import Rule
     from convstat.formulas.cost import Cost
+    from convstat.results.memory import Memory
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
@@ -320,6 +321,55 @@ def advise(
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, per=per, device=device), dtype)
         return Advice.of(advising.of_module(modules.prepare(recipe, request), budgets))
+
+
+def memory(
+    model: Any,
+    inputs: Any = None,
+    *,
+    batch: int = 1,
+    dtype: str | None = None,
+    mode: str = "infer",
+    optimizer: str | None = None,
+    amp: str | None = None,
+    checkpoint: str | Sequence[str] = (),
+    grad_accumulation: int = 1,
+    device: str = "cuda",
+    timeout: float | None = None,
+    **overrides: Any,
+) -> Memory:
+    """Follow the memory of a model in inference or in a step of training, without allocating any.
+
+    ``model``, ``inputs``, ``batch``, ``dtype``, ``timeout`` and ``overrides`` are those of :func:`analyze`. ``mode`` is
+    ``"infer"`` or ``"train"``, which an ``optimizer`` implies; ``amp`` is the dtype of autocast, ``checkpoint`` names
+    modules, or patterns of them, whose activations are computed again in the backward pass, and ``device`` is whose
+    kernels are meant, ``"cuda"`` or ``"cpu"``; see ``convstat docs memory``.
+
+    In the result ``peak.bytes`` is the most that is alive at a moment, ``kinds`` what that is for, ``alive`` the same
+    by layer, and ``curve`` how it rises and falls. All sizes are in bytes.
+
+    Raises the same errors as :func:`analyze`.
+
+    >>> found = memory("Linear(16, 4, bias=False)", (16,), batch=8)
+    >>> found.peak.bytes == 4 * (16 * 4 + 8 * 16 + 8 * 4)
+    True
+    """
+    from convstat.commands import memory as command
+
+    patterns = (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint)
+    run = command.run_of(mode, device, optimizer, grad_accumulation, amp, patterns)
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if timeout is not None and timeout < 0:
+        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    texts = _texts(inputs)
+    with allowed(timeout):
+        if isinstance(model, str) and texts is not None:
+            return command.memory(Request(resolve(model), overrides, texts, batch, dtype or "float32"), run)
+        from convstat.targets import modules
+
+        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), dtype)
+        return command.of_subject(modules.prepare(recipe, request), run)
 
 
 def _names(counters: object) -> str:

@@ -12,6 +12,7 @@ from convstat.grammar.patterns import matching
 from convstat.results.memory import Fit, Memory, Run
 from convstat.targets import analysis
 from convstat.targets.request import NOBODY, Listener, Request
+from convstat.targets.subject import Subject
 from convstat.units import BYTES, UnitError, parse_whole
 
 if TYPE_CHECKING:
@@ -55,14 +56,18 @@ def run_of(
 
 
 def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Run a model without allocating anything, and follow its memory."""
+    """Run a target without allocating anything, and follow its memory."""
+    return of_subject(analysis.prepare(replace(request, mode="eval"), listener=listener), run, listener=listener)
+
+
+def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Memory:
+    """Run what was counted, and follow its memory."""
     import torch
 
     from convstat.count.memory import measure
     from convstat.counters.inputs import keywords_of
     from convstat.trace.training import Step, Way, follow
 
-    subject = analysis.prepare(replace(request, mode="eval"), listener=listener)
     listener.progress(f"following the memory of {subject.report.model.name}")
     place, _ = subject.stages.foresight()
     model, inputs = subject.stages.model(place)
