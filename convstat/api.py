@@ -354,10 +354,10 @@ def memory(
     >>> found.peak.bytes == 4 * (16 * 4 + 8 * 16 + 8 * 4)
     True
     """
-    from convstat.commands import memory as command
+    from convstat.targets import memory as following
 
     patterns = (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint)
-    run = command.run_of(mode, device, optimizer, grad_accumulation, amp, patterns)
+    run = following.run_of(mode, device, optimizer, grad_accumulation, amp, patterns)
     if isinstance(model, os.PathLike):
         model = os.fspath(model)
     if timeout is not None and timeout < 0:
@@ -365,11 +365,11 @@ def memory(
     texts = _texts(inputs)
     with allowed(timeout):
         if isinstance(model, str) and texts is not None:
-            return command.memory(Request(resolve(model), overrides, texts, batch, dtype or "float32"), run)
+            return following.memory(Request(resolve(model), overrides, texts, batch, dtype or "float32"), run)
         from convstat.targets import modules
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), dtype)
-        return command.of_subject(modules.prepare(recipe, request), run)
+        return following.of_subject(modules.prepare(recipe, request), run)
 
 
 def _names(counters: object) -> str:

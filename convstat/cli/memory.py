@@ -86,11 +86,12 @@ def memory(
     Nothing is allocated: the model runs on meta tensors, and the lifetime of every storage is followed.
     """
     from convstat.cli.session import Session
-    from convstat.commands.memory import fit, run_of
-    from convstat.commands.memory import memory as measure
+    from convstat.commands.memory import fit
     from convstat.errors import UsageError
     from convstat.grammar import axes
     from convstat.targets import resolve
+    from convstat.targets.memory import memory as measure
+    from convstat.targets.memory import run_of
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())

@@ -1,22 +1,16 @@
-"""How much memory a model takes at its peak, and how much of it fits into a limit."""
+"""The largest batch, or size, whose memory stays within a limit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
-from convstat.grammar.patterns import matching
 from convstat.results.memory import Fit, Memory, Run
-from convstat.targets import analysis
+from convstat.targets.memory import memory
 from convstat.targets.request import NOBODY, Listener, Request
-from convstat.targets.subject import Subject
 from convstat.units import BYTES, UnitError, parse_whole
-
-if TYPE_CHECKING:
-    from torch import nn
 
 CARDS: Mapping[str, int] = MappingProxyType(
     {
@@ -32,71 +26,6 @@ LARGEST = 2**30
 """The largest batch or size that is tried."""
 
 
-def run_of(
-    mode: str, device: str, optimizer: str | None, accumulated: int, amp: str | None, checkpoint: tuple[str, ...]
-) -> Run:
-    """Check what is said of a run; an optimizer, checkpoints and accumulated gradients are for training."""
-    for value, name, words in ((mode, "--mode", ("infer", "train")), (device, "--device", ("cuda", "cpu"))):
-        if value not in words:
-            raise UsageError(f"unknown {name} '{value}'", help=f"it is {' or '.join(words)}")
-    if optimizer is not None:
-        from convstat.trace.training import OPTIMIZERS
-
-        if optimizer not in OPTIMIZERS:
-            raise UsageError(
-                f"unknown optimizer '{optimizer}'",
-                help=(*did_you_mean(optimizer, OPTIMIZERS), f"optimizers: {', '.join(OPTIMIZERS)}"),
-            )
-    if amp not in (None, "float16", "bfloat16"):
-        raise UsageError(f"unknown dtype '{amp}' for --amp", help="it is float16 or bfloat16")
-    if mode == "infer" and (checkpoint or accumulated != 1):
-        name = "--checkpoint" if checkpoint else "--grad-accumulation"
-        raise UsageError(f"{name} is for training", help="add --mode train")
-    return Run("train" if optimizer else mode, device, optimizer or "none", accumulated, amp, checkpoint)
-
-
-def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Run a target without allocating anything, and follow its memory."""
-    return of_subject(analysis.prepare(replace(request, mode="eval"), listener=listener), run, listener=listener)
-
-
-def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Run what was counted, and follow its memory."""
-    import torch
-
-    from convstat.count.memory import measure
-    from convstat.counters.inputs import keywords_of
-    from convstat.trace.training import Step, Way, follow
-
-    listener.progress(f"following the memory of {subject.report.model.name}")
-    place, _ = subject.stages.foresight()
-    model, inputs = subject.stages.model(place)
-    way = Way(
-        Step(run.optimizer, run.accumulated) if run.mode == "train" else None,
-        run.device,
-        None if run.amp is None else getattr(torch, run.amp),
-        _chosen(model, run.checkpoint),
-    )
-    with subject.stages.running(place):
-        lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
-    return measure(lifetimes, subject.report.model, run, table.name)
-
-
-def _chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
-    """The paths of the modules that patterns stand for; of one in another, the outer one."""
-    names = [name for name, _ in model.named_modules() if name]
-    found: set[str] = set()
-    for pattern in patterns:
-        named = matching(pattern, names, ".")
-        if not named:
-            raise UsageError(
-                f"--checkpoint {pattern} matches no module",
-                help=(*did_you_mean(pattern, names), "for example 'layer1' or 'blocks.*'"),
-            )
-        found.update(named)
-    return frozenset(name for name in found if not any(name.startswith(f"{other}.") for other in found))
-
-
 def limit_of(text: str) -> tuple[int, str]:
     """Read a limit: bytes with a unit, or the name of a card.
 
@@ -107,15 +36,18 @@ def limit_of(text: str) -> tuple[int, str]:
     if name in CARDS:
         return CARDS[name] * 2**30, name
     try:
-        return parse_whole(text, BYTES), ""
+        amount = parse_whole(text, BYTES)
     except UnitError as error:
-        cards = did_you_mean(name, CARDS)
+        known = (error.help or "for example 24GiB",) if text[:1].isdigit() else (*did_you_mean(name, CARDS), HELP)
+        raise UsageError(f"--fits takes an amount of memory or a card, not '{text}'", help=known) from None
+    if text.strip()[-1:].isdigit():
         raise UsageError(
-            f"--fits takes an amount of memory or a card, not '{text}'",
-            help=(*cards, "for example 24GiB or 16GB")
-            if not text[:1].isdigit()
-            else (error.help or "for example 24GiB",),
-        ) from None
+            f"--fits takes an amount of memory with its unit, not '{text}'", help=f"{text.strip()}GiB, say"
+        )
+    return amount, ""
+
+
+HELP = "for example 24GiB, 16GB or h100"
 
 
 def fit(request: Request, run: Run, limit: str, over: str = "batch", *, listener: Listener = NOBODY) -> Memory:

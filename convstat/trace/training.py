@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from convstat.patches.autocast import autocast_on_meta
+from convstat.patches.checkpoint import checkpointed
 from convstat.patches.dispatch import Watching
 from convstat.patches.kernels_of import kernels_of
 from convstat.patches.room import alone
@@ -119,19 +120,6 @@ class Way:
         return torch.autocast(place, self.amp)
 
 
-def _checkpoint(module: nn.Module, again: Callable[[], AbstractContextManager[object]]) -> None:
-    """Let a module keep its inputs alone for the backward pass, which runs it ``again`` in that context."""
-    from torch.utils.checkpoint import checkpoint
-
-    original = module.forward
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        contexts = lambda: (nullcontext(), again())  # noqa: E731
-        return checkpoint(original, *args, use_reentrant=False, context_fn=contexts, **kwargs)
-
-    vars(module)["forward"] = forward
-
-
 @alone
 def follow(
     model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, way: Way = Way()
@@ -157,7 +145,8 @@ def _follow(
     for name, module in model.named_modules():
         if name in way.checkpointed:
             # On a device that has autocast, torch's checkpoint enters it again by itself.
-            _checkpoint(module, partial(way.autocast, place) if place == "meta" else nullcontext)
+            again = partial(way.autocast, place) if place == "meta" else nullcontext
+            stack.enter_context(checkpointed(module, again))
     following = Following(table, place, kernels=way.device)
     trained = [value for value in model.parameters() if value.requires_grad]
     optimizer = None if step is None else step.made(trained, way.device)

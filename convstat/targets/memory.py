@@ -1,0 +1,83 @@
+"""Follow the memory of a target: run it on meta in some way, and measure what is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from convstat.errors import UsageError, did_you_mean
+from convstat.grammar.patterns import matching
+from convstat.results.memory import Memory, Run
+from convstat.targets import analysis
+from convstat.targets.request import NOBODY, Listener, Request
+from convstat.targets.subject import Subject
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def run_of(
+    mode: str, device: str, optimizer: str | None, accumulated: int, amp: str | None, checkpoint: tuple[str, ...]
+) -> Run:
+    """Check what is said of a run; an optimizer, checkpoints and accumulated gradients are for training."""
+    for value, name, words in ((mode, "--mode", ("infer", "train")), (device, "--device", ("cuda", "cpu"))):
+        if value not in words:
+            raise UsageError(f"unknown {name} '{value}'", help=f"it is {' or '.join(words)}")
+    if optimizer is not None:
+        mode = "train"
+        from convstat.trace.training import OPTIMIZERS
+
+        if optimizer not in OPTIMIZERS:
+            raise UsageError(
+                f"unknown optimizer '{optimizer}'",
+                help=(*did_you_mean(optimizer, OPTIMIZERS), f"optimizers: {', '.join(OPTIMIZERS)}"),
+            )
+    if amp not in (None, "float16", "bfloat16"):
+        raise UsageError(f"unknown dtype '{amp}' for --amp", help="it is float16 or bfloat16")
+    if mode == "infer" and (checkpoint or accumulated != 1):
+        name = "--checkpoint" if checkpoint else "--grad-accumulation"
+        raise UsageError(f"{name} is for training", help="add --mode train")
+    return Run(mode, device, optimizer or "none", accumulated, amp, checkpoint)
+
+
+def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
+    """Run a target without allocating anything, and follow its memory."""
+    return of_subject(analysis.prepare(replace(request, mode="eval"), listener=listener), run, listener=listener)
+
+
+def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Memory:
+    """Run what was counted, and follow its memory."""
+    import torch
+
+    from convstat.count.memory import measure
+    from convstat.counters.inputs import keywords_of
+    from convstat.trace.training import Step, Way, follow
+
+    listener.progress(f"following the memory of {subject.report.model.name}")
+    place, _ = subject.stages.foresight()
+    model, inputs = subject.stages.model(place)
+    way = Way(
+        Step(run.optimizer, run.accumulated) if run.mode == "train" else None,
+        run.device,
+        None if run.amp is None else getattr(torch, run.amp),
+        _chosen(model, run.checkpoint),
+    )
+    with subject.stages.running(place):
+        lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
+    return measure(lifetimes, subject.report.model, run, table.name)
+
+
+def _chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """The paths of the modules that patterns stand for; of one in another, the outer one."""
+    names = [name for name, _ in model.named_modules() if name]
+    found: set[str] = set()
+    for pattern in patterns:
+        named = matching(pattern, names, ".")
+        if not named:
+            raise UsageError(
+                f"--checkpoint {pattern} matches no module",
+                help=(*did_you_mean(pattern, names), "for example 'layer1' or 'blocks.*'"),
+            )
+        found.update(named)
+    return frozenset(name for name in found if not any(name.startswith(f"{other}.") for other in found))
