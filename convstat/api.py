@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
-__all__ = ["Advice", "Report", "advise", "analyze", "load", "register_function", "register_kernel"]
+__all__ = ["Advice", "Report", "advise", "analyze", "load", "memory", "register_function", "register_kernel"]
 
 
 class Report(report.Report):
