@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from convstat.graph import Graph
-from convstat.results.advice import Advice, Suggestion
+from convstat.results.advice import Advice, Plan, Suggestion
 
 
-def edited(text: str, suggestions: Iterable[Suggestion]) -> str:
+def edited(text: str, suggestions: Iterable[Suggestion | Plan]) -> str:
     """The text of a spec after its lines have been replaced as the edits say, from the last to the first."""
     lines = text.splitlines()
     edits = {
@@ -34,7 +34,7 @@ def written(folder: Path, text: str) -> str:
     return str(path)
 
 
-def rebuilt(module: nn.Module, suggestions: Iterable[Suggestion], *, in_place: bool = False) -> nn.Module:
+def rebuilt(module: nn.Module, suggestions: Iterable[Suggestion | Plan], *, in_place: bool = False) -> nn.Module:
     """A copy of a module in which the constructors of the edits have been called; or the module itself."""
     changed = module if in_place else copy.deepcopy(module)
     held = {

@@ -423,6 +423,8 @@ def _fewest(net: Net, advised: Sequence[Advised], need: shortest.Need) -> int | 
         ("mobilenet_v2.yaml#dense", ["params=2.25M"]),
         ("super_resolution.yaml", ["macs_per_pixel=800k"]),
         ("unet.yaml", ["macs=10G"]),
+        ("resnet50.yaml", ["macs=1170M"]),
+        ("alexnet.yaml", ["macs=300M", "params=60M"]),
     ],
 )
 def test_a_plan_reaches_its_budget_when_all_its_edits_are_made(name: str, budgets: list[str], tmp_path: Path) -> None:
@@ -433,22 +435,48 @@ def test_a_plan_reaches_its_budget_when_all_its_edits_are_made(name: str, budget
     assert plan.reached
     assert plan.is_shortest
     path, _, variant = name.partition("#")
-    chosen = [one for one in advice.suggestions if one.number in plan.changes]
-    text = _all_edited((CONFIGS / path).read_text(encoding="utf-8"), chosen, tmp_path, variant)
+    text = written(tmp_path, edited((CONFIGS / path).read_text(encoding="utf-8"), [plan]))
     after = counted.analyze(f"{text}#{variant}" if variant else text, counters="none")
     before = counted.analyze(str(CONFIGS / name), counters="none")
     _compare(before, after, plan.saves.params, plan.saves.macs, plan.saves.other)
     assert all(goal.after <= goal.limit for goal in plan.goals)
 
 
-def _all_edited(text: str, chosen: list[object], folder: Path, variant: str) -> str:
-    """Make one edit after the other, each on advice about the text as it is then."""
-    path = written(folder, text)
-    for one in chosen:
-        left = convstat.advise(f"{path}#{variant}" if variant else path)
-        again = [o for o in left.suggestions if o.kind == one.kind and set(o.layers) & set(one.layers)]  # type: ignore[attr-defined]
-        path = written(folder, edited(Path(path).read_text(encoding="utf-8"), again[:1]))
-    return path
+@pytest.mark.parametrize(
+    ("name", "budget"), [("resnet18", "macs=60M"), ("vgg11_bn", "macs=200M"), ("mobilenet_v2", "macs=14M")]
+)
+def test_a_plan_for_a_module_is_counted_as_a_whole(name: str, budget: str, torchvision: Any) -> None:
+    """All constructors are called on one copy, which is traced again."""
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None).eval()
+    advice = convstat.advise(model, (3, 64, 64), budget=budget)
+    plan = advice.plan
+    assert plan is not None
+    assert plan.reached
+    assert len(plan.changes) > 1
+    with torch.device("meta"):
+        changed = rebuilt(model, [plan])
+    before, after = convstat.analyze(model, (3, 64, 64)), convstat.analyze(changed, (3, 64, 64))
+    _compare(before, after, plan.saves.params, plan.saves.macs, plan.saves.other)
+
+
+def test_changes_of_one_line_are_written_together(tmp_path: Path) -> None:
+    """A bias that goes, more groups, and a stride that comes, in one convolution."""
+    text = (
+        HEAD.format(c=16) + _conv(32, 3) + NORM + "  - ReLU\n" + _conv(32, 3, "stride: 2") + "  - ReLU\n" + _conv(5, 1)
+    )
+    path = written(tmp_path, text)
+    before = counted.analyze(path, counters="none")
+    advice = convstat.advise(path, budget=[f"params={before.totals.params}"])
+    chosen = [one for one in advice.suggestions if one.kind in ("bias-before-norm", "separable", "earlier-stride")]
+    assert {"conv2d", "conv2d_2"} == {layer for one in chosen for layer in one.layers}
+    needs = sum(one.saves.params for one in chosen if one.kind != "earlier-stride")
+    found = convstat.advise(path, budget=[f"params={before.totals.params - needs}", "macs=250k"])
+    assert found.plan is not None
+    assert found.plan.reached
+    after = counted.analyze(written(tmp_path, edited(text, [found.plan])), counters="none")
+    _compare(before, after, found.plan.saves.params, found.plan.saves.macs, found.plan.saves.other)
+    assert 4 == len(found.plan.changes)
 
 
 def test_savings_that_do_not_add_up_are_counted_together() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from convstat.advice.effect import Edit, Setting
 from convstat.advice.net import Call, Net
+from convstat.errors import SourceText
 from convstat.graph import Graph, Node
 from convstat.layers.base import Layer
 from convstat.spec.edits import Editor, Item, NoEditError, Place, Splice
@@ -65,28 +66,47 @@ class Writer:
 
     def splices(self, edits: Iterable[Edit]) -> list[Splice]:
         """The changes of the text that make some edits; raises NoEditError."""
+        by_place = self._by_place(edits)
+        return [splice for place, found in by_place.items() for splice in self._at(place, found, self.editor)]
+
+    def text(self, edits: Iterable[Edit]) -> str:
+        """The text of the spec after all of some edits; raises NoEditError."""
+        editor = self.editor
+        # From the last to the first, so that the places of those that are left stay what they are.
+        for place, found in sorted(self._by_place(edits).items(), reverse=True):
+            for edit in found:
+                for name, setting in edit.settings.items():
+                    [splice] = self._at(place, [Edit(edit.call, {name: setting})], editor)
+                    editor = Editor(SourceText(editor.source.name, editor.apply([splice])))
+            for edit in (
+                Edit(edit.call, split=edit.split, drop=edit.drop) for edit in found if edit.split or edit.drop
+            ):
+                editor = Editor(SourceText(editor.source.name, editor.apply(self._at(place, [edit], editor))))
+        return editor.text
+
+    def _by_place(self, edits: Iterable[Edit]) -> dict[Any, list[Edit]]:
+        """Edits by their places: what is written in one place is changed once, for all calls that come from it."""
         by_place: dict[Any, list[Edit]] = {}
         for edit in edits:
-            call = self.net.calls[edit.call]
-            first = by_place.setdefault(call.place, [])
-            # What is written in one place is changed once, for all calls that come from it.
-            if not first or first[0].call == edit.call:
-                first.append(edit)
-        return [splice for place, found in by_place.items() for splice in self._at(place, found)]
+            place = self.net.calls[edit.call].place
+            if place is not None and self.net.places[place][0] == edit.call:
+                by_place.setdefault(place, []).append(edit)
+        return by_place
 
-    def _at(self, place: Place, edits: Sequence[Edit]) -> list[Splice]:
+    def _at(self, place: Place, edits: Sequence[Edit], editor: Editor) -> list[Splice]:
         call = self.net.calls[edits[0].call]
         assert call.layer is not None
-        kind, item = type(call.layer), self.editor.item(place)
+        kind, item, written = type(call.layer), editor.item(place), self.editor.item(place)
         assert item is not None
+        assert written is not None
         if any(edit.drop for edit in edits):
-            return [self.editor.drop(item)]
+            return [editor.drop(item)]
         texts = {
-            name: self._text(item, kind, name, setting) for edit in edits for name, setting in edit.settings.items()
+            name: self._text(written, kind, name, setting) for edit in edits for name, setting in edit.settings.items()
         }
         if any(edit.split for edit in edits):
-            return [self.editor.split(item, kind, _own_name(call, item), texts)]
-        return [self.editor.set(item, kind, name, text) for name, text in texts.items()]
+            return [editor.split(item, kind, _own_name(call, item), texts)]
+        return [editor.set(item, kind, name, text) for name, text in texts.items()]
 
     def _text(self, item: Item, kind: type[Layer], name: str, setting: Setting) -> str:
         old = self.editor.written(item, kind, name)

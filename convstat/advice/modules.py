@@ -6,7 +6,7 @@ Whatever else runs is a call without a layer, through which no change of a shape
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,11 @@ PREFIX = "nn."
 Written = tuple[Advised, tuple[TextEdit, ...]]
 
 
-def advised_of(report: Report, stages: Any) -> tuple[Net, list[Written]]:
+Join = Callable[[Sequence[Advised]], tuple[TextEdit, ...]]
+"""Writes the edits that make all of some changes."""
+
+
+def advised_of(report: Report, stages: Any) -> tuple[Net, list[Written], Join]:
     """The net of a model that was traced, and all that can be advised about it, with the edits.
 
     ``stages`` are the model's, which know how it is run (:class:`convstat.counters.stages.ModuleStages`).
@@ -51,11 +55,13 @@ def advised_of(report: Report, stages: Any) -> tuple[Net, list[Written]]:
         owners = _owners(module)
     found = [*gather(net), *_never_called(report, net)]
     found.sort(key=lambda one: one.rank)
-    written: list[Written] = []
-    for one in found:
-        edits = constructors(net, one, PREFIX) if one.finding.edits else _removed(report, one.finding)
-        written.append((one, tuple(_placed(edit, owners) for edit in edits)))
-    return net, written
+
+    def edits(chosen: Sequence[Advised]) -> tuple[TextEdit, ...]:
+        removed = [edit for one in chosen if one.finding.held for edit in _removed(report, one.finding)]
+        made = constructors(net, together(net, [one.finding for one in chosen]), PREFIX)
+        return tuple(_placed(edit, owners) for edit in (*made, *removed))
+
+    return net, [(one, edits([one])) for one in found], edits
 
 
 def _is_whole(module: nn.Module) -> bool:

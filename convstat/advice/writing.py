@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convstat.advice.gather import Advised
+from convstat.advice.effect import Effect
 from convstat.advice.net import Net
 from convstat.layers.base import Layer
 from convstat.results.advice import TextEdit
@@ -13,11 +13,11 @@ ARGUMENT = "argument"
 """What the place of a layer on the command line is called."""
 
 
-def constructors(net: Net, one: Advised, prefix: str = "") -> tuple[TextEdit, ...]:
-    """The constructor calls of the layers that a change replaces, and of those that replace them."""
+def constructors(net: Net, effect: Effect, prefix: str = "") -> tuple[TextEdit, ...]:
+    """The constructor calls of the layers that changes replace, and of those that replace them."""
     edits: dict[Any, TextEdit] = {}
-    for name in sorted(one.effect.layers, key=lambda name: net.order[name]):
-        call, new = net.calls[name], one.effect.layers[name]
+    for name in sorted(effect.layers, key=lambda name: net.order[name]):
+        call, new = net.calls[name], effect.layers[name]
         assert call.layer is not None
         if call.layer.functional or new == (call.layer,) or call.place in edits:
             continue

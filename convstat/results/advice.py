@@ -106,14 +106,16 @@ class Goal:
 class Plan:
     """The fewest changes that reach all budgets; where none do, those that come nearest.
 
-    ``changes`` are numbers of suggestions. ``saves`` is counted of all of them together: savings do not add up.
+    ``changes`` are numbers of suggestions. ``saves`` is counted of all of them together, since savings do not add up,
+    and ``edits`` make all of them.
     """
 
-    KEYS: ClassVar = Keys("goals reached changes saves after is_shortest", name="plan")
+    KEYS: ClassVar = Keys("goals reached changes edits saves after is_shortest", name="plan")
     goals: tuple[Goal, ...]
     changes: tuple[Count, ...]
     saves: Savings
     after: Annotated[Totals, Keys("params macs flops macs_per_pixel")]
+    edits: tuple[TextEdit, ...] = ()
     is_shortest: Annotated[bool, "false where the search was ended before all shorter lists had been tried"] = True
 
     @property

@@ -8,7 +8,7 @@ or of text that spreads over lines in a way that this module does not write.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from convstat import layers
@@ -287,6 +287,19 @@ class Editor:
                 raise NoEditError("two changes of the same text")
             text, before = text[: splice.start] + splice.text + text[splice.end :], splice.start
         return text
+
+    def changed(self, text: str) -> Iterator[Lines]:
+        """The lines that differ from those of another text."""
+        from difflib import SequenceMatcher
+
+        old, new = self.source.lines, SourceText("", text).lines
+        for tag, first, last, start, end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+            if tag == "insert":
+                # What is added stands with the line below it, or above where there is none.
+                first, start = (first, start) if last < len(old) else (first - 1, start - 1)
+                last, end = (last + 1, end + 1) if last < len(old) else (last, end)
+            if tag != "equal":
+                yield Lines(first + 1, last, 1, tuple(old[first:last]), tuple(new[start:end]))
 
     def lines(self, splice: Splice) -> Lines:
         """The lines that a change touches, as they are and as they will be."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -33,6 +33,9 @@ METRICS = ("params", "macs", "flops", "macs_per_pixel")
 
 Written = tuple[Advised, tuple[TextEdit, ...]]
 
+Join = Callable[[Sequence[Advised]], tuple[TextEdit, ...]]
+"""Writes the edits that make all of some changes."""
+
 
 def advise(request: Request, *, budgets: Sequence[str] = (), listener: Listener = NOBODY) -> Advice:
     """Give advice on a target that is no saved report; ``budgets`` are as ``--budget`` takes them, ``macs=300M``.
@@ -59,7 +62,7 @@ def of_module(subject: Subject, budgets: Sequence[str] = ()) -> Advice:
     return _advice(subject.report, *advised_of(subject.report, subject.stages), limits)
 
 
-def _advice(report: Report, net: Net, written: Sequence[Written], limits: Sequence[Limit]) -> Advice:
+def _advice(report: Report, net: Net, written: Sequence[Written], join: Join, limits: Sequence[Limit]) -> Advice:
     totals = report.totals
     suggestions = tuple(
         Suggestion(
@@ -73,7 +76,7 @@ def _advice(report: Report, net: Net, written: Sequence[Written], limits: Sequen
         )
         for number, (one, edits) in enumerate(written, start=1)
     )
-    plan = _plan(net, [one for one, _ in written], limits, totals) if limits else None
+    plan = _plan(net, [one for one, _ in written], join, limits, totals) if limits else None
     return Advice(report.model, totals, suggestions, plan)
 
 
@@ -101,20 +104,35 @@ def _savings(saves: Amount) -> Savings:
     return Savings(saves.params, saves.macs, saves.other)
 
 
-def _of_spec(request: Request, subject: Subject) -> tuple[Net, list[Written]]:
+def _of_spec(request: Request, subject: Subject) -> tuple[Net, list[Written], Join]:
     graph, spec = subject.graph, request.spec
     assert graph is not None
     assert spec is not None
     if not spec.source.is_file:
         net = net_of(graph, None)
-        return net, [(one, constructors(net, one)) for one in gather(net)]
+        written = [(one, constructors(net, one.effect)) for one in gather(net)]
+        return net, written, lambda chosen: constructors(net, together(net, [one.finding for one in chosen]))
     editor = Editor(spec.source)
     net = net_of(graph, editor, [key for key in request.overrides if key not in spec.plan.variants[None].variables])
     writer = Writer(net, editor)
     found = [(one, lines) for one in gather(net) if (lines := _lines(writer, one)) is not None]
     found += _unused(spec, net, graph, editor)
     found.sort(key=lambda pair: pair[0].rank)
-    return net, [(one, tuple(_edit(spec.source, line) for line in lines)) for one, lines in found]
+    written = [(one, tuple(_edit(spec.source, line) for line in lines)) for one, lines in found]
+    edits = {id(one): own for one, own in written}
+
+    def join(chosen: Sequence[Advised]) -> tuple[TextEdit, ...]:
+        own = [edit for one in chosen for edit in edits[id(one)]]
+        lines = [line for edit in own for line in range(edit.line or 0, (edit.end_line or 0) + 1)]
+        if len(lines) == len(set(lines)):
+            return tuple(own)
+        # Two of them change one line.
+        others = [one for one in chosen if one.finding.kind != UNUSED]
+        unused = [edit for one in chosen if one.finding.kind == UNUSED for edit in edits[id(one)]]
+        text = writer.text([edit for one in others for edit in one.finding.edits])
+        return (*(_edit(spec.source, lines) for lines in editor.changed(text)), *unused)
+
+    return net, written, join
 
 
 def _lines(writer: Writer, one: Advised) -> list[Lines] | None:
@@ -149,7 +167,7 @@ def _edit(source: SourceText, lines: Lines) -> TextEdit:
     return TextEdit(place, lines.before, lines.after, source.name, lines.first, lines.last, lines.column)
 
 
-def _plan(net: Net, advised: Sequence[Advised], limits: Sequence[Limit], totals: Totals) -> Plan:
+def _plan(net: Net, advised: Sequence[Advised], join: Join, limits: Sequence[Limit], totals: Totals) -> Plan:
     need = Need(
         max(0, *(totals.params - int(limit.limit) for limit in limits if limit.metric == "params"), 0),
         max(0, *(totals.macs - _most_macs(limit, totals) for limit in limits if limit.metric != "params"), 0),
@@ -159,7 +177,8 @@ def _plan(net: Net, advised: Sequence[Advised], limits: Sequence[Limit], totals:
     goals = tuple(
         Goal(str(limit), limit.metric, limit.limit, _value(limit, totals), _value(limit, after)) for limit in limits
     )
-    return Plan(goals, tuple(n + 1 for n in found.changes), _savings(found.saves), after, found.is_shortest)
+    edits = join([advised[n] for n in found.changes])
+    return Plan(goals, tuple(n + 1 for n in found.changes), _savings(found.saves), after, edits, found.is_shortest)
 
 
 def _most_macs(limit: Limit, totals: Totals) -> int:

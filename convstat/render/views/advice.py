@@ -62,17 +62,23 @@ def _explained(shown: Sequence[Suggestion]) -> Iterator[Item]:
             lead, said = "", one.what
         for edit in one.edits:
             other = _other(one) if edit is one.edits[0] else ""
-            yield Item(lead, f"{printable(edit.place)}{_layers(one, edit)}{_owner(edit)}{other}")
-            yield from (Item("", f"- {printable(line)}") for line in _dedented(edit.before, edit))
-            yield from (Item("", f"+ {printable(line)}") for line in _dedented(edit.after, edit))
+            head = f"{edit.place}{_layers(one, edit)}{_owner(edit)}{other}"
+            yield from (item._replace(lead=lead if n == 0 else "") for n, item in enumerate(_written(edit, head)))
             lead = ""
+
+
+def _written(edit: TextEdit, head: str) -> Iterator[Item]:
+    """An edit: where it is, what is there, and what is to be there."""
+    yield Item("", printable(head))
+    yield from (Item("", f"- {printable(line)}") for line in _dedented(edit.before, edit))
+    yield from (Item("", f"+ {printable(line)}") for line in _dedented(edit.after, edit))
 
 
 def _layers(one: Suggestion, edit: TextEdit) -> str:
     """Which layers an edit is about, where its place does not say it."""
     if edit is not one.edits[0] or not one.layers or one.layers == (edit.place,):
         return ""
-    first = printable(one.layers[0])
+    first = one.layers[0]
     return f" ({first})" if len(one.layers) == 1 else f" ({first} and {len(one.layers) - 1} more)"
 
 
@@ -80,8 +86,8 @@ def _owner(edit: TextEdit) -> str:
     """Which class makes a module, and where that is."""
     if edit.owner is None:
         return ""
-    where = f", {printable(edit.file)}:{edit.line}" if edit.file else ""
-    return f", made by {printable(edit.owner)}{where}"
+    where = f", {edit.file}:{edit.line}" if edit.file else ""
+    return f", made by {edit.owner}{where}"
 
 
 def _dedented(lines: Sequence[str], edit: TextEdit) -> Iterator[str]:
@@ -118,11 +124,15 @@ def _plan(advice: Advice, plan: Plan) -> Iterator[Block]:
     else:
         why = "These changes cannot reach it" if plan.is_shortest else "No list that reaches it was found"
         yield Line(f"{why}; the nearest list: {numbers or 'none'}.", "bad")
+    chosen = [one for one in advice.suggestions if one.number in plan.changes]
     if len(plan.changes) > 1:
-        chosen = [one for one in advice.suggestions if one.number in plan.changes]
         sums = sum(one.saves.macs for one in chosen), sum(one.saves.params for one in chosen)
         both = f"{exact(plan.saves.macs)} MACs and {exact(plan.saves.params)} params"
         yield Line(f"Counted together, they save {both}{_added(plan, sums)}.")
+    own = {edit for one in chosen for edit in one.edits}
+    if joined := [edit for edit in plan.edits if edit not in own]:
+        yield Line("All of them together, since several change one layer:")
+        yield Items(tuple(item for edit in joined for item in _written(edit, edit.place)), "left")
 
 
 def _added(plan: Plan, sums: tuple[int, int]) -> str:
