@@ -80,7 +80,9 @@ def network(request: Request, *, asked: Asked = NOT_ASKED, listener: Listener = 
             listener.warn(request.spec.warnings)
     subject = analysis.prepare(request, listener=listener)
     if subject.graph is None:
-        return NetworkFormula(subject.report, _of_trace(subject))
+        from convstat.commands.closed_trace import of_trace as closed_of_trace
+
+        return NetworkFormula(subject.report, _of_trace(subject), closed_of_trace(request, subject, asked))
     assert request.spec is not None
     # Each part has sizes of its own, and the closed forms are those of one network.
     closed = None if subject.graph.parts else of_spec(request, request.spec, subject.graph, asked)

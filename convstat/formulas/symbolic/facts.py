@@ -172,7 +172,20 @@ class Facts:
                 known = condition.about
                 if known - Polynomial.number(known.offset) == varying and known.offset <= rest.offset:
                     return True
-        return self.bounds(rest)[0] >= 0 or self.bounds(self._eased(rest))[0] >= 0
+        if self.bounds(rest)[0] >= 0 or self.bounds(self._eased(rest))[0] >= 0:
+            return True
+        return any(self._factored(rest, atom) >= 0 for atom in dict.fromkeys(rest.atoms()))
+
+    def _factored(self, about: Polynomial, atom: Atom) -> Exact | float:
+        """A lower bound of ``a*b - b + c``, read as ``b*(a - 1) + c``."""
+        shared = {monomial: factor for monomial, factor in about.terms.items() if dict(monomial).get(atom, 0) > 0}
+        if len(shared) < 2:
+            return -inf
+        inside = Polynomial(shared).times(1, ((atom, -1),))
+        least = self._extent(atom, MAX_DEPTH)[0]
+        within = max(self.bounds(inside)[0], self.bounds(self._eased(inside))[0])
+        rest = Polynomial({m: c for m, c in about.terms.items() if m not in shared})
+        return _times(least, within) + self.bounds(rest)[0] if least >= 0 and within >= 0 else -inf
 
     def is_above(self, about: Polynomial, least: Exact = 0) -> bool:
         """Whether a polynomial is known to be more."""
