@@ -13,7 +13,7 @@ from convstat.errors import ExitCode
 @o.takes(
     "input data config batch device dtype weights activations fuse receptive_field counters predict as_ "
     "timeout in_process per picture edges worst_case mode "
-    "format output score depth flat sort top quiet verbose width ascii"
+    "format output columns units label score depth flat sort top quiet verbose width ascii"
 )
 def analyze(
     arguments: o.Arguments = None,

@@ -12,7 +12,7 @@ from convstat.errors import ExitCode
 
 @o.takes(
     "input data config batch device timeout dtype weights activations fuse counters per "
-    "picture edges worst_case format output quiet verbose width ascii"
+    "picture edges worst_case format output columns units label quiet verbose width ascii"
 )
 def compare(
     arguments: Annotated[

@@ -44,7 +44,7 @@ def expand(
     return ExitCode.OK
 
 
-@o.takes("format output score depth flat sort top quiet verbose width ascii")
+@o.takes("format output columns units label score depth flat sort top quiet verbose width ascii")
 def render(
     reports: Annotated[
         list[str], typer.Argument(metavar="REPORT...", help="Reports saved as JSON.", show_default=False)

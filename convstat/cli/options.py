@@ -353,6 +353,25 @@ class Shared:
             help="Also write a file, in the format of its suffix, or FORMAT=PATH; - is standard output. Repeatable.",
         ),
     ] = None
+    columns: Annotated[
+        str | None,
+        _show(
+            metavar="NAMES",
+            help="Columns of tables, in this order: layer,output,params,MACs; the name of a row is always shown.",
+        ),
+    ] = None
+    units: Annotated[
+        str | None,
+        _show(
+            metavar="auto|k|M|G|T",
+            help="Write counts to four digits in this unit, 278.3 M (latex only).",
+            words=("auto", "k", "M", "G", "T"),
+        ),
+    ] = None
+    label: Annotated[
+        list[str] | None,
+        _show(metavar="NAME=LATEX", help="What a row is called in a paper (latex only). Repeatable."),
+    ] = None
     score: Annotated[
         str | None,
         _show(

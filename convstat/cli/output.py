@@ -76,6 +76,7 @@ class Outputs:
         if kind is not None:
             self._require(kind)
         self._refuse_idle_options()
+        self._refuse_what_is_for_papers()
 
     @property
     def is_for_people(self) -> bool:
@@ -125,6 +126,15 @@ class Outputs:
                 f"--{given[0]} selects what is shown, but {names} always contains every layer",
                 help=f"omit --{given[0]}, or use table or markdown",
             )
+
+    def _refuse_what_is_for_papers(self) -> None:
+        """Refuse options of papers where nothing is written for one."""
+        options = self.options
+        given = [name for name, value in (("units", options.units), ("label", options.labels)) if value]
+        if given and not self.has("latex"):
+            raise UsageError(f"--{given[0]} is for papers", help="add -f latex, or -o table.tex")
+        if options.columns and not any(renderer.is_view for renderer in self._all):
+            raise UsageError("--columns selects what is shown, and no output is a table", help="use table or latex")
 
     def _read(self, written: str) -> tuple[Renderer, str]:
         format, found, path = written.partition("=")

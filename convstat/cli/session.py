@@ -21,6 +21,7 @@ from convstat.render.formats.registry import RENDERERS
 from convstat.targets import FORMS, resolve
 from convstat.targets.request import Listener
 from convstat.targets.selection import select
+from convstat.units import COUNT
 
 if TYPE_CHECKING:
     from convstat.grammar.axes import Value
@@ -64,6 +65,7 @@ class Session:
         self.listener = Listener(self.progress, self.warn)
         width = DEFAULT_WIDTH if given.width is None else given.width
         self.options = Options(width, given.ascii, given.depth, given.flat, given.sort, given.top)
+        self.options = self._for_papers(self.options)
         if given.score is not None:
             from convstat.render.templates.ntire import read_score
 
@@ -73,6 +75,22 @@ class Session:
         self.options = self.options._replace(per=bool(given.per or self.config.per))
         if self.config.path:
             self.detail(f"settings: {self.config.path}")
+
+    def _for_papers(self, options: Options) -> Options:
+        """Take the columns, the units and the labels of tables."""
+        given = self.given
+        names = [name.strip() for name in (given.columns or "").split(",")]
+        if given.columns is not None and not all(names):
+            raise UsageError("--columns takes names with commas between them", help="--columns layer,params,MACs")
+        if given.units is not None and given.units not in ("auto", *COUNT):
+            raise UsageError(f"unknown unit '{given.units}'", help=f"--units takes auto, {', '.join(COUNT)}")
+        labels = {}
+        for text in given.label or ():
+            name, mark, label = text.rpartition("=") if text.count("=") == 1 else text.partition("=")
+            if not mark or not name or not label:
+                raise UsageError(f"--label takes NAME=LATEX, not '{text}'", help=r"--label 'stem=$\mathrm{stem}$'")
+            labels[name] = label
+        return options._replace(columns=tuple(filter(None, names)), units=given.units, labels=labels)
 
     def _settings(self, are_needed: bool) -> settings_file.Config:
         try:

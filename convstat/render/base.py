@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
@@ -59,6 +60,8 @@ class Options(NamedTuple):
     ``depth`` folds blocks below that many levels, ``flat`` shows layers without their blocks,
     ``sort`` is a column and ``top`` how many layers are shown; the others are folded into one row.
     ``title`` tells documents of one kind apart that end up in one place: comments on a pull request.
+    ``columns`` are the only columns of tables, in this order. ``units`` and ``labels`` are for papers: the unit of
+    counts (``auto``, ``k``, ``M`` ...), and LaTeX for the names of rows.
     ``score`` are the weights of a challenge's final score.
     With ``per``, MACs/pixel were asked for: like the column of ``sort``, they are shown however short the room is.
     """
@@ -72,6 +75,9 @@ class Options(NamedTuple):
     title: str | None = None
     per: bool = False
     score: tuple[Fraction, Fraction, Fraction] | None = None
+    columns: tuple[str, ...] = ()
+    units: str | None = None
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 class Renderer(ABC):

@@ -16,4 +16,9 @@ MODULES: Mapping[str, str] = MappingProxyType({"explanation": "explain", "identi
 def view(result: Result, options: Options) -> Page:
     """Turn any result into its page; the module of its kind is imported when there is one, as that takes time."""
     module = import_module(f"{__name__}.{MODULES.get(result.kind, result.kind)}")
-    return Page(tuple(module.blocks(result, options)))
+    page = Page(tuple(module.blocks(result, options)))
+    if not options.columns:
+        return page
+    from convstat.render.views.columns import choose
+
+    return choose(page, options.columns)

@@ -493,6 +493,38 @@ def counter_table(report: Report, *, per: bool = False) -> Table:
     return table._replace(rows=(Row(tuple(first), "strong"), *table.rows))
 
 
+def difference_tables(report: Report) -> Iterator[Block]:
+    """For each counter that differs, a table that leads from convstat's figures to its own, cause by cause."""
+    for counter in report.counters:
+        shown = counter.shown
+        rest = counter.unexplained
+        causes = [cause for cause in counter.causes if cause.macs or cause.params]
+        if not (causes or rest.params or rest.macs):
+            continue
+        has = {name: getattr(shown, name) is not None for name in ("params", "macs")}
+
+        def row(text: str, verdict: str, params: int | None, macs: int | None, layers: int = 0) -> Row:
+            figures = (signed(params) if has["params"] else "-", signed(macs) if has["macs"] else "-")  # noqa: B023
+            return Row((text, verdict, *figures, exact(layers) if layers else ""))
+
+        rows = [
+            Row((report.model.convention, "", exact(report.totals.params), exact(report.totals.macs), ""), "strong")
+        ]
+        rows += [row(printable(c.text), c.verdict, c.params, c.macs, len(c.layers)) for c in causes]
+        if rest.params or rest.macs:
+            rows.append(row("no known cause", "unexplained", rest.params, rest.macs))
+        total = Row((label(counter), "", exact(shown.params), exact(shown.macs), ""), "strong")
+        columns = (
+            Column("cause", "left", shortens=True, prose=True),
+            Column("verdict", "left"),
+            Column("params"),
+            Column("MACs"),
+            Column("layers"),
+        )
+        yield Heading(f"from convstat to {label(counter)}")
+        yield Table(columns, tuple(rows), total)
+
+
 def _causes(counter: CounterRow) -> Iterator[Block]:
     unexplained = counter.unexplained
     # Those without an amount explain memory, which is no difference; or nobody understands them, and they cancel out.
