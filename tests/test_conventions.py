@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import counted
 import pytest
-from conventions import meta, row
-from counted import express, identify
+import torch
+from conventions import meta, predicted, row
+from counted import explain, express, identify
 from jsonschema import Draft202012Validator
 from small_models import MODELS, made
 from torch import nn
@@ -114,6 +116,39 @@ def test_every_small_model_is_explained_by_each(pool: str, model: str) -> None:
     for name in NAMES:
         found = row(name, module, *inputs)
         assert (found.shown.macs or 0) >= 0, name
+
+
+DEVICES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "attention": (lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8)),
+    "recurrent": (lambda: nn.LSTM(6, 4, num_layers=2, bidirectional=True), (5, 2, 6)),
+    "convolutions": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU6(), nn.AdaptiveAvgPool2d(1)),
+        (1, 3, 32, 32),
+    ),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, 2), (1, 4, 10, 12)),
+}
+
+
+@pytest.mark.parametrize("model", DEVICES)
+def test_a_figure_does_not_depend_on_the_device(model: str) -> None:
+    """On a CPU, attention and recurrent layers run other kernels than on meta."""
+    make, shape = DEVICES[model]
+    for name in NAMES:
+        on_meta, on_cpu = predicted(name, make().to("meta"), meta(*shape)), predicted(name, make(), torch.rand(shape))
+        assert (on_meta.macs, on_meta.native, on_meta.params) == (on_cpu.macs, on_cpu.native, on_cpu.params), name
+
+
+def test_each_explains_every_layer() -> None:
+    """The layers of a view sum up to the prediction; explain asks all of them where none is named."""
+    target = str(ROOT / "configs" / "mobilenet_v1.yaml")
+    explanation = explain(target, "**")
+    rows = {one.name: one for one in counted.analyze(target, counters=",".join(NAMES)).counters}
+    for name in NAMES:
+        views = [view for layer in explanation.layers for view in layer.views if view.name == name]
+        assert len(explanation.layers) == len(views)
+        total = sum(view.predicted.macs or 0 for view in views if view.predicted is not None)
+        # What belongs to no layer is a rounding of less than one for each.
+        assert 0 <= (rows[name].shown.macs or 0) - total < len(views), name
 
 
 def test_no_convention_is_explained_where_convstat_counts_twice() -> None:

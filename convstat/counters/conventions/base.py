@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.adapter import Adapter
 from convstat.counters.base import CounterFailure, Prediction, Reported
+from convstat.counters.conventions.attention import taken_apart
+from convstat.trace import Trace
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +26,13 @@ class Convention(Adapter):
     help = "it is predicted only"
     unit: str
     counts: str
+    as_exported = False
+    """Whether it reads a graph that an exporter wrote, in which attention is taken apart."""
     defects: tuple[str, ...] = ()
+
+    def predict(self, trace: Trace) -> Prediction:
+        """What the tool gives, on the graph that it reads."""
+        return super().predict(taken_apart(trace) if self.as_exported else trace)
 
     def version(self) -> str | None:
         """There is nothing to be installed."""

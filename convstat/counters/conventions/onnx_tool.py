@@ -10,7 +10,7 @@ from convstat.counters.base import PredictedFailure
 from convstat.counters.conventions.base import Convention, without_params
 from convstat.counters.conventions.convolution import Convolution
 from convstat.counters.conventions.folding import Folded, folded
-from convstat.counters.conventions.recurrent import is_lstm, is_recurrent
+from convstat.counters.conventions.recurrent import is_lstm, is_recurrent, products_alone
 from convstat.counters.conventions.rules import (
     ADDITIONS,
     AVERAGE_POOLS,
@@ -93,7 +93,6 @@ def _unpriced(call: KernelCall) -> str | None:
 def rules(trace: Trace) -> Mapping[str, Rule]:
     """What is counted in the graph that torch.onnx.export writes, in which batch norms are folded."""
     found = folded(trace)
-    inside = frozenset(id(call) for call, owner in trace.kernels() if is_lstm(owner))
     whole = table(
         EVERY_PRODUCT,
         convolutions(lambda call: _convolution(call, found)),
@@ -111,17 +110,8 @@ def rules(trace: Trace) -> Mapping[str, Rule]:
         kernels("upsample_linear1d upsample_bilinear2d upsample_trilinear3d", for_each("upsample_bilinear", LINEAR)),
         kernels("upsample_bicubic2d", for_each("upsample_bicubic", CUBIC)),
     )
-    return {name: _outside(rule, inside) for name, rule in whole.items()} if inside else whole
-
-
-def _outside(rule: Rule, inside: frozenset[int]) -> Rule:
-    """A rule that looks at the products alone where a kernel is part of an LSTM, which is one operator."""
-
-    def price(call: KernelCall) -> list[Part]:
-        parts = rule(call)
-        return [part for part in parts if part[0] is None] if id(call) in inside else parts
-
-    return price
+    # An LSTM is one operator, with a price of its own.
+    return products_alone(whole, trace, is_lstm)
 
 
 def _convolution(call: KernelCall, found: Folded) -> list[Part]:
@@ -172,6 +162,7 @@ class OnnxTool(Convention):
     """The forward MACs of ``onnx_tool.model_profile``."""
 
     name = "onnx-tool"
+    as_exported = True
     unit = "MACs, bias additions, and the operations of every other operator by a price per element"
     source = "onnx-tool 1.0.1, node.py, on the graph of torch.onnx.export at opset 20"
     counts = (

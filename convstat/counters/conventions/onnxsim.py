@@ -22,6 +22,7 @@ class Onnxsim(Convention):
     """The line ``MACs`` of ``onnxsim``'s table; its FLOPs are twice that."""
 
     name = "onnxsim"
+    as_exported = True
     unit = "MACs of convolutions and matrix products"
     source = "onnxsim 0.8.1, model_info.py"
     counts = "MACs of Conv, ConvTranspose, Gemm and MatMul in the graph of torch.onnx.export, without bias"

@@ -35,6 +35,7 @@ class Qonnx(Convention):
     """``qonnx.util.inference_cost``, dense: ``total_macs`` and ``total_bops``."""
 
     name = "qonnx"
+    as_exported = True
     unit = "MACs of convolutions and matrix products"
     source = "QONNX 1.0, analysis/inference_cost.py and util/inference_cost.py"
     counts = (

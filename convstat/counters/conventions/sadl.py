@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from convstat.counters.conventions.base import Convention, without_params
 from convstat.counters.conventions.convolution import KERNELS, Convolution
+from convstat.counters.conventions.recurrent import products_alone
 from convstat.counters.conventions.rules import (
     EVERY_PRODUCT,
     MULTIPLICATIONS,
@@ -46,6 +47,7 @@ class Sadl(Convention):
     """The line ``MACs`` of SADL's debug build."""
 
     name = "sadl"
+    as_exported = True
     unit = "multiplications that are executed: those of convolutions inside the picture, products and mul"
     source = "SADL (JVET-W0181), COUNTERS_MAC in the generic layers"
     counts = (
@@ -60,7 +62,7 @@ class Sadl(Convention):
 
     def walk(self, trace: Trace) -> Prediction:
         """Price what the loops over taps execute."""
-        terms = walk(trace, RULES)
+        terms = walk(trace, products_alone(RULES, trace))
         skipped = sum(_skipped(call) for call, _ in trace.kernels() if not call.third > 1)
         return without_params(terms, {"macs_with_padding": terms.macs + skipped}, fused=fused_modules(trace))
 

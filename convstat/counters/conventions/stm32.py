@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from convstat.counters.conventions.base import Convention, without_params
 from convstat.counters.conventions.convolution import Convolution
 from convstat.counters.conventions.folding import Folded, folded
+from convstat.counters.conventions.recurrent import products_alone
 from convstat.counters.conventions.rules import (
     AVERAGE_POOLS,
     EVERY_PRODUCT,
@@ -65,6 +66,7 @@ class Stm32(Convention):
     """The sum of the column ``#op`` of the report, or of ``macc`` in earlier versions."""
 
     name = "stm32"
+    as_exported = True
     unit = "MACs, one per channel with a bias, and the operations of ReLU, sigmoid, softmax and pooling"
     source = "ST Edge AI / X-CUBE-AI 5 to 10, as in its reports on float networks"
     counts = (
@@ -79,7 +81,7 @@ class Stm32(Convention):
 
     def walk(self, trace: Trace) -> Prediction:
         """Price the operators of the network that is deployed."""
-        return without_params(walk(trace, rules(trace)), fused=fused_modules(trace))
+        return without_params(walk(trace, products_alone(rules(trace), trace)), fused=fused_modules(trace))
 
 
 STM32 = Stm32()

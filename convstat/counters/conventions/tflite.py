@@ -9,6 +9,7 @@ from convstat.counters.conventions.base import Convention, without_params
 from convstat.counters.conventions.convolution import Convolution
 from convstat.counters.conventions.flops import count
 from convstat.counters.conventions.folding import Folded, folded
+from convstat.counters.conventions.recurrent import is_recurrent
 from convstat.counters.conventions.rules import (
     ADDITIONS,
     AVERAGE_POOLS,
@@ -25,7 +26,7 @@ from convstat.counters.conventions.rules import (
 )
 from convstat.counters.kernel_walk import Part, Rule
 from convstat.counters.products import fused_modules, products
-from convstat.trace import KernelCall
+from convstat.trace import KernelCall, ModuleInfo
 
 if TYPE_CHECKING:
     from convstat.counters.base import Prediction
@@ -75,6 +76,7 @@ class Tflite(Convention):
     """The operator attribute ``_arithmetic_count``."""
 
     name = "tflite"
+    as_exported = True
     unit = "half of the arithmetic operations: MACs, and half a MAC for each other operation"
     source = "TensorFlow Lite's converter, arithmetic_count_util.h and get-arithmetic-count.mlir"
     counts = (
@@ -84,14 +86,18 @@ class Tflite(Convention):
     defects = (
         "A convolution without bias gets a bias of zeros, which counts.",
         "A transposed convolution has no bias to it, and ReLU and resizing cost nothing.",
-        "Products of two activations, as in attention, have no count.",
+        "Products of two activations, as in attention, and recurrent layers have no count.",
         "Where a size is not known, the count of an operator is -1; sizes are always known here.",
     )
 
     def walk(self, trace: Trace) -> Prediction:
         """Price the operators of the converted graph."""
-        counted = count(trace, PRODUCTS, others(trace))
+        counted = count(trace, PRODUCTS, others(trace), unseen=_unseen)
         return without_params(counted.terms, {"arithmetic_ops": counted.operations}, fused=fused_modules(trace))
+
+
+def _unseen(info: ModuleInfo) -> str | None:
+    return "no_rule" if is_recurrent(info) else None
 
 
 TFLITE = Tflite()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, Prediction
 from convstat.counters.conventions.base import Convention
+from convstat.counters.conventions.convolution import KERNELS, Convolution
 from convstat.counters.passes import Made
-from convstat.trace import Trace
+from convstat.trace import KernelCall, Trace
 from convstat.trace.walks import APPLY, EVAL
 
 if TYPE_CHECKING:
@@ -113,9 +114,17 @@ def _run(model: torch.nn.Module, like: torch.Tensor, shape: tuple[int, ...]) -> 
     from convstat.trace.record import record
 
     try:
-        return record(model, (like.new_empty(shape),))
+        trace = record(model, (like.new_empty(shape),))
+        # On meta, a transposed convolution takes any number of channels.
+        return trace if all(_fits(call) for call, _ in trace.kernels() if call.op in KERNELS) else None
     except Exception:
         return None
+
+
+def _fits(call: KernelCall) -> bool:
+    convolution = Convolution.of(call)
+    channels = convolution.weight[0] if convolution.is_transposed else convolution.weight[1] * convolution.groups
+    return convolution.source[1] == channels
 
 
 def _by_layer(prediction: Prediction | None) -> Mapping[str, int]:

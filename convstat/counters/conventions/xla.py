@@ -176,6 +176,7 @@ class Xla(Convention):
     """``jax.jit(f).lower(x).cost_analysis()``."""
 
     name = "xla"
+    as_exported = True
     unit = "half of the operations: MACs inside the picture, and half a MAC for each other operation"
     source = "XLA's HloCostAnalysis, on what JAX 0.10 and Flax 0.12 lower"
     counts = (
