@@ -247,12 +247,12 @@ def analyze(
             if texts is not None:
                 request = Request(target, overrides, texts, batch, dtype or "float32", **how)
                 return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
-        from convstat.targets import modules
+        from convstat.targets import deployed
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, **how), dtype)
         if request.is_in_blocks:
-            return Report.of(analysis.in_blocks(request, lambda one: modules.prepare(recipe, one).report))
-        subject = modules.prepare(recipe, request)
+            return Report.of(analysis.in_blocks(request, lambda one: deployed.prepare(recipe, one).report))
+        subject = deployed.prepare(recipe, request)
         return Report.of(analysis.ask(subject, request, counters, predict=predict, in_process=in_process))
 
 

@@ -1,4 +1,4 @@
-"""The form in which a network is deployed: batch norms folded into the layers before them, parallel branches merged.
+"""The form in which a spec is deployed: batch norms folded into the layers before them, parallel branches merged.
 
-:func:`~convstat.deploy.graphs.fuse` does so to the graph of a spec, and ``modules`` to a torch model.
+:func:`~convstat.deploy.graphs.fuse` gives the fused graph, and what was done. A Python model is fused where it is run.
 """

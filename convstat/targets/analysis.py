@@ -98,9 +98,9 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
             help="name the model that the report was made from",
         )
     if target.needs_torch:
-        from convstat.targets import modules
+        from convstat.targets import deployed, modules
 
-        return modules.prepare(modules.recipe_of(target, request.overrides), request, listener=listener)
+        return deployed.prepare(modules.recipe_of(target, request.overrides), request, listener=listener)
     if request.spec is None:
         request = replace(request, spec=target.load())
         assert request.spec is not None

@@ -71,8 +71,6 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     from convstat.trace.run import FAKE, run
 
     _check(request.device, request.mode, request.batch)
-    if request.fuse:
-        raise UsageError(f"--fuse takes specs: {request.argument} is a Python model")
     if request.extents:
         raise UsageError(f"--receptive-field takes specs: {request.argument} is a Python model")
     specs = _loaded(parse_all(request.inputs))
