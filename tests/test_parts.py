@@ -156,6 +156,16 @@ def test_a_budget_limits_a_part(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "over by 1" in capsys.readouterr().out
 
 
+def test_a_diff_says_that_a_part_is_called_more_often(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For each layer of it, as its reason."""
+    (folder / "more.yaml").write_text(SPEC.replace("calls: 2", "calls: 3"))
+    assert 0 == run(["diff", "codec.yaml", "more.yaml", "-f", "json"])
+    changed = [row for row in json.loads(capsys.readouterr().out)["layers"] if row["status"] == "changed"]
+    assert {"chroma.conv2d", "chroma.prelu"} == {row["name"] for row in changed}
+    assert 0 == run(["diff", "codec.yaml", "more.yaml"])
+    assert "calls: 2 -> 3" in capsys.readouterr().out
+
+
 def test_what_is_set_reaches_the_parts(folder: Path) -> None:
     """A variable every part, a path one part, an input the variables that it is made of, a picture too."""
     wide = convstat.analyze("codec.yaml", M=12)

@@ -257,6 +257,14 @@ def test_a_report_in_blocks_is_saved_and_read_back(folder: Path, capsys: pytest.
         assert len(line) <= 120
 
 
+def test_a_saved_report_is_not_counted_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has its pixels already."""
+    assert 0 == run(["analyze", "filter.yaml", "--counters", "none", "-o", "r.json", "-qq"])
+    for command in ("analyze", "compare", "check"):
+        assert 2 == run([command, "r.json", "--picture", "20x12"])
+        assert "r.json is a saved report: it takes no --picture" in capsys.readouterr().err
+
+
 def test_sizes_are_read() -> None:
     """A border of its own, or that of the basis."""
     assert [BlockSize(8, 8, 3), BlockSize(4, 16, 0), BlockSize(2, 2, 3)] == candidates_of(["8, 4x16+0", "2"], 3)

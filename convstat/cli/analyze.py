@@ -44,7 +44,8 @@ def analyze(
     requests = session.requests(named, overrides)
     session.refuse_saved(
         targets,
-        "batch device dtype weights activations fuse receptive_field counters predict timeout in_process per mode",
+        "batch device dtype weights activations fuse receptive_field counters predict timeout in_process per "
+        "picture edges worst_case mode",
     )
     if given.as_ is not None:
         _refuse_beside_as(given, strict=strict)

@@ -50,6 +50,10 @@ def kind_in_words(kind: str) -> str:
     return KINDS.get(kind, kind)
 
 
+SAVED = "batch dtype weights activations fuse per picture edges worst_case"
+"""The options that change how something is counted, which a saved report has been already."""
+
+
 class Session:
     """One command: how much it says, how it shows results, and the settings of the project."""
 
@@ -108,7 +112,7 @@ class Session:
         # A zero is given too.
         return [f"--{name.replace('_', '-')}" for name, v in values.items() if v is not None and v is not False]
 
-    def refuse_saved(self, targets: Sequence[str], options: str = "batch dtype weights activations fuse per") -> None:
+    def refuse_saved(self, targets: Sequence[str], options: str = SAVED) -> None:
         """Refuse options that would change how a saved report was made; only those that were given count."""
         given = self.given_of(options)
         for argument in targets if given else ():

@@ -186,10 +186,13 @@ def _changes(old: LayerRow, new: LayerRow) -> Iterable[Change]:
         yield Change("input", show_shapes(old.input_shapes), show_shapes(new.input_shapes))
     elif old.output_shapes != new.output_shapes:
         yield Change("output", show_shapes(old.output_shapes), show_shapes(new.output_shapes))
+    if old.runs != new.runs:
+        yield Change("calls", old.runs, new.runs)
     if old.params == new.params and old.trainable_params != new.trainable_params:
         yield Change("trainable_params", old.trainable_params, new.trainable_params)
     # What nothing above explains is still a difference, and is not to be hidden.
-    if before == after and old.type == new.type and old.input_shapes == new.input_shapes:
+    is_same = old.type == new.type and old.input_shapes == new.input_shapes and old.runs == new.runs
+    if before == after and is_same:
         for name in ("params", "buffers", "macs", "weight_bytes"):
             if getattr(old, name) != getattr(new, name):
                 yield Change(name, getattr(old, name), getattr(new, name))

@@ -47,7 +47,7 @@ class Baseline(Saved):
             LayerRow,
             Keys(
                 "arguments in=input_shapes name out=output_shapes type "
-                "params trainable_params buffers weight_bytes macs other shares weights",
+                "params trainable_params buffers weight_bytes macs other shares weights runs",
                 sparse="params trainable_params buffers weight_bytes macs other shares",
             ),
         ],
