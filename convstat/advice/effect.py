@@ -6,13 +6,13 @@ difference of two whole counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
 from convstat.advice.net import Call, Net
 from convstat.errors import LayerError
-from convstat.formulas.cost import Cost, Shape
+from convstat.formulas.cost import Shape
 from convstat.layers.base import Layer
 
 SEPARABLE = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
@@ -47,13 +47,6 @@ class Amount(NamedTuple):
     macs: int
     other: Mapping[str, int]
 
-    def plus(self, sign: int, params: int, cost: Cost, runs: int) -> Amount:
-        """Add or take away the cost of a call that runs so often."""
-        other = dict(self.other)
-        for name, amount in cost.other.items():
-            other[name] = other.get(name, 0) + sign * runs * amount
-        return Amount(self.params + sign * params, self.macs + sign * runs * cost.macs, other)
-
 
 class Effect(NamedTuple):
     """What a change saves, and the layers that stand in the place of those of the calls that it reaches.
@@ -80,12 +73,13 @@ def effect(net: Net, edits: Iterable[Edit]) -> Effect:
     for edit in edits:
         by_call.setdefault(edit.call, []).append(edit)
     shapes: dict[str, Shape] = {}
-    saves = NOTHING
+    params = macs = 0
+    other: dict[str, int] = {}
     reached: set[str] = set()
     layers: dict[str, tuple[Layer, ...]] = {}
+    known: dict[Hashable, _New] = {}
     queue: list[int] = []
     waiting: set[str] = set()
-    names = list(net.calls)
 
     def push(name: str) -> None:
         if name not in waiting:
@@ -95,45 +89,65 @@ def effect(net: Net, edits: Iterable[Edit]) -> Effect:
     for name in by_call:
         push(name)
     while queue:
-        call = net.calls[names[heappop(queue)]]
+        call = net.calls[net.names[heappop(queue)]]
         inputs = tuple(shapes.get(source, shape) for source, shape in zip(call.inputs, call.input_shapes, strict=True))
         if call.name not in by_call:
             reached.add(call.name)
-        try:
-            new = _changed(call, inputs, by_call.get(call.name, ()))
-        except LayerError as error:
-            raise NoChangeError(f"{call.name}: {error.message}") from None
-        assert call.layer is not None
-        params = call.layer.params() if call.holds else 0
-        saves = saves.plus(1, params, call.layer.cost(call.input_shapes, call.output_shape), call.runs)
-        layers[call.name] = tuple(layer for layer, _, _ in new)
-        shape = inputs[0]
-        for layer, taken, given in new:
-            saves = saves.plus(-1, layer.params() if call.holds else 0, layer.cost(taken, given), call.runs)
-            shape = given
-        if shape != call.output_shape:
+        new = _changed(call, inputs, by_call.get(call.name, ()), known)
+        params += new.params if call.holds else 0
+        macs += new.macs * call.runs
+        for entry, amount in new.other:
+            other[entry] = other.get(entry, 0) + amount * call.runs
+        layers[call.name] = new.layers
+        if new.shape != call.output_shape:
             if call.name in net.outputs:
                 raise NoChangeError(f"{call.name}: the output of the model would have another shape")
-            shapes[call.name] = shape
+            shapes[call.name] = new.shape
             for user in net.users[call.name]:
                 push(user)
-    other = {name: amount for name, amount in sorted(saves.other.items()) if amount}
-    return Effect(saves._replace(other=other), frozenset(reached), layers, bool(shapes))
+    saves = Amount(params, macs, {name: amount for name, amount in sorted(other.items()) if amount})
+    return Effect(saves, frozenset(reached), layers, bool(shapes))
 
 
-def _changed(
-    call: Call, inputs: tuple[Shape, ...], edits: Iterable[Edit]
-) -> list[tuple[Layer, tuple[Shape, ...], Shape]]:
-    """The layers that stand in the place of a call's, with what each takes and gives."""
-    if call.layer is None:
+class _New(NamedTuple):
+    """What stands in the place of a call's layer: its layers, what it saves, and the shape that it gives."""
+
+    layers: tuple[Layer, ...]
+    params: int
+    macs: int
+    other: tuple[tuple[str, int], ...]
+    shape: Shape
+
+
+def _changed(call: Call, inputs: tuple[Shape, ...], edits: Sequence[Edit], known: dict[Hashable, _New]) -> _New:
+    """Count the layers that stand in the place of a call's; equal layers that are changed alike are counted once."""
+    layer = call.layer
+    if layer is None:
         raise NoChangeError(f"{call.name} is not a layer that could be counted again")
-    made = []
-    for kind, arguments in parts(call, inputs, edits):
-        layer = kind.create(arguments, inputs)
-        output = layer.output_shape(inputs)
-        made.append((layer, inputs, output))
-        inputs = (output,)
-    return made
+    values = tuple(
+        (tuple((name, setting.value) for name, setting in edit.settings.items()), edit.split, edit.drop)
+        for edit in edits
+    )
+    key = (id(layer), call.input_shapes, inputs, values)
+    if key in known:
+        return known[key]
+    old = layer.cost(call.input_shapes, call.output_shape)
+    params, macs, other = layer.params(), old.macs, dict(old.other)
+    made: list[Layer] = []
+    shape = inputs[0]
+    try:
+        for kind, arguments in parts(call, inputs, edits):
+            new = kind.create(arguments, inputs)
+            shape = new.output_shape(inputs)
+            cost = new.cost(inputs, shape)
+            params, macs, inputs = params - new.params(), macs - cost.macs, (shape,)
+            for entry, amount in cost.other.items():
+                other[entry] = other.get(entry, 0) - amount
+            made.append(new)
+    except LayerError as error:
+        raise NoChangeError(f"{call.name}: {error.message}") from None
+    known[key] = _New(tuple(made), params, macs, tuple(other.items()), shape)
+    return known[key]
 
 
 def parts(call: Call, inputs: tuple[Shape, ...], edits: Iterable[Edit]) -> list[tuple[type[Layer], dict[str, Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from convstat.advice.effect import Edit, NoChangeError, Setting, effect, is_depthwise
 from convstat.advice.finding import (
@@ -43,10 +43,9 @@ def dense_depthwise(net: Net) -> Iterator[Finding]:
         if is_spatial(call) and is_dense(call) and keeps_channels(call) and _second(net, call) is not None
     }
     found = {name for name, call in candidates.items() if _is_widest(net, call)}
-    for name, call in candidates.items():
-        run = _alternating(net, call, candidates)
-        if len(run) >= LONG and name == run[0].name:
-            found.update(one.name for one in run)
+    for run in _runs(net, candidates):
+        if len(run) >= LONG:
+            found.update(run)
     windows = {candidates[name].argument("kernel_size") for name in found}
     for name, call in candidates.items():
         second = _second(net, call)
@@ -94,17 +93,20 @@ def _is_widest(net: Net, call: Call) -> bool:
     return bool(first and second and first.argument("in_channels") <= width > second.argument("out_channels"))
 
 
-def _alternating(net: Net, call: Call, candidates: dict[str, Call]) -> list[Call]:
-    """The candidates that follow from a call on, each after a single 1x1 that is part of no residual block."""
-    run = [call]
-    while True:
-        second = _second(net, run[-1])
-        if second is None or _ends_in_sum(net, second):
-            return run
-        following = net.layer_after(second)
-        if following is None or following.name not in candidates:
-            return run
-        run.append(following)
+def _runs(net: Net, candidates: Mapping[str, Call]) -> Iterator[list[str]]:
+    """The candidates in runs, each after a single 1x1 of the one above that is part of no residual block."""
+    following: dict[str, str] = {}
+    for name, call in candidates.items():
+        second = _second(net, call)
+        if second is not None and not _ends_in_sum(net, second):
+            after = net.layer_after(second)
+            if after is not None and after.name in candidates:
+                following[name] = after.name
+    for name in candidates.keys() - set(following.values()):
+        run = [name]
+        while run[-1] in following:
+            run.append(following[run[-1]])
+        yield run
 
 
 def _ends_in_sum(net: Net, call: Call) -> bool:

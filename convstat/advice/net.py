@@ -52,6 +52,7 @@ class Net:
     def __init__(self, calls: Iterable[Call], outputs: Iterable[str]) -> None:
         self.calls: Mapping[str, Call] = {call.name: call for call in calls}
         self.outputs = frozenset(outputs)
+        self.names = tuple(self.calls)
         self.order: Mapping[str, int] = {name: number for number, name in enumerate(self.calls)}
 
     @cached_property

@@ -28,10 +28,13 @@ def unused(net: Net, graph: Graph, editor: Editor) -> Iterator[Unused]:
         return
     shared = {node.owner for node in graph.nodes if node.is_shared and node.name not in dead}
     made: dict[Place, set[str]] = {}
-    for path, call in graph.calls.items():
-        inside = {name for name in net.calls if name.startswith(f"{path}.")}
-        if call.source.source is editor.source:
-            made.setdefault((call.source.line, call.source.column), set()).update(inside)
+    for name in net.calls:
+        around = name
+        while "." in around:
+            around = around.rpartition(".")[0]
+            mark = graph.calls[around].source if around in graph.calls else None
+            if mark is not None and mark.source is editor.source:
+                made.setdefault((mark.line, mark.column), set()).add(name)
     for node in graph.nodes:
         if node.source is not None and node.source.source is editor.source:
             made.setdefault((node.source.line, node.source.column), set()).add(node.name)

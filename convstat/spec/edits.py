@@ -67,6 +67,7 @@ class Editor:
         self.text = source.text
         self.items: dict[Place, Item] = {}
         self._outputs: list[str] = []
+        self._named: dict[frozenset[Place], tuple[str, ...]] = {}
         self._find(load(source))
 
     def _find(self, tree: Tree) -> None:
@@ -154,7 +155,10 @@ class Editor:
 
     def _refuse_named(self, item: Item, among: Collection[Place]) -> None:
         """Refuse an item that is referred to, or whose removal gives others that are referred to another name."""
-        references = list(self._references(among))
+        key = frozenset(among)
+        if key not in self._named:
+            self._named[key] = tuple(dict.fromkeys(self._references(key)))
+        references = self._named[key]
         name = item.modifier("name")
         if isinstance(name, Scalar):
             pattern = rf"(.*\.)?{re.escape(name.text)}(\..*)?"

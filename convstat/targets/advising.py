@@ -149,7 +149,7 @@ def _lines(writer: Writer, one: Advised) -> list[Lines] | None:
 def _unused(spec: Spec, net: Net, graph: Graph, editor: Editor) -> Iterable[tuple[Advised, list[Lines]]]:
     for finding, items in unused(net, graph, editor):
         try:
-            lines = [editor.lines(editor.drop(editor.items[place], items)) for place in items]
+            lines = [editor.lines(editor.drop(editor.items[place], frozenset(items))) for place in items]
         except NoEditError:
             continue
         yield Advised(finding, together(net, [finding]), True), lines
