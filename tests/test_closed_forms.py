@@ -16,15 +16,18 @@ import counted
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_cases import CASES
 
 from convstat.cli.run import run
 from convstat.errors import SpecError
 from convstat.formulas.rounding import round8
 from convstat.formulas.symbolic.closing import close
 from convstat.formulas.symbolic.facts import Condition, Facts
+from convstat.formulas.symbolic.forms import polynomial
 from convstat.formulas.symbolic.numbers import Number
 from convstat.formulas.symbolic.terms import Polynomial
 from convstat.formulas.symbolic.writing import Text
+from convstat.layers import KINDS
 from convstat.render.base import Options
 from convstat.render.formats.registry import RENDERERS
 from convstat.results.closed import ClosedForms
@@ -313,3 +316,68 @@ def test_what_is_no_integer_is_rounded_as_it_is(over: int, under: int) -> None:
     value = {"a": Fraction(over, under)}
     expected = floor(value["a"] * 8 + Fraction(1, 2)) + floor(value["a"] / 2 + Fraction(1, 2))
     assert expected == _work_out(Text().polynomial(found.polynomial), value) == found.polynomial.value(value)
+
+
+@pytest.mark.parametrize("kind", sorted(CASES))
+def test_the_rules_of_every_kind_of_layer_run_on_letters(kind: str) -> None:
+    """In every case, with a letter for each size of each input: at these sizes, and at others where the form holds."""
+    for written, shapes in CASES[kind]:
+        sizes = {f"s{i}_{j}": size for i, shape in enumerate(shapes) for j, size in enumerate(shape)}
+        facts = Facts()
+        letters = {name: Number(Polynomial.letter(name, integer=True), size, facts) for name, size in sizes.items()}
+        for letter in letters.values():
+            assert letter >= 1
+        lettered = tuple(
+            tuple(letters[f"s{i}_{j}"] for j in range(len(shape))) for i, shape in enumerate(shapes)
+        )  # fmt: skip
+        layer = KINDS[kind].create(written, lettered)
+        output = layer.output_shape(lettered)
+        counts = [*output, layer.cost(lettered, output).macs, layer.params()]
+        closed = close(map(polynomial, counts), facts)
+        for factor, more in ((1, 0), (2, 0), (1, 1), (3, 2)):
+            values = {name: factor * size + more for name, size in sizes.items()} | {
+                name: int(value) for name, value in closed.settled.items()
+            }
+            if not all(condition.holds(values) for condition in closed.conditions):
+                assert (factor, more) != (1, 0)
+                continue
+            plain = tuple(tuple(values[f"s{i}_{j}"] for j in range(len(shape))) for i, shape in enumerate(shapes))
+            counted_layer = KINDS[kind].create(written, plain)
+            out = counted_layer.output_shape(plain)
+            expected = [*out, counted_layer.cost(plain, out).macs, counted_layer.params()]
+            assert expected == [form.value(values) for form in closed.forms]
+
+
+def test_a_rule_of_somebody_elses_that_takes_no_letters_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The formulas are shown without closed forms; asked for, these are an error."""
+    from convstat import layers
+    from convstat.layers.base import FREE, Cost, Layer
+
+    class Halved(Layer):
+        """Half of the height; free."""
+
+        family = "reshape"
+
+        def output_shape(self, inputs: Any) -> Any:
+            batch, channels, height, width = inputs[0]
+            return batch, channels, int.__floordiv__(height, 2), width
+
+        def cost(self, inputs: Any, output: Any) -> Cost:
+            return FREE
+
+    monkeypatch.setitem(layers._kinds, "Halved", Halved)
+    monkeypatch.setitem(layers._names, "Halved", Halved)
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "convstat: 1\ninput: [3, size, size]\nvars: {size: 8}\nlayers: [Halved, {Conv2d: [4, 3]}]\n".replace(
+            "{Conv2d: [4, 3]}", "{Conv2d: {out: 4, k: 3}}"
+        )
+    )
+    assert 0 == run(["formula", str(path)])
+    out, error = capsys.readouterr()
+    assert "closed forms" not in out
+    assert "a rule of Halved takes no letters" in error
+    assert 2 == run(["formula", str(path), "--in", "size"])
+    assert "a rule of Halved takes no letters" in capsys.readouterr().err

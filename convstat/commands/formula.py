@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from convstat.commands.closed import Asked, of_spec
 from convstat.count.steps import closed, folded, of_node, of_trace, params_of_node, params_of_trace
+from convstat.errors import Diagnostic, UsageError
 from convstat.formulas.derivation import Factor, Product
 from convstat.formulas.notation import SYMBOLS, expression
 from convstat.results.explanation import Step
@@ -20,6 +21,8 @@ from convstat.targets import analysis
 from convstat.targets.request import NOBODY, Listener, Request
 
 if TYPE_CHECKING:
+    from convstat.graph import Graph
+    from convstat.results.closed import ClosedForms
     from convstat.targets.subject import Subject
 
 
@@ -84,9 +87,36 @@ def network(request: Request, *, asked: Asked = NOT_ASKED, listener: Listener = 
 
         return NetworkFormula(subject.report, _of_trace(subject), closed_of_trace(request, subject, asked))
     assert request.spec is not None
-    # Each part has sizes of its own, and the closed forms are those of one network.
-    closed = None if subject.graph.parts else of_spec(request, request.spec, subject.graph, asked)
-    return NetworkFormula(subject.report, _of_spec(subject), closed)
+    return NetworkFormula(subject.report, _of_spec(subject), _closed(request, subject.graph, asked, listener))
+
+
+def _closed(request: Request, graph: Graph, asked: Asked, listener: Listener) -> ClosedForms | None:
+    """The closed forms of a spec; a rule of another package may not know letters, which is said."""
+    assert request.spec is not None
+    is_wanted = asked.names is not None or asked.always
+    if graph.parts:
+        # Each part has sizes of its own, and the closed forms are those of one network.
+        if is_wanted:
+            raise UsageError(
+                f"{request.argument} has parts, each with sizes of its own: it has no closed form as a whole",
+                help="write the part as a spec of its own",
+            )
+        return None
+    try:
+        return of_spec(request, request.spec, graph, asked)
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+        kinds = sorted({node.layer.kind() for node in graph.nodes if not _is_ours(type(node.layer))})
+        if not kinds:
+            raise
+        problem = f"no closed forms: a rule of {', '.join(kinds)} takes no letters for sizes ({error})"
+        if is_wanted:
+            raise UsageError(problem, help="rules may use + - * // % and comparisons of sizes") from error
+        listener.warn([Diagnostic(problem, severity="note")])
+        return None
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("convstat.")
 
 
 def _of_spec(subject: Subject) -> tuple[LayerFormula, ...]:
