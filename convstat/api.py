@@ -365,7 +365,8 @@ def memory(
     texts = _texts(inputs)
     with allowed(timeout):
         if isinstance(model, str) and texts is not None:
-            return following.memory(Request(resolve(model), overrides, texts, batch, dtype or "float32"), run)
+            request = Request(resolve(model), overrides, texts, batch, dtype or "float32")
+            return following.of_subject(analysis.prepare(request), run)
         from convstat.targets import modules
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), dtype)

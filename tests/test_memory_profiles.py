@@ -12,12 +12,11 @@ from torch import nn
 
 import convstat
 from convstat.cli.run import run
-from convstat.commands.memory import CARDS, fit, limit_of
+from convstat.commands.memory import CARDS, fit, limit_of, memory
 from convstat.errors import UsageError
 from convstat.results.documents.schema import report_schema
 from convstat.results.memory import KINDS, Run
 from convstat.targets import resolve
-from convstat.targets.memory import memory
 from convstat.targets.request import Request
 
 CONFIG = "configs/mobilenet_v1.yaml"
@@ -172,3 +171,49 @@ def test_a_model_of_ones_own_is_left_as_it_is() -> None:
     assert model.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert "forward" not in vars(model[0])
+
+
+def test_reports_comparisons_and_budgets_have_the_same_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The peak of inference, the activations in it, and the peak of training with AdamW."""
+    inference = memory(Request(resolve(CONFIG)), Run())
+    training = memory(Request(resolve(CONFIG)), Run("train", "cuda", "adamw"))
+    kept = sum(inference.kinds[kind] for kind in ("weights", "buffers", "inputs"))
+    expected = {
+        "peak_memory_bytes": inference.peak.bytes,
+        "activation_bytes": inference.peak.bytes - kept,
+        "training_bytes": training.peak.bytes,
+    }
+    saved = tmp_path / "report.json"
+    assert run(["analyze", CONFIG, "--memory", "--counters", "none", "-o", str(saved), "-qq"]) == 0
+    document = json.loads(saved.read_text())
+    assert {name: document["totals"][name] for name in expected} == expected
+    assert run(["compare", CONFIG, "batch=1,2", "--memory", "-f", "json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["rows"]
+    assert {name: first["totals"][name] for name in expected} == expected
+    assert second["totals"]["activation_bytes"] == 2 * expected["activation_bytes"]
+    for name, value in expected.items():
+        assert run(["check", CONFIG, "--max", f"{name}={value}"]) == 0
+        assert run(["check", CONFIG, "--max", f"{name}={value - 1}"]) == 1
+        # A saved report is judged by what it says.
+        assert run(["check", str(saved), "--max", f"{name}={value - 1}"]) == 1
+    assert "peak_memory_bytes" not in convstat.analyze(CONFIG).to_dict()["totals"]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("peak_memory_bytes@stem=24MB", "peak_memory_bytes is a figure of the whole model"),
+        ("peak_memory_bytes(each)=24MB", "peak_memory_bytes is a figure of the whole model"),
+        ("training_bytes=+2%", "training_bytes has no base to grow from"),
+        ("memory=24MB", "did you mean 'peak_memory_bytes'?"),
+    ],
+)
+def test_budgets_of_memory_are_of_the_whole_model(
+    budget: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And absolute."""
+    assert run(["check", CONFIG, "--max", budget]) == 2
+    assert message in capsys.readouterr().err

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from convstat.budgets.limits import Limit
+from convstat.budgets.limits import MEMORY, Limit
 from convstat.errors import Diagnostic, UsageError
 from convstat.grammar.patterns import pattern
 from convstat.results.check import BudgetResult, Growth, Offender
@@ -48,6 +48,8 @@ def judge(
         raise _limit_error(
             limit, f"{report.model.name} has no pixels: its {side} has no spatial positions", "limit macs instead"
         )
+    if limit.metric in MEMORY and getattr(report.totals, limit.metric) is None:
+        return skipped(limit, argument or report.model.source, "the saved report has no memory: made without --memory")
     if limit.relative is not None and diff is None:
         raise ValueError(f"{limit} is judged with a base only")
     values = _values(report, limit, chosen, diff)
@@ -129,6 +131,10 @@ def _values(report: Report, limit: Limit, chosen: Sequence[LayerRow], diff: Diff
             base = None if old is None or diff is None else _of_layer(old, limit.metric, diff.base.totals.pixels)
             found.append(_value(_of_layer(row, limit.metric, pixels), base, limit, row))
         return [value for value in found if value is not None]
+    if limit.metric in MEMORY:
+        measured = _value(getattr(report.totals, limit.metric), None, limit)
+        assert measured is not None
+        return [measured]
     actual = _sum(report.layers, chosen, limit, pixels)
     base = None
     if diff is not None and diff.base.model is not None:
@@ -279,7 +285,7 @@ def _headroom(value: int | Fraction, bound: int | Fraction, comparison: str) -> 
 
 def _offenders(rows: Sequence[LayerRow], report: Report, limit: Limit) -> tuple[Offender, ...]:
     """The layers that cost most of those at fault, dearest first."""
-    if limit.metric == "layers":
+    if limit.metric == "layers" or limit.metric in MEMORY:
         return ()
     pixels = report.totals.pixels
     whole = sum((_of_layer(row, limit.metric, pixels) for row in report.layers), 0)

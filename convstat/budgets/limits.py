@@ -48,11 +48,17 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "flops": "2 x MACs",
         "macs_per_pixel": "MACs / pixels; may have decimals",
         "weight_bytes": "bytes of the parameters in the model's dtype, or in the widths of --weights",
+        "peak_memory_bytes": "bytes that are alive at the peak of inference",
+        "activation_bytes": "the part of that peak that is not weights, buffers and inputs",
+        "training_bytes": "bytes that are alive at the peak of a step of training with AdamW",
         "layers": "calls of layers",
         "buffers": "stored values that are not learned",
     }
 )
 """What a budget can limit."""
+
+MEMORY = ("peak_memory_bytes", "activation_bytes", "training_bytes")
+"""The metrics of the whole model that are measured where a budget asks for them."""
 
 SCOPES = ("total", "each", "share")
 LEVELS = ("error", "warn", "off")
@@ -62,6 +68,11 @@ _MEANT = {
     "macs/px": "macs_per_pixel",
     "macs/pixel": "macs_per_pixel",
     "trainable": "trainable_params",
+    "act": "activation_bytes",
+    "act_peak": "activation_bytes",
+    "peak_activation_bytes": "activation_bytes",
+    "peak_memory": "peak_memory_bytes",
+    "memory": "peak_memory_bytes",
 }
 COMPARISONS: Mapping[str, str] = MappingProxyType({"max": "<=", "min": ">=", "exact": "=="})
 OPTIONS = (*COMPARISONS, "max-growth", "max-layer")
@@ -249,8 +260,6 @@ def make(
         help = did_you_mean(metric, METRICS)
         if meant := _MEANT.get(metric.lower()):
             help = (f"did you mean '{meant}'?",)
-        elif metric in ("act", "act_peak", "peak_activation_bytes", "activation_bytes"):
-            help = ("the memory of activations is not counted",)
         raise LimitError(f"unknown metric '{metric}'", "metric", *help, known_metrics())
     if per is not None:
         _check_basis(metric, per)
@@ -263,6 +272,12 @@ def make(
         raise LimitError("missing layer type after %", "on", f"for example @{on}Conv2d")
     if metric == "layers" and scope == "each":
         raise LimitError("'layers' can be limited in total only, not for each layer", "scope")
+    if metric in MEMORY and (scope != "total" or on is not None):
+        raise LimitError(
+            f"{metric} is a figure of the whole model",
+            "on" if on is not None else "scope",
+            f"write {metric}{sign}{amount}",
+        )
     if scope == "share" and on is None:
         raise LimitError(
             "a share needs the layers that it is for",
@@ -270,6 +285,8 @@ def make(
             f"name the layers: {metric}(share)@head.**{sign}20%",
         )
     limit, relative = _amount(metric, scope, sign, amount)
+    if relative is not None and metric in MEMORY:
+        raise LimitError(f"{metric} has no base to grow from", "amount", f"write a limit: {metric}{sign}64MiB")
     return Limit(metric, scope, on, comparison, limit, amount, mark, level, why, model, relative, per=per)
 
 
@@ -337,7 +354,7 @@ def _amount(metric: str, scope: str, sign: str, text: str) -> tuple[int | Fracti
 def _plain_amount(metric: str, text: str) -> int | Fraction:
     if metric == "macs_per_pixel":
         return units.parse(text)
-    return units.parse_whole(text, units.BYTES if metric == "weight_bytes" else units.COUNT)
+    return units.parse_whole(text, units.BYTES if metric.endswith("_bytes") else units.COUNT)
 
 
 def known_metrics() -> str:

@@ -11,7 +11,7 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device dtype weights activations fuse receptive_field counters predict as_ "
+    "input data config batch device dtype weights activations fuse receptive_field memory counters predict as_ "
     "timeout in_process per picture edges worst_case mode "
     "format output columns units label score depth flat sort top quiet verbose width ascii"
 )
@@ -44,8 +44,8 @@ def analyze(
     requests = session.requests(named, overrides)
     session.refuse_saved(
         targets,
-        "batch device dtype weights activations fuse receptive_field counters predict timeout in_process per "
-        "picture edges worst_case mode",
+        "batch device dtype weights activations fuse receptive_field memory counters predict timeout in_process "
+        "per picture edges worst_case mode",
     )
     if given.as_ is not None:
         _refuse_beside_as(given, strict=strict)

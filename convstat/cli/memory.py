@@ -87,10 +87,10 @@ def memory(
     """
     from convstat.cli.session import Session
     from convstat.commands.memory import fit
+    from convstat.commands.memory import memory as measure
     from convstat.errors import UsageError
     from convstat.grammar import axes
     from convstat.targets import resolve
-    from convstat.targets.memory import memory as measure
     from convstat.targets.memory import run_of
 
     session = Session(given)

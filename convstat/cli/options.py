@@ -234,6 +234,14 @@ class Shared:
             "reparameterisation methods of the model called.",
         ),
     ] = False
+    memory: Annotated[
+        bool,
+        _run(
+            "--memory",
+            help="Also find the peak memory of inference, and of a step of training with AdamW: see convstat docs "
+            "memory.",
+        ),
+    ] = False
     receptive_field: Annotated[
         bool,
         _run(

@@ -134,7 +134,7 @@ class Session:
         given = self.given
         overrides = {**({CONFIG: given.config} if given.config is not None else {}), **overrides}
         said = (given.batch, given.dtype, given.per, given.device, given.mode)
-        form = (given.weights, given.activations, given.fuse, given.receptive_field)
+        form = (given.weights, given.activations, given.fuse, given.receptive_field, given.memory)
         if given.edges is not None and given.picture is None and not given.worst_case:
             raise UsageError("--edges is about blocks of a picture", help="name its size: --picture 1920x1080")
         blocks = (given.picture, given.edges, tuple(given.worst_case or ()))

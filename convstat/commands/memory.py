@@ -1,4 +1,4 @@
-"""The largest batch, or size, whose memory stays within a limit."""
+"""How much memory a target takes, and the largest batch, or size, that fits into a limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
 from convstat.results.memory import Fit, Memory, Run
-from convstat.targets.memory import memory
+from convstat.targets import analysis
+from convstat.targets.memory import of_subject
 from convstat.targets.request import NOBODY, Listener, Request
 from convstat.units import BYTES, UnitError, parse_whole
 
@@ -24,6 +25,11 @@ CARDS: Mapping[str, int] = MappingProxyType(
 
 LARGEST = 2**30
 """The largest batch or size that is tried."""
+
+
+def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
+    """Run a target without allocating anything, and follow its memory."""
+    return of_subject(analysis.prepare(replace(request, mode="eval"), listener=listener), run, listener=listener)
 
 
 def limit_of(text: str) -> tuple[int, str]:

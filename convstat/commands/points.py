@@ -185,8 +185,10 @@ class Expanded(Model):
         shapes = self._shapes[request.inputs]
         variant = request.target.variant
         plan = self.spec.plan
-        if request.is_in_blocks or request.fuse or plan.parts or request.weights is not None or plan.sets_widths:
-            # Bytes in integers are those of each tensor, what is fused is seen in the whole graph, and blocks differ.
+        is_whole = request.is_in_blocks or request.fuse or request.memory or bool(plan.parts)
+        if is_whole or request.weights is not None or plan.sets_widths:
+            # Bytes in integers are those of each tensor, what is fused or alive is seen in the whole graph, and blocks
+            # differ.
             report = analysis.count(replace(request, spec=self.spec))
             self.shown_inputs.add(show_inputs({i.name: (1, *i.shape[1:]) for i in report.model.inputs}))
             asked = () if counters == "none" else analysis.analyze(request, counters, listener=listener).counters

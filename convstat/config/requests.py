@@ -34,6 +34,7 @@ class Requests:
     activations: str | None = None
     fuse: bool = False
     extents: bool = False
+    memory: bool = False
     config: Config = field(default_factory=Config)
     from_settings: bool = False
     picture: str | None = None
@@ -64,7 +65,7 @@ class Requests:
         said: dict[str, Any] = {
             name: v for name in ("mode", "picture", "edges") if (v := getattr(self, name)) is not None
         }
-        for name in ("fuse", "extents"):
+        for name in ("fuse", "extents", "memory"):
             if getattr(self, name):
                 said[name] = True
         if self.worst_case:

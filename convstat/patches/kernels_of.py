@@ -119,7 +119,7 @@ def _apart(
 
 
 def completed(op: str, args: Any, result: Any) -> Any:
-    """What a kernel gives on a CPU, from what it gives on meta: batch norm in eval mode has no statistics there."""
+    """What a kernel gives elsewhere, from what it gives on meta: in eval mode, batch norm has no statistics."""
     if op == "aten.native_batch_norm" and result[1].is_meta and not args[5]:
         return result[0], result[0].new_empty(0), result[0].new_empty(0)
     return result

@@ -117,7 +117,8 @@ class Totals:
 
     KEYS: ClassVar = Keys(
         "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis "
-        "pixels_read border_overhead weight_bytes weight_mb weight_mib other",
+        "pixels_read border_overhead weight_bytes weight_mb weight_mib peak_memory_bytes activation_bytes "
+        "training_bytes other",
         name="totals",
     )
     params: Count = 0
@@ -129,6 +130,9 @@ class Totals:
     pixel_basis: str = ""
     other: Other = field(default_factory=dict)
     pixels_read: Annotated[Count, SPARSE, "positions that are read for these pixels, where blocks have a border"] = 0
+    peak_memory_bytes: Annotated[Count | None, SPARSE, "the peak of an inference, where it was asked for"] = None
+    activation_bytes: Annotated[Count | None, SPARSE, "what is not weights, buffers and inputs at that peak"] = None
+    training_bytes: Annotated[Count | None, SPARSE, "the peak of a step of training with AdamW"] = None
 
     @property
     def flops(self) -> Count:
@@ -457,7 +461,7 @@ class Report(Saved):
         Totals,
         Keys(
             "params trainable_params buffers weight_bytes weight_mb weight_mib macs flops macs_per_pixel other pixels "
-            "pixel_basis pixels_read border_overhead",
+            "pixel_basis pixels_read border_overhead peak_memory_bytes activation_bytes training_bytes",
             name="totals",
         ),
     ]

@@ -175,10 +175,19 @@ def count(request: Request, *, listener: Listener = NOBODY) -> Report:
     if target.kind != "report" or request.spec is not None:
         if request.is_in_blocks:
             return _in_blocks(request, listener)
-        return prepare(request, listener=listener).report
+        return _measured(prepare(request, listener=listener), request, listener).report
     if request.overrides or request.inputs:
         raise UsageError(f"{target.argument} is a saved report: it takes no overrides and no --input")
     return load_report(target.path, target.revision)
+
+
+def _measured(subject: Subject, request: Request, listener: Listener) -> Subject:
+    """Add the peak memory where it is asked for."""
+    if not request.memory:
+        return subject
+    from convstat.targets import memory
+
+    return memory.with_memory(subject, listener=listener)
 
 
 def _in_blocks(request: Request, listener: Listener) -> Report:
@@ -228,7 +237,7 @@ def analyze(
         report = count(request, listener=listener)
         note = "other counters were not run: they count one call of a model"
         return replace(report, model=replace(report.model, notes=(*report.model.notes, note)))
-    subject = prepare(request, listener=listener)
+    subject = _measured(prepare(request, listener=listener), request, listener)
     return ask(subject, request, counters, predict=predict, in_process=in_process, listener=listener)
 
 

@@ -1,4 +1,4 @@
-"""Follow the memory of a target: run it on meta in some way, and measure what is alive."""
+"""Follow the memory of what was counted: run it on meta in some way, and measure what is alive."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from convstat.errors import UsageError, did_you_mean
 from convstat.grammar.patterns import matching
 from convstat.results.memory import Memory, Run
-from convstat.targets import analysis
-from convstat.targets.request import NOBODY, Listener, Request
+from convstat.targets.request import NOBODY, Listener
 from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ def run_of(
         name = "--checkpoint" if checkpoint else "--grad-accumulation"
         raise UsageError(f"{name} is for training", help="add --mode train")
     return Run(mode, device, optimizer or "none", accumulated, amp, checkpoint)
-
-
-def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Run a target without allocating anything, and follow its memory."""
-    return of_subject(analysis.prepare(replace(request, mode="eval"), listener=listener), run, listener=listener)
 
 
 def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Memory:
@@ -81,3 +75,20 @@ def _chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
             )
         found.update(named)
     return frozenset(name for name in found if not any(name.startswith(f"{other}.") for other in found))
+
+
+TRAINING = Run("train", "cuda", "adamw")
+"""The step of training whose memory a report has."""
+
+
+def with_memory(subject: Subject, *, listener: Listener = NOBODY) -> Subject:
+    """Add to the totals of a report the peak memory of inference and of a step of training."""
+    inference, training = (of_subject(subject, run, listener=listener) for run in (Run(), TRAINING))
+    kept = sum(inference.kinds[kind] for kind in ("weights", "buffers", "inputs"))
+    totals = replace(
+        subject.report.totals,
+        peak_memory_bytes=inference.peak.bytes,
+        activation_bytes=inference.peak.bytes - kept,
+        training_bytes=training.peak.bytes,
+    )
+    return subject._replace(report=replace(subject.report, totals=totals))

@@ -24,7 +24,8 @@ class Request:
     ``weights`` and ``activations`` are the widths of stored weights and of activations: ``int8``; None where not set.
     ``picture`` is the size of one that is counted in blocks, ``1920x1080``, ``edges`` the rule at its edges (see
     :mod:`convstat.count.blocks`), and ``worst_case`` are the block sizes of which the one that costs most is counted.
-    With ``fuse``, the deployed form is counted; with ``extents``, each layer's receptive field is found too.
+    With ``fuse``, the deployed form is counted; with ``extents``, each layer's receptive field is found too, and with
+    ``memory``, the peak memory of inference and of training.
     ``spec`` is the text of the target where it has been read already, or where it is that of another time.
     Where it runs changes no figure, so requests for different devices are equal.
     """
@@ -40,6 +41,7 @@ class Request:
     activations: str | None = None
     fuse: bool = False
     extents: bool = False
+    memory: bool = False
     device: str = field(default="auto", compare=False)
     usual_per: str = DEFAULT
     picture: str | None = None

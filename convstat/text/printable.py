@@ -223,6 +223,15 @@ def rounded(above: int, below: int, decimals: int) -> int:
     return whole + up
 
 
+def mib(size: int) -> str:
+    """Bytes in MiB.
+
+    >>> mib(114_396_672), mib(0)
+    ('109.10', '0.00')
+    """
+    return significant(Fraction(size, 2**20), 2)
+
+
 def change(ratio: Fraction | None) -> str:
     """Write a ratio as a change in percent; ``=`` only where nothing changed at all.
 

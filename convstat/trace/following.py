@@ -30,15 +30,13 @@ NUMBER = 1.0
 class Following(Watching):  # type: ignore[no-untyped-call]
     """Sees the storages that kernels allocate on one kind of device, and is told of their release.
 
-    ``kernels`` is the kind of device whose kernels are meant, where the tensors are on meta.
     Tensors on another device, as the counts of steps that optimizers keep on the CPU, take none of its memory.
     """
 
-    def __init__(self, table: ModuleTable, device: str, *, kernels: str) -> None:
+    def __init__(self, table: ModuleTable, device: str) -> None:
         super().__init__()
         self.table = table
         self.device = device
-        self.kernels = kernels
         self.found = Lifetimes()
         self.phase: Phase = "before"
         self._alive: dict[int, tuple[weakref.ref[Any], Storage]] = {}
@@ -72,8 +70,7 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         if self.phase == "step" and op == "aten._local_scalar_dense" and args[0].is_meta:
             return NUMBER
         result = func(*args, **kwargs)
-        if self.kernels == "cpu":
-            result = completed(op, args, result)
+        result = completed(op, args, result)
         # What a checkpoint computes again in the backward pass are activations too.
         kind: Kind = "activations" if self.phase == "forward" or self._inside else "temporaries"
         for value in (result,) if isinstance(result, torch.Tensor) else leaves(result):

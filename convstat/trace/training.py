@@ -147,7 +147,7 @@ def _follow(
             # On a device that has autocast, torch's checkpoint enters it again by itself.
             again = partial(way.autocast, place) if place == "meta" else nullcontext
             stack.enter_context(checkpointed(module, again))
-    following = Following(table, place, kernels=way.device)
+    following = Following(table, place)
     trained = [value for value in model.parameters() if value.requires_grad]
     optimizer = None if step is None else step.made(trained, way.device)
     for index, module in enumerate(table.modules):

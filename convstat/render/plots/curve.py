@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from convstat.render.plots.draw import COLOURS, INK, drawn
-from convstat.render.views.memory import NAMES, PHASES, mib
+from convstat.render.views.memory import NAMES, PHASES
 from convstat.results.memory import KINDS
+from convstat.text.printable import mib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

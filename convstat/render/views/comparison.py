@@ -11,7 +11,7 @@ from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
-from convstat.text.printable import bar, change, exact, factor, per_pixel_scale, printable, significant
+from convstat.text.printable import bar, change, exact, factor, mib, per_pixel_scale, printable, significant
 
 if TYPE_CHECKING:
     from convstat.results.comparison import Comparison, ComparisonRow
@@ -106,6 +106,14 @@ def reason_of(row: ComparisonRow) -> str:
     return printable("; ".join(" ".join(part.split()) for part in parts))
 
 
+MEMORY = {
+    "peak_memory_bytes": "peak MiB",
+    "activation_bytes": "activations MiB",
+    "training_bytes": "training MiB",
+}
+"""The figures of memory, and the titles of their columns."""
+
+
 def comparison_table(
     comparison: Comparison, options: Options, letters: Mapping[str, str] | None = None, *, counters_below: bool = False
 ) -> Table:
@@ -120,6 +128,7 @@ def comparison_table(
     scale = per_pixel_scale([t.macs_per_pixel for t in totals])
     in_widths = "weights" in comparison.constants
     has_pixels = any(t.pixels for t in totals)
+    has_memory = any(t.peak_memory_bytes is not None for t in totals)
     has_borders = any(t.border_overhead is not None for t in totals)
     # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
     versus = f"vs {base_name(comparison)}"
@@ -159,6 +168,7 @@ def comparison_table(
         *([Column(scale.title, priority=0 if options.per else 5)] if has_pixels else []),
         *([Column("border", priority=5, name="border overhead")] if has_borders else []),
         *([Column("weight bytes", priority=2)] if in_widths else []),
+        *([Column(title) for title in MEMORY.values()] if has_memory else []),
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
 
@@ -195,6 +205,10 @@ def comparison_table(
             yield "-" if overhead is None else f"x{significant(overhead, 4)}"
         if in_widths:
             yield exact(row.totals.weight_bytes) if row.totals is not None and not counter else ""
+        if has_memory:
+            for name in MEMORY:
+                size = getattr(row.totals, name) if row.totals is not None and not counter else None
+                yield "" if size is None else mib(size)
 
     rows: list[Row] = []
     for row in comparison.rows:

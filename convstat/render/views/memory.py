@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Line, Pairs, Row, Table
 from convstat.render.views.report import input_fact, set_facts, title
 from convstat.results.memory import Memory, Moment
-from convstat.text.printable import counted, exact, printable, share, show_shapes, significant
+from convstat.text.printable import counted, exact, mib, printable, share, show_shapes
 
 NAMES = {
     "weights": "weights",
@@ -27,15 +26,6 @@ PHASES = {"before": "before the run", "forward": "forward pass", "backward": "ba
 
 MOST_ROWS = 12
 """Rows of what is alive at the peak, unless more are asked for."""
-
-
-def mib(size: int) -> str:
-    """A size in MiB.
-
-    >>> mib(114_396_672), mib(0)
-    ('109.10', '0.00')
-    """
-    return significant(Fraction(size, 2**20), 2)
 
 
 def blocks(found: Memory, options: Options) -> Iterator[Block]:

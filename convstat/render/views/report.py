@@ -31,6 +31,7 @@ from convstat.text.printable import (
     change,
     counted,
     exact,
+    mib,
     per_pixel_scale,
     printable,
     share,
@@ -292,6 +293,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if totals.buffers:
         weights += f"; {totals.buffers:,} values in buffers"
     yield "weights", weights
+    if totals.peak_memory_bytes is not None:
+        yield "memory", memory_fact(totals)
     yield from _runs(report)
     for counter in report.counters:
         who = f"predicted for {label(counter)}" if counter.is_prediction else f"by {label(counter)}"
@@ -347,6 +350,13 @@ def _runs(report: Report) -> Iterator[tuple[str, str]]:
         # On one device there is nothing to tell apart.
         who = f"{', '.join(counters)} ran" if len(ran) > 1 else "ran"
         yield "peers", f"{who} {where}; {printable(model.mode)} mode"
+
+
+def memory_fact(totals: Totals) -> str:
+    """The peaks of inference and of training, and what of the first are activations."""
+    peak, activations, training = totals.peak_memory_bytes, totals.activation_bytes, totals.training_bytes
+    said = [f"peak {mib(peak or 0)} MiB in inference, {mib(activations or 0)} of them activations"]
+    return ", ".join([*said, f"{mib(training or 0)} MiB in training with AdamW"])
 
 
 def show_place(source: Place | None) -> str:
