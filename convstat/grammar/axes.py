@@ -1,4 +1,4 @@
-"""The grammar of overrides and sweeps: ``groups=1,2,4``, ``1..8``, ``16..64:16``, ``range(1,5)``.
+"""The grammar of overrides and sweeps: ``groups=1,2,4``, ``1..8``, ``16..64:16``, ``1..64*2``, ``range(1,5)``.
 
 ::
 
@@ -7,6 +7,7 @@
     value    = item { "," item }                  two or more items: a sweep
     item     = scalar | span | "[" items "]" | quoted
     span     = num ".." num [ ":" step ]          inclusive
+             | num ".." num "*" factor            each is the one before times the factor; inclusive
              | "range(" a "," b [ "," c ] ")"     half-open, as in Python
 
 ``[1,2]`` is one value, a list. A number with a decimal point is an exact fraction, never a float.
@@ -35,7 +36,7 @@ _KEY = r"[^\W\d][\w-]*(?:\.[\w-]+|\[[0-9]+\])*"
 _ASSIGNMENT = rf"(?s)\s*({_KEY})\s*=(.*)"
 _COMPARISON = rf"(?s)\s*({_KEY})\s*(<=|>=|==|<|>)\s*(.*)"
 _NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d{1,2})?"
-_SPAN = rf"(?a)({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?"
+_SPAN = rf"(?a)({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER})|\*({_NUMBER}))?"
 _RANGE = rf"(?a)range\(\s*({_NUMBER})\s*(?:,\s*({_NUMBER})\s*)?(?:,\s*({_NUMBER})\s*)?\)"
 _NUMBER_ONLY = f"(?a){_NUMBER}"
 _WORD = r"[\w.+\-*/%×: ]+"
@@ -282,6 +283,8 @@ def _values(item: _Piece) -> Sequence[Value]:
     """Read one item: a scalar or a list is one value, a span is several."""
     if match := re.fullmatch(_SPAN, item.text):
         first, last = _number(match[1], item), _number(match[2], item)
+        if match[4]:
+            return _powers(first, last, _number(match[4], item), item)
         return _span(first, last, _number(match[3], item) if match[3] else 1, item)
     if item.text.startswith("range(") and (match := re.fullmatch(_RANGE, item.text)):
         bounds = [_number(group, item) for group in match.groups() if group]
@@ -304,6 +307,22 @@ def _span(first: int | Fraction, last: int | Fraction, step: int | Fraction, ite
     if count > LIMIT:
         raise item.problem(f"{item.text} has {count:,} values, and the limit is {LIMIT:,}")
     return [_whole(first + i * step) for i in range(count)]
+
+
+def _powers(first: int | Fraction, last: int | Fraction, factor: int | Fraction, item: _Piece) -> list[Value]:
+    """Give first, first x factor, ... up to and including last."""
+    if factor <= 1 or first <= 0:
+        raise item.problem(f"{item.text} does not grow", "the first value is above 0 and the factor above 1: 1..64*2")
+    found: list[Value] = []
+    value = first
+    while value <= last:
+        if len(found) == LIMIT:
+            raise item.problem(f"{item.text} has more than {LIMIT:,} values")
+        found.append(_whole(value))
+        value *= factor
+    if not found:
+        raise item.problem(f"{item.text} has no values")
+    return found
 
 
 def _whole(value: int | Fraction) -> int | Fraction:
@@ -346,7 +365,7 @@ def _scalar(item: _Piece) -> Value:
         return text
     help = "quote it if it is a word"
     if ".." in text:
-        help = "a span is FIRST..LAST or FIRST..LAST:STEP, both ends included: 1..8, 16..64:16"
+        help = "a span is FIRST..LAST, FIRST..LAST:STEP or FIRST..LAST*FACTOR: 1..8, 16..64:16, 1..64*2"
     elif text.startswith("range"):
         help = "range(1,5) is 1, 2, 3, 4"
     raise item.problem(f"cannot read '{text}'", help)
