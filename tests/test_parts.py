@@ -18,6 +18,8 @@ from convstat.cli.run import run
 from convstat.errors import SpecError
 from convstat.spec import Spec, read
 from convstat.spec.schema import spec_schema
+from convstat.targets import analysis, resolve
+from convstat.targets.request import Request
 
 PARTS = {
     "encoder": "[{Conv2d: {out_channels: M, kernel_size: 5, stride: 4, padding: 2}, name: down}, unit]",
@@ -178,6 +180,25 @@ def test_what_is_set_reaches_the_parts(folder: Path) -> None:
     assert expected.parts == convstat.analyze("codec.yaml", picture="64x32").parts
 
 
+def test_a_picture_in_blocks_has_each_part(folder: Path) -> None:
+    """Its calls and its MACs are those of all blocks, also where these differ."""
+    request = Request(resolve("codec.yaml"), per="block:16x32", picture="72x32")
+    report = analysis.count(request)
+    # Two rows of blocks: two of 16x32 and one of 16x8 in each.
+    whole, narrow = convstat.analyze("codec.yaml"), convstat.analyze("codec.yaml", W=8)
+    expected = {a.name: 4 * a.macs + 2 * b.macs for a, b in zip(whole.parts, narrow.parts, strict=True)}
+    assert expected == {part.name: part.macs for part in report.parts}
+    assert {"encoder": 6, "plane": 6, "chroma": 12, "decoder": 4 * 4 + 2} == {p.name: p.calls for p in report.parts}
+    assert sum(expected.values()) == report.totals.macs
+    assert PARAMS == {part.name: part.params for part in report.parts}
+    assert {part.name: part.calls for part in report.parts} == {
+        row.name.partition(".")[0]: row.runs for row in report.layers
+    }
+    assert {None} == {part.macs_of_one for part in report.parts}
+    one = analysis.count(Request(resolve("codec.yaml"), per="block:16x32", picture="64x32"))
+    assert {part.name: part.macs_of_one for part in whole.parts} == {p.name: p.macs_of_one for p in one.parts}
+
+
 def test_other_counters_count_one_call_of_each(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So they are run where there is no more than one, and what they would be compared with is not made up."""
     assert 0 == run(["analyze", "codec.yaml"])
@@ -244,6 +265,14 @@ def test_a_part_that_only_looks_the_same_is_refused() -> None:
     )
     with pytest.raises(SpecError, match="part 'b' cannot be the same as 'a': its layer 'linear' has other weights"):
         spec.expand()
+
+
+def test_the_parts_together_are_limited() -> None:
+    """As any model is: a small file cannot stand for millions of layers."""
+    parts = "".join(f"  p{n}: {{input: [1, 4], layers: [{{ReLU: , repeat: 30000}}]}}\n" for n in range(9))
+    spec = read(f"convstat: 1\nname: big\nparts:\n{parts}", "big.yaml")
+    with pytest.raises(SpecError, match="more than 100,000 layers in all parts"):
+        spec.measure()
 
 
 def test_an_input_that_others_depend_on_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,7 @@ def _part(part: Part, rows: Sequence[LayerRow], inputs: Mapping[str, InputInfo])
         sums.buffers,
         sums.weight_bytes,
         part.same,
+        sums.macs // part.runs,
     )
 
 

@@ -361,16 +361,12 @@ class PartRow:
     buffers: Count = 0
     weight_bytes: Count = 0
     same: str | None = None
+    macs_of_one: Annotated[Count | None, "null where calls differ, in blocks of several shapes"] = None
 
     @property
     def flops(self) -> Count:
         """Twice the MACs."""
         return 2 * self.macs
-
-    @property
-    def macs_of_one(self) -> Count:
-        """The MACs of one call."""
-        return self.macs // self.calls
 
     def macs_per_pixel(self, report: Report) -> PerPixel:
         """MACs of all calls / pixels of the model, exactly."""

@@ -16,6 +16,7 @@ from convstat.errors import Diagnostic, SourceText, SpecError, did_you_mean
 from convstat.graph import Graph, Node, Part
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
+from convstat.spec.expand import MAX_LAYERS
 from convstat.spec.expressions import ExpressionError, Value
 from convstat.spec.fragment import add_amounts
 from convstat.spec.plan import PartPlan, Plan
@@ -53,7 +54,9 @@ class PartedSpec(Spec):
     ) -> Graph:
         """Expand all parts into one graph; the outputs are those of the last part."""
         routed = self._routed(overrides or {}, variant, inputs or {})
-        graphs = self._each(lambda part, sub: sub.expand(routed[part.name], variant=variant, batch=batch))
+        graphs = self._each(
+            lambda part, sub: sub.expand(routed[part.name], variant=variant, batch=batch), lambda one: len(one.nodes)
+        )
         named = dict(zip(self.input_names, [item for graph in graphs for item in graph.inputs], strict=True))
         nodes: dict[str, Node] = {}
         groups: dict[str, str] = {}
@@ -104,7 +107,9 @@ class PartedSpec(Spec):
     ) -> Measured:
         """The totals of all parts, each as often as it is called; shared weights are there once."""
         routed = self._routed(overrides or {}, variant, inputs or {})
-        measured = self._each(lambda part, sub: sub.measure(routed[part.name], variant=variant, batch=batch))
+        measured = self._each(
+            lambda part, sub: sub.measure(routed[part.name], variant=variant, batch=batch), lambda one: one.layers
+        )
         params = trainable = macs = buffers = layers = 0
         other: dict[str, int] = {}
         stored: dict[str, int] = {}
@@ -130,15 +135,24 @@ class PartedSpec(Spec):
         for sub in self.parts.values():
             sub.look_further(problems)
 
-    def _each(self, make: Callable[[PartPlan, Spec], Any]) -> list[Any]:
-        """Do something with every part; what is wrong with any is told at once."""
+    def _each(self, make: Callable[[PartPlan, Spec], Any], layers: Callable[[Any], int]) -> list[Any]:
+        """Do something with every part; what is wrong with any is told at once.
+
+        All parts together have no more layers than any other model.
+        """
         made: list[Any] = []
+        count = 0
         problems: list[Diagnostic] = []
         for part in self.plan.parts:
             try:
                 made.append(make(part, self.parts[part.name]))
+                count += layers(made[-1])
+                if count > MAX_LAYERS:
+                    raise SpecError(Diagnostic(f"more than {MAX_LAYERS:,} layers in all parts", part.mark))
             except SpecError as error:
                 problems += error.diagnostics
+                if count > MAX_LAYERS:
+                    break
         if problems:
             raise SpecError(list(dict.fromkeys(problems)))
         return made

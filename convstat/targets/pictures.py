@@ -10,7 +10,7 @@ from math import prod
 from convstat.count.blocks import EDGES, Tile, tiles
 from convstat.errors import ConvstatError, Diagnostic, UsageError, did_you_mean
 from convstat.grammar.basis import BasisError, BlockSize, block_of
-from convstat.results.report import Blocks, BlockShape, Candidate, InputInfo, LayerRow, Report
+from convstat.results.report import Blocks, BlockShape, Candidate, InputInfo, LayerRow, PartRow, Report
 from convstat.results.sums import total
 from convstat.targets.request import Request
 
@@ -116,7 +116,8 @@ class _Picture:
             # It compares two forms on one block.
             notes = (*first.model.notes, "the deployed form is counted: batch norms folded, branches merged")
             first = replace(first, fusion=None, model=replace(first.model, notes=notes))
-        return replace(first, totals=total(rows, pixels, words, read), layers=rows, blocks=blocks)
+        totals = total(rows, pixels, words, read)
+        return replace(first, totals=totals, layers=rows, blocks=blocks, parts=_merged_parts(parts, reports))
 
     def at(self, size: tuple[int, int], request: Request, tile: Tile | None = None) -> Report:
         """Count the model where its first input has this height and width, its other inputs in proportion."""
@@ -197,11 +198,29 @@ def _merged(parts: Sequence[Tile], reports: Sequence[Report]) -> tuple[LayerRow,
             macs = tile.times * row.macs
             other = {name: tile.times * amount for name, amount in row.other.items()}
             if before is None:
-                found[key] = replace(row, macs=macs, other=other, runs=tile.times)
+                found[key] = replace(row, macs=macs, other=other, runs=tile.times * row.runs)
             else:
                 added = _added(before.other, other)
-                found[key] = replace(before, macs=before.macs + macs, other=added, runs=before.runs + tile.times)
+                found[key] = replace(
+                    before, macs=before.macs + macs, other=added, runs=before.runs + tile.times * row.runs
+                )
     return tuple(found.values())
+
+
+def _merged_parts(tiles: Sequence[Tile], reports: Sequence[Report]) -> tuple[PartRow, ...]:
+    """The parts of a model over all blocks: their calls, and what all of these do."""
+    merged = []
+    for rows in zip(*(report.parts for report in reports), strict=True):
+        each = {row.macs_of_one for row in rows}
+        merged.append(
+            replace(
+                rows[0],
+                calls=sum(tile.times * row.calls for tile, row in zip(tiles, rows, strict=True)),
+                macs=sum(tile.times * row.macs for tile, row in zip(tiles, rows, strict=True)),
+                macs_of_one=each.pop() if len(each) == 1 else None,
+            )
+        )
+    return tuple(merged)
 
 
 def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
