@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from convstat.count import traces
 from convstat.errors import InputError, UsageError, did_you_mean, torch_is_missing
 from convstat.patches.collection import without_collection
+from convstat.patches.guard import in_words
 from convstat.patches.room import alone
-from convstat.results.report import InputInfo, Report
+from convstat.results.report import ROOT, InputInfo, Report
 from convstat.targets.basis import basis_of
 from convstat.targets.data import Value
 from convstat.targets.inputs import InputSpec, parse_all
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from convstat.graph import Graph
     from convstat.targets import Target
     from convstat.trace.calls import Trace
+    from convstat.trace.run import ExampleOf, Traced
 
 MODES = ("eval", "train")
 
@@ -71,8 +74,6 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     from convstat.trace.run import FAKE, run
 
     _check(request.device, request.mode, request.batch)
-    if request.extents:
-        raise UsageError(f"--receptive-field takes specs: {request.argument} is a Python model")
     specs = _loaded(parse_all(request.inputs))
     if request.dtype != "float32":
         # The usual one leaves a model as it was made.
@@ -117,7 +118,43 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     if values is None and any(isinstance(spec, Value) for spec in specs):
         values = f"{traced.example.values}; the count does not depend on them"
     model = replace(report.model, rests_on=traced.rests_on, values=values)
-    return Subject(replace(report, model=model), ModuleStages(recipe, example_of, traced))
+    report = replace(report, model=model)
+    if request.extents:
+        listener.progress(f"following the positions of {recipe.name}")
+        report = _with_extents(report, recipe, example_of, traced)
+    return Subject(report, ModuleStages(recipe, example_of, traced))
+
+
+def _with_extents(report: Report, recipe: Recipe, example_of: ExampleOf, traced: Traced) -> Report:
+    """Add the receptive fields, found in a run without values, else in one with them; a note where neither works."""
+    from convstat.count.extents import extent_of
+    from convstat.patches.operators import declared_operators
+    from convstat.patches.preserve import process_preserved
+    from convstat.trace import extents
+    from convstat.trace.fusing import on_meta
+    from convstat.trace.recipe import quiet
+    from convstat.trace.run import make
+
+    reason = ""
+    for device in dict.fromkeys(("meta", "cpu" if traced.device == "cpu" else "meta")):
+        try:
+            module, example = make(recipe, example_of, device)
+            module = on_meta(module, copied=recipe.is_made) if device == "meta" else copy.deepcopy(module)
+            with (
+                process_preserved(),
+                foreign(f"{recipe.source} does not run"),
+                quiet(),
+                declared_operators(),
+                recipe.around(),
+            ):
+                found, axes = extents.extents(module.eval(), example.args, example.kwargs)
+        except Exception as error:
+            reason = reason or in_words(error)
+            continue
+        made = {name or ROOT: extent_of(item, axes) for name, item in found.items()}
+        rows = tuple(replace(row, extent=made.get(row.name)) for row in report.layers)
+        return replace(report, layers=rows, extent=made.get(ROOT))
+    return _with_notes(report, f"receptive fields are not known: {reason}")
 
 
 def _weigh(trace: Trace) -> tuple[int, dict[str, int]]:

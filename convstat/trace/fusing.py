@@ -74,9 +74,11 @@ def _takes_nothing(method: Callable[..., object]) -> bool:
     return all(parameter.kind in kinds or parameter.default is not parameter.empty for parameter in parameters)
 
 
-def on_meta(module: nn.Module) -> nn.Module:
-    """A copy of a module that has no values, and takes no memory for them; a module that has none itself."""
-    if all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+def on_meta(module: nn.Module, *, copied: bool = False) -> nn.Module:
+    """A copy of a module that has no values, and takes no memory for them; a module that has
+    none itself, unless it is to be ``copied``.
+    """
+    if not copied and all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
         return module
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
