@@ -271,6 +271,15 @@ def test_a_wrong_method_is_told_of() -> None:
     assert report.fusion.check.startswith("FAILED: outputs on the same input differ")
 
 
+def test_a_model_that_is_made_on_the_cpu_is_compared_with_weights_that_are_drawn() -> None:
+    """It was made for the count alone, and may have none."""
+    report = convstat.analyze("torchvision/resnet18", (3, 64, 64), device="cpu", fuse=True)
+    assert report.fusion is not None
+    assert report.fusion.check is not None
+    assert report.fusion.check.startswith("outputs on the same input differ")
+    assert 20 == len(report.fusion.folded)
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v1", "resnet50", "unet"])
 def test_a_spec_and_its_torch_model_come_to_the_same(name: str) -> None:
     """Layer by layer, in params and MACs."""

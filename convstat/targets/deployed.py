@@ -112,20 +112,26 @@ class _Fusing:
         return self.planned
 
     def check(self) -> str | None:
-        """Run both forms on the same input, on the CPU, and say how far their outputs lie apart."""
+        """Run both forms on the same input, on the CPU, and say how far their outputs lie apart.
+
+        The weights are those of a model that is there; of one that was made for the count alone they are drawn.
+        """
         import torch
 
         from convstat.trace import fusing
         from convstat.trace.run import make
 
-        outputs = []
-        for one in (self.plain, self.make):
-            try:
-                module, example = make(replace(self.recipe, make=one), self.example_of, "cpu")
-                with self.running(), torch.no_grad():
-                    outputs.append(module.to("cpu")(*example.args, **example.kwargs))
-            except Exception as error:
-                return f"no: the model does not run on the CPU: {in_words(error)}"
+        assert self.planned is not None
+        try:
+            module, example = make(replace(self.recipe, make=self.plain), self.example_of, "cpu", seed=1)
+            with self.running(), torch.no_grad():
+                module = module.to("cpu")
+                if not self.recipe.is_made:
+                    fusing.draw_weights(module)
+                after = self.planned.apply(fusing.call_own(copy.deepcopy(module))[0])
+                outputs = [form(*example.args, **example.kwargs) for form in (module, after)]
+        except Exception as error:
+            return f"no: both forms could not be run on the CPU: {in_words(error)}"
         apart, largest = fusing.difference(*outputs)
         said = f"outputs on the same input differ by at most {apart:.2g}, where the largest is {largest:.3g}"
         return said if apart <= LARGEST_ERROR * max(largest, 1e-6) else f"FAILED: {said}"

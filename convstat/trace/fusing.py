@@ -361,6 +361,22 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
                 module._modules[name] = new
 
 
+def draw_weights(model: nn.Module) -> None:
+    """Give a model weights with which its outputs stay small and no norm does nothing."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            spread = (3 / max(parameter[0].numel(), 1)) ** 0.5 if parameter.dim() > 1 else 0.1
+            parameter.data.uniform_(-spread, spread, generator=generator)
+    for module in model.modules():
+        norm: Any = module
+        if _is_norm(module) and norm.running_var is not None:
+            norm.running_mean.uniform_(-0.1, 0.1, generator=generator)
+            norm.running_var.uniform_(0.5, 1.5, generator=generator)
+            if norm.weight is not None:
+                norm.weight.data.uniform_(0.5, 1.5, generator=generator)
+
+
 def difference(before: Any, after: Any) -> tuple[float, float]:
     """The largest difference between two outputs, and the largest value in the first."""
     pairs = [*_pairs(tree_leaves(before), tree_leaves(after))]

@@ -71,7 +71,7 @@ def _done(fusion: Fusion) -> Iterator[Item]:
     for reason, layers in kept.items():
         yield Item("not folded", f"{_names(tuple(layers))}: {printable(reason)}", "warn")
     if fusion.check is not None:
-        yield Item("checked", printable(fusion.check))
+        yield Item("checked", printable(fusion.check), "" if fusion.check.startswith("outputs") else "bad")
 
 
 def _names(names: tuple[str, ...]) -> str:
