@@ -100,6 +100,8 @@ FORMS: dict[str, Callable[[Made, torch.Tensor], torch.Tensor]] = {
     "tokens and back": lambda m, x: m.one(m.dense(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)),
     "pooling": lambda m, x: m.one(nn.functional.avg_pool2d(x, 3, 2, 1)),
     "moved around": lambda m, x: m.one(torch.roll(x, (2, 1), (2, 3))) + x,
+    "planes put together": lambda m, x: m.one(torch.cat([x[:, i].unsqueeze(1) for i in range(4)], 1)),
+    "planes stacked": lambda m, x: m.one(torch.stack(x.unbind(1), 1)[:, :, None].squeeze(2)),
     "a gate": lambda m, x: torch.where(m.one(x) > 0, x, 2 * x),
 }
 

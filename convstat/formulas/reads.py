@@ -202,6 +202,14 @@ def _reshaped(source: Extents, before: Shape, after: Shape) -> Extents:
         parts = [part for place in old for part in _parts(source.dims[place], before[place])]
         sizes = [after[place] for place in new]
         while parts and sizes:
+            # Dimensions of one element come and go.
+            if (sizes[0] == 1) != (parts[0][0] == 1):
+                if sizes[0] == 1:
+                    found.append(None)
+                    sizes = sizes[1:]
+                else:
+                    parts = parts[1:]
+                continue
             count, size = 1, parts[0][0]
             while size < sizes[0] and count < len(parts):
                 size *= parts[count][0]
