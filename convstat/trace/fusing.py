@@ -363,7 +363,8 @@ def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
 
 def draw_weights(model: nn.Module) -> None:
     """Give a model weights with which its outputs stay small and no norm does nothing."""
-    generator = torch.Generator().manual_seed(0)
+    # A new one always begins with the same seed.
+    generator = torch.Generator()
     for parameter in model.parameters():
         if parameter.is_floating_point():
             spread = (3 / max(parameter[0].numel(), 1)) ** 0.5 if parameter.dim() > 1 else 0.1
