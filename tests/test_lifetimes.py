@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from convstat.patches.operators import torchvision_compat
 from convstat.trace.lifetimes import Lifetimes
 from convstat.trace.training import OPTIMIZERS, Step, Way, follow
 
@@ -225,3 +229,109 @@ def test_a_release_that_is_not_seen_makes_the_comparison_fail(monkeypatch: pytes
     make, shapes = MODELS["mixed"]
     with pytest.raises(AssertionError):
         check(make, shapes, WAYS["infer"])
+
+
+def test_sizes_may_be_rounded_up() -> None:
+    """As an allocator does: 288 bytes of a weight become 512, and so do 32 of a bias and 128 of rows."""
+    lifetimes = meta_curve(lambda: nn.Linear(8, 9), ((4, 8),), Way())
+    assert lifetimes.curve()[0] == 4 * (8 * 9 + 9 + 4 * 8)
+    assert lifetimes.curve(512)[0] == 3 * 512
+
+
+def test_the_script_for_a_gpu_runs_without_one() -> None:
+    """Its logic, with the ledger in place of the statistics of a GPU: no difference."""
+    script = Path(__file__).parent / "device" / "memory.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--device",
+        "cpu",
+        "--nets",
+        "squeezenet1_1",
+        "--batches",
+        "1",
+        "--size",
+        "64",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "median" in done.stdout
+    runs = [line for line in done.stdout.splitlines() if line.startswith("squeezenet1_1")]
+    assert len(runs) == 4
+
+
+NETWORKS = """
+    alexnet vgg11_bn resnet18 resnet50 resnext50_32x4d densenet121 squeezenet1_1 googlenet mobilenet_v2
+    mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x1_0 mnasnet1_0 efficientnet_b0 efficientnet_v2_s
+    regnet_y_400mf regnet_x_400mf convnext_tiny vit_b_32 swin_t swin_v2_t maxvit_t vgg16 resnet34 resnet101
+    wide_resnet50_2 densenet169 efficientnet_b1 shufflenet_v2_x0_5 squeezenet1_0
+""".split()  # noqa: SIM905 - a list of names is read as words
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_of_torchvision(name: str, mode: str) -> None:
+    """Thirty of them, kernel by kernel."""
+    torchvision_compat()
+    from torchvision.models import get_model
+
+    side = 224 if name.startswith(("vit", "maxvit")) else 64
+    shapes = ((2, 3, side, side),)
+    way = Way(Step("adamw") if mode == "train" else None, "cpu")
+    if not name.startswith("swin"):
+        check(lambda: get_model(name, weights=None), shapes, way)
+        return
+    # A number that is written into a slice is a tensor of its own on meta and on a GPU, of 4 bytes, and none on a CPU.
+    found = meta_curve(lambda: get_model(name, weights=None), shapes, way).curve()
+    real = real_curve(get_model(name, weights=None), (torch.zeros(shapes[0]),), way)
+    assert 0 <= max(found) - max(real) <= 4
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_allocator_of_the_cpu_holds_workspaces_beside(model: str, mode: str) -> None:
+    """Events of the allocator, from torch's profiler: what it holds beyond the storages is a kernel's own."""
+    make, shapes = MODELS[model]
+    way = Way(Step("none") if mode == "train" else None, "cpu")
+    found = max(meta_curve(make, shapes, way).curve())
+    net, inputs = make(), tuple(torch.zeros(shape) for shape in shapes)
+    before = sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers(), *inputs))
+    real_curve(make(), inputs, way)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        if mode == "train":
+            net.train()
+            output = net(*inputs)
+            output.backward(torch.ones_like(output))
+        else:
+            net.eval()
+            with torch.no_grad():
+                output = net(*inputs)
+    held, most = before, before
+    events: Any = profile.profiler
+    for event in events.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    # Workspaces only add, and none of these small kernels takes more than all the storages together.
+    assert found <= most <= 2 * found
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_torchs_own_tracker_agrees_but_for_what_it_rounds(mode: str) -> None:
+    """MemTracker rounds each storage up to 512 bytes, and counts what it was told to track."""
+    tracker = pytest.importorskip("torch.distributed._tools.mem_tracker")
+    make, shapes = MODELS["mixed"]
+    way = Way(Step("none") if mode == "train" else None, "cpu")
+    lifetimes = meta_curve(make, shapes, way)
+    model, inputs = make(), tuple(torch.zeros(shape) for shape in shapes)
+    model.train(mode == "train")
+    memory = tracker.MemTracker()
+    memory.track_external(model, *inputs)
+    with memory, torch.set_grad_enabled(mode == "train"):
+        output = model(*inputs)
+        if mode == "train":
+            output.backward(torch.ones_like(output))
+    (peak,) = [snapshot["Total"] for snapshot in memory.get_tracker_snapshot("peak").values()]
+    assert peak in (max(lifetimes.curve()), max(lifetimes.curve(tracker._PYTORCH_MIN_ALLOCATE)))

@@ -55,13 +55,17 @@ class Lifetimes:
     storages: list[Storage] = field(default_factory=list)
     kernels: list[Kernel] = field(default_factory=list)
 
-    def curve(self) -> list[int]:
-        """The bytes that are alive before any kernel has run, and then while each runs, its results included."""
+    def curve(self, rounding: int = 1) -> list[int]:
+        """The bytes that are alive before any kernel has run, and then while each runs, its results included.
+
+        With ``rounding``, the size of each storage is rounded up to a multiple of it.
+        """
         change = [0] * (len(self.kernels) + 2)
         for storage in self.storages:
-            change[storage.born] += storage.size
+            size = -(-storage.size // rounding) * rounding
+            change[storage.born] += size
             if storage.freed is not None:
-                change[storage.freed + 1] -= storage.size
+                change[storage.freed + 1] -= size
         found, alive = [], 0
         for step in change[:-1]:
             alive += step
