@@ -41,6 +41,7 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         self.phase: Phase = "before"
         self._alive: dict[int, tuple[weakref.ref[Any], Storage]] = {}
         self._ignored: dict[int, torch.Tensor] = {}
+        self._sums: dict[int, tuple[int, int]] = {}
         self._inside: list[int] = []
         self._made_in: dict[int, int] = {}
 
@@ -76,7 +77,22 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         for value in (result,) if isinstance(result, torch.Tensor) else leaves(result):
             if isinstance(value, torch.Tensor):
                 self._see(value, op, module, kind)
+        if op == "aten.add" and self.phase == "backward" and not self._inside:
+            self._sums_up(args, result)
         return result
+
+    def _sums_up(self, args: Any, result: torch.Tensor) -> None:
+        """Look for gradients of one tensor that are summed up, which torch does in place where nobody looks on.
+
+        Where a mode like this one is active, the engine allocates the sum. Without one it adds to the first gradient,
+        if that has no gaps and is nobody else's: it would then be released right after. A sum inside the formula of a
+        derivative, which few have, is not told apart from these.
+        """
+        first, second = key_of(args[0]), key_of(result)
+        if first is None or second is None or first not in self._alive or args[0].shape != result.shape:
+            return
+        if _is_dense(args[0]):
+            self._sums[first] = len(self.found.kernels), second
 
     def _place(self) -> int | None:
         """The module that runs, or whose forward kernel is gone back through."""
@@ -106,7 +122,16 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         self.found.storages.append(alive)
 
     def _released(self, key: int) -> None:
-        self._alive.pop(key)[1].freed = len(self.found.kernels)
+        released, now = self._alive.pop(key)[1], len(self.found.kernels)
+        moment, other = self._sums.pop(key, (-1, 0))
+        if moment == now and other in self._alive:
+            # It is the sum from now on.
+            reference, allocated = self._alive[other]
+            self._alive[other] = reference, released
+            self.found.storages.remove(allocated)
+            released.kind = allocated.kind
+        else:
+            released.freed = now
 
     def take(self, tensors: Iterable[Any], kind: Kind, module: int | None = None) -> None:
         """Take tensors that are there, as what they are; one that was allocated before is that from now on."""
@@ -130,3 +155,14 @@ class Following(Watching):  # type: ignore[no-untyped-call]
 
 
 _sequence_number = torch._C._autograd._get_sequence_nr
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether its elements fill their part of the storage without gaps, in whatever order of its dimensions."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True

@@ -19,7 +19,7 @@ others, with the outputs. ``temporaries`` are those of the backward pass and of 
 Phase = Literal["before", "forward", "backward", "step"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Storage:
     """The memory that one or more tensors share: ``size`` bytes, alive from ``born`` to ``freed``, both included.
 
