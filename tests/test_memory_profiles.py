@@ -217,3 +217,13 @@ def test_budgets_of_memory_are_of_the_whole_model(
     """And absolute."""
     assert run(["check", CONFIG, "--max", budget]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["memory"], ["analyze", "--memory"], ["check", "--max", "training_bytes=1GiB"]])
+def test_a_model_in_parts_is_refused(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its parts run at different times."""
+    spec = tmp_path / "codec.yaml"
+    part = "{input: [3, 8, 8], layers: [{Conv2d: {out_channels: 3, kernel_size: 1}}]}"
+    spec.write_text(f"convstat: 1\nname: codec\nparts:\n  encoder: {part}\n  decoder: {part}\n")
+    assert run([command[0], str(spec), *command[1:]]) == 2
+    assert "has parts: encoder, decoder" in capsys.readouterr().err

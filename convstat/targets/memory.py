@@ -48,7 +48,14 @@ def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Me
     from convstat.counters.inputs import keywords_of
     from convstat.trace.training import Step, Way, follow
 
-    listener.progress(f"following the memory of {subject.report.model.name}")
+    model_info = subject.report.model
+    if subject.graph is not None and subject.graph.parts:
+        names = ", ".join(part.name for part in subject.graph.parts)
+        raise UsageError(
+            f"memory is followed in one network, and {model_info.source} has parts: {names}",
+            help="write a part as a spec of its own",
+        )
+    listener.progress(f"following the memory of {model_info.name}")
     place, _ = subject.stages.foresight()
     model, inputs = subject.stages.model(place)
     way = Way(
@@ -59,7 +66,7 @@ def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Me
     )
     with subject.stages.running(place):
         lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
-    return measure(lifetimes, subject.report.model, run, table.name)
+    return measure(lifetimes, model_info, run, table.name)
 
 
 def _chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
