@@ -1,405 +1,229 @@
-"""What is answered from memory on meta is what a kernel would have answered; and the compiler is loaded when asked."""
+"""``convstat memory``: what it takes, what it says, and what fits."""
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+import json
 from pathlib import Path
-from typing import Any
 
+import jsonschema
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from convstat.patches import imports
-from convstat.trace import memory
-from convstat.trace.memory import Remembering
-from convstat.trace.record import record
+import convstat
+from convstat.cli.run import run
+from convstat.commands.memory import CARDS, fit, limit_of, memory
+from convstat.errors import UsageError
+from convstat.results.documents.schema import report_schema
+from convstat.results.memory import KINDS, Run
+from convstat.targets import resolve
+from convstat.targets.request import Request
 
-
-@contextmanager
-def nothing_remembered() -> Iterator[dict[Any, Any]]:
-    """An empty memory meanwhile."""
-    before = dict(memory._answers)
-    memory._answers.clear()
-    try:
-        yield memory._answers
-    finally:
-        memory._answers.clear()
-        memory._answers.update(before)
+CONFIG = "configs/mobilenet_v1.yaml"
 
 
-class Checking(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Compares each answer from memory with that of the kernel itself."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.compared = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        ran = False
-
-        def run(func: Any, args: Any, kwargs: Any) -> Any:
-            nonlocal ran
-            ran = True
-            return func(*args, **kwargs)
-
-        answer = memory.from_memory(func, args, kwargs or {}, run)
-        if not ran:
-            expected = func(*args, **(kwargs or {}))
-            for one, other in zip(leaves(expected), leaves(answer), strict=True):
-                assert looks(one) == looks(other), func
-                assert one is not other
-            self.compared += 1
-        return answer
+def test_a_linear_layer_by_hand() -> None:
+    """Inference: weights, input and output. Training: a gradient for each weight, and one for the output."""
+    found = convstat.memory("Linear(16, 4, bias=False)", (16,), batch=8)
+    assert found.peak.bytes == 4 * (16 * 4 + 8 * 16 + 8 * 4)
+    assert found.kinds["weights"] == 4 * 16 * 4
+    trained = convstat.memory("Linear(16, 4, bias=False)", (16,), batch=8, optimizer="momentum", device="cpu")
+    # The output is alive while the backward pass makes a gradient of the weight from its gradient and the input.
+    assert trained.kinds["optimizer"] == 4 * 16 * 4
+    assert trained.peak.bytes == 4 * (3 * 16 * 4 + 8 * 16 + 2 * 8 * 4)
 
 
-def leaves(value: Any) -> list[torch.Tensor]:
-    """The tensors of an answer."""
-    return [value] if isinstance(value, torch.Tensor) else list(value)
+def test_kinds_layers_and_curve_add_up() -> None:
+    """To the peak, each of them."""
+    found = memory(Request(resolve(CONFIG)), Run("train", "cuda", "adamw"))
+    assert tuple(found.kinds) == KINDS
+    assert sum(found.kinds.values()) == found.peak.bytes
+    assert sum(alive.bytes for alive in found.alive) == found.peak.bytes
+    assert max(point.bytes for point in found.curve) == found.peak.bytes
+    for kind in KINDS:
+        assert sum(alive.bytes for alive in found.alive if alive.kind == kind) == found.kinds[kind]
+    assert {moment.phase for moment in found.phases} == {"forward", "backward", "step"}
+    assert max(moment.bytes for moment in found.phases) == found.peak.bytes
 
 
-def looks(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """All that there is to a tensor without values."""
-    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.storage_offset(), tensor.layout
+def test_the_weights_are_those_of_the_report() -> None:
+    """Parameters of four bytes each; AdamW keeps two states of as many."""
+    found = memory(Request(resolve(CONFIG)), Run("train", "cuda", "adamw"))
+    params = convstat.analyze(CONFIG).totals.params
+    assert found.kinds["weights"] == 4 * params
+    assert found.kinds["optimizer"] == 2 * 4 * params
 
 
-class Mixed(nn.Module):
-    """Asks of a picture what networks ask: products, norms, views, broadcasts, in place and not."""
+@pytest.mark.parametrize("limit", ["96MiB", "1GiB", "200MB"])
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_the_largest_batch_fits_and_the_next_does_not(mode: str, limit: str) -> None:
+    """Both were counted."""
+    request, asked = Request(resolve(CONFIG)), Run(mode)
+    found = fit(request, asked, limit)
+    assert found.fit is not None
+    assert found.fit.largest is not None
+    most, _ = limit_of(limit)
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Hardswish()
-        )
-        self.attend = nn.MultiheadAttention(channels, 1, batch_first=True)
+    def peak(batch: int) -> int:
+        return memory(Request(resolve(CONFIG), batch=batch), asked).peak.bytes
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        x = self.layers(picture)
-        x = x + x.mean((2, 3), keepdim=True)
-        x = torch.cat([x, x.transpose(2, 3).contiguous()], 1)[:, ::2]
-        x, _ = self.attend(*3 * [x.flatten(2).transpose(1, 2)])
-        return nn.functional.softmax(x * 2 + x * 2.0, -1).sum(1) / 2
-
-
-@settings(deadline=None, max_examples=20)
-@given(
-    channels=st.integers(1, 6),
-    size=st.integers(1, 7),
-    batch=st.integers(1, 3),
-    dtype=st.sampled_from([torch.float32, torch.float16, torch.float64]),
-    train=st.booleans(),
-    ordered=st.booleans(),
-)
-def test_memory_answers_as_the_kernel_would(
-    channels: int, size: int, batch: int, dtype: torch.dtype, train: bool, ordered: bool
-) -> None:
-    """Shapes, strides and dtypes are the kernel's own, also after other networks filled the memory."""
-    with torch.device("meta"):
-        net = Mixed(channels).to(dtype).train(train and batch * size > 1)
-        picture = torch.empty(batch, 3, size, size, dtype=dtype)
-    if ordered:
-        picture = picture.to(memory_format=torch.channels_last)
-    with Checking() as checking:
-        net(picture)
-        net(picture)
-    assert checking.compared > 10
+    assert found.peak.bytes == found.fit.bytes == peak(found.fit.largest) <= most
+    assert found.fit.next_bytes == peak(found.fit.largest + 1) > most
 
 
-def test_numbers_of_other_types_are_other_questions() -> None:
-    """1, 1.0 and True are equal, and promote differently."""
-    with nothing_remembered(), Remembering():
-        whole = torch.empty(3, dtype=torch.int64, device="meta")
-        assert [torch.int64, torch.float32, torch.int64] == [(whole * one).dtype for one in (1, 1.0, True)]
-        assert torch.float32 == (whole * 1.0).dtype
-        before = torch.get_default_dtype()
-        try:
-            torch.set_default_dtype(torch.float64)
-            assert torch.float64 == (whole * 1.0).dtype
-        finally:
-            torch.set_default_dtype(before)
+def test_the_largest_picture(tmp_path: Path) -> None:
+    """Sizes that a stride does not divide are passed over where the model refuses them."""
+    spec = tmp_path / "net.yaml"
+    spec.write_text(
+        "convstat: 1\nname: net\nvars: {H: 64}\ninput: [3, H, H]\nlayers:\n"
+        "  - Conv2d: {out_channels: 8, kernel_size: 3, padding: 1}\n  - PixelUnshuffle: 4\n"
+    )
+    found = fit(Request(resolve(str(spec))), Run(), "8MiB", "H")
+    assert found.fit is not None
+    side = found.fit.largest
+    assert side is not None
+    assert side % 4 == 0
+    weights = 4 * (3 * 8 * 9 + 8)
+
+    def peak(side: int) -> int:
+        # The input is the caller's; the convolution's output and what is rearranged are both alive.
+        return weights + 4 * side**2 * (3 + 8 + 8)
+
+    assert found.peak.bytes == peak(side) <= 8 * 2**20 < peak(side + 4)
 
 
-def test_what_writes_or_views_runs_every_time() -> None:
-    """A result that is its argument, or looks into it, cannot be a new tensor."""
-    with Remembering():
-        for _ in range(2):
-            tensor = torch.empty(4, 6, device="meta")
-            assert tensor.add_(1) is tensor
-            assert tensor.view(24)._base is tensor
-            out = torch.empty(4, 6, device="meta")
-            assert torch.exp(tensor, out=out) is out
+def test_what_does_not_fit_at_all() -> None:
+    """Not even a batch of one."""
+    found = fit(Request(resolve(CONFIG), batch=4), Run(), "1MiB")
+    assert found.fit is not None
+    assert found.fit.largest is None
 
 
-def test_values_on_the_cpu_are_never_answered_from_memory() -> None:
-    """Only meta tensors look all the same."""
-    with nothing_remembered() as answers, Remembering():
-        for value in (1.0, 2.0):
-            assert value + 1 == (torch.tensor([value]) + 1).item()
-        assert not answers
-
-
-def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that counts for days does not grow."""
-    monkeypatch.setattr(memory, "MOST", 5)
-    with nothing_remembered() as answers, Remembering():
-        for size in range(20):
-            torch.empty(size, device="meta").exp()
-            assert len(answers) <= 5
+def test_limits_are_amounts_or_cards() -> None:
+    """In GiB, as the makers say."""
+    assert limit_of("24GiB") == (24 * 2**30, "")
+    assert limit_of("RTX 4090") == (24 * 2**30, "rtx4090")
+    assert limit_of("16GB") == (16 * 10**9, "")
+    assert all(limit_of(name) == (size * 2**30, name) for name, size in CARDS.items())
+    with pytest.raises(UsageError, match="takes an amount of memory or a card"):
+        limit_of("rtx4091")
 
 
 @pytest.mark.parametrize(
-    ("make", "shape"),
+    ("arguments", "message"),
     [
-        (lambda: Mixed(4), (2, 3, 6, 6)),
-        (lambda: nn.TransformerEncoderLayer(8, 2, batch_first=True), (2, 5, 8)),
-        (lambda: nn.LSTM(4, 6, num_layers=2, bidirectional=True), (5, 2, 4)),
-        (lambda: nn.Sequential(nn.ConvTranspose2d(3, 6, 3, 2), nn.GroupNorm(2, 6), nn.GELU()), (1, 3, 4, 4)),
+        (["--optimizer", "adamm"], "unknown optimizer 'adamm'"),
+        (["--mode", "training"], "unknown --mode 'training'"),
+        (["--device", "tpu"], "unknown --device 'tpu'"),
+        (["--amp", "float64"], "unknown dtype 'float64' for --amp"),
+        (["--checkpoint", "stem"], "--checkpoint is for training"),
+        (["--grad-accumulation", "2"], "--grad-accumulation is for training"),
+        (["--mode", "train", "--checkpoint", "stage9"], "--checkpoint stage9 matches no module"),
+        (["--fits", "lots"], "--fits takes an amount of memory or a card"),
+        (["--fits", "24"], "--fits takes an amount of memory"),
+        (["--over", "H"], "--over says what --fits varies"),
+        (["--fits", "1GiB", "--over", "H"], "has no whole number of that name"),
+        (["--batch", "0"], "batch"),
     ],
-    ids=["mixed", "transformer", "lstm", "transposed"],
 )
-def test_a_trace_with_memory_is_the_trace_without(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
-    """The call tree does not tell which kernels ran and which were remembered."""
-    with torch.device("meta"):
-        model, inputs = make(), (torch.empty(shape),)
-    plain = kernels_of(model, inputs)
-    assert plain
-    for _ in range(2):
-        with Remembering():
-            assert plain == kernels_of(model, inputs)
+def test_bad_input_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what would be right, and exit code 2."""
+    assert run(["memory", CONFIG, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert not captured.out
 
 
-def kernels_of(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[tuple[Any, ...]]:
-    """Each kernel that a model runs, with what goes in and comes out, and whose it is."""
-    trace = record(model, inputs)
-    return [(kernel.op, kernel.args, kernel.output, owner.paths) for kernel, owner in trace.kernels()]
+def test_the_document_follows_its_schema_and_every_format_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON is what is declared; pages and pictures name the peak."""
+    names = ("a.json", "a.csv", "a.jsonl", "a.html", "a.svg", "a.md")
+    outputs = [argument for name in names for argument in ("-o", str(tmp_path / name))]
+    assert run(["memory", CONFIG, "--optimizer", "sgd", "--fits", "1GiB", *outputs]) == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    jsonschema.validate(document, report_schema())
+    assert document["schema"] == "convstat.memory/1"
+    assert document["fit"]["largest"] >= 1
+    assert "peak" in (tmp_path / "a.svg").read_text()
+    assert "<svg" in (tmp_path / "a.html").read_text()
+    assert f"{document['peak']['bytes']:,} bytes" in capsys.readouterr().out
 
 
-def run_python(code: str) -> str:
-    """Run code in a process of its own; it prints its answer."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_page_is_as_wide_as_it_may_be(width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers are not cut."""
+    assert run(["memory", CONFIG, "--width", str(width)]) == 0
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= width
+    assert "22.93" in page
 
 
-IMPORT = """
-import sys
-from convstat.patches.operators import torchvision_compat
-from convstat.patches.imports import compiler_on_demand
-torchvision_compat()
-with compiler_on_demand():
-    import torchvision
-"""
+def test_a_model_of_ones_own_is_left_as_it_is() -> None:
+    """Its weights, gradients and mode."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)).train()
+    model(torch.rand(4, 8)).sum().backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = convstat.memory(model, torch.rand(4, 8), optimizer="adam", checkpoint="0", amp="bfloat16")
+    assert found.run.checkpoint == ("0",)
+    assert all(one is parameter.grad for one, parameter in zip(gradients, model.parameters(), strict=True))
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert "forward" not in vars(model[0])
 
 
-def test_torchvision_is_imported_without_the_compiler() -> None:
-    """Its one function of the compiler's is there when it is called, and answers as the real one does."""
-    if find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    assert "False True True True" == run_python(
-        IMPORT
-        + """
-before = "torch._dynamo" in sys.modules
-supported = torchvision.ops.roi_align.__globals__["is_compile_supported"]("cpu")
-import torch
-from torch._dynamo.utils import is_compile_supported
-print(before, "torch._dynamo" in sys.modules, supported == is_compile_supported("cpu"), torch.compile is not None)
-"""
-    )
+def test_reports_comparisons_and_budgets_have_the_same_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The peak of inference, the activations in it, and the peak of training with AdamW."""
+    inference = memory(Request(resolve(CONFIG)), Run())
+    training = memory(Request(resolve(CONFIG)), Run("train", "cuda", "adamw"))
+    kept = sum(inference.kinds[kind] for kind in ("weights", "buffers", "inputs"))
+    expected = {
+        "peak_memory_bytes": inference.peak.bytes,
+        "activation_bytes": inference.peak.bytes - kept,
+        "training_bytes": training.peak.bytes,
+    }
+    saved = tmp_path / "report.json"
+    assert run(["analyze", CONFIG, "--memory", "--counters", "none", "-o", str(saved), "-qq"]) == 0
+    document = json.loads(saved.read_text())
+    assert {name: document["totals"][name] for name in expected} == expected
+    assert run(["compare", CONFIG, "batch=1,2", "--memory", "-f", "json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["rows"]
+    assert {name: first["totals"][name] for name in expected} == expected
+    assert second["totals"]["activation_bytes"] == 2 * expected["activation_bytes"]
+    for name, value in expected.items():
+        assert run(["check", CONFIG, "--max", f"{name}={value}"]) == 0
+        assert run(["check", CONFIG, "--max", f"{name}={value - 1}"]) == 1
+        # A saved report is judged by what it says.
+        assert run(["check", str(saved), "--max", f"{name}={value - 1}"]) == 1
+    assert "peak_memory_bytes" not in convstat.analyze(CONFIG).to_dict()["totals"]
+    capsys.readouterr()
 
 
-USES = {
-    "import sympy": "isinstance(sympy.Symbol('x'), sympy.Basic) and sympy is sys.modules['sympy']",
-    "from sympy import Basic": "isinstance(__import__('sympy').Symbol('x'), Basic)",
-    "import importlib; sympy = importlib.import_module('sympy')": "isinstance(sympy.Symbol('x'), sympy.Basic)",
-    "import torch._dynamo as d\nclass X(d.OptimizedModule): pass": (
-        "X.__mro__[1] is sys.modules['torch._dynamo'].OptimizedModule"
-    ),
-    "import torch._dynamo.config": "torch._dynamo.config is sys.modules['torch._dynamo.config']",
-    "from torch._dynamo.utils import is_compile_supported as f": (
-        "f is sys.modules['torch._dynamo.utils'].is_compile_supported"
-    ),
-    "from torch.fx.experimental.symbolic_shapes import sym_and as f": (
-        "f is sys.modules['torch.fx.experimental.symbolic_shapes'].sym_and"
-    ),
-    "from torch.fx.experimental import symbolic_shapes as s": "s is sys.modules[s.__name__]",
-    "import torch.fx.experimental.symbolic_shapes as s": "s is sys.modules[s.__name__]",
-    "from torch.nn.functional import relu": "relu(torch.tensor([-1.0])).item() == 0",
-}
-"""What code imports, and what is true of it for as long as it lives."""
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("peak_memory_bytes@stem=24MB", "peak_memory_bytes is a figure of the whole model"),
+        ("peak_memory_bytes(each)=24MB", "peak_memory_bytes is a figure of the whole model"),
+        ("training_bytes=+2%", "training_bytes has no base to grow from"),
+        ("memory=24MB", "did you mean 'peak_memory_bytes'?"),
+    ],
+)
+def test_budgets_of_memory_are_of_the_whole_model(
+    budget: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And absolute."""
+    assert run(["check", CONFIG, "--max", budget]) == 2
+    assert message in capsys.readouterr().err
 
 
-PICKS = """
-import importlib, os, sys, threading
-import torch
-from torch import nn
-import convstat
-
-def pick():
-    exec(use, kept, taken)
-    kept.update(taken)
-
-def through_a_module():
-    kept.update(vars(importlib.import_module(f"picks{number}")))
-
-class Net(nn.Module):
-    def forward(self, x):
-        x = torch.nn.functional.relu(x).mean(-1)
-        if not kept:
-            if how == "in a module":
-                through_a_module()
-            elif how == "in a forward":
-                pick()
-            else:
-                asked.set()
-                done.wait(60)
-        return torch.softmax(x, 0).sum()
-
-def beside():
-    asked.wait(60)
-    pick()
-    done.set()
-
-for number, (use, holds) in enumerate(USES.items()):
-    for how in ("in a module", "in a forward", "in another thread"):
-        # Each in a process of its own, in which nothing is loaded yet.
-        child = os.fork()
-        if child:
-            os.waitpid(child, 0)
-            continue
-        kept, taken = {}, {}
-        asked, done = threading.Event(), threading.Event()
-        if how == "in another thread":
-            threading.Thread(target=beside, daemon=True).start()
-        convstat.analyze(Net(), (3, 8, 8), counters="none")
-        ours = [name for name, value in sys.modules.items() if type(value).__module__.startswith("convstat")]
-        exec("import sys, torch", kept)
-        print(use, how, bool(eval(holds, kept)), ours, flush=True)
-        os._exit(0)
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="it begins anew in a fork each time")
-def test_whoever_imports_meanwhile_gets_the_real_thing(tmp_path: Path) -> None:
-    """At the top of a module that is imported while a model runs, in a forward, and in a thread beside."""
-    for number, use in enumerate(USES):
-        (tmp_path / f"picks{number}.py").write_text(f"import sys, torch\n{use}\n", encoding="utf-8")
-    code = f"USES = {USES!r}\n{PICKS}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    hows = ("in a module", "in a forward", "in another thread")
-    assert [f"{use} {how} True []" for use in USES for how in hows] == _lines(done.stdout), done.stderr
-
-
-def _lines(printed: str) -> list[str]:
-    """Lines, where one that says nothing of how it went goes on in the next."""
-    return [line.strip() for line in re.split(r"(?<=\])\n", printed) if line.strip()]
-
-
-def test_nothing_stands_in_for_the_compiler() -> None:
-    """It is not among the modules, neither while torchvision is imported nor after a failure."""
-    assert "[] []" == run_python(
-        """
-import sys
-from convstat.patches.imports import compiler_on_demand
-import torch
-def held():
-    return [name for name in sys.modules if name.startswith("torch._dynamo")]
-try:
-    with compiler_on_demand():
-        during = held()
-        raise ValueError
-except ValueError:
-    print(during, held())
-"""
-    )
-
-
-def test_a_module_with_late_imports_looks_as_if_python_had_loaded_it() -> None:
-    """It can be loaded again, its source is found, and its lines are those of the file."""
-    if find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    assert "SourceFileLoader True True" == run_python(
-        IMPORT
-        + """
-import importlib, inspect
-module = sys.modules["torchvision.ops.roi_align"]
-function = module.roi_align
-line = inspect.getsourcelines(function)[1]
-text = open(module.__file__).read().splitlines()[line - 1]
-found = text.startswith(("def roi_align", "@"))
-print(type(module.__spec__.loader).__name__, found, importlib.reload(module) is module)
-"""
-    )
-
-
-PLAIN = st.one_of(st.booleans(), st.integers(-3, 3), st.lists(st.integers(0, 3), max_size=3).map(tuple))
-
-
-@settings(deadline=None, max_examples=200)
-@given(name=st.sampled_from([*imports._PLAIN]), values=st.lists(PLAIN, min_size=1, max_size=3))
-def test_what_is_plain_is_answered_as_torch_does(name: str, values: list[Any]) -> None:
-    """The same answer of the same type, or the same refusal."""
-    from torch.fx.experimental import symbolic_shapes
-
-    answers = []
-    for function in (getattr(symbolic_shapes, name), imports._plain_or_real(name, *imports._PLAIN[name])):
-        try:
-            answers.append((function(*values), None))
-        except (AssertionError, TypeError, RuntimeError) as error:
-            answers.append((None, type(error)))
-    (expected, refused), (actual, refused_too) = answers
-    assert (expected, type(expected), refused) == (actual, type(actual), refused_too)
-
-
-KERNEL = """
-def plain():
-    from torch.fx.experimental.symbolic_shapes import guard_or_false, sym_and
-    import sympy
-    return sym_and(True, guard_or_false(True)) and not isinstance(3, sympy.Basic)
-
-def symbolic(size):
-    from torch.fx.experimental.symbolic_shapes import guard_or_false
-    return guard_or_false(size == 3) is False
-
-def algebra():
-    import sympy
-    return isinstance(sympy.Symbol("x") + 1, sympy.Basic)
-"""
-"""Functions that import as those of torch do."""
-
-
-def test_symbols_are_left_to_torch() -> None:
-    """A size that a compiler does not know yet loads the algebra, which answers a kernel."""
-    assert "True True True" == run_python(
-        f"""
-import sys
-import torch
-from convstat.patches.imports import algebra_on_demand
-kernel = {{"__name__": "torch._refs"}}
-exec({KERNEL!r}, kernel)
-with algebra_on_demand():
-    light = kernel["plain"]() and "sympy" not in sys.modules
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
-    print(light, kernel["symbolic"](ShapeEnv().create_unbacked_symint()), kernel["algebra"]())
-"""
-    )
-
-
-def test_a_count_loads_neither_the_compiler_nor_the_algebra() -> None:
-    """They are half of what the imports of a zoo cost."""
-    if find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed")
-    assert "[]" == run_python(
-        """
-import sys
-import convstat
-convstat.analyze("torchvision/resnet18", counters="ptflops,torchsummary")
-print([name for name in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes") if name in sys.modules])
-"""
-    )
+@pytest.mark.parametrize("command", [["memory"], ["analyze", "--memory"], ["check", "--max", "training_bytes=1GiB"]])
+def test_a_model_in_parts_is_refused(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its parts run at different times."""
+    spec = tmp_path / "codec.yaml"
+    part = "{input: [3, 8, 8], layers: [{Conv2d: {out_channels: 3, kernel_size: 1}}]}"
+    spec.write_text(f"convstat: 1\nname: codec\nparts:\n  encoder: {part}\n  decoder: {part}\n")
+    assert run([command[0], str(spec), *command[1:]]) == 2
+    assert "has parts: encoder, decoder" in capsys.readouterr().err

@@ -118,7 +118,7 @@ class GraphStages:
         """Nothing is needed; on meta, what was answered for one counter need not be found out for the next."""
         if device != "meta":
             return nullcontext()
-        from convstat.trace.memory import Remembering
+        from convstat.trace.remembering import Remembering
 
         return Remembering()
 

@@ -17,10 +17,10 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from convstat.errors import Mark
 from convstat.trace import routing
 from convstat.trace.assumed import KNOWN, LARGEST, Choice, Kept, Kind
-from convstat.trace.memory import from_memory
 from convstat.trace.placing import META, SMALL, Counting, place, tensors, without_storage
 from convstat.trace.recipe import users_line_now
 from convstat.trace.refusals import check_operands
+from convstat.trace.remembering import from_memory
 
 
 class Answers(Counting):  # type: ignore[no-untyped-call]
