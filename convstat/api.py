@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from convstat.errors import UsageError
 from convstat.patches.time_limit import allowed
 from convstat.results import advice, report
+from convstat.results import memory as profile
 from convstat.targets import Target, analysis, resolve
 from convstat.targets.inputs import InputSpec, parse
 from convstat.targets.request import Request
@@ -23,33 +24,68 @@ if TYPE_CHECKING:
 
     from convstat.count.ops import Rule
     from convstat.formulas.cost import Cost
-    from convstat.results.memory import Memory
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
-__all__ = ["Advice", "Report", "advise", "analyze", "load", "memory", "register_function", "register_kernel"]
+__all__ = ["Advice", "Memory", "Report", "advise", "analyze", "load", "memory", "register_function", "register_kernel"]
 
 
-class Report(report.Report):
-    """The cost of a model: totals, one row per layer call, and the answers of other counters.
-
-    ``totals`` and ``layers`` contain exact integers: parameters, multiply-accumulates (``macs``; ``flops`` are
-    2 x MACs), and all other work by name in ``other``.
-    rich and notebooks display a report as tables; ``print`` writes the same tables as text.
-    """
+class _Shown:
+    """What a result of this module can do: show itself as text, as JSON, and in notebooks."""
 
     __slots__ = ()
 
     @classmethod
-    def of(cls, plain: report.Report) -> Report:
-        """Convert a plain report."""
+    def of(cls, plain: Any) -> Self:
+        """Convert a plain result."""
         return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
 
-    def to_json(self) -> str:
-        """The document ``convstat.report/1``, as ``-f json`` writes it; ``convstat.load`` reads it back from a file."""
+    def to_json(self: Any) -> str:
+        """The document that ``-f json`` writes."""
         from convstat.render.formats.json import to_json
 
         return to_json(self.to_dict())
+
+    def to_text(self, *, width: int = 120, depth: int | None = None, flat: bool = False, top: int | None = None) -> str:
+        """The text that the command line prints, without colours.
+
+        ``width`` is in columns, ``depth`` folds blocks below that many levels, ``flat`` lists every call separately,
+        and ``top`` is how many rows a list of the largest has.
+        """
+        from convstat.render.base import Options
+        from convstat.render.formats.terminal import TableRenderer
+
+        shown: Any = self
+        return TableRenderer().render([shown], Options(width=width, depth=depth, flat=flat, top=top))
+
+    def __str__(self) -> str:
+        return self.to_text().rstrip("\n")
+
+    def __rich_console__(self: Any, console: Console, options: ConsoleOptions) -> RenderResult:
+        from convstat.render.base import Options
+        from convstat.render.formats.terminal import TableRenderer, drawn
+
+        shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
+        yield from drawn(TableRenderer().pages([self], shown), shown)
+
+    def _repr_html_(self: Any) -> str:
+        from convstat.render.base import Options
+        from convstat.render.html.page import to_html
+        from convstat.render.views import view
+
+        return to_html(view(self, Options()))
+
+
+class Report(_Shown, report.Report):
+    """The cost of a model: totals, one row per layer call, and the answers of other counters.
+
+    ``totals`` and ``layers`` contain exact integers: parameters, multiply-accumulates (``macs``; ``flops`` are
+    2 x MACs), and all other work by name in ``other``.
+    rich and notebooks display a report as tables; ``print`` writes the same tables as text. ``convstat.load`` reads it
+    back from a file with what ``to_json`` gives.
+    """
+
+    __slots__ = ()
 
     def to_dataframe(self) -> Any:
         """The layers as a ``pandas.DataFrame``: one row per layer call, in order of completion.
@@ -65,75 +101,29 @@ class Report(report.Report):
             raise ImportError("to_dataframe needs pandas, which is not installed: pip install pandas") from None
         return pandas.DataFrame([_record(row, self.totals.other) for row in self.layers])
 
-    def to_text(self, *, width: int = 120, depth: int | None = None, flat: bool = False) -> str:
-        """The table that the command line prints, without colours.
-
-        ``width`` is in columns, ``depth`` folds blocks below that many levels, ``flat`` lists every call separately.
-        """
-        from convstat.render.base import Options
-        from convstat.render.formats.terminal import TableRenderer
-
-        return TableRenderer().render([self], Options(width=width, depth=depth, flat=flat))
-
-    def __str__(self) -> str:
-        return self.to_text().rstrip("\n")
-
     def __repr__(self) -> str:
         totals = self.totals
         state = "" if self.status == "complete" else f", {self.status}"
         return f"<Report of {self.model.name}: {totals.params:,} params, {totals.macs:,} MACs{state}>"
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from convstat.render.base import Options
-        from convstat.render.formats.terminal import TableRenderer, drawn
 
-        shown = Options(width=max(20, options.max_width), ascii=options.ascii_only)
-        yield from drawn(TableRenderer().pages([self], shown), shown)
-
-    def _repr_html_(self) -> str:
-        from convstat.render.base import Options
-        from convstat.render.html.page import to_html
-        from convstat.render.views import view
-
-        return to_html(view(self, Options()))
-
-
-class Advice(advice.Advice):
+class Advice(_Shown, advice.Advice):
     """Likely mistakes in a model and possible savings: see :func:`advise`. ``print`` writes what the command shows."""
 
     __slots__ = ()
-
-    @classmethod
-    def of(cls, plain: advice.Advice) -> Advice:
-        """Convert plain advice."""
-        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
-
-    def to_json(self) -> str:
-        """The document ``convstat.advice/1``, as ``-f json`` writes it."""
-        from convstat.render.formats.json import to_json
-
-        return to_json(self.to_dict())
-
-    def to_text(self, *, width: int = 120, top: int | None = None) -> str:
-        """The text that the command line prints, without colours; ``top`` is the number of savings (default: 10)."""
-        from convstat.render.base import Options
-        from convstat.render.formats.terminal import TableRenderer
-
-        return TableRenderer().render([self], Options(width=width, top=top))
-
-    def __str__(self) -> str:
-        return self.to_text().rstrip("\n")
 
     def __repr__(self) -> str:
         found = f"{len(self.mistakes)} likely mistakes, {len(self.savings)} possible savings"
         return f"<Advice on {self.model.name}: {found}>"
 
-    def _repr_html_(self) -> str:
-        from convstat.render.base import Options
-        from convstat.render.html.page import to_html
-        from convstat.render.views import view
 
-        return to_html(view(self, Options()))
+class Memory(_Shown, profile.Memory):
+    """The memory of a run, by kind and by layer: see :func:`memory`. ``print`` writes what the command shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Memory of {self.model.name}: {self.peak.bytes:,} bytes at the peak>"
 
 
 def _record(row: report.LayerRow, entries: Mapping[str, int]) -> dict[str, Any]:
@@ -366,11 +356,11 @@ def memory(
     with allowed(timeout):
         if isinstance(model, str) and texts is not None:
             request = Request(resolve(model), overrides, texts, batch, dtype or "float32")
-            return following.of_subject(analysis.prepare(request), run)
+            return Memory.of(following.of_subject(analysis.prepare(request), run))
         from convstat.targets import modules
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), dtype)
-        return following.of_subject(modules.prepare(recipe, request), run)
+        return Memory.of(following.of_subject(modules.prepare(recipe, request), run))
 
 
 def _names(counters: object) -> str:

@@ -8,7 +8,7 @@ from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Line, Pairs, Row, Table
 from convstat.render.views.report import input_fact, set_facts, title
 from convstat.results.memory import Memory, Moment
-from convstat.text.printable import counted, exact, mib, printable, share, show_shapes
+from convstat.text.printable import counted, exact, mib, printable, share
 
 NAMES = {
     "weights": "weights",
@@ -94,7 +94,7 @@ def _alive(found: Memory, top: int) -> Table:
                 NAMES[alive.kind],
                 mib(alive.bytes),
                 exact(alive.storages),
-                show_shapes([alive.shape]),
+                "x".join(map(str, alive.shape)) or "scalar",
                 alive.dtype,
             )
         )
