@@ -92,8 +92,10 @@ def test_the_largest_picture(tmp_path: Path) -> None:
     assert found.peak.bytes == peak(side) <= 8 * 2**20 < peak(side + 4)
 
 
-def test_what_does_not_fit_at_all() -> None:
-    """Not even a batch of one."""
+def test_what_does_not_fit_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even a batch of one: that is exit code 1."""
+    assert run(["memory", CONFIG, "--fits", "1MiB"]) == 1
+    assert "Not even batch = 1 fits into 1.00 MiB" in capsys.readouterr().out
     found = fit(Request(resolve(CONFIG), batch=4), Run(), "1MiB")
     assert found.fit is not None
     assert found.fit.largest is None
@@ -121,6 +123,7 @@ def test_limits_are_amounts_or_cards() -> None:
         (["--mode", "train", "--checkpoint", "stage9"], "--checkpoint stage9 matches no module"),
         (["--fits", "lots"], "--fits takes an amount of memory or a card"),
         (["--fits", "24"], "--fits takes an amount of memory"),
+        (["--fits", "0GiB"], "--fits takes more than no memory"),
         (["--over", "H"], "--over says what --fits varies"),
         (["--fits", "1GiB", "--over", "H"], "has no whole number of that name"),
         (["--batch", "0"], "batch"),

@@ -83,7 +83,8 @@ def memory(
 ) -> int:
     """Show the peak memory of a model, in inference or training.
 
-    Nothing is allocated: the model runs on meta tensors, and the lifetime of every storage is followed.
+    Nothing is allocated: the model runs on meta tensors, and the lifetime of every storage is followed. If nothing fits
+    into what --fits names, the exit code is 1.
     """
     from convstat.cli.session import Session
     from convstat.commands.memory import fit
@@ -109,4 +110,5 @@ def memory(
             for target in targets
         ]
         session.write(outputs, found)
-    return ExitCode.OK
+    nothing_fits = any(one.fit is not None and one.fit.largest is None for one in found)
+    return ExitCode.VIOLATION if nothing_fits else ExitCode.OK

@@ -46,6 +46,8 @@ def limit_of(text: str) -> tuple[int, str]:
     except UnitError as error:
         known = (error.help or "for example 24GiB",) if text[:1].isdigit() else (*did_you_mean(name, CARDS), HELP)
         raise UsageError(f"--fits takes an amount of memory or a card, not '{text}'", help=known) from None
+    if not amount:
+        raise UsageError(f"--fits takes more than no memory, not '{text}'", help=HELP)
     if text.strip()[-1:].isdigit():
         raise UsageError(
             f"--fits takes an amount of memory with its unit, not '{text}'", help=f"{text.strip()}GiB, say"
