@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
+from convstat.errors import UsageError
 from convstat.patches.room import patch, undone
 
 _C: Any = torch._C
@@ -76,6 +77,8 @@ def autocast_on_meta(device: str, dtype: torch.dtype) -> Iterator[None]:
             library.impl(name, _casting(function, way), _KEY.name)
         others: Any = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
         stack.enter_context(undone(others._destroy))
+        if not hasattr(others, "fallback"):
+            raise UsageError("autocast on meta needs a newer torch than this one", help="omit --amp")
         others.fallback(torch.library.fallthrough_kernel, _KEY.name)
         stack.enter_context(_force(_C._dispatch_tls_local_include_set() | _KEYS, _excluded() - _KEYS))
         stack.callback(kept.clear)
