@@ -109,7 +109,14 @@ def test_the_list_and_the_header_say_that_they_are_not_run(capsys: pytest.Captur
     assert "sadl not run: the figures are predicted" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("pool", "model"), MODELS)
+EVERY = 12
+"""One small model in so many is tried at once, all of them by ``make verify``."""
+
+
+@pytest.mark.parametrize(
+    ("pool", "model"),
+    [pytest.param(*model, marks=[pytest.mark.verify] if place % EVERY else []) for place, model in enumerate(MODELS)],
+)
 def test_every_small_model_is_explained_by_each(pool: str, model: str) -> None:
     """Convolutions, attention, recurrent layers, functions, and what else there is; no figure is less than nothing."""
     module, inputs = made(pool, model)

@@ -22,6 +22,8 @@ from torch.utils import _python_dispatch
 import convstat
 from convstat.errors import UsageError
 from convstat.patches import (
+    autocast,
+    checkpoint,
     collection,
     compiler,
     dispatch,
@@ -31,6 +33,7 @@ from convstat.patches import (
     imports,
     interception,
     isolation,
+    kernels_of,
     limits,
     operators,
     preserve,
@@ -595,6 +598,9 @@ USES: dict[str, Callable[[], Any]] = {
     "time_limit._alarm": lambda: time_limit._alarm(1000),
     "time_limit.allowed": lambda: time_limit.allowed(1000),
     "states.states_kept": lambda: states.states_kept(torch_states.STATES),
+    "autocast.autocast_on_meta": lambda: autocast.autocast_on_meta("cpu", torch.bfloat16),
+    "checkpoint.checkpointed": lambda: checkpoint.checkpointed(MODEL, ExitStack),
+    "kernels_of.kernels_of": lambda: kernels_of.kernels_of("cuda"),
     "compiler.compiler_not_loaded": lambda: compiler.compiler_not_loaded(),
     "compiler.compiler_off": lambda: compiler.compiler_off(),
     "compiler.scripts_as_written": lambda: compiler.scripts_as_written(),

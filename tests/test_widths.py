@@ -15,7 +15,7 @@ from torch import nn
 import convstat
 from convstat.cli.run import run
 from convstat.errors import SpecError, UsageError
-from convstat.formulas import widths
+from convstat.grammar import widths
 from convstat.units import UnitError
 
 MIXED = """\

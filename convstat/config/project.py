@@ -342,7 +342,7 @@ class _Reader:
     def width(self, key: str) -> str | None:
         value = self.text(key)
         if value:
-            from convstat.formulas import widths
+            from convstat.grammar import widths
 
             try:
                 return widths.one_way(value) if key == "weights" else widths.known(value)

@@ -6,7 +6,7 @@ from typing import Any
 
 from convstat.budgets.tables import table_schema
 from convstat.config.project import DEVICES, DTYPES, EXISTING, KEYS, MISSING, MODEL_KEYS
-from convstat.formulas import widths
+from convstat.grammar import widths
 
 Schema = dict[str, Any]
 

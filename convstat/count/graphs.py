@@ -11,8 +11,8 @@ from typing import Any
 
 from convstat.count.pixels import pixels, positions_read
 from convstat.errors import Mark, UsageError
-from convstat.formulas.widths import parse as parse_widths
 from convstat.grammar.axes import plain
+from convstat.grammar.widths import parse as parse_widths
 from convstat.graph import Graph, Node, Part
 from convstat.layers.base import Layer
 from convstat.results.report import BlockCall, InputInfo, LayerRow, ModelInfo, PartRow, Place, Report
@@ -37,7 +37,7 @@ def count(
     """Count a graph: one row for each call, and totals that are their sums.
 
     ``per`` is the basis of MACs/pixel (see :mod:`convstat.count.pixels`); ``weights`` is the width of stored weights
-    (see :mod:`convstat.formulas.widths`) where a layer does not set its own.
+    (see :mod:`convstat.grammar.widths`) where a layer does not set its own.
     """
     if dtype not in ITEM_BYTES:
         raise UsageError(f"unknown dtype '{dtype}'", help=f"it is one of {', '.join(ITEM_BYTES)}")

@@ -28,7 +28,7 @@ from convstat.count.ops.attention import products_of
 from convstat.count.ops.base import tensors
 from convstat.count.ops.unpriced import UNPRICED
 from convstat.count.pixels import pixels, positions_read
-from convstat.formulas.widths import parse as parse_widths
+from convstat.grammar.widths import parse as parse_widths
 from convstat.results.report import (
     BACKWARD,
     BACKWARD_PASS,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from convstat.errors import SourceError
-from convstat.formulas import widths
+from convstat.grammar import widths
 from convstat.results.documents.codec import SPARSE, Count, Keys, Least, Matches, Saved
 from convstat.results.report import CONVSTAT, InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar
 
-from convstat.formulas import widths
+from convstat.grammar import widths
 from convstat.results.documents.codec import (
     ADDED,
     SPARSE,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 
 from convstat import layers
 from convstat.errors import Diagnostic, LayerError, Mark, SpecError, did_you_mean
-from convstat.formulas import widths
+from convstat.grammar import widths
 from convstat.layers.base import Flag, Layer
 from convstat.spec import shipped
 from convstat.spec.expressions import Expression

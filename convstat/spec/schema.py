@@ -12,8 +12,7 @@ from typing import Any
 
 from convstat import layers
 from convstat.budgets.tables import BUDGET_KEYS, table_schema
-from convstat.formulas import widths
-from convstat.grammar import basis
+from convstat.grammar import basis, widths
 from convstat.layers.base import Layer
 from convstat.spec import shipped
 from convstat.spec.compile import DTYPES

@@ -53,7 +53,7 @@ class Request:
         """Refuse widths that do not exist, and write one in one way: ``int8+int32`` is ``int8``."""
         if self.weights is None and self.activations is None:
             return
-        from convstat.formulas import widths
+        from convstat.grammar import widths
 
         for name, read in (("weights", widths.one_way), ("activations", widths.known)):
             if (written := getattr(self, name)) is not None:

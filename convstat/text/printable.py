@@ -226,8 +226,8 @@ def rounded(above: int, below: int, decimals: int) -> int:
 def mib(size: int) -> str:
     """Bytes in MiB.
 
-    >>> mib(114_396_672), mib(0)
-    ('109.10', '0.00')
+    >>> mib(114_396_672), mib(1000)
+    ('109.10', '0.00095')
     """
     return significant(Fraction(size, 2**20), 2)
 

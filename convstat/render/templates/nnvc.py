@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from convstat.formulas import widths
+from convstat.grammar import widths
 from convstat.render.base import Options
 from convstat.render.templates.form import CONVOLUTIONS, FormRenderer, Sheet, calls_of
 from convstat.results.report import Report

@@ -51,7 +51,7 @@ def change_of(after: int, before: int) -> str:
     """Write how much larger one is than the other.
 
     >>> change_of(150, 100), change_of(5, 0)
-    ('+50%', '-')
+    ('+50.0%', '-')
     """
     return change(Fraction(after, before) if before else None)
 

@@ -310,7 +310,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
 
 def stored(report: Report) -> str:
     """Say in which types the parameters are stored: the model's own, or the widths that were set."""
-    from convstat.formulas.widths import parse
+    from convstat.grammar.widths import parse
 
     found = dict.fromkeys(row.weights for row in report.layers if row.params)
     if not any(found):

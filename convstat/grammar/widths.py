@@ -12,7 +12,6 @@ from functools import cache
 from math import prod
 from typing import NamedTuple
 
-from convstat.formulas.cost import Shape
 from convstat.units import UnitError
 
 FLOATING = {"float32": 32, "float16": 16, "bfloat16": 16}
@@ -66,7 +65,7 @@ class Widths(NamedTuple):
             return f"{self.weight} weights and biases"
         return f"{self.weight} weights, {self.bias} biases"
 
-    def size(self, name: str, shape: Shape) -> int:
+    def size(self, name: str, shape: tuple[int, ...]) -> int:
         """The bytes of a parameter; elements of less than a byte are packed, and each tensor begins at a byte.
 
         >>> parse("int4").size("weight", (3, 5)), parse("int8").size("bias", (8,))
