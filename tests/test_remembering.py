@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convstat.patches import imports
-from convstat.trace import memory
+from convstat.trace import remembering
 from convstat.trace.record import record
 from convstat.trace.remembering import Remembering
 
@@ -28,13 +28,13 @@ from convstat.trace.remembering import Remembering
 @contextmanager
 def nothing_remembered() -> Iterator[dict[Any, Any]]:
     """An empty memory meanwhile."""
-    before = dict(memory._answers)
-    memory._answers.clear()
+    before = dict(remembering._answers)
+    remembering._answers.clear()
     try:
-        yield memory._answers
+        yield remembering._answers
     finally:
-        memory._answers.clear()
-        memory._answers.update(before)
+        remembering._answers.clear()
+        remembering._answers.update(before)
 
 
 class Checking(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -52,7 +52,7 @@ class Checking(TorchDispatchMode):  # type: ignore[no-untyped-call]
             ran = True
             return func(*args, **kwargs)
 
-        answer = memory.from_memory(func, args, kwargs or {}, run)
+        answer = remembering.from_memory(func, args, kwargs or {}, run)
         if not ran:
             expected = func(*args, **(kwargs or {}))
             for one, other in zip(leaves(expected), leaves(answer), strict=True):
