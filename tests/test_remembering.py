@@ -149,7 +149,7 @@ def test_values_on_the_cpu_are_never_answered_from_memory() -> None:
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that counts for days does not grow."""
-    monkeypatch.setattr(memory, "MOST", 5)
+    monkeypatch.setattr(remembering, "MOST", 5)
     with nothing_remembered() as answers, Remembering():
         for size in range(20):
             torch.empty(size, device="meta").exp()
