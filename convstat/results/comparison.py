@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -94,6 +95,7 @@ class Comparison(Document):
         return sum(row.status == "invalid" for row in self.rows)
 
 
+@lru_cache(maxsize=64)
 def ratio(value: int | Fraction | None, base: int | Fraction | None) -> Fraction | None:
     """Divide exactly; two zeros are equal, and nothing can be compared with zero.
 

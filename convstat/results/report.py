@@ -117,8 +117,7 @@ class Totals:
 
     KEYS: ClassVar = Keys(
         "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis "
-        "pixels_read border_overhead weight_bytes weight_mb weight_mib peak_memory_bytes activation_bytes "
-        "training_bytes other",
+        "pixels_read border_overhead weight_bytes peak_memory_bytes activation_bytes training_bytes other",
         name="totals",
     )
     params: Count = 0
