@@ -109,7 +109,7 @@ def test_the_list_and_the_header_say_that_they_are_not_run(capsys: pytest.Captur
     assert "sadl not run: the figures are predicted" in capsys.readouterr().out
 
 
-EVERY = 12
+EVERY = 24
 """One small model in so many is tried at once, all of them by ``make verify``."""
 
 
