@@ -372,39 +372,10 @@ class PartRow:
         return report.totals.per_pixel(self.macs)
 
 
-@dataclass(frozen=True, slots=True)
-class BlockShape:
-    """The blocks of one shape: ``count`` of them, with ``macs`` each; sizes are height and width.
+class _InBlocks:
+    """What blocks cost for each pixel that they give."""
 
-    ``pixels`` and ``pixels_read`` are those of one block.
-    """
-
-    KEYS: ClassVar = Keys("size read count macs pixels pixels_read macs_per_pixel border_overhead", name="block_shape")
-    size: Shape
-    read: Shape
-    count: Count
-    macs: Count
-    pixels: Count
-    pixels_read: Count
-
-    @property
-    def macs_per_pixel(self) -> PerPixel:
-        """MACs / pixels of one block, exactly."""
-        return Fraction(self.macs, self.pixels) if self.pixels else None
-
-    @property
-    def border_overhead(self) -> PerPixel:
-        """Positions read for each pixel of one block, exactly."""
-        return Fraction(self.pixels_read, self.pixels) if self.pixels else None
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One block size of a worst case: the whole picture in such blocks, or one block where there is no picture."""
-
-    KEYS: ClassVar = Keys("block border macs pixels pixels_read macs_per_pixel border_overhead", name="candidate")
-    block: Shape
-    border: Count
+    __slots__ = ()
     macs: Count
     pixels: Count
     pixels_read: Count
@@ -418,6 +389,34 @@ class Candidate:
     def border_overhead(self) -> PerPixel:
         """Positions read for each pixel, exactly."""
         return Fraction(self.pixels_read, self.pixels) if self.pixels else None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockShape(_InBlocks):
+    """The blocks of one shape: ``count`` of them, with ``macs`` each; sizes are height and width.
+
+    ``pixels`` and ``pixels_read`` are those of one block.
+    """
+
+    KEYS: ClassVar = Keys("size read count macs pixels pixels_read macs_per_pixel border_overhead", name="block_shape")
+    size: Shape
+    read: Shape
+    count: Count
+    macs: Count
+    pixels: Count
+    pixels_read: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(_InBlocks):
+    """One block size of a worst case: the whole picture in such blocks, or one block where there is no picture."""
+
+    KEYS: ClassVar = Keys("block border macs pixels pixels_read macs_per_pixel border_overhead", name="candidate")
+    block: Shape
+    border: Count
+    macs: Count
+    pixels: Count
+    pixels_read: Count
 
 
 @dataclass(frozen=True, slots=True)
