@@ -158,9 +158,24 @@ class Mixed(nn.Module):
         return nn.functional.silu(self.head(self.drop(self.pool(late)).flatten(1)), inplace=True)
 
 
+class Concatenated(nn.Module):
+    """Outputs that are put beside later ones, as in DenseNet: some gradients are parts of larger ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 4, 3, padding=1)
+        self.last = nn.Conv2d(12, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        early = self.first(x)
+        return self.last(torch.cat([early, self.second(early)], 1))  # type: ignore[no-any-return]
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "mixed": (Mixed, ((2, 3, 8, 8),)),
     "attending": (Attending, ((2, 5, 16),)),
+    "concatenated": (Concatenated, ((2, 3, 8, 8),)),
     "encoder": (lambda: nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True), ((2, 5, 16),)),
 }
 
@@ -256,6 +271,53 @@ def test_a_release_that_is_not_seen_makes_the_comparison_fail(monkeypatch: pytes
     make, shapes = MODELS["mixed"]
     with pytest.raises(AssertionError):
         check(make, shapes, WAYS["infer"])
+
+
+ATTENTION = "aten._scaled_dot_product_"
+KERNELS = {
+    "half precision": ("cuda", torch.bfloat16, 64, False, "flash_attention"),
+    "a mask": ("cuda", torch.bfloat16, 64, True, "efficient_attention"),
+    "large heads": ("cuda", torch.float16, 512, False, "efficient_attention"),
+    "full precision": ("cuda", torch.float32, 64, False, "efficient_attention"),
+    "heads that do not fit": ("cuda", torch.float32, 6, False, None),
+    "double precision": ("cuda", torch.float64, 64, False, None),
+    "a CPU": ("cpu", torch.float32, 6, True, "flash_attention_for_cpu"),
+}
+
+
+@pytest.mark.parametrize("case", KERNELS)
+def test_attention_takes_the_kernel_that_the_device_has_for_it(case: str) -> None:
+    """By dtype, size of a head and mask; where no fused one fits, products and a softmax."""
+    device, dtype, size, is_masked, expected = KERNELS[case]
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mask = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device) if is_masked else None
+            return nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=mask)
+
+    inputs = (torch.empty(2, 4, 8, size, dtype=dtype, device="meta"),)
+    lifetimes, _ = follow(Model(), inputs, None, Way(device=device))
+    ops = [kernel.op for kernel in lifetimes.kernels]
+    assert [op.removeprefix(ATTENTION) for op in ops if op.startswith(ATTENTION)] == [expected] * (expected is not None)
+    assert ("aten.bmm" in ops) is (expected is None)
+
+
+def test_an_optimizer_works_on_all_parameters_at_once_on_a_gpu() -> None:
+    """The roots of AdamW's averages are as large as all weights there, and as the largest of them on a CPU."""
+
+    def temporaries(device: str) -> int:
+        lifetimes = meta_curve(
+            lambda: nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 32)), ((1, 8),), Way(Step("adamw"), device)
+        )
+        peak = 0
+        for moment, kernel in enumerate(lifetimes.kernels, 1):
+            if kernel.phase == "step":
+                peak = max(peak, sum(s.size for s in lifetimes.alive(moment) if s.kind == "temporaries"))
+        return peak
+
+    assert temporaries("cuda") == 4 * (8 * 8 + 8 + 8 * 32 + 32)
+    # The root and that root divided, and what the loop still holds of the parameter before, a bias of 8.
+    assert temporaries("cpu") == 2 * 4 * 8 * 32 + 4 * 8
 
 
 def test_sizes_may_be_rounded_up() -> None:

@@ -71,6 +71,16 @@ def test_the_largest_batch_fits_and_the_next_does_not(mode: str, limit: str) -> 
     assert found.fit.next_bytes == peak(found.fit.largest + 1) > most
 
 
+def test_a_batch_that_fills_the_limit_fits() -> None:
+    """The limit is what the peak may be, and not what it has to stay below."""
+    for batch in (3, 5, 8):
+        peak = memory(Request(resolve(CONFIG), batch=batch), Run()).peak.bytes
+        for limit, largest in ((peak, batch), (peak - 1, batch - 1)):
+            found = fit(Request(resolve(CONFIG)), Run(), f"{limit}B")
+            assert found.fit is not None
+            assert found.fit.largest == largest
+
+
 def test_the_largest_picture(tmp_path: Path) -> None:
     """Sizes that a stride does not divide are passed over where the model refuses them."""
     spec = tmp_path / "net.yaml"
