@@ -245,7 +245,10 @@ class Legitimate(nn.Module):
         return self.run(self, x)
 
 
-CONSTANT = torch.ones(8)
+@pytest.fixture(scope="module", autouse=True)
+def constant() -> None:
+    """A constant of this file, made when its tests begin: what was made before they were collected is frozen."""
+    globals()["CONSTANT"] = torch.ones(8)
 
 
 def _with_out(self: Any, x: torch.Tensor) -> Any:
@@ -306,8 +309,8 @@ LEGITIMATE: dict[str, Callable[[Any, torch.Tensor], Any]] = {
     "new numbers": lambda self, x: x + x.new_tensor([1.0] * 8),
     "places": lambda self, x: x[:, [0, 2, 1]],
     "a constant of the module": lambda self, x: x + self.plain.to(x.device) + self.kept["a"][0].to(x.device),
-    "a constant of the file": lambda self, x: x + CONSTANT.to(x.device),
-    "an array": lambda self, x: x + torch.from_numpy(CONSTANT.numpy()).to(x.device),
+    "a constant of the file": lambda self, x: x + globals()["CONSTANT"].to(x.device),
+    "an array": lambda self, x: x + torch.from_numpy(globals()["CONSTANT"].numpy()).to(x.device),
     "an array of a formula": lambda self, x: x + torch.from_numpy(torch.arange(8.0).numpy() ** 2).to(x.device),
     "memory written by out": _with_out,
     "memory written in parts": _partly,
