@@ -10,7 +10,7 @@ from convstat.cli import options as o
 from convstat.errors import ExitCode
 
 
-@o.takes("input data config batch device timeout dtype per format output top quiet verbose width ascii")
+@o.takes(f"input data {o.LANGUAGE} config batch device timeout dtype per format output top quiet verbose width ascii")
 def advise(
     arguments: Annotated[
         list[str] | None,

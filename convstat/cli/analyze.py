@@ -11,8 +11,8 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device dtype weights activations fuse receptive_field memory counters predict as_ "
-    "timeout in_process per picture edges worst_case mode "
+    f"input data {o.LANGUAGE} config batch device dtype weights activations fuse receptive_field memory counters "
+    "predict as_ timeout in_process per picture edges worst_case mode "
     "format output columns units label score depth flat sort top quiet verbose width ascii"
 )
 def analyze(
@@ -45,7 +45,7 @@ def analyze(
     session.refuse_saved(
         targets,
         "batch device dtype weights activations fuse receptive_field memory counters predict timeout in_process "
-        "per picture edges worst_case mode",
+        f"per picture edges worst_case mode {o.LANGUAGE}",
     )
     if given.as_ is not None:
         _refuse_beside_as(given, strict=strict)

@@ -12,7 +12,10 @@ from convstat.errors import ExitCode
 ACTIONS = ("save", "show", "update", "prune")
 
 
-@o.takes("input config batch device timeout dtype weights activations fuse per format output quiet verbose width ascii")
+@o.takes(
+    f"input {o.LANGUAGE} config batch device timeout dtype weights activations fuse "
+    "per format output quiet verbose width ascii"
+)
 def baseline(
     action: Annotated[
         str,

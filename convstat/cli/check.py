@@ -24,7 +24,7 @@ def _policy(help: str, *words: str) -> Any:
 
 
 @o.takes(
-    "base input data config batch device timeout dtype weights activations fuse "
+    f"base input data {o.LANGUAGE} config batch device timeout dtype weights activations fuse "
     "per picture edges worst_case format output quiet verbose width ascii"
 )
 def check(

@@ -11,7 +11,7 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "input data config batch device timeout dtype weights activations fuse memory counters per "
+    f"input data {o.LANGUAGE} config batch device timeout dtype weights activations fuse memory counters per "
     "picture edges worst_case format output columns units label quiet verbose width ascii"
 )
 def compare(

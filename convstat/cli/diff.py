@@ -12,7 +12,7 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    "base input data config batch device timeout dtype weights activations fuse per "
+    f"base input data {o.LANGUAGE} config batch device timeout dtype weights activations fuse per "
     "format output sort top quiet verbose width ascii"
 )
 def diff(

@@ -23,7 +23,7 @@ Settings = Annotated[
 
 
 @o.takes(
-    "input data config batch device dtype weights activations fuse "
+    f"input data {o.LANGUAGE} config batch device dtype weights activations fuse "
     "counters timeout format output quiet verbose width ascii"
 )
 def explain(
@@ -72,7 +72,7 @@ def explain(
 
 
 @o.takes(
-    "input config batch device dtype weights activations fuse "
+    f"input {o.LANGUAGE} config batch device dtype weights activations fuse "
     "counters timeout per format output quiet verbose width ascii"
 )
 def identify(

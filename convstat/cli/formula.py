@@ -23,7 +23,9 @@ def complete(incomplete: str) -> list[str]:
     return [*kinds, *o.complete_target(incomplete)]
 
 
-@o.takes("input config batch device timeout dtype format output depth flat sort top quiet verbose width ascii")
+@o.takes(
+    f"input {o.LANGUAGE} config batch device timeout dtype format output depth flat sort top quiet verbose width ascii"
+)
 def formula(
     arguments: Annotated[
         list[str] | None,

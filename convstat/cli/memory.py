@@ -12,7 +12,7 @@ from convstat.errors import ExitCode
 RUN = "Run"
 
 
-@o.takes("input data config batch timeout dtype format output sort top quiet verbose width ascii")
+@o.takes(f"input data {o.LANGUAGE} config batch timeout dtype format output sort top quiet verbose width ascii")
 def memory(
     arguments: o.Arguments = None,
     mode: Annotated[

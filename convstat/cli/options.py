@@ -11,6 +11,12 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+SIZES = ("tokens", "prefill", "decode", "image", "audio")
+"""The options that name an input by what it is: those of ``convstat.grammar.sizes``."""
+
+LANGUAGE = " ".join((*SIZES, "task", "attn"))
+"""The options of models that are made from a config of transformers."""
+
 WHAT = "Input and run"
 SHOW = "Output"
 
@@ -101,6 +107,11 @@ def complete_format(incomplete: str) -> list[str]:
     return [name for name in RENDERERS if name.startswith(incomplete)]
 
 
+def complete_task(incomplete: str) -> list[str]:
+    """Offer the tasks of transformers' classes."""
+    return [name for name in TASKS if name.startswith(incomplete)]
+
+
 def complete_words(*words: str) -> Callable[[str], list[str]]:
     """Offer some fixed words."""
 
@@ -115,12 +126,31 @@ Arguments = Annotated[
     typer.Argument(
         metavar="TARGET|KEY=VALUE",
         help="Specs (net.yaml, net.yaml#variant, - for standard input), inline layers ('Conv2d(4, 8, 3)'), "
-        "Python models (package.module:build, file.py:Net), zoo models (torchvision/resnet50, timm/NAME), "
+        "Python models (package.module:build, file.py:Net), zoo models (torchvision/resnet50, timm/NAME, "
+        "transformers/TYPE), configs of transformers or diffusers (config.json, or a folder), "
         "saved reports (report.json); and parameter overrides.",
         show_default=False,
         autocompletion=complete_target,
     ),
 ]
+TASKS = (
+    "base",
+    "causal-lm",
+    "masked-lm",
+    "seq2seq-lm",
+    "speech-seq2seq",
+    "image-text-to-text",
+    "sequence-classification",
+    "token-classification",
+    "question-answering",
+    "image-classification",
+    "object-detection",
+    "semantic-segmentation",
+    "audio-classification",
+    "ctc",
+)
+"""What ``--task`` completes to, without asking transformers, which takes time to import."""
+
 COUNTER_NAMES = (
     "default",
     "all",
@@ -191,6 +221,37 @@ class Shared:
             help="A YAML, JSON or TOML file with the fields of a Python model's config object; NAME.FIELD=VALUE sets "
             "a single field.",
         ),
+    ] = None
+    tokens: Annotated[
+        str | None,
+        _run(metavar="N", help="Number of tokens, for language models; of a model with two sides, of both."),
+    ] = None
+    prefill: Annotated[
+        str | None,
+        _run(metavar="N", help="As --tokens, for the first pass of generation: only the last token gets logits."),
+    ] = None
+    decode: Annotated[
+        str | None,
+        _run(metavar="N@LENGTH", help="A step of generation: N new tokens, with a cache of so many before them."),
+    ] = None
+    image: Annotated[
+        str | None,
+        _run(metavar="HEIGHTxWIDTH", help="Size of the picture (default: that of a transformers model's config)."),
+    ] = None
+    audio: Annotated[
+        str | None, _run(metavar="SECONDS|SAMPLES", help="Length of the sound: 30s, or 480000 samples.")
+    ] = None
+    task: Annotated[
+        str | None,
+        _run(
+            metavar="TASK",
+            help="Which class of a model type is built, such as causal-lm or base (transformers only).",
+            autocompletion=complete_task,
+        ),
+    ] = None
+    attn: Annotated[
+        str | None,
+        _run(metavar="eager|sdpa", help="How attention is computed (transformers only).", words=("eager", "sdpa")),
     ] = None
     batch: Annotated[int | None, _run("-b", "--batch", metavar="N", help="The batch size (default: 1).")] = None
     device: Annotated[
@@ -419,14 +480,15 @@ class Shared:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What ``--input`` and ``--data`` name together, as ``--input`` writes it: ``mask=@m.npy``.
+        """What ``--input``, ``--data`` and ``--tokens`` and its like name, as ``--input`` writes it: ``mask=@m.npy``.
 
-        >>> Shared(input=["3x8x8"], data=["mask=m.npy", "x.pt"]).inputs
-        ('3x8x8', 'mask=@m.npy', '@x.pt')
+        >>> Shared(input=["3x8x8"], data=["mask=m.npy", "x.pt"], decode="1@64").inputs
+        ('3x8x8', 'mask=@m.npy', '@x.pt', 'decode 1@64')
         """
         named = (re.fullmatch(r"(?a:([A-Za-z_]\w*)=)?(.*)", text, re.DOTALL) for text in self.data or ())
         data = (f"{match[1]}=@{match[2]}" if match[1] else f"@{match[2]}" for match in named if match)
-        return (*(self.input or ()), *data)
+        sized = (f"{name} {text}" for name in SIZES if (text := getattr(self, name)) is not None)
+        return (*(self.input or ()), *data, *sized)
 
 
 Command = Callable[..., int]

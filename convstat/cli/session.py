@@ -12,7 +12,7 @@ from convstat.cli.output import Outputs
 from convstat.cli.progress import Progress
 from convstat.cli.run import show_problems
 from convstat.config import project as settings_file
-from convstat.config.requests import CONFIG, Requests
+from convstat.config.requests import ATTENTION, CONFIG, TASK, Requests
 from convstat.errors import ConfigError, Diagnostic, UsageError
 from convstat.grammar.paths import split_variant
 from convstat.render.base import Options, Result
@@ -37,6 +37,7 @@ KINDS: Mapping[str, str] = {
     "report": "a saved report",
     "module": "a Python model",
     "zoo": "a zoo model",
+    "config": "a model's config",
 }
 """What ``-v`` calls the kinds of targets."""
 
@@ -50,7 +51,7 @@ def kind_in_words(kind: str) -> str:
     return KINDS.get(kind, kind)
 
 
-SAVED = "batch dtype weights activations fuse per picture edges worst_case"
+SAVED = "batch dtype weights activations fuse per picture edges worst_case tokens prefill decode image audio task attn"
 """The options that change how something is counted, which a saved report has been already."""
 
 
@@ -132,7 +133,8 @@ class Session:
     def requests(self, named: Sequence[str], overrides: Mapping[str, Value]) -> Requests:
         """Say how each target is counted, from the options as they were given and the settings."""
         given = self.given
-        overrides = {**({CONFIG: given.config} if given.config is not None else {}), **overrides}
+        options = {CONFIG: given.config, TASK: given.task, ATTENTION: given.attn}
+        overrides = {**{name: text for name, text in options.items() if text is not None}, **overrides}
         said = (given.batch, given.dtype, given.per, given.device, given.mode)
         form = (given.weights, given.activations, given.fuse, given.receptive_field, given.memory)
         if given.edges is not None and given.picture is None and not given.worst_case:

@@ -13,7 +13,12 @@ from convstat.targets import Target
 from convstat.targets.configured import CONFIG
 from convstat.targets.request import Request
 
-__all__ = ["CONFIG", "Requests"]
+__all__ = ["ATTENTION", "CONFIG", "TASK", "Requests"]
+
+TASK, ATTENTION = "--task", "--attn"
+"""Overrides of models that are made from a config, by the options that set them."""
+
+_OVERRIDES = {TASK: "task", ATTENTION: "attn_implementation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,16 @@ class Requests:
                 f"{target.argument} takes no {CONFIG}, which sets the config object of a Python model",
                 help="set its parameters: NAME=VALUE",
             )
-        everywhere = shared.inputs if self.from_settings else ()
         overrides = {**own.overrides, **self.overrides}
+        for option, name in _OVERRIDES.items():
+            if option in overrides:
+                if not target.is_config:
+                    raise UsageError(
+                        f"{target.argument} takes no {option}, which is for models of transformers",
+                        help="name a model type or a config: transformers/llama, config.json",
+                    )
+                overrides[name] = overrides.pop(option)
+        everywhere = shared.inputs if self.from_settings else ()
         return Request(target, overrides, self.inputs or own.inputs or everywhere, **self._defaults(own, shared))
 
     def _defaults(self, own: object, shared: Config) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Bases:
                 ("name a revision: --base origin/main", 'or set base = "origin/main" in [tool.convstat]',
                  f"or keep a file: {save}"),
             )  # fmt: skip
-        if target.kind in ("module", "zoo"):
+        if target.kind in ("module", "zoo", "config"):
             return Base("missing", "baseline", label, None, None, f"there is no baseline file {label}", (save,))
         what = {"inline": "an inline layer", "report": "a saved report"}.get(target.kind, "standard input")
         help = ("give a base: --base report.json",)

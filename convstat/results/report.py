@@ -54,6 +54,16 @@ class InputInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheInfo:
+    """The cache that a step of decoding begins with: its class, the tokens that went in before, and its bytes."""
+
+    KEYS: ClassVar = Keys(name="cache")
+    kind: str
+    tokens: Annotated[int, Least(1)]
+    bytes: Count
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What was counted, and how it was run.
 
@@ -88,6 +98,7 @@ class ModelInfo:
     activations: Annotated[
         Annotated[str, Matches(widths.PATTERN)] | None, SPARSE, "the width of activations, by --activations: int8"
     ] = None
+    cache: Annotated[CacheInfo | None, SPARSE, "the cache of keys, values and other states, by --decode"] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What the user named -> something that can be counted.
 
-A target is recognised by its form and never by trial: nothing is opened, imported or run to find out what it is.
+A target is recognised by its form and never by trial: nothing is imported or run to find out what it is. Only a JSON
+file and a folder are looked into: a config of transformers or diffusers is named as a saved report is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ FORMS = (
     "a spec:           configs/resnet50.yaml, net.yaml#small, or - for standard input",
     "an inline layer:  'Conv2d(64, 128, kernel_size=3)' --input 64x56x56",
     "a Python model:   package.module:build, path/to/file.py:Net",
-    "a zoo model:      torchvision/resnet50, timm/mobilenetv3_small_100",
+    "a zoo model:      torchvision/resnet50, timm/mobilenetv3_small_100, transformers/llama",
+    "a model's config: config.json, a folder with one, or hf:FOLDER",
     "a saved report:   report.json",
     "at a revision:    main:configs/net.yaml, v1.0:report.json",
 )
@@ -37,7 +39,7 @@ _ENTRY = re.compile(rf"(?:.+\.py|{_NAMES}):{_NAMES}")
 class Target:
     """A target as written, and what its form says it is.
 
-    ``kind`` is ``spec``, ``inline``, ``module``, ``zoo`` or ``report``;
+    ``kind`` is ``spec``, ``inline``, ``module``, ``zoo``, ``config`` or ``report``;
     ``path`` is what is named without its ``#variant`` and its ``revision``, the state of a git repository.
     """
 
@@ -50,7 +52,12 @@ class Target:
     @property
     def needs_torch(self) -> bool:
         """Whether it is a Python model: made by running code that the user named."""
-        return self.kind in ("module", "zoo")
+        return self.kind in ("module", "zoo", "config")
+
+    @property
+    def is_config(self) -> bool:
+        """Whether it is made from a config of transformers or diffusers, whose fields overrides then are."""
+        return self.kind == "config" or (self.kind == "zoo" and self.path.startswith("transformers/"))
 
     @property
     def is_spec(self) -> bool:
@@ -83,15 +90,28 @@ def resolve(argument: str) -> Target:
     if _INLINE.fullmatch(argument):
         return Target(argument, "inline", argument)
     path, variant = split_variant(argument)
+    if path.startswith("hf:") or _is_config(path):
+        return Target(argument, "config", path, variant or None)
     if path == "-" or path.endswith(FILES):
         kind = "report" if path.endswith(".json") else "spec"
         revision, place = split(path) or (None, path)
         return Target(argument, kind, place, variant or None if kind == "spec" else None, revision)
-    if path.startswith(("torchvision/", "timm/")):
+    if path.startswith(("torchvision/", "timm/", "transformers/")):
         return Target(argument, "zoo", path, variant or None)
     if _ENTRY.fullmatch(argument):
         return Target(argument, "module", argument)
     raise _unknown(argument, path)
+
+
+def _is_config(path: str) -> bool:
+    """Whether a file or a folder is there, and is a config by what it holds."""
+    import os
+
+    if not (path.endswith(".json") or os.path.isdir(path)):
+        return False
+    from convstat.targets.huggingface import files
+
+    return files.is_config(path)
 
 
 def _unknown(argument: str, path: str) -> UsageError:

@@ -33,6 +33,11 @@ def input_shapes(spec: Spec, inputs: Sequence[str], argument: str) -> dict[str, 
     names = list(spec.input_names)
     shapes: dict[str, Shape] = {}
     for position, written in enumerate(parse_all(inputs)):
+        if written.size is not None:
+            raise UsageError(
+                f"{argument} takes no --{written.size}, which sizes the inputs of a Python model",
+                help="write the sizes without the batch: --input 3x224x224",
+            )
         key = written.name or (names[position] if position < len(names) else "")
         if key not in names:
             known = ", ".join(names)

@@ -8,6 +8,7 @@
           | "[" size { "," size } "]"        the whole shape, exactly
           | "scalar"                         a tensor without dimensions
     data  = [name "="] "@" path              the values in a file (convstat.targets.data), as --data names it
+    named = name blank size                  an input by what it is (convstat.grammar.sizes), as --tokens names it
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from convstat.errors import UsageError
 from convstat.formulas.cost import Shape
+from convstat.grammar import sizes
 
 _SIZES = r"\d{1,18}(?:x\d{1,18})*"
 _INPUT = re.compile(
@@ -40,7 +42,8 @@ class InputSpec:
 
     ``says_batch`` is True where the sizes begin with ``N``: ``shape`` is then one sample, whatever its rank.
     ``is_exact`` is True where ``shape`` is the whole one, batch or not.
-    ``data`` is the file that it is from, where it has values; it says no shape then.
+    ``data`` is the file that it is from, where it has values; it says no shape then. Nor does it where ``size`` names
+    it by what it is: ``tokens 4096``.
     """
 
     text: str
@@ -50,6 +53,7 @@ class InputSpec:
     says_batch: bool = False
     is_exact: bool = False
     data: str | None = None
+    size: str | None = None
 
     def with_batch(self, batch: int, usual: Shape | None = None) -> Shape:
         """The whole shape for a model that states none of its own.
@@ -92,6 +96,9 @@ def parse(text: str) -> InputSpec:
     >>> parse("ids=@ids.npy").data
     'ids.npy'
     """
+    if (named := sizes.split(text)) is not None:
+        sizes.parse(*named)
+        return InputSpec(text, None, (), None, is_exact=True, size=named[0])
     data = _DATA.fullmatch(text.strip())
     if data is not None:
         return InputSpec(text, data["name"], (), None, is_exact=True, data=data["path"])
@@ -110,6 +117,7 @@ def parse(text: str) -> InputSpec:
 def parse_all(texts: Sequence[str]) -> tuple[InputSpec, ...]:
     """Read every ``--input``; refuses a name that is given twice."""
     specs = tuple(parse(text) for text in texts)
+    sizes.together(texts)
     names = [spec.name for spec in specs if spec.name]
     for name in names:
         if names.count(name) > 1:

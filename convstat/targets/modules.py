@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from convstat.count import traces
 from convstat.errors import InputError, UsageError, did_you_mean, torch_is_missing
+from convstat.grammar import sizes
 from convstat.patches.collection import without_collection
 from convstat.patches.guard import in_words
 from convstat.patches.room import alone
 from convstat.results.report import ROOT, InputInfo, Report
+from convstat.targets import named
 from convstat.targets.basis import basis_of
 from convstat.targets.data import Value
+from convstat.targets.huggingface.cache import NAMES as CACHES
 from convstat.targets.inputs import InputSpec, parse_all
 from convstat.targets.request import NOBODY, Listener, Request
 from convstat.targets.subject import Subject
@@ -42,6 +45,12 @@ def recipe_of(target: Target, overrides: Mapping[str, Any]) -> Recipe:
 
     if find_spec("torch") is None:
         raise torch_is_missing(f"{target.argument} is a Python model: counting it")
+    if target.is_config:
+        from convstat.targets.huggingface import recipe as huggingface
+
+        if target.kind == "zoo":
+            return huggingface.of_type(target.path, overrides)
+        return huggingface.of_file(target.argument, target.path, target.variant, overrides)
     if target.kind == "zoo":
         from convstat.targets import zoo
 
@@ -74,12 +83,15 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     from convstat.trace.run import FAKE, run
 
     _check(request.device, request.mode, request.batch)
-    specs = _loaded(parse_all(request.inputs))
+    sized = sizes.together(request.inputs)
+    specs = _loaded([spec for spec in parse_all(request.inputs) if spec.size is None])
     if request.dtype != "float32":
         # The usual one leaves a model as it was made.
         recipe = replace(recipe, dtype=floating(request.dtype))
 
     def example_of(module: torch.nn.Module, given: Example | None) -> Example:
+        if sized.asked or (given is None and not specs and recipe.usual is None):
+            given = named.example(recipe.source, module, sized, request.batch, recipe.dtype) or given
         return _example(recipe, specs, request.batch, module, given)
 
     listener.progress(f"tracing {recipe.name}")
@@ -111,13 +123,13 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     if traced.way == FAKE:
         report = replace(report, model=replace(report.model, device="fake"))
     assumed = recipe.explain(report) if recipe.explain is not None else ()
-    report = _with_notes(report, *assumed, *traced.notes)
+    report = _with_notes(report, *assumed, *traced.notes, *traced.example.notes)
     if traced.rests_on is not None:
         report = _with_notes(report, f"the count is {traced.rests_on}")
     values = traced.values
     if values is None and any(isinstance(spec, Value) for spec in specs):
         values = f"{traced.example.values}; the count does not depend on them"
-    model = replace(report.model, rests_on=traced.rests_on, values=values)
+    model = replace(report.model, rests_on=traced.rests_on, values=values, cache=traced.example.cache)
     report = replace(report, model=model)
     if request.extents:
         listener.progress(f"following the positions of {recipe.name}")
@@ -233,7 +245,8 @@ def _example(
             pattern = patterns.kwargs.get(name)
         _put(args, kwargs, place, name, _tensor(spec, batch, pattern, module, recipe.dtype))
     files = dict.fromkeys(spec.path for spec in specs if isinstance(spec, Value))
-    example = Example(tuple(args), kwargs, f"those in {', '.join(files)}" if files else None)
+    values = f"those in {', '.join(files)}" if files else None
+    example = replace(patterns, args=tuple(args), kwargs=kwargs, values=values)
     if files:
         _check_batch(example, batch, module, f"the inputs are in {', '.join(files)}", "omit --batch")
     return example
@@ -317,7 +330,11 @@ def _infos(module: torch.nn.Module, example: Example) -> tuple[InputInfo, ...]:
     """Name every tensor that went in: by its parameter, and by its place inside it."""
     from convstat.trace.forward import named_infos
 
+    kwargs = example.kwargs
+    if example.cache is not None:
+        # Of two tensors in each layer, the whole says more.
+        kwargs = {name: value for name, value in kwargs.items() if name not in CACHES}
     return tuple(
         InputInfo(name, tensor.shape, tensor.dtype)
-        for name, tensor in named_infos(module, example.args, example.kwargs).items()
+        for name, tensor in named_infos(module, example.args, kwargs).items()
     )

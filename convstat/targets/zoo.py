@@ -1,5 +1,9 @@
 """Model zoos: ``torchvision/NAME[#WEIGHTS]`` and ``timm/NAME``, built without weights.
 
+A third one, ``transformers/TYPE``, is listed here too; how its models are made is in
+:mod:`convstat.targets.huggingface`.
+
+
 A torchvision name is built as its published entry was (``#WEIGHTS``, by default the zoo's own default):
 its image size, its number of classes, its frozen norms. Nothing is downloaded and nothing is loaded.
 """
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     from convstat.results.report import Report
 
-ZOOS = ("torchvision", "timm")
+ZOOS = ("torchvision", "timm", "transformers")
 
 PATH = Path(__file__).with_name("zoo_names.txt")
 """The list of names that ships; ``make zoo-names`` writes it."""
@@ -45,6 +49,10 @@ def installed_names(zoo: str) -> tuple[str, ...]:
 
     torchvision_compat()
     with _importing(zoo):
+        if zoo == "transformers":
+            from convstat.targets.huggingface.tasks import types
+
+            return types()
         if zoo == "torchvision":
             from torchvision import models
 
@@ -57,6 +65,8 @@ def installed_names(zoo: str) -> tuple[str, ...]:
 def variants(argument: str) -> tuple[str, ...]:
     """The published entries of a model, as they are written behind its ``#``."""
     zoo, _, name = argument.partition("/")
+    if zoo == "transformers":
+        raise UsageError(f"{argument} has no variants", help="choose the class with --task")
     if zoo != "torchvision":
         raise UsageError(f"{argument} has no variants", help="timm names its weights in the name")
     return tuple(entry.name for entry in _models(name).get_model_weights(name))

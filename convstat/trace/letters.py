@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -189,7 +190,7 @@ def _with_letters(
     def changed(value: Any) -> Any:
         return made.get(id(value), value)
 
-    return Example(tree_map(changed, example.args), tree_map(changed, dict(example.kwargs)), example.values)
+    return replace(example, args=tree_map(changed, example.args), kwargs=tree_map(changed, dict(example.kwargs)))
 
 
 class _Reader:

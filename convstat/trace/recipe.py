@@ -24,7 +24,7 @@ from convstat.trace.nesting import why_endless
 if TYPE_CHECKING:
     import torch
 
-    from convstat.results.report import Report
+    from convstat.results.report import CacheInfo, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,14 @@ class Example:
     """The arguments of one forward pass: tensors, or anything that nests them.
 
     ``values`` says where their values are from, in words; None where only their shapes were asked for.
+    ``notes`` say what was chosen of them that nobody asked for; ``cache`` is what a step of decoding begins with.
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     values: str | None = None
+    notes: tuple[str, ...] = ()
+    cache: CacheInfo | None = None
 
     def __post_init__(self) -> None:
         """Refuse inputs that nobody can go through to their end."""

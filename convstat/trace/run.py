@@ -557,7 +557,7 @@ def initialise(module: nn.Module, example: Example) -> None:
 
 def on_device(example: Example, device: str) -> Example:
     """The same inputs on a device."""
-    return Example(place(example.args, device), place(dict(example.kwargs), device), example.values)
+    return replace(example, args=place(example.args, device), kwargs=place(dict(example.kwargs), device))
 
 
 def redrawn(example: Example, seed: int) -> Example:
@@ -573,7 +573,7 @@ def redrawn(example: Example, seed: int) -> Example:
         return value
 
     with drawn(seed):
-        return Example(tree_map(draw, example.args), tree_map(draw, dict(example.kwargs)))
+        return replace(example, args=tree_map(draw, example.args), kwargs=tree_map(draw, dict(example.kwargs)))
 
 
 def _values_of(example: Example, seed: int) -> str:

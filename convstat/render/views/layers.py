@@ -147,7 +147,7 @@ def _type(row: LayerRow, *, again: bool = False) -> str:
 
 
 def _tree(report: Report, depth: int | None) -> Iterable[LayerLine]:
-    in_order = report.model.kind not in ("module", "zoo")
+    in_order = report.model.kind not in ("module", "zoo", "config")
     for node, level, whole, again in tree.walk(tree.build(report.layers), depth):
         rows = node.all_rows() if whole else node.rows
         if node.children:

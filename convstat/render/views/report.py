@@ -17,6 +17,7 @@ from convstat.results.report import (
     Answer,
     Blocks,
     BlockShape,
+    CacheInfo,
     Candidate,
     CounterRow,
     Figures,
@@ -71,7 +72,7 @@ TRACED: Mapping[str, str] = {
 RESTS_ON = "MACs are"
 """What leads the fact that the MACs depend on data, and how."""
 
-PYTHON = ("module", "zoo")
+PYTHON = ("module", "zoo", "config")
 """The kinds of models that are traced."""
 
 USUAL_NAMES = ("x", "input", "inputs")
@@ -262,9 +263,17 @@ def title(name: str, source: str) -> str:
     return printable(name) if name == source else f"{printable(name)}  {printable(source)}"
 
 
+def cache_fact(cache: CacheInfo) -> str:
+    """Say what a step of decoding begins with."""
+    plural = "s" if cache.tokens != 1 else ""
+    return f"{cache.tokens:,} token{plural} before, {cache.bytes:,} bytes ({printable(cache.kind)})"
+
+
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     model, totals = report.model, report.totals
     yield "input", input_fact(model)
+    if model.cache is not None:
+        yield "cache", cache_fact(model.cache)
     if model.activations:
         yield "activations", printable(model.activations)
     if model.values:
