@@ -192,9 +192,9 @@ def analyze(
 
     ``timeout`` is the time limit in seconds for the model's code and for each counter (None: 300, 0: no limit).
     With ``mode="train"``, a forward and a backward pass are counted. ``counters`` (``"default"``, ``"all"``,
-    ``"conventions"``, comma-separated names or a list) also runs other counters and explains how they differ. With
-    ``predict``, no counter is run, and their answers are predicted instead (of the default counters unless others are
-    named).
+    ``"conventions"``, ``"llm"``, comma-separated names or a list) also runs other counters and explains how they
+    differ. With ``predict``, no counter is run, and their answers are predicted instead (of the default counters
+    unless others are named).
     Each counter runs in a forked process, from which only its answer returns. With ``in_process`` it runs in this
     process, as it does where a fork is not safe: on systems other than Linux, if CUDA is in use, and if other
     threads run. ``dtype`` overrides the floating-point type of the weights.

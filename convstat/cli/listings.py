@@ -60,8 +60,8 @@ def blocks() -> tuple[Entry, ...]:
 
 
 def counters() -> tuple[Entry, ...]:
-    """The other counters, and which of them are there; then the conventions of those that are not run."""
-    from convstat.counters import CONVENTIONS, COUNTERS, DEFAULT
+    """The other counters, and which of them are there; then those that are predicted only."""
+    from convstat.counters import CONVENTIONS, COUNTERS, DEFAULT, LANGUAGE_MODELS
     from convstat.counters.measure import version_of
 
     versions = {name: version_of(counter) for name, counter in COUNTERS.items()}
@@ -90,7 +90,7 @@ def counters() -> tuple[Entry, ...]:
             "install": "",
             "source": counter.source,
         }
-        for name, counter in CONVENTIONS.items()
+        for name, counter in {**CONVENTIONS, **LANGUAGE_MODELS}.items()
     )
     return (*run, *predicted)
 

@@ -155,6 +155,7 @@ COUNTER_NAMES = (
     "default",
     "all",
     "conventions",
+    "llm",
     "none",
     "ptflops",
     "ptflops-aten",
@@ -180,6 +181,17 @@ COUNTER_NAMES = (
     "onnx-tool",
     "onnxsim",
     "qonnx",
+    "palm",
+    "nanogpt",
+    "megatron",
+    "torchtitan",
+    "trl",
+    "litgpt",
+    "maxtext",
+    "hf-trainer",
+    "cookbook",
+    "vllm",
+    "6nd",
 )
 """What ``--counters`` completes to, without asking the table of counters, which takes time to import."""
 
@@ -315,7 +327,8 @@ class Shared:
         str | None,
         _run(
             metavar="NAMES",
-            help="Other counters to run: comma-separated names, default, all, conventions (predicted only) or none; "
+            help="Other counters to run: comma-separated names, default, all, conventions (predicted only), llm "
+            "(formulas for language models) or none; "
             "see convstat list counters.",
             words=COUNTER_NAMES,
         ),
@@ -326,7 +339,7 @@ class Shared:
             "--as",
             metavar="NAME",
             help="Report totals and layers in the convention of another counter (predicted, not run).",
-            words=("convstat", *COUNTER_NAMES[4:]),
+            words=("convstat", *COUNTER_NAMES[5:]),
         ),
     ] = None
     predict: Annotated[

@@ -49,6 +49,11 @@ def express(request: Request, name: str, *, listener: Listener = NOBODY) -> Repo
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             raise torch_is_missing(f"--as {name}") from None
         raise UsageError(f"--as {name}: no prediction for {argument}: {first_line(error)}") from error
+    if not foreseen.prediction.applies:
+        raise UsageError(
+            f"--as {name}: {foreseen.prediction.failure}",
+            help="name a language model: a class with the config of a decoder, called with token ids",
+        )
     if foreseen.prediction.failure is not None:
         raise UsageError(
             f"--as {name}: the counter would give no answer for {argument}: {foreseen.prediction.failure}",
@@ -59,14 +64,14 @@ def express(request: Request, name: str, *, listener: Listener = NOBODY) -> Repo
 
 def _counter(name: str) -> Counter | None:
     """The counter of that name, None for convstat itself."""
-    from convstat.counters import CONVENTIONS, COUNTERS, find
+    from convstat.counters import CONVENTIONS, COUNTERS, LANGUAGE_MODELS, find
 
     if name == CONVSTAT:
         return None
     try:
         return find(name)
     except KeyError:
-        known = [CONVSTAT, *COUNTERS, *CONVENTIONS]
+        known = [CONVSTAT, *COUNTERS, *CONVENTIONS, *LANGUAGE_MODELS]
         help = did_you_mean(name, known, also="convstat list counters")
         raise UsageError(f"unknown counter '{name}' in --as", help=help) from None
 

@@ -134,12 +134,13 @@ def _views(
     views: dict[str, list[View]] = {name: [] for name in chosen}
     for counter in select(counters):
         listener.progress(f"predicting {counter.name}")
-        for name, view in _seen_by(counter, subject, chosen, asking).items():
+        for name, view in _seen_by(counter, subject, chosen, asking, named=counters != analysis.EVERY_COUNTER).items():
             views[name].append(view)
     return {name: tuple(found) for name, found in views.items()}
 
 
-def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: Any) -> dict[str, View]:
+def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: Any, *, named: bool) -> dict[str, View]:
+    """How a counter counts the chosen layers; nothing where it is not meant for such a model, and was not named."""
     from convstat.counters import reconcile
     from convstat.counters.capture import first_line
     from convstat.counters.measure import foresee, version_of
@@ -154,6 +155,8 @@ def _seen_by(counter: Counter, subject: Subject, chosen: Sequence[str], asking: 
     except Exception as error:
         return dict.fromkeys(chosen, View(name, variant, version, error=f"no prediction: {first_line(error)}"))
     prediction = foreseen.prediction
+    if not prediction.applies and not named:
+        return {}
     if prediction.failure is not None:
         return dict.fromkeys(chosen, View(name, variant, version, error=f"no answer: {prediction.failure}"))
     shares = reconcile.shares(layers, prediction)

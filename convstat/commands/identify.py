@@ -117,7 +117,7 @@ def identify(
         asking = Asking(request.device, predict=True)
         for counter in select(counters):
             listener.progress(f"predicting {counter.name}")
-            figures += _of_counter(counter, subject, asking, silent)
+            figures += _of_counter(counter, subject, asking, silent, named=counters != analysis.EVERY_COUNTER)
     pixels = subject.report.totals.pixels
     candidates = [
         made
@@ -162,8 +162,13 @@ def _own(subject: Subject) -> Iterator[_Figure]:
         yield figure("MACs and all other work", totals.macs + others, "operations")
 
 
-def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[Silent]) -> Iterator[_Figure]:
-    """What a counter says; where that depends on the device, what it says on each."""
+def _of_counter(
+    counter: Counter, subject: Subject, asking: Any, silent: list[Silent], *, named: bool
+) -> Iterator[_Figure]:
+    """What a counter says; where that depends on the device, what it says on each.
+
+    A counter that is not meant for such a model says nothing, unless it was named.
+    """
     from convstat.counters.capture import first_line
     from convstat.counters.measure import foresee, version_of
 
@@ -176,12 +181,15 @@ def _of_counter(counter: Counter, subject: Subject, asking: Any, silent: list[Si
         silent.append(Silent(counter.name, first_line(error)))
         return
     prediction = foreseen.prediction
+    if not prediction.applies and not named:
+        return
     if prediction.failure is not None:
         silent.append(Silent(counter.name, prediction.failure))
         return
     note = foreseen.note
     if prediction.macs is not None:
-        yield _Figure(counter.name, version, "MACs", Fraction(prediction.macs), "operations", note=note)
+        name = "MACs of a step of training" if getattr(counter, "passes", "") == "training" else "MACs"
+        yield _Figure(counter.name, version, name, Fraction(prediction.macs), "operations", note=note)
     if prediction.params is not None:
         yield _Figure(counter.name, version, "params", Fraction(prediction.params), "params", note=note)
     for name, value in (prediction.native or {}).items():

@@ -33,7 +33,7 @@ KEYS: Mapping[str, str] = {
     "dtype": "float32, float16 or bfloat16",
     "weights": "the width of stored weights, as for --weights: int8",
     "activations": "the width of activations, as for --activations",
-    "counters": "the counters that analyze runs: comma-separated names or a list, default, all, conventions or none",
+    "counters": "the counters that analyze runs: names with commas or a list, default, all, conventions, llm or none",
     "per": "the divisor of MACs/pixel, as for --per",
     "format": "the format of standard output",
     "base": "the base of relative budgets and diff: a git revision, such as origin/main",

@@ -28,6 +28,18 @@ from convstat.counters.deepspeed.calflops import CALFLOPS
 from convstat.counters.flopcountermode import FLOP_COUNTER
 from convstat.counters.jit.fvcore import FVCORE
 from convstat.counters.jit.torchprofile import TORCHPROFILE
+from convstat.counters.language.base import Formula
+from convstat.counters.language.cookbook import COOKBOOK
+from convstat.counters.language.litgpt import LITGPT
+from convstat.counters.language.maxtext import MAXTEXT
+from convstat.counters.language.megatron import MEGATRON
+from convstat.counters.language.nanogpt import NANOGPT
+from convstat.counters.language.palm import PALM
+from convstat.counters.language.sixnd import SIXND
+from convstat.counters.language.torchtitan import TORCHTITAN
+from convstat.counters.language.trainer import HF_TRAINER
+from convstat.counters.language.trl import TRL
+from convstat.counters.language.vllm import VLLM
 from convstat.counters.measure import Asking, check, measure, measure_on
 from convstat.counters.ptflops.adapter import ATEN, PYTORCH
 from convstat.counters.registry import Registry
@@ -43,6 +55,11 @@ _PREDICTED = (SADL, NTIRE, XLA, TFLITE, STM32, PADDLE, MMENGINE, ULTRALYTICS, ON
 
 CONVENTIONS: Mapping[str, Convention] = MappingProxyType({convention.name: convention for convention in _PREDICTED})
 """The conventions of tools that are not run, by name; they are predicted."""
+
+_FORMULAS = (PALM, NANOGPT, MEGATRON, TORCHTITAN, TRL, LITGPT, MAXTEXT, HF_TRAINER, COOKBOOK, VLLM, SIXND)
+
+LANGUAGE_MODELS: Mapping[str, Formula] = MappingProxyType({formula.name: formula for formula in _FORMULAS})
+"""The formulas for the FLOPs of language models, by name; they are predicted, for a model with a decoder's config."""
 
 COUNTERS = Registry(
     (
@@ -60,7 +77,7 @@ COUNTERS = Registry(
         CALFLOPS,
         DEEPSPEED,
     ),
-    taken=CONVENTIONS,
+    taken={**CONVENTIONS, **LANGUAGE_MODELS},
 )
 """Every counter that can be run, by its name."""
 
@@ -69,9 +86,10 @@ DEFAULT = ("ptflops", "torchsummary")
 
 
 def select(names: str) -> tuple[Counter, ...]:
-    """Read ``--counters``: ``default``, ``all``, ``conventions``, ``none``, or names with commas between them.
+    """Read ``--counters``: ``default``, ``all``, ``conventions``, ``llm``, ``none``, or names with commas.
 
-    ``all`` are those that can be run; ``conventions`` are those that are only predicted.
+    ``all`` are those that can be run; ``conventions`` are those that are only predicted, and ``llm`` those for
+    language models.
 
     ``convstat`` may stand among the names, because it always counts.
 
@@ -90,7 +108,7 @@ def select(names: str) -> tuple[Counter, ...]:
             try:
                 chosen[one] = find(one)
             except KeyError:
-                known = ["default", "all", "conventions", "none", *COUNTERS, *CONVENTIONS]
+                known = ["default", "all", "conventions", "llm", "none", *COUNTERS, *CONVENTIONS, *LANGUAGE_MODELS]
                 help = did_you_mean(one, known, also="convstat list counters")
                 problems.append(Diagnostic(f"unknown counter '{one}'", help=help))
     if problems:
@@ -105,19 +123,21 @@ def _members(name: str) -> Iterable[str]:
         # Looking for those of other packages takes time.
         "all": lambda: tuple(COUNTERS),
         "conventions": lambda: CONVENTIONS,
+        "llm": lambda: LANGUAGE_MODELS,
     }
     return groups[name]() if name in groups else (name,)
 
 
 def find(name: str) -> Counter:
-    """A counter or a convention by its name; raises KeyError where there is none."""
-    return CONVENTIONS[name] if name in CONVENTIONS else COUNTERS[name]
+    """A counter, a convention or a formula by its name; raises KeyError where there is none."""
+    return CONVENTIONS.get(name) or LANGUAGE_MODELS.get(name) or COUNTERS[name]
 
 
 __all__ = [
     "CONVENTIONS",
     "COUNTERS",
     "DEFAULT",
+    "LANGUAGE_MODELS",
     "Asking",
     "Counter",
     "CounterFailure",

@@ -61,7 +61,8 @@ class Prediction:
     The terms sum to ``macs`` and ``params`` exactly.
     Each amount is computed from the trace, by the counter's rule or from the shapes of a kernel
     (:mod:`convstat.counters.products`); if these two disagree, the amount has the code ``unattributed``.
-    ``failure`` is the reason if the real tool will fail.
+    ``failure`` is the reason if the real tool will fail. It is what the tool needs, where it is not meant for such a
+    model, and ``applies`` is False.
     ``remarks`` are terms without an amount, about figures that convstat does not have, such as memory.
     ``native`` contains figures in the counter's own units, as in :class:`Reported`, unless they follow from ``macs``.
     ``fused`` contains the paths of modules that run as one kernel under this counter, including their submodules;
@@ -76,6 +77,7 @@ class Prediction:
     remarks: tuple[Term, ...] = ()
     native: Mapping[str, int] | None = None
     fused: tuple[str, ...] = ()
+    applies: bool = True
 
 
 class Ledger:
@@ -181,3 +183,7 @@ class Unfit(CounterFailure):
 
 class PredictedFailure(Exception):  # noqa: N818
     """A rule of the tool's convention raises here; the message is the tool's reason."""
+
+
+class Inapplicable(PredictedFailure):
+    """The tool is not meant for models of this kind; the message says what it needs."""

@@ -26,7 +26,7 @@ LONGEST_NAME = 100
 
 _METHODS = ("version", "run", "predict", "why_not_meta", "retrace")
 _TEXTS = ("name", "variant", "unit", "help")
-_RESERVED = ("default", "all", "conventions", "none", "convstat")
+_RESERVED = ("default", "all", "conventions", "llm", "none", "convstat")
 
 
 def counter(value: Any) -> Counter:

@@ -75,7 +75,7 @@ def foreseen(
     if prediction is None:
         return row
     if prediction.failure is not None:
-        said = error or f"it will fail: {prediction.failure}"
+        said = error or (f"it will fail: {prediction.failure}" if prediction.applies else prediction.failure)
         return replace(row, error=said, is_foreseen=status == "predicted")
     own = _own(layers, prediction.fused)
     return replace(

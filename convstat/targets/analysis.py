@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_COUNTERS = "default"
 
-EVERY_COUNTER = "all,conventions"
+EVERY_COUNTER = "all,conventions,llm"
 """What is asked where no counter is run, and so none costs much."""
 
 

@@ -92,6 +92,10 @@ NATIVE: Mapping[str, str] = {
     "convolutions": "convolutions",
     "transcendentals": "transcendental functions",
     "bit_operations": "bit operations",
+    "forward_flops": "FLOPs of a forward pass",
+    "inference_flops": "FLOPs of inference",
+    "training_flops_per_token": "FLOPs of training per token",
+    "training_flops_without_checkpointing": "FLOPs of a step of training without checkpointing",
 }
 """A counter's own unit -> how it is written."""
 
