@@ -12,6 +12,7 @@ from convstat.count.graphs import ITEM_BYTES
 from convstat.count.pixels import pixels, positions_read
 from convstat.errors import Diagnostic, SourceError, SpecError, UsageError
 from convstat.formulas.cost import Shape
+from convstat.grammar import sizes
 from convstat.grammar.axes import Axis, Value, plain
 from convstat.grammar.basis import BasisError
 from convstat.grammar.basis import check as check_basis
@@ -22,6 +23,7 @@ from convstat.targets import analysis
 from convstat.targets.basis import basis_of
 from convstat.targets.pictures import picture_of
 from convstat.targets.request import NOBODY, Listener, Request
+from convstat.trace.recipe import Recipe, made_once
 
 _NOT_THERE = r"no (variable|argument) '"
 _OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot compute with the word '"
@@ -121,6 +123,10 @@ class Model(ABC):
             elif name == "picture":
                 picture = str(value)
                 picture_of(picture)
+            elif name in sizes.NAMES:
+                text = f"{name} {value}"
+                sizes.parse(name, str(value))
+                texts = (*(other for other in texts if (sizes.split(other) or ("",))[0] != name), text)
             else:
                 shape = "x".join(str(size) for size in value) if isinstance(value, list) else str(value)
                 _, _, own = name.partition(".")
@@ -231,19 +237,36 @@ class Expanded(Model):
 
 
 class Traced(Model):
-    """A Python model: it is made and traced anew at every point."""
+    """A Python model: it is traced anew at every point.
+
+    It is made anew, too; one that is made from a config only where other fields of that are set than at the points
+    before.
+    """
 
     impossible = (SourceError, BasisError)
 
     def __init__(self, request: Request, axes: Sequence[Axis]) -> None:
         check_basis(request.per or request.usual_per)
         super().__init__(request, axes)
+        self._shelf: dict[str, Recipe] = {}
+
+    def is_special(self, name: str) -> bool:
+        """The inputs of a model from a config can be swept by what they are: ``tokens=128..8192*2``."""
+        return super().is_special(name) or (self.request.target.is_config and name in sizes.NAMES)
+
+    def settings(self, point: Mapping[str, Value]) -> Request:
+        """Two options of a model from a config are overrides, by the names that they have there."""
+        if self.request.target.is_config and "attn" in point:
+            point = {("attn_implementation" if name == "attn" else name): value for name, value in point.items()}
+        return super().settings(point)
 
     def at(self, number: int, points: int, listener: Listener) -> None:
         if points > 1:
             listener.progress(f"tracing {self.request.argument}, {number:,} of {points:,}")
 
     def count(self, request: Request, counters: str, listener: Listener) -> Counted:
+        if request.target.is_config:
+            request = replace(request, recipe=self._recipe(request))
         report = analysis.analyze(request, counters, listener=listener if counters != "none" else NOBODY)
         model = report.model
         self.shown_inputs.add(
@@ -254,6 +277,16 @@ class Traced(Model):
         for item in report.uncounted:
             self.notes[f"the count of {request.argument} is incomplete: {item.op} has no rule"] = None
         return Counted(report.totals, report.counters)
+
+    def _recipe(self, request: Request) -> Recipe:
+        """How a model is made, which is made once for all points that set the same fields."""
+        from convstat.targets import modules
+
+        key = repr(sorted(request.overrides.items()))
+        if key not in self._shelf:
+            # Points with other fields do not come back, and a large model holds many objects.
+            self._shelf = {key: made_once(modules.recipe_of(request.target, request.overrides))}
+        return self._shelf[key]
 
 
 def model_of(request: Request, axes: Sequence[Axis], shelf: dict[str, Spec]) -> Model:

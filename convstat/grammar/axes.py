@@ -39,7 +39,7 @@ _NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?(?:[eE][+-]?\d{1,2})?"
 _SPAN = rf"(?a)({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER})|\*({_NUMBER}))?"
 _RANGE = rf"(?a)range\(\s*({_NUMBER})\s*(?:,\s*({_NUMBER})\s*)?(?:,\s*({_NUMBER})\s*)?\)"
 _NUMBER_ONLY = f"(?a){_NUMBER}"
-_WORD = r"[\w.+\-*/%×: ]+"
+_WORD = r"[\w.+\-*/%×@: ]+"
 _WORDS: Mapping[str, Value] = {
     "true": True,
     "True": True,

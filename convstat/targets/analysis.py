@@ -105,7 +105,8 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
     if target.needs_torch:
         from convstat.targets import deployed, modules
 
-        return deployed.prepare(modules.recipe_of(target, request.overrides), request, listener=listener)
+        recipe = request.recipe or modules.recipe_of(target, request.overrides)
+        return deployed.prepare(recipe, request, listener=listener)
     if request.spec is None:
         request = replace(request, spec=target.load())
         assert request.spec is not None

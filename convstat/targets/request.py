@@ -13,6 +13,7 @@ from convstat.units import UnitError
 
 if TYPE_CHECKING:
     from convstat.spec import Spec
+    from convstat.trace.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Request:
     :mod:`convstat.count.blocks`), and ``worst_case`` are the block sizes of which the one that costs most is counted.
     With ``fuse``, the deployed form is counted; with ``extents``, each layer's receptive field is found too, and with
     ``memory``, the peak memory of inference and of training.
-    ``spec`` is the text of the target where it has been read already, or where it is that of another time.
+    ``spec`` is the text of the target where it has been read already, or where it is that of another time; ``recipe`` is
+    how a Python model is made where that is known already.
     Where it runs changes no figure, so requests for different devices are equal.
     """
 
@@ -48,6 +50,7 @@ class Request:
     edges: str = "pad"
     worst_case: tuple[str, ...] = ()
     spec: Spec | None = field(default=None, compare=False, repr=False)
+    recipe: Recipe | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse widths that do not exist, and write one in one way: ``int8+int32`` is ``int8``."""

@@ -285,7 +285,7 @@ def _scatter(mode: Answers, func: Any, args: Any, kwargs: Any) -> Any:
     return from_memory(func, (source, dim, index, value), kwargs, without_storage)
 
 
-_MADE_UP = "the the indices that depend on values were made up"
+_MADE_UP = "the indices that depend on values were made up"
 
 
 def _routed(

@@ -9,7 +9,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,24 @@ class Recipe:
     """Whether the model can only be made and run on real tensors in the main memory, as quantized nets can."""
     explain: Callable[[Report], tuple[str, ...]] | None = None
     """Says what the report of this model assumes, in words."""
+
+
+def made_once(recipe: Recipe) -> Recipe:
+    """A recipe whose model is made once on the meta device, for several runs that leave it as they found it."""
+    made: list[torch.nn.Module] = []
+
+    def make() -> tuple[torch.nn.Module, Example | None]:
+        import torch
+
+        is_meta = torch.get_default_device().type == "meta"
+        if made and is_meta:
+            return made[0], None
+        module, given = recipe.make()
+        if is_meta and given is None and all(t.is_meta for t in module.parameters()):
+            made.append(module)
+        return module, given
+
+    return replace(recipe, make=make)
 
 
 class TooLargeError(EndlessError):

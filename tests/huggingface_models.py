@@ -1,0 +1,113 @@
+"""Models of transformers at a size at which they are run for real: configs that shrink, and what a real run counts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+LAYERS, HEADS, KEYS, HEAD, HIDDEN, INNER, VOCABULARY, EXPERTS = 2, 4, 2, 16, 64, 96, 512, 4
+
+RULES: tuple[tuple[str, int], ...] = (
+    (r"num_key_value_heads|num_kv_heads|n_kv_heads|num_attention_kv_heads|multi_query_group_num", KEYS),
+    (r"(\w*_)?(num|n)_(\w*_)?heads?|\w*attention_heads|\w*num_heads|n_head", HEADS),
+    (r"qk_rope_head_dim|rope_head_dim", HEAD // 2),
+    (r"(\w*_)?head_dim|d_kv|kv_channels|attention_head_size|mamba_d_head|mamba_head_dim|kv_lora_rank|v_head_dim", HEAD),
+    (r"q_lora_rank|index_head_dim", HEAD),
+    (r"(\w*_)?(hidden_size|d_model|n_embd|embed_dim|hidden_dim|projection_dim|hidden_dims)|dim|n_embed", HIDDEN),
+    (r"\w*intermediate_size\w*|(\w*_)?ffn_dim|d_ff|n_inner|mlp_dim|ffn_hidden_size|(\w*_)?ffn_hidden_size", INNER),
+    (r"vocab_size", VOCABULARY),
+    (r"num_experts|n_routed_experts|num_local_experts|moe_num_experts", EXPERTS),
+    (r"(moe_)?num_experts_per_tok(en)?|moe_topk|moe_k", 2),
+    (r"n_group", 2),
+    (r"topk_group", 1),
+)
+"""Fields of a config, by their names, and what each is at most."""
+
+FEWER = r"(\w*_)?(num|n)_(\w*_)?(layers?|blocks)|\w*_layers|depth|n_layer|num_layers|first_k_dense_replace"
+
+
+def types() -> tuple[str, ...]:
+    """The model types that have a model for language, pictures, sound or several of them."""
+    from convstat.targets.huggingface.tasks import types as known
+
+    return known()
+
+
+def shrunk(model_type: str, level: int) -> dict[str, Any]:
+    """A config of a type, smaller than its default: 0 in all its sizes, 1 in its layers and its words, 2 in nothing."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    found = {"model_type": model_type}
+    if level < 2:
+        found.update(_smaller(CONFIG_MAPPING[model_type](), level))
+    return found
+
+
+def _smaller(config: Any, level: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    taken: set[int] = set()
+    for name, value in vars(config).items():
+        if name.startswith("_"):
+            continue
+        if hasattr(value, "to_diff_dict"):
+            found[name] = {"model_type": value.model_type, **_smaller(value, level)}
+        elif type(value) is int and (small := _small(name, value, level, taken)) is not None:
+            found[name] = small
+        elif name in ("depths",) and isinstance(value, (list, tuple)):
+            found[name] = [1] * len(value)
+    heads = found.get("num_attention_heads")
+    if heads and getattr(config, "num_key_value_heads", None) == getattr(config, "num_attention_heads", 0):
+        found["num_key_value_heads"] = heads
+    return found
+
+
+def _small(name: str, value: int, level: int, taken: set[int]) -> int | None:
+    if re.fullmatch(FEWER, name):
+        return min(value, LAYERS)
+    if re.fullmatch(r"\w*_token_(id|index)|pad_idx|\w*_token_ids?", name):
+        if value < VOCABULARY:
+            return None
+        new = next(n for n in range(VOCABULARY - 1, 0, -1) if n not in taken)
+        taken.add(new)
+        return new
+    for pattern, most in RULES if level == 0 else RULES[7:]:
+        if re.fullmatch(pattern, name) and value > 0:
+            return min(value, most)
+    return None
+
+
+def written(model_type: str, level: int, folder: Path) -> str:
+    """A file with the config."""
+    path = folder / f"{model_type}_{level}.json"
+    path.write_text(json.dumps(shrunk(model_type, level)))
+    return str(path)
+
+
+def ways(takes_cache: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """How a model is counted: its attention, and its inputs."""
+    for attention in ("eager", "sdpa"):
+        yield attention, ()
+        if takes_cache:
+            yield attention, ("decode 3@17",)
+
+
+def really(recipe: Any, example_of: Any) -> int:
+    """The MACs of a real run on the CPU, as torch's own counter sees them."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from convstat.trace.run import make
+
+    torch.manual_seed(0)
+    module, example = make(recipe, example_of, "cpu")
+    counter = FlopCounterMode(display=False)
+    # Kernels that torch's counter has no rule for are left aside for those that compute the same step by step.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False), counter:
+        module.eval()(*example.args, **example.kwargs)
+    flops = counter.get_total_flops()
+    assert flops % 2 == 0
+    return flops // 2
