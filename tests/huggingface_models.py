@@ -56,8 +56,13 @@ def _smaller(config: Any, level: int) -> dict[str, Any]:
             found[name] = {"model_type": value.model_type, **_smaller(value, level)}
         elif type(value) is int and (small := _small(name, value, level, taken)) is not None:
             found[name] = small
+        elif isinstance(value, dict) and "mrope_section" in value and level == 0:
+            found[name] = {**value, "mrope_section": [2, 3, 3]}
         elif name in ("depths",) and isinstance(value, (list, tuple)):
             found[name] = [1] * len(value)
+    if "qk_rope_head_dim" in found and "head_dim" in found:
+        # What it calls its heads are the parts of them that are turned.
+        found["head_dim"] = found["qk_rope_head_dim"]
     heads = found.get("num_attention_heads")
     if heads and getattr(config, "num_key_value_heads", None) == getattr(config, "num_attention_heads", 0):
         found["num_key_value_heads"] = heads
@@ -106,7 +111,8 @@ def really(recipe: Any, example_of: Any) -> int:
     module, example = make(recipe, example_of, "cpu")
     counter = FlopCounterMode(display=False)
     # Kernels that torch's counter has no rule for are left aside for those that compute the same step by step.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False), counter:
+    recurs = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=not recurs), counter:
         module.eval()(*example.args, **example.kwargs)
     flops = counter.get_total_flops()
     assert flops % 2 == 0

@@ -24,8 +24,10 @@ def example(
 
     ``dtype`` is the floating-point type that the model will be cast to, None where it stays as it is.
     """
-    from convstat.targets.huggingface import feed
+    from convstat.targets.huggingface import diffusers, feed
 
+    if diffusers.is_model(module):
+        return diffusers.example(source, module, sizes, batch, dtype)
     if feed.core_of(module) is not None:
         return feed.example(module, sizes, batch, dtype)
     return _of_first(source, module, sizes, batch, dtype) if sizes.asked else None

@@ -27,8 +27,8 @@ class Request:
     :mod:`convstat.count.blocks`), and ``worst_case`` are the block sizes of which the one that costs most is counted.
     With ``fuse``, the deployed form is counted; with ``extents``, each layer's receptive field is found too, and with
     ``memory``, the peak memory of inference and of training.
-    ``spec`` is the text of the target where it has been read already, or where it is that of another time; ``recipe`` is
-    how a Python model is made where that is known already.
+    ``spec`` is the text of the target where it has been read already, or where it is that of another time; ``recipe``
+    is how a Python model is made where that is known already.
     Where it runs changes no figure, so requests for different devices are equal.
     """
 

@@ -33,6 +33,7 @@ class Example:
 
     ``values`` says where their values are from, in words; None where only their shapes were asked for.
     ``notes`` say what was chosen of them that nobody asked for; ``cache`` is what a step of decoding begins with.
+    ``constants`` are the keywords whose values are a part of the shapes, as the sizes of pictures are: they keep them.
     """
 
     args: tuple[Any, ...] = ()
@@ -40,6 +41,7 @@ class Example:
     values: str | None = None
     notes: tuple[str, ...] = ()
     cache: CacheInfo | None = None
+    constants: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse inputs that nobody can go through to their end."""

@@ -557,7 +557,8 @@ def initialise(module: nn.Module, example: Example) -> None:
 
 def on_device(example: Example, device: str) -> Example:
     """The same inputs on a device."""
-    return replace(example, args=place(example.args, device), kwargs=place(dict(example.kwargs), device))
+    kept = {name: value for name, value in example.kwargs.items() if name in example.constants and device == "meta"}
+    return replace(example, args=place(example.args, device), kwargs={**place(dict(example.kwargs), device), **kept})
 
 
 def redrawn(example: Example, seed: int) -> Example:

@@ -8,6 +8,7 @@ usual first, and the first that runs is taken.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.errors import UsageError
 from convstat.grammar.sizes import Sizes
 from convstat.targets.huggingface import cache
+from convstat.targets.huggingface.running import run, runs
 from convstat.trace.recipe import Example
 
 if TYPE_CHECKING:
@@ -25,13 +27,14 @@ TOKENS, SAMPLES, PICTURE = 128, 16_000, (224, 224)
 
 TEXT, VISION, AUDIO = "input_ids", ("pixel_values", "pixel_values_videos"), ("input_features", "input_values")
 
+CONSTANTS = (TEXT, "image_grid_thw", "image_sizes", "mm_token_type_ids", "image_position_ids")
+"""Inputs whose values say how large others are, or which of the tokens stand for a picture."""
+
 Inputs = dict[str, Any]
 
 
 def core_of(module: Any) -> Any | None:
     """The model of transformers in a module, which may be wrapped as adapters do it; None where there is none."""
-    import sys
-
     library = sys.modules.get("transformers.modeling_utils")
     if library is None:
         return None
@@ -59,8 +62,8 @@ class _Feeding:
         self.name = type(self.core).__name__
         self.parameters = inspect.signature(self.core.forward).parameters
         self.main: str = getattr(self.core, "main_input_name", TEXT)
-        self.device = next((t.device for t in module.parameters()), None)
         self.notes: list[str] = []
+        self.pictured = 0
 
     def example(self) -> Example:
         self._refuse()
@@ -72,7 +75,13 @@ class _Feeding:
             self.notes.append(f"counted for {self._usual_tokens()} tokens; --tokens sets another number")
         if self.sizes.prefill is not None:
             inputs.update(self._of_prefill())
-        return Example(kwargs=inputs, notes=tuple(self.notes))
+        if self.pictured:
+            self.notes.append(f"{self.pictured:,} of the {inputs[TEXT].shape[1]:,} tokens stand for the picture")
+        return Example(kwargs=inputs, notes=tuple(self.notes), constants=self._constants(inputs))
+
+    def _constants(self, inputs: Inputs) -> frozenset[str]:
+        """Those of the inputs that have values; token ids that stand for nothing but themselves are all the same."""
+        return frozenset(name for name in CONSTANTS if name in inputs and (name != TEXT or self.pictured))
 
     def _of_prefill(self) -> Inputs:
         """What generation asks of the first pass: a cache, and the logits of the last token alone."""
@@ -158,12 +167,42 @@ class _Feeding:
         height, width = self.sizes.image or picture_of(self.config)
         return torch.zeros(self.batch, channels_of(self.config), height, width, dtype=self._floating())
 
-    def _video(self, channels_first: bool = False) -> torch.Tensor:
+    def _video(self, frames: int | None = None) -> torch.Tensor:
         import torch
 
         height, width = self.sizes.image or picture_of(self.config)
-        frames = _of(self.config, "num_frames", "frames_per_clip") or 16
+        frames = frames or _of(self.config, "num_frames", "frames_per_clip") or 16
         return torch.zeros(self.batch, frames, channels_of(self.config), height, width, dtype=self._floating())
+
+    def _patches(self) -> Inputs:
+        """A picture in patches, one after the other, and how many there are along each of its sides."""
+        import torch
+
+        vision = getattr(self.config, "vision_config", self.config)
+        patch = _of(vision, "patch_size") or 14
+        merge = _of(vision, "spatial_merge_size") or 1
+        depth = _of(vision, "temporal_patch_size") or 1
+        height, width = (max(side // patch // merge, 1) * merge for side in self.sizes.image or PICTURE)
+        grid = torch.tensor([[1, height, width]] * self.batch, dtype=torch.int64, device="cpu")
+        values = channels_of(vision) * depth * patch * patch
+        shape = (self.batch * height * width, values)
+        return {"pixel_values": torch.zeros(shape, dtype=self._floating()), "image_grid_thw": grid}
+
+    def _sized(self) -> Inputs:
+        """A picture in tiles, its whole first, and the size that it had."""
+        import torch
+
+        side = picture_of(self.config)
+        height, width = self.sizes.image or side
+        sizes = torch.tensor([[height, width]] * self.batch, dtype=torch.int64, device="cpu")
+        count = getattr(sys.modules[type(self.core).__module__], "image_size_to_num_patches", None)
+        pinpoints = _of(self.config, "image_grid_pinpoints")
+        if count is not None and pinpoints:
+            tiles = count((height, width), pinpoints, side[0])
+        else:
+            tiles = 1 + -(-height // side[0]) * -(-width // side[1])
+        shape = (self.batch, tiles, channels_of(self.config), *side)
+        return {"pixel_values": torch.zeros(shape, dtype=self._floating()), "image_sizes": sizes}
 
     def _samples(self) -> int:
         """How many samples of sound there are."""
@@ -209,7 +248,7 @@ class _Feeding:
         if len(ways) == 1:
             return ways[0]
         for inputs in ways:
-            if self._runs(inputs):
+            if runs(self.module, inputs, self.dtype, CONSTANTS):
                 return inputs
         return ways[0] if ways else {}
 
@@ -234,7 +273,13 @@ class _Feeding:
     def _leading(self, tokens: int) -> Iterator[Inputs]:
         made: dict[str, list[Callable[[], Inputs]]] = {
             TEXT: [lambda: {TEXT: self._ids(tokens)}],
-            "pixel_values": [lambda: {"pixel_values": self._picture()}, lambda: {"pixel_values": self._video()}],
+            "pixel_values": [
+                *([self._patches] if "image_grid_thw" in self.parameters else []),
+                *([self._sized] if "image_sizes" in self.parameters else []),
+                lambda: {"pixel_values": self._picture()},
+                lambda: {"pixel_values": self._video()},
+                lambda: {"pixel_values": self._video(frames=2)},
+            ],
             "pixel_values_videos": [lambda: {"pixel_values_videos": self._video()}],
             "input_values": [
                 lambda: {"input_values": self._wave()},
@@ -248,12 +293,14 @@ class _Feeding:
             ],
         }
         there = {name: ways for name, ways in made.items() if name in self.parameters}
+        seen = next((name for name in VISION if name in there), None)
         asked = [
             name for name in there
-            if (name in VISION and self.sizes.image) or (name in AUDIO and self.sizes.audio)
+            if (name == seen and self.sizes.image) or (name in AUDIO and self.sizes.audio)
         ]  # fmt: skip
         first = [self.main] if self.main in there else list(there)[:1]
-        names = list(dict.fromkeys([*first, *asked]))
+        needed = [name for name in there if self.parameters[name].default is inspect.Parameter.empty]
+        names = list(dict.fromkeys([*first, *needed, *asked]))
         yield from self._products(there, names)
         for name in there:
             if name not in names:
@@ -266,37 +313,47 @@ class _Feeding:
         from itertools import product
 
         for ways in product(*(made[name] for name in names)):
-            yield {key: value for way in ways for key, value in way().items()}
+            inputs = {key: value for way in ways for key, value in way().items()}
+            if TEXT in inputs and "pixel_values" in inputs:
+                self._mark_picture(inputs)
+            yield inputs
 
-    def _runs(self, inputs: Inputs) -> bool:
-        try:
-            self._run(inputs)
-        except Exception:
-            return False
-        return True
-
-    def _run(self, inputs: Inputs) -> Any:
-        """Run the model, without being watched."""
+    def _mark_picture(self, inputs: Inputs) -> None:
+        """Put a placeholder among the tokens for each feature of the picture, where a model replaces them by these."""
         import torch
 
-        from convstat.patches.operators import declared_operators
-        from convstat.patches.quiet import unlogged, unwarned
-        from convstat.trace.answers import Answers
-        from convstat.trace.assumed import KNOWN, Choice
-        from convstat.trace.placing import place, placed
+        mark = _of(self.config, "image_token_id", "image_token_index")
+        if not isinstance(mark, int) or not hasattr(self.core, "get_image_features"):
+            return
+        needed = {
+            name: value for name, value in inputs.items() if name in ("pixel_values", *CONSTANTS) and name != TEXT
+        }
+        try:
+            given = run(self.core, needed, self.dtype, constants=CONSTANTS, method="get_image_features")
+        except Exception:
+            return
+        features = _get(given, "pooler_output")
+        parts = features if isinstance(features, (list, tuple)) else [given if features is None else features]
+        count = sum(part.numel() // part.shape[-1] for part in parts if isinstance(part, torch.Tensor)) // self.batch
+        tokens = inputs[TEXT].shape[1]
+        if count < 1:
+            return
+        if count >= tokens:
+            if self.sizes.tokens is not None or self.sizes.prefill is not None:
+                raise UsageError(
+                    f"the picture alone takes {count:,} of the {tokens:,} tokens",
+                    help=f"the number of tokens includes those of the picture: --tokens {count + tokens}",
+                )
+            tokens += count
+        ids = torch.full((self.batch, tokens), 0 if mark else 1, dtype=torch.int64, device="cpu")
+        ids[:, :count] = mark
+        inputs[TEXT] = ids
+        if "mm_token_type_ids" in self.parameters:
+            inputs["mm_token_type_ids"] = (ids == mark).to(torch.int64)
+        self.pictured = count
 
-        self.module.eval()
-        device = self.device.type if self.device is not None else "cpu"
-        given = place(inputs, device)
-        with (
-            placed(self.module, device, self.dtype),
-            unlogged("transformers"),
-            unwarned(),
-            declared_operators(),
-            Answers(Choice(KNOWN)),
-            torch.no_grad(),
-        ):
-            return self.module(**given)
+    def _run(self, inputs: Inputs) -> Any:
+        return run(self.module, inputs, self.dtype, constants=CONSTANTS)
 
     # A step of decoding.
 

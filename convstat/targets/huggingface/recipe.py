@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convstat.errors import SourceError, UsageError, did_you_mean
 from convstat.patches.offline import offline
-from convstat.patches.quiet import unlogged, unwarned
+from convstat.patches.quiet import unlogged
 from convstat.targets.entry import plain
 from convstat.targets.huggingface import files, tasks
 from convstat.targets.huggingface.fields import overridden
+from convstat.targets.huggingface.library import importing
+from convstat.text.printable import plain as printable
 from convstat.trace.foreign import users_code
 from convstat.trace.recipe import Example, Recipe
 
 if TYPE_CHECKING:
     import torch
-
-INSTALL = "pip install 'convstat[hf]'"
 
 TASK, ATTENTION = "task", "attn_implementation"
 """The overrides that are no fields: which class is built, and how it computes attention."""
@@ -44,25 +43,18 @@ def of_file(argument: str, path: str, variant: str | None, overrides: Mapping[st
     """Say how to make the model of a config file, of a folder with one, or one of a pipeline's."""
     config = files.read(files.find(path))
     if config.library != "transformers":
-        raise SourceError(f"{path} is a config of diffusers")
+        from convstat.targets.huggingface import diffusers
+
+        return diffusers.recipe(
+            argument,
+            config,
+            variant,
+            overrides,
+            lambda source, fields: _transformers(source, source, "config", fields, overrides),
+        )
     if variant is not None:
         raise UsageError(f"{path} is one model, and has none called '{variant}'", help="its class: --task NAME")
     return _transformers(argument, argument, "config", config.fields, overrides)
-
-
-@contextmanager
-def importing(argument: str, package: str = "transformers") -> Iterator[None]:
-    """Import a library that knows configs, quietly and offline."""
-    from convstat.patches.operators import torchvision_compat
-
-    torchvision_compat()
-    try:
-        with offline(), unwarned():
-            yield
-    except ImportError as error:
-        if error.name is not None and error.name.partition(".")[0] == package:
-            raise SourceError(f"{argument} needs {package}, which is not installed", help=INSTALL) from None
-        raise SourceError(f"{package} cannot be imported: {error}") from None
 
 
 def _transformers(source: str, shown: str, kind: str, given: Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
@@ -79,13 +71,16 @@ def _transformers(source: str, shown: str, kind: str, given: Mapping[str, Any], 
     with importing(source):
         import transformers  # noqa: F401
 
-    with offline(), users_code(f"{source} is not a valid config"):
+    with offline(), unlogged("transformers"):
         default = _made(source, given)
         fields = overridden(source, given, default, values) if values else dict(given)
-    with offline(), users_code(f"{source} is not a valid config" + _with(values)):
-        config = _made(source, fields) if values else default
+        config = _made(source, fields, _with(values)) if values else default
     with importing(source):
         cls, said = tasks.class_of(source, config, task, given.get("architectures") or ())
+
+    if attention is not None and getattr(cls, f"_supports_{attention}", True) is False:
+        other = next(name for name in ATTENTIONS if name != attention)
+        raise UsageError(f"{cls.__name__} has no {attention} attention", help=f"it has --attn {other}")
 
     def make() -> tuple[torch.nn.Module, Example | None]:
         from convstat.targets.huggingface.cache import copies_caches
@@ -103,8 +98,8 @@ def _with(values: Mapping[str, Any]) -> str:
     return f" with {', '.join(f'{key}={value}' for key, value in values.items())}" if values else ""
 
 
-def _made(source: str, fields: Mapping[str, Any]) -> Any:
-    """The config object."""
+def _made(source: str, fields: Mapping[str, Any], how: str = "") -> Any:
+    """The config object; raises SourceError where its class refuses the fields."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     given = {key: value for key, value in fields.items() if key != "transformers_version"}
@@ -116,7 +111,17 @@ def _made(source: str, fields: Mapping[str, Any]) -> Any:
             f"{source}: transformers has no model type '{name}'",
             help=did_you_mean(str(name), CONFIG_MAPPING.keys(), also="convstat list zoo transformers/"),
         )
-    return CONFIG_MAPPING[name](**given)
+    with users_code(f"{source} is not a valid config{how}"):
+        try:
+            return CONFIG_MAPPING[name](**given)
+        except Exception as error:  # of whatever checks the fields
+            raise SourceError(f"{source} is not a valid config{how}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a field, where that is said in the lines below which field it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable(lines[1] if len(lines) > 1 and lines[0].endswith(":") else (lines or [type(error).__name__])[0])
 
 
 def _type_of(source: str, architectures: Any) -> str:
