@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+ATTENTIONS = ("eager", "sdpa")
+
 LAYERS, HEADS, KEYS, HEAD, HIDDEN, INNER, VOCABULARY, EXPERTS = 2, 4, 2, 16, 64, 96, 512, 4
 
 RULES: tuple[tuple[str, int], ...] = (
@@ -22,11 +24,11 @@ RULES: tuple[tuple[str, int], ...] = (
     (r"num_experts|n_routed_experts|num_local_experts|moe_num_experts", EXPERTS),
     (r"(moe_)?num_experts_per_tok(en)?|moe_topk|moe_k", 2),
     (r"n_group", 2),
-    (r"topk_group", 1),
+    (r"topk_group|first_k_dense_replace", 1),
 )
 """Fields of a config, by their names, and what each is at most."""
 
-FEWER = r"(\w*_)?(num|n)_(\w*_)?(layers?|blocks)|\w*_layers|depth|n_layer|num_layers|first_k_dense_replace"
+FEWER = r"(\w*_)?(num|n)_(\w*_)?(layers?|blocks)|\w*_layers|depth|n_layer|num_layers"
 
 
 def types() -> tuple[str, ...]:
@@ -42,21 +44,20 @@ def shrunk(model_type: str, level: int) -> dict[str, Any]:
 
     found = {"model_type": model_type}
     if level < 2:
-        found.update(_smaller(CONFIG_MAPPING[model_type](), level))
+        found.update(_smaller(CONFIG_MAPPING[model_type](), level, set()))
     return found
 
 
-def _smaller(config: Any, level: int) -> dict[str, Any]:
+def _smaller(config: Any, level: int, taken: set[int]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    taken: set[int] = set()
     for name, value in vars(config).items():
         if name.startswith("_"):
             continue
         if hasattr(value, "to_diff_dict"):
-            found[name] = {"model_type": value.model_type, **_smaller(value, level)}
+            found[name] = {"model_type": value.model_type, **_smaller(value, level, taken)}
         elif type(value) is int and (small := _small(name, value, level, taken)) is not None:
             found[name] = small
-        elif isinstance(value, dict) and "mrope_section" in value and level == 0:
+        elif name == "rope_parameters" and isinstance(value, dict) and level == 0 and _turns_in_parts(config):
             found[name] = {**value, "mrope_section": [2, 3, 3]}
         elif name in ("depths",) and isinstance(value, (list, tuple)):
             found[name] = [1] * len(value)
@@ -69,7 +70,15 @@ def _smaller(config: Any, level: int) -> dict[str, Any]:
     return found
 
 
+def _turns_in_parts(config: Any) -> bool:
+    """Whether heads are turned by three positions, each in its part of them: with smaller heads, in smaller parts."""
+    return "mrope_section" in (config.rope_parameters or {}) or "vl" in config.model_type.split("_")
+
+
 def _small(name: str, value: int, level: int, taken: set[int]) -> int | None:
+    if name == "qk_head_dim":
+        # It is the sum of two others.
+        return None
     if re.fullmatch(FEWER, name):
         return min(value, LAYERS)
     if re.fullmatch(r"\w*_token_(id|index)|pad_idx|\w*_token_ids?", name):
@@ -93,7 +102,7 @@ def written(model_type: str, level: int, folder: Path) -> str:
 
 def ways(takes_cache: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
     """How a model is counted: its attention, and its inputs."""
-    for attention in ("eager", "sdpa"):
+    for attention in ATTENTIONS:
         yield attention, ()
         if takes_cache:
             yield attention, ("decode 3@17",)

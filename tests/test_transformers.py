@@ -62,6 +62,7 @@ def peak_of(code: str, *arguments: str) -> tuple[str, int]:
     return done.stdout, int(done.stderr.split()[-1])
 
 
+@pytest.mark.verify
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("cls", ["LlamaForCausalLM", "Reads"])
 @pytest.mark.parametrize("size", SIZES)

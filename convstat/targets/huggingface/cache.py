@@ -55,6 +55,6 @@ def tensors_of(cache: Any) -> list[torch.Tensor]:
 
 
 def info(cache: Any, tokens: int) -> CacheInfo:
-    """Say what a cache holds."""
-    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(cache))
+    """Say what a cache holds; a tensor of one element counts what it has seen, and is no state."""
+    held = sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(cache) if tensor.numel() > 1)
     return CacheInfo(type(cache).__name__, tokens, held)

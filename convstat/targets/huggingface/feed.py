@@ -244,13 +244,12 @@ class _Feeding:
 
     def _chosen(self, tokens: int) -> Inputs:
         """The first of the ways to feed the model that runs."""
-        ways = list(self._ways(tokens))
-        if len(ways) == 1:
-            return ways[0]
-        for inputs in ways:
-            if runs(self.module, inputs, self.dtype, CONSTANTS):
+        first: Inputs | None = None
+        for inputs in self._ways(tokens):
+            if self._is_plain() or runs(self.module, inputs, self.dtype, CONSTANTS):
                 return inputs
-        return ways[0] if ways else {}
+            first = inputs if first is None else first
+        return first or {}
 
     def _ways(self, tokens: int) -> Iterator[Inputs]:
         decoder: Inputs = {}
@@ -263,12 +262,10 @@ class _Feeding:
                 if key not in seen:
                     seen.append(key)
                     yield more
-            if not decoder and self._is_plain():
-                return
 
     def _is_plain(self) -> bool:
         """Whether token ids are all that there can be."""
-        return self.main == TEXT and not self._takes(*VISION, *AUDIO)
+        return self.main == TEXT and not self._takes("decoder_input_ids", *VISION, *AUDIO)
 
     def _leading(self, tokens: int) -> Iterator[Inputs]:
         made: dict[str, list[Callable[[], Inputs]]] = {
@@ -314,6 +311,7 @@ class _Feeding:
 
         for ways in product(*(made[name] for name in names)):
             inputs = {key: value for way in ways for key, value in way().items()}
+            self.pictured = 0
             if TEXT in inputs and "pixel_values" in inputs:
                 self._mark_picture(inputs)
             yield inputs
