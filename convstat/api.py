@@ -161,6 +161,8 @@ def analyze(
     edges: str = "pad",
     worst_case: str | Sequence[str] = (),
     receptive_field: bool = False,
+    language: bool = False,
+    checkpoint: str | Sequence[str] = (),
     predict: bool = False,
     timeout: float | None = None,
     in_process: bool = False,
@@ -204,6 +206,9 @@ def analyze(
     activations, which is recorded. With ``fuse``, the deployed form is counted: batch norms folded, branches merged;
     ``report.fusion`` compares it with the trained form. With ``receptive_field``, the receptive field, the jump and the
     halo of each layer are in ``layer.extent``.
+    ``report.language`` holds the figures of a model that takes tokens: what each token costs, the parameters that it
+    touches, and the KV cache. With ``language``, those that take further runs are there too: training FLOPs per token,
+    with the modules that ``checkpoint`` names run again, and how MACs grow with the length.
     ``picture`` counts the blocks of a picture, ``"1920x1080"`` (width first), where ``per`` or the spec says
     ``block:B+E``; ``edges`` is ``"pad"`` or ``"clip"``. With ``worst_case``, ``"8,16,64"``, the block size that costs
     most per pixel is counted.
@@ -229,7 +234,8 @@ def analyze(
     how: dict[str, Any] = {
         "per": per, "mode": mode, "weights": weights, "activations": activations, "fuse": fuse, "device": device,
         "picture": picture, "edges": edges, "worst_case": sizes,
-        "extents": receptive_field,
+        "extents": receptive_field, "language": language or bool(checkpoint),
+        "checkpoint": (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
     }  # fmt: skip
     with allowed(timeout):
         if isinstance(model, str):

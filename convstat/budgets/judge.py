@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from convstat.budgets.limits import MEMORY, Limit
+from convstat.budgets.limits import DECIMALS, MEMORY, WHOLE, Limit
 from convstat.errors import Diagnostic, UsageError
 from convstat.grammar.patterns import pattern
 from convstat.results.check import BudgetResult, Growth, Offender
@@ -25,6 +25,9 @@ __all__ = ["OFFENDERS", "BudgetResult", "Growth", "Offender", "grown", "judge", 
 
 GIVE_DATA = "--data counts a run on real data instead"
 """What would settle a budget on a count that depends on data."""
+
+COUNTED = ("macs", "macs_per_pixel", "macs_per_token", "macs_causal", "training_flops_per_token")
+"""The metrics that work without a rule is missing from."""
 
 OFFENDERS = 5
 """The most layers that one exceeded budget names."""
@@ -48,8 +51,8 @@ def judge(
         raise _limit_error(
             limit, f"{report.model.name} has no pixels: its {side} has no spatial positions", "limit macs instead"
         )
-    if limit.metric in MEMORY and getattr(report.totals, limit.metric) is None:
-        return skipped(limit, argument or report.model.source, "the saved report has no memory: made without --memory")
+    if limit.metric in WHOLE and _of_whole(report, limit.metric) is None:
+        return skipped(limit, argument or report.model.source, _missing(report, limit.metric))
     if limit.relative is not None and diff is None:
         raise ValueError(f"{limit} is judged with a base only")
     values = _values(report, limit, chosen, diff)
@@ -63,7 +66,7 @@ def judge(
     else:
         at_fault = list(chosen) if not kept and limit.comparison != ">=" else []
     uncounted = (*report.uncounted, *(diff.base.uncounted if diff is not None and limit.relative else ()))
-    is_open = bool(uncounted) and limit.metric in ("macs", "flops", "macs_per_pixel")
+    is_open = bool(uncounted) and limit.metric in (*COUNTED, "flops")
     if is_open and limit.scope != "share" and not (limit.relative and diff is not None and diff.base.uncounted):
         exceeded = worst.actual > worst.bound
         is_open = not exceeded if limit.comparison != ">=" else not kept
@@ -102,9 +105,29 @@ def judge(
     )
 
 
+def _of_whole(report: Report, metric: str) -> int | Fraction | None:
+    """A figure of the whole model that layers have no part in; None where the report has none."""
+    if metric in MEMORY:
+        size: int | None = getattr(report.totals, metric)
+        return size
+    value: int | Fraction | None = getattr(report.language, metric) if report.language is not None else None
+    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
+
+
+def _missing(report: Report, metric: str) -> str:
+    """Why a report has no such figure."""
+    if metric in MEMORY:
+        return "the saved report has no memory: made without --memory"
+    if report.language is None:
+        return "the model takes no tokens"
+    if metric == "kv_cache_bytes":
+        return "the model gives no cache back"
+    return "; ".join(report.language.notes) or "the saved report has no such figure: made without --language"
+
+
 def _rests_on(report: Report, limit: Limit, diff: Diff | None) -> str | None:
     """What the figure of a limit is where it rests on an assumption about data: that of the model, or of its base."""
-    if limit.metric not in ("macs", "flops", "macs_per_pixel"):
+    if limit.metric not in (*COUNTED, "flops"):
         return None
     base = diff.base.model if diff is not None and limit.relative is not None else None
     return report.model.rests_on or (base.rests_on if base is not None else None)
@@ -131,8 +154,9 @@ def _values(report: Report, limit: Limit, chosen: Sequence[LayerRow], diff: Diff
             base = None if old is None or diff is None else _of_layer(old, limit.metric, diff.base.totals.pixels)
             found.append(_value(_of_layer(row, limit.metric, pixels), base, limit, row))
         return [value for value in found if value is not None]
-    if limit.metric in MEMORY:
-        measured = _value(getattr(report.totals, limit.metric), None, limit)
+    if limit.metric in WHOLE:
+        whole = _of_whole(report, limit.metric)
+        measured = None if whole is None else _value(whole, None, limit)
         assert measured is not None
         return [measured]
     actual = _sum(report.layers, chosen, limit, pixels)
@@ -154,7 +178,7 @@ def _value(
     if bound is None:
         return None
     if isinstance(bound, Fraction):
-        if limit.metric != "macs_per_pixel" and limit.scope != "share" and limit.comparison != "==":
+        if limit.metric not in DECIMALS and limit.scope != "share" and limit.comparison != "==":
             # A count is whole: at most 10.5 is at most 10.
             bound = floor(bound) if limit.comparison == "<=" else ceil(bound)
         elif bound.denominator == 1:
@@ -285,7 +309,7 @@ def _headroom(value: int | Fraction, bound: int | Fraction, comparison: str) -> 
 
 def _offenders(rows: Sequence[LayerRow], report: Report, limit: Limit) -> tuple[Offender, ...]:
     """The layers that cost most of those at fault, dearest first."""
-    if limit.metric == "layers" or limit.metric in MEMORY:
+    if limit.metric == "layers" or limit.metric in WHOLE:
         return ()
     pixels = report.totals.pixels
     whole = sum((_of_layer(row, limit.metric, pixels) for row in report.layers), 0)

@@ -51,6 +51,11 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "peak_memory_bytes": "bytes that are alive at the peak of inference",
         "activation_bytes": "the part of that peak that is not weights, buffers and inputs",
         "training_bytes": "bytes that are alive at the peak of a step of training with AdamW",
+        "macs_per_token": "MACs of the forward pass / tokens; may have decimals",
+        "active_params": "the parameters that one token touches: of routed experts, those that it is sent to",
+        "macs_causal": "MACs without the products of attention that a mask discards",
+        "kv_cache_bytes": "bytes that the model's own cache holds after the pass",
+        "training_flops_per_token": "FLOPs of a forward and a backward pass / tokens; may have decimals",
         "layers": "calls of layers",
         "buffers": "stored values that are not learned",
     }
@@ -59,6 +64,18 @@ METRICS: Mapping[str, str] = MappingProxyType(
 
 MEMORY = ("peak_memory_bytes", "activation_bytes", "training_bytes")
 """The metrics of the whole model that are measured where a budget asks for them."""
+
+LANGUAGE = ("macs_per_token", "active_params", "macs_causal", "kv_cache_bytes", "training_flops_per_token")
+"""The metrics of models that take tokens."""
+
+WHOLE = (*MEMORY, *LANGUAGE)
+"""The metrics that layers have no part in."""
+
+FURTHER = ("kv_cache_bytes", "training_flops_per_token")
+"""Those of models that take tokens that may need further runs."""
+
+DECIMALS = ("macs_per_pixel", "macs_per_token", "training_flops_per_token")
+"""The metrics that are quotients."""
 
 SCOPES = ("total", "each", "share")
 LEVELS = ("error", "warn", "off")
@@ -73,6 +90,12 @@ _MEANT = {
     "peak_activation_bytes": "activation_bytes",
     "peak_memory": "peak_memory_bytes",
     "memory": "peak_memory_bytes",
+    "macs/token": "macs_per_token",
+    "kv_cache": "kv_cache_bytes",
+    "cache_bytes": "kv_cache_bytes",
+    "activated_params": "active_params",
+    "causal_macs": "macs_causal",
+    "training_flops": "training_flops_per_token",
 }
 COMPARISONS: Mapping[str, str] = MappingProxyType({"max": "<=", "min": ">=", "exact": "=="})
 OPTIONS = (*COMPARISONS, "max-growth", "max-layer")
@@ -272,7 +295,7 @@ def make(
         raise LimitError("missing layer type after %", "on", f"for example @{on}Conv2d")
     if metric == "layers" and scope == "each":
         raise LimitError("'layers' can be limited in total only, not for each layer", "scope")
-    if metric in MEMORY and (scope != "total" or on is not None):
+    if metric in WHOLE and (scope != "total" or on is not None):
         raise LimitError(
             f"{metric} is a figure of the whole model",
             "on" if on is not None else "scope",
@@ -285,8 +308,10 @@ def make(
             f"name the layers: {metric}(share)@head.**{sign}20%",
         )
     limit, relative = _amount(metric, scope, sign, amount)
-    if relative is not None and metric in MEMORY:
-        raise LimitError(f"{metric} has no base to grow from", "amount", f"write a limit: {metric}{sign}64MiB")
+    if relative is not None and metric in WHOLE:
+        raise LimitError(
+            f"{metric} has no base to grow from", "amount", f"write a limit: {metric}{sign}{_example(metric)}"
+        )
     return Limit(metric, scope, on, comparison, limit, amount, mark, level, why, model, relative, per=per)
 
 
@@ -352,9 +377,13 @@ def _amount(metric: str, scope: str, sign: str, text: str) -> tuple[int | Fracti
 
 
 def _plain_amount(metric: str, text: str) -> int | Fraction:
-    if metric == "macs_per_pixel":
+    if metric in DECIMALS:
         return units.parse(text)
     return units.parse_whole(text, units.BYTES if metric.endswith("_bytes") else units.COUNT)
+
+
+def _example(metric: str) -> str:
+    return "64MiB" if metric.endswith("_bytes") else "5M"
 
 
 def known_metrics() -> str:

@@ -11,7 +11,8 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    f"input data {o.LANGUAGE} config batch device dtype weights activations fuse receptive_field memory counters "
+    f"input data {o.LANGUAGE} config batch device dtype weights activations fuse receptive_field memory language "
+    "checkpoint counters "
     "predict as_ timeout in_process per picture edges worst_case mode "
     "format output columns units label score depth flat sort top quiet verbose width ascii"
 )
@@ -44,8 +45,8 @@ def analyze(
     requests = session.requests(named, overrides)
     session.refuse_saved(
         targets,
-        "batch device dtype weights activations fuse receptive_field memory counters predict timeout in_process "
-        f"per picture edges worst_case mode {o.LANGUAGE}",
+        "batch device dtype weights activations fuse receptive_field memory language checkpoint counters predict "
+        f"timeout in_process per picture edges worst_case mode {o.LANGUAGE}",
     )
     if given.as_ is not None:
         _refuse_beside_as(given, strict=strict)

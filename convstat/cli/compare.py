@@ -11,7 +11,8 @@ from convstat.errors import ExitCode
 
 
 @o.takes(
-    f"input data {o.LANGUAGE} config batch device timeout dtype weights activations fuse memory counters per "
+    f"input data {o.LANGUAGE} config batch device timeout dtype weights activations fuse memory language checkpoint "
+    "counters per "
     "picture edges worst_case format output columns units label quiet verbose width ascii"
 )
 def compare(

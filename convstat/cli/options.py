@@ -315,6 +315,22 @@ class Shared:
             "memory.",
         ),
     ] = False
+    language: Annotated[
+        bool,
+        _run(
+            "--language",
+            help="Also find the figures of a language model that take further runs: training FLOPs per token, the KV "
+            "cache, and how MACs grow with the length; see convstat docs language-models.",
+        ),
+    ] = False
+    checkpoint: Annotated[
+        list[str] | None,
+        _run(
+            metavar="MODULE",
+            help="With --language, checkpoint a module, or all that match a pattern: 'layers.*'; their forward pass is "
+            "then counted again in training. Repeatable.",
+        ),
+    ] = None
     receptive_field: Annotated[
         bool,
         _run(

@@ -137,10 +137,14 @@ class Session:
         overrides = {**{name: text for name, text in options.items() if text is not None}, **overrides}
         said = (given.batch, given.dtype, given.per, given.device, given.mode)
         form = (given.weights, given.activations, given.fuse, given.receptive_field, given.memory)
+        checkpoint = tuple(given.checkpoint or ())
         if given.edges is not None and given.picture is None and not given.worst_case:
             raise UsageError("--edges is about blocks of a picture", help="name its size: --picture 1920x1080")
-        blocks = (given.picture, given.edges, tuple(given.worst_case or ()))
-        return Requests(overrides, given.inputs, *said, *form, self.config, not named, *blocks)
+        picture, edges, worst = given.picture, given.edges, tuple(given.worst_case or ())
+        asked = Requests(overrides, given.inputs, *said, *form, given.language or bool(checkpoint), checkpoint)
+        return replace(
+            asked, config=self.config, from_settings=not named, picture=picture, edges=edges, worst_case=worst
+        )
 
     def target(self, named: Sequence[str], command: str) -> Target:
         """Give the one target of a command: the one named, else that of the settings."""

@@ -135,6 +135,8 @@ class _Gate:
                 applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
                 if any(limit.metric in limits.MEMORY and limit.level != "off" for limit in applying):
                     request = replace(request, memory=True)
+                if any(limit.metric in limits.FURTHER and limit.level != "off" for limit in applying):
+                    request = replace(request, language=True)
                 model = _Model(request, analysis.count(replace(request, spec=spec)), applying)
                 for limit in applying:
                     if limit.per is not None and limit.per not in model.divided and limit.level != "off":

@@ -17,6 +17,7 @@ from convstat.grammar.axes import Axis, Value, plain
 from convstat.grammar.basis import BasisError
 from convstat.grammar.basis import check as check_basis
 from convstat.results.comparison import ComparisonRow
+from convstat.results.language import Language
 from convstat.results.report import CounterRow, PartRow, Totals
 from convstat.spec import Spec
 from convstat.targets import analysis
@@ -35,6 +36,7 @@ class Counted(NamedTuple):
     totals: Totals
     counters: tuple[CounterRow, ...] = ()
     parts: tuple[PartRow, ...] = ()
+    language: Language | None = None
 
 
 class Model(ABC):
@@ -87,7 +89,16 @@ class Model(ABC):
                 continue
             base = base or found.totals
             rows.append(
-                ComparisonRow(argument, values, "ok", found.totals, base, counters=found.counters, parts=found.parts)
+                ComparisonRow(
+                    argument,
+                    values,
+                    "ok",
+                    found.totals,
+                    base,
+                    counters=found.counters,
+                    parts=found.parts,
+                    language=found.language,
+                )
             )
         if mistakes:
             raise UsageError(list(mistakes.values()))
@@ -161,7 +172,7 @@ class Saved(Model):
 
     def count(self, request: Request, counters: str, listener: Listener) -> Counted:
         report = self.report
-        return Counted(report.totals, report.counters if counters != "none" else (), report.parts)
+        return Counted(report.totals, report.counters if counters != "none" else (), report.parts, report.language)
 
 
 class Expanded(Model):
@@ -191,14 +202,14 @@ class Expanded(Model):
         shapes = self._shapes[request.inputs]
         variant = request.target.variant
         plan = self.spec.plan
-        is_whole = request.is_in_blocks or request.fuse or request.memory or bool(plan.parts)
+        is_whole = request.is_in_blocks or request.fuse or request.memory or request.language or bool(plan.parts)
         if is_whole or request.weights is not None or plan.sets_widths:
             # Bytes in integers are those of each tensor, what is fused or alive is seen in the whole graph, and blocks
             # differ.
             report = analysis.count(replace(request, spec=self.spec))
             self.shown_inputs.add(show_inputs({i.name: (1, *i.shape[1:]) for i in report.model.inputs}))
             asked = () if counters == "none" else analysis.analyze(request, counters, listener=listener).counters
-            return Counted(report.totals, asked, report.parts)
+            return Counted(report.totals, asked, report.parts, report.language)
         measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
         edge = (basis_of(request, measured.values, self.spec), measured.input_shape, measured.output_shape)
         if edge not in self._pixels:
@@ -276,7 +287,7 @@ class Traced(Model):
             self.notes[f"the MACs of {request.argument} are {model.rests_on}"] = None
         for item in report.uncounted:
             self.notes[f"the count of {request.argument} is incomplete: {item.op} has no rule"] = None
-        return Counted(report.totals, report.counters)
+        return Counted(report.totals, report.counters, language=report.language)
 
     def _recipe(self, request: Request) -> Recipe:
         """How a model is made, which is made once for all points that set the same fields."""

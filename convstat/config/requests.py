@@ -40,6 +40,8 @@ class Requests:
     fuse: bool = False
     extents: bool = False
     memory: bool = False
+    language: bool = False
+    checkpoint: tuple[str, ...] = ()
     config: Config = field(default_factory=Config)
     from_settings: bool = False
     picture: str | None = None
@@ -78,11 +80,12 @@ class Requests:
         said: dict[str, Any] = {
             name: v for name in ("mode", "picture", "edges") if (v := getattr(self, name)) is not None
         }
-        for name in ("fuse", "extents", "memory"):
+        for name in ("fuse", "extents", "memory", "language"):
             if getattr(self, name):
                 said[name] = True
-        if self.worst_case:
-            said["worst_case"] = self.worst_case
+        for name in ("worst_case", "checkpoint"):
+            if getattr(self, name):
+                said[name] = getattr(self, name)
         for name in ("batch", "dtype", "per", "device", "weights", "activations"):
             # What a spec says of its own basis goes before what the settings say of all models.
             places = (self, own) if name == "per" and own is not shared else (self, own, shared)

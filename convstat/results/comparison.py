@@ -14,10 +14,14 @@ from typing import Annotated, Any, ClassVar
 
 from convstat.grammar.axes import Axis, Value
 from convstat.results.documents.codec import ADDED, SPARSE, Document, Keys, OneOf, Ratio
+from convstat.results.language import Language
 from convstat.results.report import CounterRow, PartRow, Totals
 
 METRICS = ("params", "trainable_params", "macs", "flops", "macs_per_pixel", "weight_bytes", "buffers")
 """The counts that every row has, and that it is compared by."""
+
+LANGUAGE = "tokens macs_per_token active_params attention_share macs_causal kv_cache_bytes training_flops_per_token"
+"""What is said of a model that takes tokens."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -37,7 +41,7 @@ class ComparisonRow:
     ``base`` holds the totals of the first valid row; ``counters`` what the peers answered, where they were asked.
     """
 
-    KEYS: ClassVar = Keys("model values status reason help where totals parts vs_base counters")
+    KEYS: ClassVar = Keys("model values status reason help where totals parts language vs_base counters")
     model: str
     values: Mapping[str, Value]
     status: Annotated[str, OneOf("ok", "invalid")]
@@ -49,6 +53,10 @@ class ComparisonRow:
     counters: tuple[Annotated[CounterRow, Keys("name variant version status reported=counts error")], ...] = ()
 
     parts: Annotated[tuple[ComparedPart, ...], SPARSE, "the parts of a model, each with how often it is called"] = ()
+
+    language: Annotated[
+        Annotated[Language, Keys(LANGUAGE)] | None, SPARSE, "the figures of a model that takes tokens"
+    ] = None
 
     @property
     def vs_base(self) -> Ratios:

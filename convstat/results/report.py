@@ -26,6 +26,7 @@ from convstat.results.documents.codec import (
 )
 from convstat.results.extent import Extent
 from convstat.results.fusion import Fusion
+from convstat.results.language import Language
 
 CONVSTAT = "convstat"
 """Whose figures a report holds, unless it says otherwise."""
@@ -457,7 +458,8 @@ class Report(Saved):
     """What one model costs; ``groups`` says of each block, by its path, what it is."""
 
     KEYS: ClassVar = Keys(
-        "schema model totals layers parts blocks counters uncounted groups calls fusion extent status", name="report"
+        "schema model totals layers parts blocks counters uncounted groups calls fusion extent language status",
+        name="report",
     )
     kind: ClassVar[str] = "report"
     schema: ClassVar[str] = "convstat.report/1"
@@ -482,6 +484,7 @@ class Report(Saved):
     blocks: Annotated[Blocks | None, SPARSE, "the blocks of a picture, where it is counted block by block"] = None
 
     extent: Annotated[Extent | None, SPARSE, "that of the first output"] = None
+    language: Annotated[Language | None, SPARSE, "the figures of a model that takes tokens"] = None
 
     @property
     def status(self) -> Status:

@@ -132,10 +132,24 @@ def prepare(request: Request, *, listener: Listener = NOBODY) -> Subject:
         recipe = modules.recipe_of_graph(graph, target, dtype=request.dtype)
         # The graph has its inputs, and is built with its dtype.
         return modules.prepare(recipe, replace(request, inputs=(), dtype="float32"), listener=listener)
+    if request.language:
+        return Subject(_with_language(graph, request, listener), _GraphStages(graph, request.dtype), graph)
     if request.fuse:
         report, graph = _fused(graph, request)
         return Subject(report, _GraphStages(graph, request.dtype), graph)
     return Subject(_counted(graph, request), _GraphStages(graph, request.dtype), graph)
+
+
+def _with_language(graph: Graph, request: Request, listener: Listener) -> Report:
+    """Count a graph, and add the figures of a language model, for which its torch model is traced."""
+    from convstat.targets import modules
+
+    if request.fuse:
+        raise UsageError("--fuse cannot be combined with --language", help="the deployed form is not trained")
+    recipe = modules.recipe_of_graph(graph, request.target, dtype=request.dtype)
+    per = basis_of(request, graph.values, request.spec)
+    traced = modules.prepare(recipe, replace(request, inputs=(), dtype="float32", per=per), listener=listener)
+    return replace(_counted(graph, request), language=traced.report.language)
 
 
 def _counted(graph: Graph, request: Request) -> Report:

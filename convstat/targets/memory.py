@@ -62,14 +62,14 @@ def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Me
         Step(run.optimizer, run.accumulated) if run.mode == "train" else None,
         run.device,
         None if run.amp is None else getattr(torch, run.amp),
-        _chosen(model, run.checkpoint),
+        chosen(model, run.checkpoint),
     )
     with subject.stages.running(place):
         lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
     return measure(lifetimes, model_info, run, table.name)
 
 
-def _chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+def chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
     """The paths of the modules that patterns stand for; of one in another, the outer one."""
     names = [name for name, _ in model.named_modules() if name]
     found: set[str] = set()

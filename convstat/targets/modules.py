@@ -134,7 +134,12 @@ def prepare(recipe: Recipe, request: Request, *, listener: Listener = NOBODY) ->
     if request.extents:
         listener.progress(f"following the positions of {recipe.name}")
         report = _with_extents(report, recipe, example_of, traced)
-    return Subject(report, ModuleStages(recipe, example_of, traced))
+    stages = ModuleStages(recipe, example_of, traced)
+    if request.language or traced.trace.lookups:
+        from convstat.targets.language import Asked, with_language
+
+        report = with_language(report, stages, Asked(request.language, request.checkpoint), listener)
+    return Subject(report, stages)
 
 
 def _with_extents(report: Report, recipe: Recipe, example_of: ExampleOf, traced: Traced) -> Report:

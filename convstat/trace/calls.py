@@ -284,6 +284,36 @@ class Unseen:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """A lookup in a table of embeddings: the module around it, and the table, by its key as a parameter's or buffer's.
+
+    ``table`` is the shape of the table and ``indices`` that of the indices; ``of_input`` says that these are an input,
+    and not made by the model, as the numbers of positions are.
+    """
+
+    module: int
+    key: int | None
+    table: Shape
+    indices: Shape
+    of_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateTensor:
+    """A tensor of what a model gives back to be given at the next step: keys and values of a layer, or its state.
+
+    ``path`` leads to it in the object that holds it, ``kind`` is the class of what holds it innermost, and ``layer`` is
+    its number; ``most`` is how many positions it holds at most, where the holder says so.
+    """
+
+    path: str
+    kind: str
+    layer: int
+    tensor: TensorInfo
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One forward pass: the tree of its calls, and the table of the modules; index 0 is the root.
 
@@ -291,7 +321,9 @@ class Trace:
     attention reads the weight of its ``out_proj`` without calling that module.
     ``unseen`` are the places where work went past the dispatcher.
     ``returned`` is set where forward is a generator: so many of the root's children had run when the call returned, and
-    the others ran when what it yields was taken. ``made`` are modules that hang in the model after the pass and are
+    the others ran when what it yields was taken. ``forward`` is how many of them are the forward pass, where a backward
+    pass follows. ``lookups`` are those in tables of embeddings, and ``state`` is what the model gives back to be given
+    at the next step. ``made`` are modules that hang in the model after the pass and are
     left out of ``modules``' names, in a trace as a counter sees it that looked for them before.
     """
 
@@ -303,6 +335,9 @@ class Trace:
     uses: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     unseen: tuple[Unseen, ...] = field(default=(), kw_only=True)
     returned: int | None = field(default=None, kw_only=True)
+    forward: int | None = field(default=None, kw_only=True)
+    lookups: tuple[Lookup, ...] = field(default=(), kw_only=True)
+    state: tuple[StateTensor, ...] = field(default=(), kw_only=True)
     made: tuple[ModuleInfo, ...] = field(default=(), kw_only=True)
 
     def module_of(self, call: ModuleCall) -> ModuleInfo:

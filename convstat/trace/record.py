@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import _disable_current_modes, _get_current_di
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
 from convstat.patches.dispatch import Watching
-from convstat.patches.doors import watching_doors
+from convstat.patches.doors import key_of, watching_doors
 from convstat.patches.functions import spying
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.preserve import preserved
@@ -38,11 +38,22 @@ from convstat.patches.surroundings import deeper_calls
 from convstat.patches.threads import followed
 from convstat.patches.torch_states import modes_left
 from convstat.trace.bounds import MAX_CALLS, Count
-from convstat.trace.calls import HIGHER_ORDER, Call, FunctionCall, KernelCall, ModuleCall, Trace, Value
+from convstat.trace.calls import (
+    HIGHER_ORDER,
+    Call,
+    FunctionCall,
+    KernelCall,
+    Lookup,
+    ModuleCall,
+    TensorInfo,
+    Trace,
+    Value,
+)
 from convstat.trace.complex_numbers import is_back, third
 from convstat.trace.describe import ModuleTable, describe, leaves
 from convstat.trace.foreign import foreign
 from convstat.trace.functions import FunctionRule, intercepting
+from convstat.trace.state import state_of
 from convstat.trace.unseen import Watch, is_fake, way_of
 from convstat.trace.walks import EVAL, why_endless
 
@@ -89,7 +100,7 @@ def _record(
     recorder = _Recorder(table, is_real=is_real, into=into)
     watch = recorder.watch
     with ready(model, table.modules if hooked is None else hooked, train=train) as stack:
-        recorder.prepare(model, train=train)
+        recorder.prepare(model, (inputs, kwargs), train=train)
         if recorder.runs_script:
             # From the second run on, an optimizer would rearrange the kernels.
             stack.enter_context(scripts_as_written())
@@ -102,7 +113,10 @@ def _record(
         watch.returns(output)
         (root,) = recorder.main.open[0]
         assert isinstance(root, ModuleCall)
+        state = state_of(output, model)
+        forward = None
         if train:
+            forward = len(root.children)
             recorder.main.open[:], recorder.goes_back = [[]], True
             if not _backward(output, model):
                 notes.append(NO_BACKWARD)
@@ -121,6 +135,9 @@ def _record(
             uses=recorder.uses(),
             unseen=watch.found,
             returned=recorder.returned,
+            forward=forward,
+            lookups=recorder.lookups(),
+            state=state,
         )
 
 
@@ -343,9 +360,14 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         self.goes_back = False
         self.unfinished: tuple[Call, ...] = ()
         self.returned: int | None = None
+        self.indices: set[int | None] = set()
+        self.looked_up: list[tuple[int, torch.Tensor, Value, bool]] = []
 
-    def prepare(self, model: nn.Module, *, train: bool) -> None:
-        """Remember whose the parameters of scripted modules are, and for a backward pass whose each kernel is."""
+    def prepare(self, model: nn.Module, inputs: Any, *, train: bool) -> None:
+        """Remember which inputs are whole numbers, whose the parameters of scripted modules are, and for a backward
+        pass whose each kernel is.
+        """
+        self.indices = {key_of(value) for value in leaves(inputs) if _is_index(value)} - {None}
         self.made_in = {} if train else None
         for place, module in enumerate(self.table.modules):
             if isinstance(module, torch.jit.ScriptModule):
@@ -534,6 +556,9 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         elif self.goes_back:
             owner = self._went_forward_in()
             part = self._third() if is_back(op) else 0
+        if op == "aten.embedding" and not self.goes_back and branch.inside:
+            is_input = key_of(args[1]) in self.indices
+            self.looked_up.append((branch.inside[-1], args[0], before[0][1], is_input))
         watch, way = self.watch, way_of(func, op)
         watch.reads(op, way, args, kwargs)
         branch.hidden += 1
@@ -563,6 +588,18 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         """The module in whose call each parameter was first used, by the parameter's key."""
         keys = self.table.keys
         return {keys[parameter]: module for parameter, module in self.used.items() if parameter in keys}
+
+    def lookups(self) -> tuple[Lookup, ...]:
+        """The lookups in tables of embeddings, in order."""
+        return tuple(
+            Lookup(module, self.table.keys.get(id(table)), tuple(table.shape), indices.shape, of_input)
+            for module, table, indices, of_input in self.looked_up
+            if isinstance(indices, TensorInfo)
+        )
+
+
+def _is_index(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype in (torch.int64, torch.int32)
 
 
 _NO_KWARGS: dict[str, Value] = {}

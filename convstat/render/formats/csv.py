@@ -1,7 +1,7 @@
 """The format for spreadsheets: rectangular, raw integers, one heading.
 
-The column ``row`` says what a row is: ``layer``, ``part``, ``block``, ``total``, ``counter``, ``variant`` or
-``budget``.
+The column ``row`` says what a row is: ``layer``, ``part``, ``block``, ``total``, ``cache`` (a layer of that),
+``counter``, ``variant`` or ``budget``.
 Sum the rows of one kind; the layers add up to the total.
 A name from a model that a spreadsheet would take for a formula is led by an apostrophe:
 one that starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return.
@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from convstat.render.base import Options, Renderer, Result
+from convstat.results.comparison import LANGUAGE
 from convstat.results.documents.codec import to_document
 from convstat.results.report import Figures, LayerRow, Place, Report, Totals
 from convstat.text.printable import printable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from convstat.results.advice import Advice
     from convstat.results.check import Check
     from convstat.results.closed import ClosedForms
-    from convstat.results.comparison import Comparison
+    from convstat.results.comparison import Comparison, ComparisonRow
     from convstat.results.diff import Diff
     from convstat.results.explanation import Explanation
     from convstat.results.formula import Formula
@@ -146,7 +147,17 @@ def _report_records(report: Report) -> Iterable[Record]:
         sizes = {"input_shapes": _shapes([shape.read]), "output_shapes": _shapes([shape.size]), "calls": shape.count}
         macs = {"macs": shape.count * shape.macs, "macs_per_pixel": shape.macs_per_pixel}
         yield {"row": "block", **lead, "name": f"block {_shapes([shape.size])}", "type": "block", **sizes, **macs}
-    yield {"row": "total", **lead, **_counts(totals, totals), **other(totals), "status": report.status}
+    yield {
+        "row": "total",
+        **lead,
+        **_counts(totals, totals),
+        **other(totals),
+        "status": report.status,
+        **_tokens(report),
+    }
+    for held in report.language.cache.layers if report.language and report.language.cache else ():
+        figures = {"cache_bytes": held.bytes, "cache_bytes_per_token": held.bytes_per_token}
+        yield {"row": "cache", **lead, "name": f"cache {held.layer}", "type": held.kind, **figures}
     for counter in report.counters:
         reported, predicted = counter.reported, counter.predicted or Figures()
         yield {
@@ -161,6 +172,12 @@ def _report_records(report: Report) -> Iterable[Record]:
         }
 
 
+def _tokens(found: Report | ComparisonRow) -> Record:
+    """The figures of a model that takes tokens."""
+    language = found.language
+    return {} if language is None else {name: getattr(language, name) for name in LANGUAGE.split()}
+
+
 def _comparison_records(comparison: Comparison) -> Iterable[Record]:
     # A parameter may be called as one of our columns is.
     keys = [key for key in comparison.varying if key != "model"]
@@ -171,6 +188,7 @@ def _comparison_records(comparison: Comparison) -> Iterable[Record]:
         if row.totals is not None:
             record |= _counts(row.totals, row.totals)
             record |= {f"{name}_vs_base": value for name, value in (row.vs_base or {}).items()}
+            record |= _tokens(row)
         for counter in row.counters:
             record |= {
                 f"{counter.name}_{counter.variant}_{name}": getattr(counter.reported, name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from string import ascii_uppercase
 from typing import TYPE_CHECKING
 
 from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Pairs, Row, Table
+from convstat.render.views.language import per_token
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
 from convstat.text.printable import bar, change, exact, factor, mib, per_pixel_scale, printable, significant
@@ -114,6 +116,32 @@ MEMORY = {
 """The figures of memory, and the titles of their columns."""
 
 
+LANGUAGE: Mapping[str, str] = {
+    "macs_per_token": "MACs/token",
+    "active_params": "active params",
+    "macs_causal": "causal MACs",
+    "kv_cache_bytes": "KV cache bytes",
+    "training_flops_per_token": "training FLOPs/token",
+}
+"""The figures of models that take tokens, and the titles of their columns."""
+
+
+def _told(comparison: Comparison) -> list[str]:
+    """The figures of models that take tokens that some row has; params are not told twice."""
+    found = [row.language for row in comparison.rows if row.language is not None]
+    return [
+        name
+        for name in LANGUAGE
+        if any(getattr(language, name) is not None for language in found)
+        and (name != "active_params" or any(language.active_params != language.params for language in found))
+    ]
+
+
+def _of_tokens(row: ComparisonRow, name: str) -> str:
+    value = None if row.language is None else getattr(row.language, name)
+    return per_token(value) if isinstance(value, Fraction) else exact(value)
+
+
 def comparison_table(
     comparison: Comparison, options: Options, letters: Mapping[str, str] | None = None, *, counters_below: bool = False
 ) -> Table:
@@ -129,6 +157,7 @@ def comparison_table(
     in_widths = "weights" in comparison.constants
     has_pixels = any(t.pixels for t in totals)
     has_memory = any(t.peak_memory_bytes is not None for t in totals)
+    of_tokens = _told(comparison)
     has_borders = any(t.border_overhead is not None for t in totals)
     # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
     versus = f"vs {base_name(comparison)}"
@@ -169,6 +198,7 @@ def comparison_table(
         *([Column("border", priority=5, name="border overhead")] if has_borders else []),
         *([Column("weight bytes", priority=2)] if in_widths else []),
         *([Column(title) for title in MEMORY.values()] if has_memory else []),
+        *(Column(LANGUAGE[name], priority=2) for name in of_tokens),
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
 
@@ -209,6 +239,8 @@ def comparison_table(
             for name in MEMORY:
                 size = getattr(row.totals, name) if row.totals is not None and not counter else None
                 yield "" if size is None else mib(size)
+        for name in of_tokens:
+            yield _of_tokens(row, name) if not counter else ""
 
     rows: list[Row] = []
     for row in comparison.rows:

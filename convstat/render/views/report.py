@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Fields, Heading, Item, Items, Line, Pairs, Row, Table, Tone, tabulated
-from convstat.render.views import extents, fusion
+from convstat.render.views import extents, fusion, language
 from convstat.render.views.layers import layer_table
 from convstat.results.report import (
     BACKWARD_PASS,
@@ -128,6 +128,8 @@ def blocks(report: Report, options: Options) -> Iterator[Block]:
         yield part_table(report)
     if report.blocks is not None:
         yield from block_tables(report)
+    if report.language is not None and not report.is_foreign:
+        yield from language.blocks(report.language)
     if report.totals.other:
         yield Heading("work that is not MACs")
         yield Items(tuple(_other(report.totals.other)))
