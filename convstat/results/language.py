@@ -84,8 +84,9 @@ class Scaling:
 
     def share(self, length: int) -> Fraction:
         """The part of the quadratic term in the MACs at a length."""
-        quadratic = self.quadratic * length**2
-        whole = self.linear * length + quadratic
+        # A document has no fractions.
+        quadratic = Fraction(self.quadratic) * length**2
+        whole = Fraction(self.linear) * length + quadratic
         return quadratic / whole if whole else Fraction(0)
 
 
@@ -107,7 +108,7 @@ class CacheLayer:
     dtype: str
     length: Count
     bytes: Bytes
-    bytes_per_token: Annotated[Ratio, "bytes that one more token of one sequence adds"]
+    bytes_per_token: Annotated[Count, "bytes that one more token of one sequence adds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,9 @@ class Cache:
         return sum(layer.bytes for layer in self.layers)
 
     @property
-    def bytes_per_token(self) -> Annotated[Ratio, "bytes that one more token of one sequence adds"]:
+    def bytes_per_token(self) -> Annotated[Count, "bytes that one more token of one sequence adds"]:
         """The bytes that one more token of one sequence adds."""
-        return sum((layer.bytes_per_token for layer in self.layers), Fraction(0))
+        return sum(layer.bytes_per_token for layer in self.layers)
 
     @property
     def by_dtype(self) -> Annotated[Mapping[str, Bytes], "bytes by the type of the elements"]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from convstat.counters.stages import ModuleStages
     from convstat.trace import Trace
+    from convstat.trace.masks import Following
 
 NO_TOKENS = "it takes no tokens: no input of whole numbers, batch x sequence, is looked up in a table of embeddings"
 
@@ -56,19 +57,22 @@ def with_language(report: Report, stages: ModuleStages, asked: Asked, listener: 
 def masks_of(stages: ModuleStages, needed: Sequence[int | None]) -> tuple[Fraction | None, ...] | None:
     """The part of each softmax that no mask discards, in order; None where the model cannot be followed.
 
-    Masks that the constructor made have values only in a model that was not made on meta: where such a one may tell
-    more, the model is made once more without its weights alone.
+    Where a mask that the constructor made may tell more, the model is made once more, and that is followed too.
     """
     if stages.traced.device != "meta":
         return None
     try:
-        found = _followed(stages, stages.traced.module, stages.traced.example)
+        from convstat.trace.masks import Following
+
+        found = _followed(stages, stages.traced.module, stages.traced.example, Following())
         unknown = any(number is not None and (number >= len(found) or found[number] is None) for number in needed)
         if unknown and not stages.recipe.is_made and _has_constants(stages.traced.module):
             from convstat.trace.run import make
 
-            module, example = make(stages.recipe, stages.example_of, "meta")
-            found = _followed(stages, module, example)
+            following = Following()
+            with following:
+                module, example = make(stages.recipe, stages.example_of, "meta")
+            found = _followed(stages, module, example, following)
     except Exception:
         return None
     return found
@@ -78,16 +82,20 @@ def _has_constants(module: torch.nn.Module) -> bool:
     return any(buffer.dim() > 1 for buffer in module.buffers())
 
 
-def _followed(stages: ModuleStages, module: torch.nn.Module, example: Example) -> tuple[Fraction | None, ...]:
-    from convstat.trace import masks
-
+def _followed(
+    stages: ModuleStages, module: torch.nn.Module, example: Example, following: Following
+) -> tuple[Fraction | None, ...]:
     own = type(stages)(stages.recipe, stages.example_of, replace(stages.traced, module=module, example=example))
     before = dict(_constants(module))
     with own.running("meta"):
         after = dict(_constants(module))
         known = [(after[name], value) for name, value in before.items() if name in after and not value.is_meta]
         known += _usual_inputs(example)
-        return masks.follow(lambda: module(*example.args, **example.kwargs), known)
+        for tensor, values in known:
+            following.know(tensor, values)
+        with following:
+            module(*example.args, **example.kwargs)
+    return tuple(following.kept)
 
 
 def _constants(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -8,7 +8,7 @@ and activations have no twins, and cost nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from fractions import Fraction
 from typing import Any
 
@@ -22,7 +22,7 @@ from convstat.trace.describe import leaves
 from convstat.trace.record import operator
 
 LARGEST = 2**27
-"""The most elements of a tensor whose values are followed."""
+"""The most bytes of a tensor whose values are followed."""
 
 LOW = -1e4
 """What is added to scores, or put in their place, so that their weights are zero: at most this."""
@@ -37,7 +37,17 @@ _SAME = frozenset(
 )
 """Kernels after which masked scores are the same masked scores."""
 
-_RANDOM = frozenset(("aten.rand", "aten.randn", "aten.randint", "aten.bernoulli", "aten.bernoulli_", "aten.randperm"))
+_MASKING = frozenset(("aten.masked_fill", "aten.masked_fill_", "aten.where"))
+"""Kernels that put something in the place of scores."""
+
+_UNKNOWN = frozenset(
+    f"aten.{name}"
+    for name in (
+        *("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "bernoulli", "normal"),
+        *("empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided"),
+    )
+)
+"""Kernels that make values that nobody knows."""
 
 Twin = torch.Tensor
 
@@ -54,7 +64,7 @@ class Following(Watching):  # type: ignore[no-untyped-call]
 
     def know(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
         """Say what the values of a tensor are."""
-        if tensor.is_meta and values.numel() <= LARGEST:
+        if tensor.is_meta and values.nbytes <= LARGEST:
             self.twins[tensor] = values.detach()
 
     def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -62,18 +72,18 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         if op in _SOFTMAX:
             self.kept.append(self._part(args[0]))
         result = func(*args, **kwargs)
-        if op in _RANDOM:
+        if op in _UNKNOWN:
             return result
         given = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         twins = [self._twin(tensor) for tensor in given]
         made = [leaf for leaf in leaves(result) if isinstance(leaf, torch.Tensor) and leaf.is_meta]
         if not made:
             return result
-        if None not in twins and sum(tensor.numel() for tensor in made) <= LARGEST:
+        if None not in twins and sum(tensor.nbytes for tensor in made) <= LARGEST:
             self._again(func, args, kwargs, result)
         else:
             self._lose(func, args)
-            if any(twin is not None for twin in twins) or any(tensor in self.masked for tensor in given):
+            if op in _MASKING or any(twin is not None for twin in twins) or any(t in self.masked for t in given):
                 self._mask(op, args, kwargs, made[0])
         return result
 
@@ -117,37 +127,38 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         """Remember which of the scores are kept, if this kernel masks some."""
         op = op.removesuffix("_")
         keep: Twin | None = None
-        earlier = next((self.masked[t] for t in args if isinstance(t, torch.Tensor) and t in self.masked), None)
+        is_known = True
+        before = [self.masked[t] for t in args if isinstance(t, torch.Tensor) and t in self.masked]
+        earlier = before[0] if before else None
         if op == "aten.add" and isinstance(args[1], torch.Tensor):
             added = next((twin for t in args[:2] if (twin := self._twin(t)) is not None), None)
             if added is not None and added.dim() > 1:
                 keep = added > LOW
         elif op == "aten.masked_fill":
             mask, value = self._twin(args[1]), _number(args[2], self)
-            if mask is not None and value is not None and value <= LOW:
-                keep = ~mask.bool()
+            if value is None or value <= LOW:
+                is_known = mask is not None and value is not None
+                keep = None if mask is None else ~mask.bool()
         elif op == "aten.where" and len(args) == 3:
             mask = self._twin(args[0])
             low, high = _number(args[2], self), _number(args[1], self)
-            if mask is not None and low is not None and low <= LOW:
-                keep = mask.bool()
-            elif mask is not None and high is not None and high <= LOW:
-                keep = ~mask.bool()
+            if low is not None and low <= LOW:
+                is_known, keep = mask is not None, None if mask is None else mask.bool()
+            elif high is not None and high <= LOW:
+                is_known, keep = mask is not None, None if mask is None else ~mask.bool()
         elif op not in _SAME or args[0].numel() != result.numel():
             return
-        if keep is None:
-            keep = earlier
-        elif earlier is not None:
-            keep = keep & earlier
-        if keep is not None:
-            self.masked[result] = keep
+        if not is_known or None in before:
+            self.masked[result] = None
+        elif keep is not None or earlier is not None:
+            self.masked[result] = keep if earlier is None else earlier if keep is None else keep & earlier
 
     def _part(self, scores: torch.Tensor) -> Fraction | None:
-        """The part of what goes into a softmax that is kept."""
-        keep = self.masked.get(scores)
-        if keep is None:
-            return None
-        return Fraction(int(keep.sum()), keep.numel()) if keep.numel() else None
+        """The part of what goes into a softmax that is kept: all where nothing masks it; a learned bias is no mask."""
+        if scores not in self.masked:
+            return Fraction(1)
+        keep = self.masked[scores]
+        return Fraction(int(keep.sum()), keep.numel()) if keep is not None and keep.numel() else None
 
 
 def _number(value: Any, following: Following) -> float | None:
@@ -156,13 +167,3 @@ def _number(value: Any, following: Following) -> float | None:
         return float(value)
     twin = following._twin(value) if isinstance(value, torch.Tensor) else None
     return None if twin is None or not twin.numel() else float(twin.max())
-
-
-def follow(run: Any, known: Iterable[tuple[torch.Tensor, torch.Tensor]] = ()) -> tuple[Fraction | None, ...]:
-    """Call ``run``, and say of each softmax, in order, which part no mask discards; ``known`` are values of tensors."""
-    following = Following()
-    for tensor, values in known:
-        following.know(tensor, values)
-    with following:
-        run()
-    return tuple(following.kept)

@@ -171,9 +171,6 @@ def causal(found: Sequence[Pairs], masks: Sequence[Fraction | None] | None, trac
             part = kept_pairs_of_kernel(pairs) if pairs.is_causal else Fraction(1)
         elif followed is not None:
             part, how = followed, max(how, 1)
-        elif masks is not None and not _is_causal(pairs):
-            # What was followed masks nothing; a learned bias is no mask.
-            part, how = Fraction(1), max(how, 1)
         else:
             part, how = _by_module(pairs), 2
         left = pairs.macs * part
@@ -201,7 +198,7 @@ def _is_causal(pairs: Pairs) -> bool:
 
 def needs_masks(found: Sequence[Pairs]) -> bool:
     """Whether some attention has a mask of which the call does not say what it discards."""
-    return any(pairs.is_causal is None and pairs.queries > 1 for pairs in found)
+    return any(pairs.is_causal is None for pairs in found)
 
 
 __all__ = ["Pairs", "causal", "find", "kept_pairs", "needs_masks"]

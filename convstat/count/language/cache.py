@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 from convstat.count.traces import item_bytes
 from convstat.results.language import Cache, CacheLayer
@@ -60,7 +59,7 @@ def _layer(kind: str, held: Sequence[StateTensor], batch: int, lengths: Sequence
         found = [tensor.tensor.shape[-2] for tensor in held if len(tensor.tensor.shape) > 2]
     length = max(found, default=0)
     grows = kind == "keys and values" or (kind == "window" and length + 1 < (held[0].most or 0))
-    per_token = Fraction(size, length * batch) if grows and length and batch else Fraction(0)
+    per_token = size // (length * batch) if grows and length and batch else 0
     return CacheLayer(
         held[0].layer,
         kind,

@@ -42,7 +42,7 @@ def _facts(language: Language) -> Iterator[tuple[str, str]]:
     if (cache := language.cache) is not None:
         dtypes = ", ".join(f"{exact(size)} in {printable(dtype)}" for dtype, size in cache.by_dtype.items())
         of = f" ({dtypes})" if len(cache.by_dtype) > 1 else f" ({printable(next(iter(cache.by_dtype)))})"
-        yield "KV cache", f"{exact(cache.bytes)} bytes{of}, {per_token(cache.bytes_per_token)} per further token"
+        yield "KV cache", f"{exact(cache.bytes)} bytes{of}, {exact(cache.bytes_per_token)} per further token"
     if (training := language.training) is not None:
         parts = [
             f"forward {_flops(training.forward_macs, language)}",
@@ -53,10 +53,11 @@ def _facts(language: Language) -> Iterator[tuple[str, str]]:
         per = per_token(language.training_flops_per_token or Fraction(0))
         yield "training", f"{per} FLOPs per token: {', '.join(parts)}"
     if (scaling := language.scaling) is not None:
+        linear, quadratic = (per_token(Fraction(term)) for term in (scaling.linear, scaling.quadratic))
         at = ", ".join(f"{share_of(scaling.share(length))} at {length:,}" for length in LENGTHS)
         yield (
             "growth",
-            f"MACs = {per_token(scaling.linear)} T + {per_token(scaling.quadratic)} T^2 for T tokens; T^2: {at}",
+            f"MACs = {linear} T + {quadratic} T^2 for T tokens; T^2: {at}",
         )
     for note in language.notes:
         yield "note", printable(note)
@@ -123,12 +124,12 @@ def cache_table(layers: Sequence[CacheLayer]) -> Table:
         (Column("bytes"), lambda held: exact(sum(layer.bytes for layer in held))),
         (
             Column("per token", priority=1),
-            lambda held: per_token(sum((one.bytes_per_token for one in held), Fraction(0))),
+            lambda held: exact(sum(one.bytes_per_token for one in held)),
         ),
     ]
     table = tabulated(fields, groups.values())
     whole = sum(layer.bytes for layer in layers)
-    grows = per_token(sum((layer.bytes_per_token for layer in layers), Fraction(0)))
+    grows = exact(sum(layer.bytes_per_token for layer in layers))
     return table._replace(total=Row(("total", "", "", "", "", "", exact(whole), grows), "strong"))
 
 
