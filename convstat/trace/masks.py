@@ -146,6 +146,10 @@ class Following(Watching):  # type: ignore[no-untyped-call]
                 is_known, keep = mask is not None, None if mask is None else mask.bool()
             elif high is not None and high <= LOW:
                 is_known, keep = mask is not None, None if mask is None else ~mask.bool()
+        elif op == "aten.cat":
+            # A sink beside the keys is no key: which of these are kept stays the same.
+            before = [self.masked[t] for t in args[0][:1] if t in self.masked]
+            earlier = before[0] if before else None
         elif op not in _SAME or args[0].numel() != result.numel():
             return
         if not is_known or None in before:

@@ -96,10 +96,11 @@ def find(trace: Trace) -> tuple[Pairs, ...]:
                 products.append((call, macs, module))
         elif call.op in _SOFTMAX:
             before = next(iter(tensors(call.args)), None)
-            match = None if before is None else _scores(products, before)
-            if before is not None and match is not None and len(before.shape) > 1:
-                scores, owner = match
-                pending = (before.numel, scores, before.shape[-2], before.shape[-1], said, owner, softmaxes)
+            match = None if before is None or len(before.shape) < 2 else _scores(products, before)
+            if before is not None and match is not None:
+                scores, owner, keys = match
+                rows = before.numel // before.shape[-1]
+                pending = (rows * keys, scores, before.shape[-2], keys, said, owner, softmaxes)
             softmaxes += 1
     return tuple(found)
 
@@ -111,18 +112,28 @@ def _operands(call: KernelCall) -> list[TensorInfo]:
 
 def _scores(
     products: Sequence[tuple[KernelCall, int, ModuleInfo]], before: TensorInfo
-) -> tuple[int, ModuleInfo] | None:
-    """The MACs of the products that give what goes into a softmax: those as large as it, and others of its batch."""
-    main = next((entry for entry in reversed(products) if _size(entry[0].output) == before.numel), None)
-    if main is None:
-        return None
-    batch = _batch(main[0])
-    return sum(macs for call, macs, _ in products if _batch(call) == batch), main[2]
+) -> tuple[int, ModuleInfo, int] | None:
+    """The MACs of the products that give what goes into a softmax: those as large as it, and others of its batch.
+
+    The scores may have one more column, of a sink that takes what no key gets: so the number of keys is given too.
+    """
+    rows, columns = before.numel // max(before.shape[-1], 1), before.shape[-1]
+    for keys in (columns, columns - 1):
+        main = next((entry for entry in reversed(products) if keys and _size(entry[0].output) == rows * keys), None)
+        if main is not None and (keys == columns or _columns(main[0]) == keys):
+            batch = _batch(main[0])
+            return sum(macs for call, macs, _ in products if _batch(call) == batch), main[2], keys
+    return None
 
 
 def _size(value: Value) -> int:
     found = tensors(value)
     return found[0].numel if found else 0
+
+
+def _columns(call: KernelCall) -> int:
+    found = tensors(call.output)
+    return found[0].shape[-1] if found and found[0].shape else 0
 
 
 def _batch(call: KernelCall) -> int:

@@ -7,6 +7,7 @@ follow from these widths alone, whatever the tokens are; what is beside them, as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,6 @@ from convstat.trace.calls import KernelCall, ModuleInfo, Trace
 
 _TOPK = "aten.topk"
 _LARGEST = frozenset(("aten.argmax", "aten.max"))
-_SORT = "aten.sort"
 
 HIGHEST = 3
 """How many modules up from a router its experts are looked for."""
@@ -24,11 +24,12 @@ HIGHEST = 3
 
 @dataclass(frozen=True, slots=True)
 class _Router:
-    """A choice of ``chosen`` of ``experts``, in a module."""
+    """A choice of ``chosen`` of ``experts``, in a module; ``is_ranked`` where a ranking was cut off after so many."""
 
     module: ModuleInfo
     experts: int
     chosen: int
+    is_ranked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,15 @@ def find(trace: Trace) -> tuple[Experts, ...]:
     """The experts of each layer that has some; of several choices among as many, the last one counts."""
     parents = _parents(trace)
     found: dict[frozenset[int], Experts] = {}
-    for router in _routers(trace):
-        group = _beside(router, trace, parents)
-        if group:
-            found[frozenset(group)] = Experts(router.experts, router.chosen, group)
+    routers = [*_routers(trace)]
+    ranked = [router for router in routers if router.is_ranked]
+    # Who takes the largest may do so several times, and knows better how often.
+    for source in (ranked, _said(trace), routers):
+        known = {key for layer in found.values() for key in layer.params}
+        for router in source:
+            group = _beside(router, trace, parents)
+            if group and not known & group.keys():
+                found[frozenset(group)] = Experts(router.experts, router.chosen, group)
     return tuple(found.values())
 
 
@@ -65,15 +71,32 @@ def routing(found: tuple[Experts, ...]) -> tuple[Routing, ...]:
 def _routers(trace: Trace) -> Iterator[_Router]:
     """Every choice among the last dimension of something."""
     for call, module in trace.kernels():
-        if call.backward or call.op not in (_TOPK, _SORT, *_LARGEST):
+        if call.backward or call.op not in (_TOPK, *_LARGEST):
             continue
         given, chosen = tensors(call.args), _chosen(call)
         if given and given[0].shape and 0 < chosen < given[0].shape[-1]:
-            yield _Router(module, given[0].shape[-1], chosen)
+            yield _Router(module, given[0].shape[-1], chosen, call.op == _TOPK)
+
+
+_EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "n_experts")
+_CHOSEN = ("top_k", "topk", "num_experts_per_tok", "num_experts_per_token", "num_selected_experts", "k")
+
+
+def _said(trace: Trace) -> Iterator[_Router]:
+    """What modules say of themselves, for routers that look up in a table which experts a token is for."""
+    called = {call.module for call in trace.module_calls()}
+    for module in trace.modules:
+        if module.index in called:
+            experts, chosen = (
+                next((value for name in names if type(value := module.attributes.get(name)) is int), 0)
+                for names in (_EXPERTS, _CHOSEN)
+            )
+            if 0 < chosen < experts:
+                yield _Router(module, experts, chosen)
 
 
 def _chosen(call: KernelCall) -> int:
-    """How many it keeps; a sort keeps all, and no choice of it is known."""
+    """How many it keeps of the last dimension; none of another."""
     shape = tensors(call.args)[0].shape if tensors(call.args) else ()
     if call.op == _TOPK:
         dim = argument(call, 2, "dim", -1)
@@ -128,7 +151,7 @@ def _below(trace: Trace, place: int) -> Iterator[ModuleInfo]:
 def _in_container(module: ModuleInfo, trace: Trace, experts: int, around: set[int]) -> dict[int, int]:
     """The parameters of as many alike modules that hang in one."""
     children = [trace.modules[child] for child in module.children]
-    alike = [child for child in children if child.type == children[0].type]
+    alike = [child for child in children if child.type == children[0].type and _NUMBERED.search(child.path)]
     if len(children) != experts or len(alike) != experts or around & {child.index for child in children}:
         return {}
     held = [_params(trace, child.index) for child in children]
@@ -136,6 +159,10 @@ def _in_container(module: ModuleInfo, trace: Trace, experts: int, around: set[in
     if len(sizes) != 1 or sizes == {0} or len({key for params in held for key in params}) < experts:
         return {}
     return {key: size for params in held for key, size in params.items()}
+
+
+_NUMBERED = re.compile(r"\d$")
+"""What the name of one of several ends with: projections of one size beside each other are no experts."""
 
 
 def _params(trace: Trace, place: int) -> dict[int, int]:
