@@ -27,6 +27,7 @@ from convstat.count import ops
 from convstat.count.ops.attention import products_of
 from convstat.count.ops.base import tensors
 from convstat.count.ops.unpriced import UNPRICED
+from convstat.count.packed import Packed, item_bytes, unpacked
 from convstat.count.pixels import pixels, positions_read
 from convstat.grammar.widths import parse as parse_widths
 from convstat.results.report import (
@@ -53,23 +54,6 @@ from convstat.trace.calls import (
     Trace,
     Unseen,
 )
-
-_ITEM_BYTES: Mapping[str, int] = {
-    "float64": 8,
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
-    "complex64": 8,
-    "complex128": 16,
-    "int64": 8,
-    "int32": 4,
-    "int16": 2,
-}
-
-
-def item_bytes(dtype: str) -> int:
-    """The bytes of one element: 1 for the 8-bit types, float8, int8, uint8, quint8 and bool."""
-    return _ITEM_BYTES.get(dtype, 1)
 
 
 def count(
@@ -140,6 +124,7 @@ class _Work:
     trainable: int = 0
     weight_bytes: int = 0
     buffers: int = 0
+    packed: int = 0
     tied: str | None = None
     note: str | None = None
 
@@ -315,6 +300,9 @@ class _Walk:
             if not module.registered:
                 continue
             own = holders.get(module.index)
+            if (packed := unpacked(module)) is not None:
+                self._take(packed, module, own or idle.setdefault(module.index, _idle(module)), seen)
+                continue
             users = []
             for parameter in module.parameters:
                 user = own or holders.get(self.trace.uses.get(parameter.key, -1))
@@ -335,6 +323,19 @@ class _Walk:
             if not (own or module.parameters or module.buffers) and _would_be_called(module):
                 idle[module.index] = _idle(module)
         return list(idle.values())
+
+    def _take(self, packed: Packed, module: ModuleInfo, work: _Work, seen: dict[int, str]) -> None:
+        """Give what a module with packed weights holds to its row, unless it is shared and has one already."""
+        keys = [tensor.key for tensor in (*module.parameters, *module.buffers)]
+        if any(key in seen for key in keys):
+            work.tied = next(seen[key] for key in keys if key in seen)
+            return
+        seen.update(dict.fromkeys(keys, module.path))
+        work.params += packed.params
+        work.trainable += packed.trainable
+        work.weight_bytes += packed.stored_bytes
+        work.packed += packed.params - packed.elements
+        work.note = work.note or packed.note
 
     def _stored(self, parameter: ParameterInfo) -> int:
         """The bytes of a parameter; what is in integers already, stays as it is."""
@@ -358,6 +359,7 @@ class _Walk:
             arguments=_arguments(work.module),
             shares=None if work.first else work.module.path or ROOT,
             note=work.note or tied,
+            packed_params=work.packed,
             weights=str(self.widths) if self.widths is not None and work.params else None,
         )
 

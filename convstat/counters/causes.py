@@ -181,6 +181,8 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "kernel_unseen": "has no rule for the kernel that computes these products",
             "holds_others": "prices only the innermost modules, and this one contains others",
             "uncalled": "does not see layers that are never called",
+            "packed_elements": "counts the elements that packed weights of a few bits are stored in, if these are "
+            "parameters, and not the weights",
             "packed_params": "does not see weights that are packed in a kernel-specific format",
             "outer_params": "sees only the parameters of modules that contain no others",
             "not_weight_or_bias": "sees only the parameters named weight or bias",

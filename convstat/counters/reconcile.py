@@ -28,6 +28,7 @@ class _Own:
     params: int = 0
     macs: int = 0
     calls: int = 0
+    packed: int = 0
 
 
 @dataclass(slots=True)
@@ -173,6 +174,7 @@ def _own(layers: Iterable[LayerRow], fused: tuple[str, ...]) -> dict[str, _Own]:
         around = next((module for module in fused if f"{path}.".startswith(f"{module}.") or not module), path)
         layer = own.setdefault(around, _Own())
         layer.params += row.params
+        layer.packed += row.packed_params
         layer.macs += row.macs
         layer.calls += 1
     return own
@@ -216,10 +218,13 @@ def _shares(own: Mapping[str, _Own], prediction: Prediction) -> list[Share]:
         else:
             found.append(Share(layer, term.code, term.params, term.macs, term.calls))
 
+    for layer, mine in own.items():
+        if mine.packed and prediction.params is not None:
+            found.append(Share(layer, "packed_elements", -mine.packed, 0, mine.calls))
     # What the counter's rules and the kernels' shapes say of a layer, and convstat does not, nobody has a name for.
     for layer, same in matched.items():
         mine = own.get(layer, _Own())
-        params = 0 if prediction.params is None else same.params - mine.params
+        params = 0 if prediction.params is None else same.params - mine.params + mine.packed
         macs = 0 if prediction.macs is None else same.macs - mine.macs
         if params or macs:
             found.append(Share(layer, UNATTRIBUTED, params, macs, mine.calls))

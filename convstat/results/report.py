@@ -186,7 +186,7 @@ class LayerRow:
 
     KEYS: ClassVar = Keys(
         "name type input_shapes output_shapes params trainable_params buffers weight_bytes macs flops macs_per_pixel "
-        "other arguments shares weights extent note runs source"
+        "other arguments shares weights packed_params extent note runs source"
     )
     name: str
     type: str
@@ -205,6 +205,9 @@ class LayerRow:
     weights: Annotated[
         Annotated[str, Matches(widths.PATTERN)] | None, SPARSE, "the width of its stored weights, where one was set"
     ] = None
+    packed_params: Annotated[
+        int, SPARSE, "params without an element of their own in torch's parameters: several are packed into one"
+    ] = 0
     runs: Annotated[Count, SPARSE, "how often it runs; macs and other are those of all runs"] = 1
     extent: Annotated[
         Extent | None, SPARSE, "the receptive field, the jump and the halo in the first input, where asked for"

@@ -262,6 +262,18 @@ def _may_have(module: nn.Module, name: str) -> bool:
     return not is_plain or name in module._parameters or name in module._buffers or hasattr(kind, name)
 
 
+_SCALES = ("quant_state", "meta")
+"""Attributes in which modules with packed weights keep scales that are not registered."""
+
+
+def _tensors_in(value: Any, depth: int = 0) -> list[torch.Tensor]:
+    """The tensors of an object, of those in it, and of mappings."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    items = value.values() if isinstance(value, Mapping) else getattr(value, "__dict__", {}).values()
+    return [] if depth > 2 else [tensor for item in items for tensor in _tensors_in(item, depth + 1)]
+
+
 def _attributes(module: nn.Module) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name, value in vars(module).items():
@@ -273,6 +285,9 @@ def _attributes(module: nn.Module) -> dict[str, Value]:
         items = value if isinstance(value, (tuple, list)) else (value,)
         if all(type(item) in _PLAIN or isinstance(item, torch.Tensor) for item in items):
             found[name] = describe(value)
+    for name in _SCALES:
+        if (held := vars(module).get(name)) is not None and name not in found:
+            found[name] = tuple(describe(value) for value in _tensors_in(held))
     for name in ("weight", "bias"):
         # Asked for, and not looked up: parametrized weights are properties, and peers read them as attributes.
         if name not in found and _may_have(module, name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convstat.count.traces import item_bytes
+from convstat.count.packed import item_bytes
 from convstat.results.language import Cache, CacheLayer
 from convstat.trace.calls import StateTensor
 
