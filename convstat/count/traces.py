@@ -326,7 +326,7 @@ class _Walk:
 
     def _take(self, packed: Packed, module: ModuleInfo, work: _Work, seen: dict[int, str]) -> None:
         """Give what a module with packed weights holds to its row, unless it is shared and has one already."""
-        keys = [tensor.key for tensor in (*module.parameters, *module.buffers)]
+        keys = [*(parameter.key for parameter in module.parameters), *(buffer.key for buffer in module.buffers)]
         if any(key in seen for key in keys):
             work.tied = next(seen[key] for key in keys if key in seen)
             return
