@@ -19,6 +19,7 @@ from convstat.errors import ConfigError, ConvstatError, Mark, SourceText, SpecEr
 from convstat.history import changes
 from convstat.results import sums
 from convstat.results.documents.codec import to_document
+from convstat.results.language import Language
 from convstat.results.report import InputInfo, LayerRow, ModelInfo, Report, Totals, Uncounted
 
 MARK = Mark(SourceText("net.yaml", ""), 1, 1)
@@ -372,8 +373,10 @@ def test_a_table_needs_a_sign_for_growth() -> None:
 
 
 def test_metrics_are_what_a_report_has() -> None:
-    """No budget can be on what nothing counts: each metric is a total, a quotient or the number of layers."""
-    assert {"layers"} == {name for name in limits.METRICS if not hasattr(Totals(), name)}
+    """No budget can be on what nothing counts: each is a total, a quotient, the layers, or a figure of tokens."""
+    others = {name for name in limits.METRICS if not hasattr(Totals(), name)}
+    assert others == {"layers", *limits.LANGUAGE}
+    assert all(hasattr(Language, name) for name in limits.LANGUAGE)
 
 
 def test_a_relative_limit_of_a_count_is_whole() -> None:
