@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Advice",
     "Memory",
+    "Mfu",
     "Report",
     "__version__",
     "advise",
@@ -25,6 +26,7 @@ __all__ = [
     "assert_budget",
     "load",
     "memory",
+    "mfu",
     "register_function",
     "register_kernel",
 ]

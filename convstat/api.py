@@ -14,6 +14,7 @@ from convstat.errors import UsageError
 from convstat.patches.time_limit import allowed
 from convstat.results import advice, report
 from convstat.results import memory as profile
+from convstat.results import mfu as utilisation
 from convstat.targets import Target, analysis, resolve
 from convstat.targets.inputs import InputSpec, parse
 from convstat.targets.request import Request
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
-__all__ = ["Advice", "Memory", "Report", "advise", "analyze", "load", "memory", "register_function", "register_kernel"]
+__all__ = [
+    "Advice",
+    "Memory",
+    "Mfu",
+    "Report",
+    "advise",
+    "analyze",
+    "load",
+    "memory",
+    "mfu",
+    "register_function",
+    "register_kernel",
+]
 
 
 class _Shown:
@@ -124,6 +137,16 @@ class Memory(_Shown, profile.Memory):
 
     def __repr__(self) -> str:
         return f"<Memory of {self.model.name}: {self.peak.bytes:,} bytes at the peak>"
+
+
+class Mfu(_Shown, utilisation.Mfu):
+    """The model-FLOPs utilisation of a run: see :func:`mfu`. ``print`` writes what the command shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        own = "no count" if self.own is None else f"{float(100 * self.own):.2f} %"
+        return f"<Mfu of {self.model.name}: {own} by convstat's count>"
 
 
 def _record(row: report.LayerRow, entries: Mapping[str, int]) -> dict[str, Any]:
@@ -367,6 +390,63 @@ def memory(
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), dtype)
         return Memory.of(following.of_subject(modules.prepare(recipe, request), run))
+
+
+def mfu(
+    model: Any,
+    inputs: Any = None,
+    *,
+    on: str | None = None,
+    peak: str | float | None = None,
+    dtype: str = "bf16",
+    gpus: int = 1,
+    tokens_per_second: float | None = None,
+    samples_per_second: float | None = None,
+    step_time: float | None = None,
+    mode: str = "train",
+    batch: int = 1,
+    timeout: float | None = None,
+    **overrides: Any,
+) -> Mfu:
+    """Compute the model-FLOPs utilisation of a run, by convstat's count and by each formula for language models.
+
+    ``model``, ``inputs``, ``batch``, ``timeout`` and ``overrides`` are those of :func:`analyze`. ``on`` names a card,
+    ``peak`` the FLOP/s of other hardware (a number, or a text with its unit), and ``dtype`` the type of the operands
+    whose peak is meant. The speed is in tokens or samples in a second, of all ``gpus`` together, or ``step_time`` in
+    seconds on the input and batch given. With ``mode="infer"``, a forward pass is counted.
+
+    In the result, ``rows`` are the ways of counting, convstat's own first: ``flops`` of the step and ``utilisation``
+    as a part of the peak.
+
+    Raises the same errors as :func:`analyze`.
+
+    >>> mfu("Linear(16, 4, bias=False)", (16,), batch=8, step_time=1e-6, peak=1e12, mode="infer").own
+    Fraction(16, 15625)
+    """
+    from convstat.commands import mfu as command
+
+    run = command.asked(
+        on=on,
+        peak=peak,
+        dtype=dtype,
+        gpus=gpus,
+        mode=mode,
+        tokens_per_second=tokens_per_second,
+        samples_per_second=samples_per_second,
+        step_time=step_time,
+    )
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if timeout is not None and timeout < 0:
+        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    texts = _texts(inputs)
+    with allowed(timeout):
+        if isinstance(model, str) and texts is not None:
+            return Mfu.of(command.mfu(Request(resolve(model), overrides, texts, batch), run))
+        from convstat.targets import modules
+
+        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), None)
+        return Mfu.of(command.mfu(request, run, prepare=lambda one: modules.prepare(recipe, one)))
 
 
 def _names(counters: object) -> str:

@@ -12,8 +12,9 @@ from torch import nn
 
 import convstat
 from convstat.cli.run import run
-from convstat.commands.memory import CARDS, fit, limit_of, memory
+from convstat.commands.memory import fit, limit_of, memory
 from convstat.errors import UsageError
+from convstat.grammar.cards import cards
 from convstat.results.documents.schema import report_schema
 from convstat.results.memory import KINDS, Run
 from convstat.targets import resolve
@@ -116,7 +117,7 @@ def test_limits_are_amounts_or_cards() -> None:
     assert limit_of("24GiB") == (24 * 2**30, "")
     assert limit_of("RTX 4090") == (24 * 2**30, "rtx4090")
     assert limit_of("16GB") == (16 * 10**9, "")
-    assert all(limit_of(name) == (size * 2**30, name) for name, size in CARDS.items())
+    assert all(limit_of(name) == (card.memory * 2**30, name) for name, card in cards().items())
     with pytest.raises(UsageError, match="takes an amount of memory or a card"):
         limit_of("rtx4091")
 

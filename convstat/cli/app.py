@@ -98,6 +98,15 @@ COMMANDS: Mapping[str, Entry] = {
             "convstat memory net.yaml --fits rtx4090 --over H",
         ),
     ),
+    "mfu": Entry(
+        "mfu:mfu",
+        COUNT,
+        (
+            "convstat mfu transformers/gpt2 --tokens 1024 --tokens-per-second 130k --on a100",
+            "convstat mfu train.py:build --step-time 755ms --batch 100 --on h100 --gpus 8",
+            "convstat mfu torchvision/resnet50 --samples-per-second 2500 --on a100 --dtype tf32",
+        ),
+    ),
     "diff": Entry(
         "diff:diff",
         COUNT,

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from types import MappingProxyType
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
+from convstat.grammar.cards import cards, find, spelled
 from convstat.results.memory import Fit, Memory, Run
 from convstat.targets import analysis
 from convstat.targets.memory import of_subject
 from convstat.targets.request import NOBODY, Listener, Request
 from convstat.units import BYTES, UnitError, parse_whole
-
-CARDS: Mapping[str, int] = MappingProxyType(
-    {
-        "t4": 16, "v100-16gb": 16, "v100-32gb": 32, "a10": 24, "l4": 24, "l40s": 48, "a30": 24, "a40": 48,
-        "a100-40gb": 40, "a100-80gb": 80, "h100": 80, "h200": 141, "b200": 180, "rtx3060": 12, "rtx3090": 24,
-        "rtx4060": 8, "rtx4070": 12, "rtx4080": 16, "rtx4090": 24, "rtx5080": 16, "rtx5090": 32, "rtx-a6000": 48,
-        "rtx-6000-ada": 48, "rtx-pro-6000": 96, "mi250x": 128, "mi300x": 192,
-    }
-)  # fmt: skip
-"""The memory of cards in GiB, as their makers state it; drivers and the context of CUDA take a part of it."""
 
 LARGEST = 2**30
 """The largest batch or size that is tried."""
@@ -38,13 +28,16 @@ def limit_of(text: str) -> tuple[int, str]:
     >>> limit_of("24GiB"), limit_of("H100")
     ((25769803776, ''), (85899345920, 'h100'))
     """
-    name = text.strip().lower().replace("_", "-").replace(" ", "")
-    if name in CARDS:
-        return CARDS[name] * 2**30, name
+    if (card := find(text)) is not None:
+        return card.memory * 2**30, card.name
     try:
         amount = parse_whole(text, BYTES)
     except UnitError as error:
-        known = (error.help or "for example 24GiB",) if text[:1].isdigit() else (*did_you_mean(name, CARDS), HELP)
+        known = (
+            (error.help or "for example 24GiB",)
+            if text[:1].isdigit()
+            else (*did_you_mean(spelled(text), cards()), HELP)
+        )
         raise UsageError(f"--fits takes an amount of memory or a card, not '{text}'", help=known) from None
     if not amount:
         raise UsageError(f"--fits takes more than no memory, not '{text}'", help=HELP)

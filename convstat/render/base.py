@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from convstat.results.identification import Identification
     from convstat.results.listing import Listing
     from convstat.results.memory import Memory
+    from convstat.results.mfu import Mfu
     from convstat.results.ratio import RatioFormula
     from convstat.results.report import Report
 
 Formula: TypeAlias = "NetworkFormula | KindFormula | RatioFormula"
 Result: TypeAlias = (
-    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | Formula | Advice | Memory"
+    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | Formula | Advice | Memory | Mfu"
 )
 """Anything that can be shown."""
 
@@ -50,6 +51,7 @@ KINDS: Mapping[str, str] = {
     "formula": "a formula",
     "advice": "a suggestion list",
     "memory": "a memory profile",
+    "mfu": "a utilisation",
 }
 """Every kind of result, and what a message calls it."""
 

@@ -42,6 +42,8 @@ class Formula(Convention):
     takes_jagged = True
     passes = "training"
     """Whether its FLOPs are those of a step of ``training`` or of a ``forward`` pass."""
+    short: str
+    """The formula in a few words."""
 
     def predict(self, trace: Trace) -> Prediction:
         """What the formula gives for the decoder that was traced, or what it needs of another model."""

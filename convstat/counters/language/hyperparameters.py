@@ -115,7 +115,7 @@ def read(model: Any, root: ModuleCall) -> Hyperparameters:
     Raises Inapplicable where there is no config of a decoder, or no token ids went in.
     """
     path, config = _config(model)
-    batch, tokens = _sequences(root)
+    batch, tokens = sequences(root)
     if _get(config, "is_encoder_decoder"):
         raise Inapplicable("it needs a decoder alone, and this model has an encoder too")
     origin = {name: f"{path}.{found}" for name in _NAMES if (found := _name(config, name)) is not None}
@@ -212,8 +212,8 @@ def _config(model: Any) -> tuple[str, Any]:
 _WHOLE = ("int64", "int32", "int16", "uint8")
 
 
-def _sequences(root: ModuleCall) -> tuple[int, int]:
-    """How many sequences went in, and how long each of them is."""
+def sequences(root: ModuleCall) -> tuple[int, int]:
+    """How many sequences went in, and how long each of them is; raises Inapplicable where no token ids did."""
     named = root.kwargs.get("input_ids")
     values = (named, *root.args, *root.kwargs.values())
     for value in values:

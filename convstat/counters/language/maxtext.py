@@ -28,6 +28,7 @@ class MaxText(Formula):
     """``calculate_tflops_training_per_device``."""
 
     name = "maxtext"
+    short = "3 x products, attention halved"
     unit = "FLOPs of a step of training, halved: three times the products, attention to the positions before a token"
     source = "MaxText e591f30, calculate_tflops_training_per_device in src/maxtext/utils/maxtext_utils.py"
     counts = (

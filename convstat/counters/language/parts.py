@@ -68,7 +68,7 @@ class Parts:
         self.terms = Ledger()
         self.work = Work(trace, self.terms)
         self.parameters = tuple(_owned(trace))
-        self.keys = _keys(trace, decoder.experts)
+        self.keys = attended(trace, decoder.experts)
         if not self.keys:
             raise Inapplicable("it needs attention, and none ran")
         self._prefix = Counter(
@@ -191,7 +191,7 @@ def _owned(trace: Trace) -> Iterable[Owned]:
         yield Owned(parameter, layer, info.path, info.type.rpartition(".")[2])
 
 
-def _keys(trace: Trace, experts: int) -> dict[str, int]:
+def attended(trace: Trace, experts: int = 0) -> dict[str, int]:
     """The layers in which attention ran, and how many keys each query met."""
     found: dict[str, int] = {}
     scored: dict[str, int] = {}

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from convstat.results.identification import Identification
     from convstat.results.listing import Listing
     from convstat.results.memory import Memory
+    from convstat.results.mfu import Mfu
 
 Record = dict[str, Any]
 
@@ -298,6 +299,14 @@ def _memory_records(found: Memory) -> Iterable[Record]:
         }
 
 
+def _mfu_records(found: Mfu) -> Iterable[Record]:
+    hardware, speed = found.hardware, found.speed
+    lead: Record = {"model": found.model.name, "mode": found.mode, "card": hardware.card, "dtype": hardware.dtype}
+    lead |= {"gpus": hardware.gpus, "peak_flops": hardware.peak_flops, "units": speed.units}
+    lead |= {"per_second": float(speed.per_second), "step_seconds": float(speed.step_seconds)}
+    return ({"row": "utilisation", **lead, **to_document(row)} for row in found.rows)
+
+
 def _check_records(check: Check) -> Iterable[Record]:
     names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where",
              "per", "pixel_basis"]  # fmt: skip
@@ -343,6 +352,7 @@ RECORDS: Mapping[str, Callable[[Any], Iterable[Record]]] = {
     "explanation": _explanation_records,
     "identification": _identification_records,
     "memory": _memory_records,
+    "mfu": _mfu_records,
     "formula": _formula_records,
     "advice": _advice_records,
 }

@@ -14,12 +14,13 @@ from convstat.results.explanation import Explanation
 from convstat.results.formula import KindFormula, NetworkFormula
 from convstat.results.identification import Identification
 from convstat.results.memory import Memory
+from convstat.results.mfu import Mfu
 from convstat.results.ratio import RatioFormula
 from convstat.results.report import Report
 
 KINDS = (
     Report, Comparison, Check, Diff, Explanation, NetworkFormula, KindFormula, RatioFormula, Identification, Advice,
-    Memory,
+    Memory, Mfu,
 )  # fmt: skip
 
 
