@@ -423,9 +423,9 @@ def mfu(
     >>> mfu("Linear(16, 4, bias=False)", (16,), batch=8, step_time=1e-6, peak=1e12, mode="infer").own
     Fraction(16, 15625)
     """
-    from convstat.commands import mfu as command
+    from convstat.targets import mfu as following
 
-    run = command.asked(
+    run = following.asked(
         on=on,
         peak=peak,
         dtype=dtype,
@@ -442,11 +442,11 @@ def mfu(
     texts = _texts(inputs)
     with allowed(timeout):
         if isinstance(model, str) and texts is not None:
-            return Mfu.of(command.mfu(Request(resolve(model), overrides, texts, batch), run))
+            return Mfu.of(following.mfu(Request(resolve(model), overrides, texts, batch), run))
         from convstat.targets import modules
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), None)
-        return Mfu.of(command.mfu(request, run, prepare=lambda one: modules.prepare(recipe, one)))
+        return Mfu.of(following.mfu(request, run, prepare=lambda one: modules.prepare(recipe, one)))
 
 
 def _names(counters: object) -> str:

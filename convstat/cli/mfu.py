@@ -96,13 +96,13 @@ def mfu(
     the time of the step, and by the peak of the hardware for dense products.
     """
     from convstat.cli.session import Session
-    from convstat.commands import mfu as command
     from convstat.grammar import axes
+    from convstat.targets import mfu as following
     from convstat.targets import resolve
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())
-    run = command.asked(
+    run = following.asked(
         on=on,
         peak=peak,
         dtype=dtype,
@@ -115,6 +115,6 @@ def mfu(
     targets = [resolve(name) for name in session.targets(named)]
     requests = session.requests(named, axes.overrides(assignments, "mfu"))
     with session.writing([target.argument for target in targets], "mfu") as outputs:
-        found = [command.mfu(requests.of(target), run, listener=session.listener) for target in targets]
+        found = [following.mfu(requests.of(target), run, listener=session.listener) for target in targets]
         session.write(outputs, found)
     return ExitCode.OK
