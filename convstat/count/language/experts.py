@@ -44,17 +44,18 @@ class Experts:
 def find(trace: Trace) -> tuple[Experts, ...]:
     """The experts of each layer that has some; of several choices among as many, the last one counts."""
     parents = _parents(trace)
-    found: dict[frozenset[int], Experts] = {}
+    found: dict[frozenset[int], tuple[Experts, int]] = {}
     routers = [*_routers(trace)]
     ranked = [router for router in routers if router.is_ranked]
     # Who takes the largest may do so several times, and knows better how often.
-    for source in (ranked, _said(trace), routers):
-        known = {key for layer in found.values() for key in layer.params}
+    for number, source in enumerate((ranked, _said(trace), routers)):
         for router in source:
             group = _beside(router, trace, parents)
-            if group and not known & group.keys():
-                found[frozenset(group)] = Experts(router.experts, router.chosen, group)
-    return tuple(found.values())
+            same = frozenset(group)
+            others = (known for known, (_, of) in found.items() if known != same or of != number)
+            if group and not any(known & same for known in others):
+                found[same] = Experts(router.experts, router.chosen, group), number
+    return tuple(layer for layer, _ in found.values())
 
 
 def routing(found: tuple[Experts, ...]) -> tuple[Routing, ...]:
@@ -83,9 +84,12 @@ _CHOSEN = ("top_k", "topk", "num_experts_per_tok", "num_experts_per_token", "num
 
 
 def _said(trace: Trace) -> Iterator[_Router]:
-    """What modules say of themselves, for routers that look up in a table which experts a token is for."""
+    """What modules say of themselves, for routers that look up in a table which experts a token is for.
+
+    A whole model may say so too, of all its layers: so the innermost come first.
+    """
     called = {call.module for call in trace.module_calls()}
-    for module in trace.modules:
+    for module in sorted(trace.modules, key=lambda module: -module.path.count(".")):
         if module.index in called:
             experts, chosen = (
                 next((value for name in names if type(value := module.attributes.get(name)) is int), 0)
