@@ -123,6 +123,17 @@ def test_frozen_bases_have_no_gradients_of_weights() -> None:
     assert part.backward_macs == maps + 2 * low - before + attention
 
 
+def test_adapters_alone_have_gradients_and_states() -> None:
+    """What is trained takes memory for that: two states for each trainable parameter, and no more gradients."""
+    totals = convstat.analyze(decoders.adapted, {"idx": ids(16)}).totals
+    assert totals.trainable_params == 2 * 2 * (32 + 3 * 32)
+    found = convstat.memory(decoders.adapted, {"idx": ids(16)}, optimizer="adamw")
+    assert found.kinds["optimizer"] == 2 * 4 * totals.trainable_params
+    assert found.kinds["weights"] == 4 * totals.params
+    kept = convstat.memory(decoders.adapted, {"idx": ids(16)}, optimizer="none")
+    assert max(point.kinds["gradients"] for point in kept.curve) == 4 * totals.trainable_params
+
+
 def test_checkpointed_layers_run_again() -> None:
     """All layers run a second time, but what follows the last tensor that is needed in each."""
     found = figures(decoders.GPT, {"idx": ids(16)}, checkpoint="h.*").training

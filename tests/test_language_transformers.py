@@ -193,3 +193,26 @@ def test_training_is_what_torch_counts(family: str, attention: str) -> None:
     assert found.training is not None
     assert (2 * found.macs, 2 * found.training.forward_macs) == (forward, forward)
     assert found.training.flops == counter.get_total_flops()
+
+
+def test_peft_trains_what_torch_counts() -> None:
+    """Adapters of peft on a frozen base: the backward pass of a real run, and the states of an optimizer."""
+    peft = pytest.importorskip("peft")
+
+    def adapted() -> Any:
+        targets = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+        return peft.get_peft_model(made("llama", "eager"), targets)
+
+    model = adapted().train()
+    with FlopCounterMode(display=False) as counter:
+        model(input_ids=ids(16), use_cache=False).logits.sum().backward()
+    report = convstat.analyze(adapted, {"input_ids": ids(16)}, language=True)
+    assert report.language is not None
+    assert report.language.training is not None
+    assert report.language.training.flops == counter.get_total_flops()
+    assert report.language.training.backward_macs < report.language.macs
+    # Both projections of both layers: rank 4 from 64 to 64, and from 64 to 2 x 16.
+    trained = 2 * (4 * (64 + 64) + 4 * (64 + 2 * 16))
+    assert report.totals.trainable_params == trained
+    found = convstat.memory(adapted, {"input_ids": ids(16)}, optimizer="adamw")
+    assert found.kinds["optimizer"] == 2 * 4 * trained
