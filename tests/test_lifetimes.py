@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from convstat.lifetimes import Lifetimes
 from convstat.patches.operators import torchvision_compat
-from convstat.trace.lifetimes import Lifetimes
 from convstat.trace.training import OPTIMIZERS, Step, Way, follow
 
 

@@ -12,11 +12,11 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from convstat.budgets.limits import DECIMALS, MEMORY, WHOLE, Limit
+from convstat.budgets.limits import DECIMALS, WHOLE, Limit
 from convstat.errors import Diagnostic, UsageError
 from convstat.grammar.patterns import pattern
 from convstat.results.check import BudgetResult, Growth, Offender
-from convstat.results.report import LayerRow, Report, Uncounted
+from convstat.results.report import MEMORY, LayerRow, Report, Uncounted
 
 if TYPE_CHECKING:
     from convstat.results.diff import Diff

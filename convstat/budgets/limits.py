@@ -39,6 +39,7 @@ from convstat.errors import (
     did_you_mean,
 )
 from convstat.grammar import basis
+from convstat.results.report import MEMORY
 
 METRICS: Mapping[str, str] = MappingProxyType(
     {
@@ -61,9 +62,6 @@ METRICS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What a budget can limit."""
-
-MEMORY = ("peak_memory_bytes", "activation_bytes", "training_bytes")
-"""The metrics of the whole model that are measured where a budget asks for them."""
 
 LANGUAGE = ("macs_per_token", "active_params", "macs_causal", "kv_cache_bytes", "training_flops_per_token")
 """The metrics of models that take tokens."""

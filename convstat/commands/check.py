@@ -24,7 +24,7 @@ from convstat.grammar.paths import split_variant
 from convstat.grammar.patterns import pattern
 from convstat.history.base import Base, Baselines, Bases
 from convstat.results.check import BaseModel, Check, CheckedModel
-from convstat.results.report import Report
+from convstat.results.report import MEMORY, Report
 from convstat.targets import analysis, resolve
 from convstat.targets.basis import basis_of
 from convstat.targets.request import NOBODY, Listener, Request
@@ -133,9 +133,9 @@ class _Gate:
                     self.listener.warn(spec.warnings)
                 own = _read(*(partial(limits.read_short, text, mark) for text, mark in spec.budget)) if spec else []
                 applying = [limit for limit in (*shared, *own) if _is_for(limit, argument)]
-                if any(limit.metric in limits.MEMORY and limit.level != "off" for limit in applying):
-                    request = replace(request, memory=True)
-                if any(limit.metric in limits.FURTHER and limit.level != "off" for limit in applying):
+                judged = {limit.metric for limit in applying if limit.level != "off"}
+                request = replace(request, memory=tuple(name for name in MEMORY if name in judged))
+                if judged & set(limits.FURTHER):
                     request = replace(request, language=True)
                 model = _Model(request, analysis.count(replace(request, spec=spec)), applying)
                 for limit in applying:

@@ -202,7 +202,7 @@ class Expanded(Model):
         shapes = self._shapes[request.inputs]
         variant = request.target.variant
         plan = self.spec.plan
-        is_whole = request.is_in_blocks or request.fuse or request.memory or request.language or bool(plan.parts)
+        is_whole = request.is_in_blocks or request.fuse or request.language or bool(request.memory or plan.parts)
         if is_whole or request.weights is not None or plan.sets_widths:
             # Bytes in integers are those of each tensor, what is fused or alive is seen in the whole graph, and blocks
             # differ.

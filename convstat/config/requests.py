@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any
 
 from convstat.config.project import Config
 from convstat.errors import UsageError
 from convstat.grammar.axes import Value
+from convstat.results.report import MEMORY
 from convstat.targets import Target
 from convstat.targets.configured import CONFIG
 from convstat.targets.request import Request
@@ -80,9 +82,12 @@ class Requests:
         said: dict[str, Any] = {
             name: v for name in ("mode", "picture", "edges") if (v := getattr(self, name)) is not None
         }
-        for name in ("fuse", "extents", "memory", "language"):
+        for name in ("fuse", "extents", "language"):
             if getattr(self, name):
                 said[name] = True
+        if self.memory:
+            # Inference of a spec is followed without torch; its training is not.
+            said["memory"] = MEMORY if find_spec("torch") is not None else MEMORY[:-1]
         for name in ("worst_case", "checkpoint"):
             if getattr(self, name):
                 said[name] = getattr(self, name)

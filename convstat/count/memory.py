@@ -9,7 +9,7 @@ from convstat.results.memory import KINDS, PHASES, Alive, Memory, Moment, Point,
 from convstat.results.report import ROOT, ModelInfo
 
 if TYPE_CHECKING:
-    from convstat.trace.lifetimes import Lifetimes, Storage
+    from convstat.lifetimes import Lifetimes, Storage
 
 MOST_POINTS = 500
 """Points of a curve, each the highest of its stretch."""

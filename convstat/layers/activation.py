@@ -28,6 +28,8 @@ from convstat.layers.base import (
     axis,
     show_shape,
 )
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor, elementwise
 
 
 class _Activation(Layer):
@@ -43,6 +45,53 @@ class _Activation(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"activation": prod(output)})
+
+
+class _Mapped(_Activation):
+    """A function that is one kernel, which may write its result into its input."""
+
+    op: str
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        if vars(self).get("inplace"):
+            return kernels.inplace(f"{self.op}_", inputs[0])
+        return kernels.elementwise(self.op, inputs[0])
+
+
+def _noisy(self: Layer, kernels: Kernels, x: Tensor) -> Tensor:
+    noise = kernels.elementwise("empty_like", x)
+    op = "rrelu_with_noise"
+    return kernels.inplace(f"{op}_", x) if vars(self)["inplace"] else _kept(kernels.elementwise(op, x), noise)
+
+
+def _kept(result: Tensor, *others: Tensor) -> Tensor:
+    """A result, and with it up to here what was needed for it."""
+    return result
+
+
+def _buffered(self: Layer, kernels: Kernels, x: Tensor) -> Tensor:
+    shape, strides = elementwise([x])
+    return kernels.results("log_sigmoid_forward", *(Tensor(shape, strides, x.dtype) for _ in range(2)))[0]
+
+
+def _shrunk(self: Layer, kernels: Kernels, x: Tensor) -> Tensor:
+    return kernels.elementwise("sub", x, kernels.elementwise("tanh", x))
+
+
+def _divided(self: Layer, kernels: Kernels, x: Tensor) -> Tensor:
+    return kernels.elementwise("div", x, kernels.elementwise("add", kernels.elementwise("abs", x)))
+
+
+_RUNS: dict[str, Callable[[Layer, Kernels, Tensor], Tensor]] = {
+    "RReLU": _noisy,
+    "LogSigmoid": _buffered,
+    "Tanhshrink": _shrunk,
+    "Softsign": _divided,
+}
+"""The functions that are more than one kernel, or allocate more than one tensor."""
+
+_OPS = {"ReLU6": "hardtanh", "LeakyReLU": "leaky_relu", "SELU": "elu"}
+"""The kernels that are not called as the kind is in lower case."""
 
 
 def _bounds(low: str, high: str, *, strict: bool) -> Callable[[Layer, tuple[Shape, ...]], None]:
@@ -74,7 +123,11 @@ def _elementwise(name: str, formula: str, *aliases: str, **defaults: object) -> 
         room[argument] = default
     if name in _CHECKS:
         room["check"] = _CHECKS[name]
-    return type(name, (_Activation,), room)
+    if name in _RUNS:
+        room["run"] = _RUNS[name]
+    else:
+        room["op"] = _OPS.get(name, name.lower())
+    return type(name, (_Mapped,), room)
 
 
 # Each row: torch's name, what it computes, the short names, torch's arguments in torch's order with torch's defaults.
@@ -124,6 +177,13 @@ class PReLU(_Activation):
                 help=f"num_parameters: {channels}",
             )
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        slope = self._parameter(kernels, "weight")
+        if x.rank > 1:
+            slope = kernels.reshape(slope, (1, self.num_parameters, *(1,) * (x.rank - 2)))
+        return kernels.elementwise("_prelu_kernel", x, slope)
+
 
 class GLU(_Activation):
     """Half of the input times the sigmoid of the other; one ``activation`` per output element."""
@@ -145,8 +205,19 @@ class GLU(_Activation):
         sizes[axis(self.dim, inputs[0])] //= 2
         return tuple(sizes)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        # Both halves are views.
+        half = Tensor(self.output_shape((x.shape,)), x.strides, x.dtype, x.memory)
+        return kernels.elementwise("glu", half)
+
 
 class _Softmax(_Activation):
+    op = "_softmax"
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.new(self.op, inputs[0].shape, dtype=inputs[0].dtype)
+
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"softmax": prod(output)})
 
@@ -171,10 +242,14 @@ class LogSoftmax(_SoftmaxAlong):
     """Logarithm of a softmax; one ``softmax`` per element."""
 
     aliases = ("log_softmax",)
+    op = "_log_softmax"
 
 
 class Softmin(_SoftmaxAlong):
     """Softmax of the negated input; one ``softmax`` per element."""
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return super().run(kernels, kernels.elementwise("neg", inputs[0]))
 
 
 class Softmax2d(_Softmax):

@@ -28,6 +28,8 @@ from convstat.layers.base import (
 )
 from convstat.layers.linear import Linear
 from convstat.layers.norm import LayerNorm
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import HALVES, Tensor, contiguous, elementwise, in_order
 
 if TYPE_CHECKING:
     import torch
@@ -164,8 +166,155 @@ class MultiheadAttention(Layer):
         output: torch.Tensor = module(query, key, value, need_weights=self.need_weights)[0]
         return output
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        query, key, value = inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]
+        if self._is_fused and query is key is value:
+            return self._fused(kernels, query)
+        if self.batch_first:
+            query, key, value = _transposed(kernels, query, key, value)
+        results = self._along(kernels, query, key, value)
+        # The weights are there until the caller takes the first of the two.
+        return kernels.transpose(results[0], 1, 0) if self.batch_first else results[0]
+
+    def _along(self, kernels: Kernels, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The output, and where they are wanted the weights; the sequences are in the first dimension."""
+        length, batch, size = query.shape
+        heads, width = self.num_heads, size // self.num_heads
+        q, k, v = self._projected(kernels, query, key, value)
+        if self.add_bias_kv:
+            k = kernels.cat([k, kernels.new("repeat", (1, batch, size))], 0)
+            v = kernels.cat([v, kernels.new("repeat", (1, batch, size))], 0)
+        q = kernels.transpose(kernels.reshape(q, (length, batch * heads, width)), 0, 1)
+        k = kernels.transpose(kernels.reshape(k, (k.shape[0], batch * heads, width)), 0, 1)
+        v = kernels.transpose(kernels.reshape(v, (v.shape[0], batch * heads, width)), 0, 1)
+        if self.add_zero_attn:
+            k = kernels.cat([k, kernels.new("zeros", (batch * heads, 1, width))], 1)
+            v = kernels.cat([v, kernels.new("zeros", (batch * heads, 1, width))], 1)
+        keys = k.shape[1]
+        if self.need_weights:
+            scaled = kernels.elementwise("mul", q)
+            kernels.transpose(k, 1, 2)
+            weights = kernels.new("bmm", (batch * heads, length, keys))
+            del scaled, k
+            weights = kernels.new("_softmax", weights.shape)
+            output = kernels.new("bmm", (batch * heads, length, width))
+            del v
+            output = kernels.reshape(kernels.transpose(output, 0, 1), (length * batch, size))
+        else:
+            shapes = [(batch, heads, tensor.shape[1], width) for tensor in (q, k, v)]
+            q, k, v = (kernels.reshape(tensor, shape) for tensor, shape in zip((q, k, v), shapes, strict=True))
+            output = attend(kernels, q, k, v)
+            del q, k, v
+            output = kernels.reshape(kernels.permute(output, (2, 0, 1, 3)), (length * batch, size))
+        output = kernels.linear(output, size, self.bias)
+        output = kernels.reshape(output, (length, batch, size))
+        if not self.need_weights:
+            return output, None
+        weights = kernels.reshape(weights, (batch, heads, length, keys))
+        weights = kernels.new("mean", (batch, length, keys))
+        return output, weights
+
+    @property
+    def _is_fused(self) -> bool:
+        """Whether torch has one kernel for all of it, where a sequence attends to itself."""
+        plain = self.batch_first and self.bias and not self.num_heads % 2
+        return plain and not self.add_bias_kv and not self.add_zero_attn and "in_proj_weight" in self.parameters()
+
+    def _fused(self, kernels: Kernels, x: Tensor) -> Tensor:
+        shape, strides = elementwise([x])
+        weights = Tensor((shape[0], shape[1], shape[1]), dtype=x.dtype)
+        results = (Tensor(shape, strides, x.dtype), *([weights] if self.need_weights else []))
+        return kernels.results("_native_multi_head_attention", *results)[0]
+
+    def _projected(self, kernels: Kernels, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, which are views of one product where they are made of one input."""
+        size = self.embed_dim
+        if "in_proj_weight" not in self.parameters():
+            if self.bias:
+                kernels.ran("split")
+            first, second, third = (kernels.linear(tensor, size, self.bias) for tensor in (query, key, value))
+            return first, second, third
+        if query is key is value:
+            q, k, v = self._packed(kernels, query, 3)
+            return q, k, v
+        for _ in range(1 + self.bias):
+            kernels.ran("split_with_sizes" if key is value else "split")
+        q = kernels.linear(query, size, self.bias)
+        if key is value:
+            k, v = self._packed(kernels, key, 2)
+            return q, k, v
+        return q, kernels.linear(key, size, self.bias), kernels.linear(value, size, self.bias)
+
+    def _packed(self, kernels: Kernels, x: Tensor, parts: int) -> list[Tensor]:
+        """One product for several parts, which are then put one after the other."""
+        product = kernels.linear(x, parts * self.embed_dim, self.bias)
+        product = kernels.reshape(product, (*product.shape[:2], parts, self.embed_dim))
+        product = kernels.squeeze(kernels.transpose(kernels.unsqueeze(product, 0), 0, 3), 3)
+        product = kernels.contiguous(product)
+        return [kernels.select(product, 0) for _ in range(parts)]
+
     def torch_arguments(self) -> dict[str, Any]:
         return {name: value for name, value in super().torch_arguments().items() if name != "need_weights"}
+
+
+def _transposed(kernels: Kernels, *tensors: Tensor) -> list[Tensor]:
+    """Sequences first; one that is given twice stays one."""
+    found: dict[int, Tensor] = {}
+    for tensor in tensors:
+        if id(tensor) not in found:
+            found[id(tensor)] = kernels.transpose(tensor, 1, 0)
+    return [found[id(tensor)] for tensor in tensors]
+
+
+_LARGEST_FLASH = 256
+"""Sizes of a head up to which flash attention has a kernel on a GPU."""
+
+
+def attend(kernels: Kernels, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Run ``scaled_dot_product_attention``: the kernel that the device has for it, else products and a softmax."""
+    batch, heads, length, width = q.shape
+    shape = (batch, heads, length, width)
+    is_half = kernels.dtype in HALVES
+    if kernels.device == "cpu":
+        like = Tensor(shape, elementwise([q])[1], q.dtype)
+        sums = Tensor((batch, heads, length), dtype="float32")
+        return kernels.results("_scaled_dot_product_flash_attention_for_cpu", like, sums)[0]
+    if is_half and width <= _LARGEST_FLASH:
+        like = Tensor(shape, elementwise([q])[1], q.dtype)
+        sums = Tensor((batch, heads, length), dtype="float32")
+        others = [Tensor((2,), dtype="uint64"), Tensor((), dtype="uint64"), Tensor((0,), dtype=q.dtype)]
+        return kernels.results("_scaled_dot_product_flash_attention", like, sums, *others)[0]
+    if width % (8 if is_half else 4) == 0:
+        like = Tensor(shape, in_order(shape, (0, 2, 1, 3)), q.dtype)
+        # Without gradients it keeps no sums; the rest is the state of the generator of random numbers.
+        empty, state = Tensor((batch, heads, 0), dtype="float32"), [Tensor((), dtype="int64") for _ in range(2)]
+        return kernels.results("_scaled_dot_product_efficient_attention", like, empty, *state)[0]
+    if is_half:
+        q, k, v = (kernels.elementwise("_to_copy", tensor, dtype="float32") for tensor in (q, k, v))
+    scaled = kernels.elementwise("mul", q)
+    scores = _product(kernels, scaled, kernels.elementwise("mul", kernels.transpose(k, 2, 3)))
+    scores = kernels.new("_safe_softmax", scores.shape, dtype=scores.dtype)
+    if not is_half:
+        return _product(kernels, scores, v)
+    narrow = kernels.elementwise("_to_copy", scores, dtype=kernels.dtype)
+    result = kernels.elementwise("_to_copy", _product(kernels, scores, v), dtype=kernels.dtype)
+    del narrow
+    return result
+
+
+def _product(kernels: Kernels, first: Tensor, second: Tensor) -> Tensor:
+    """A product of matrices for each head of each sample."""
+    batch, heads, rows, inner = first.shape
+    columns = second.shape[-1]
+    kernels.ran("expand")
+    one = kernels.reshape(first, (batch * heads, rows, inner))
+    kernels.ran("expand")
+    other = kernels.reshape(second, (batch * heads, inner, columns))
+    product = kernels.new("bmm", (batch * heads, rows, columns), dtype=first.dtype)
+    shape = (batch, heads, rows, columns)
+    product = kernels.view("_unsafe_view", product, shape, contiguous(shape))
+    del one, other
+    return product
 
 
 _ACTIVATION = {kind.kind().lower(): kind for kind in ELEMENTWISE if kind.kind() in ("ReLU", "GELU")}
@@ -258,3 +407,23 @@ class TransformerEncoderLayer(Layer):
     def parameters(self) -> Mapping[str, Shape]:
         parts = self._parts((1, 1, self.d_model))
         return {f"{path}.{name}": s for path, (part, _) in parts.items() for name, s in part.parameters().items()}
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        parts = {name: part for name, (part, _) in self._parts(x.shape).items()}
+        if self.batch_first and self.bias and not self.nhead % 2:
+            # torch has one kernel for all of it.
+            return kernels.elementwise("_transformer_encoder_layer_fwd", x)
+
+        def module(name: str, x: Tensor) -> Tensor:
+            with kernels.within(name):
+                return parts[name].run(kernels, x)
+
+        def feed_forward(x: Tensor) -> Tensor:
+            return module("linear2", parts["activation"].run(kernels, module("linear1", x)))
+
+        if self.norm_first:
+            x = kernels.elementwise("add", x, module("self_attn", module("norm1", x)))
+            return kernels.elementwise("add", x, feed_forward(module("norm2", x)))
+        x = module("norm1", kernels.elementwise("add", x, module("self_attn", x)))
+        return module("norm2", kernels.elementwise("add", x, feed_forward(x)))

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     import torch
 
     from convstat.formulas.derivation import Derivation
+    from convstat.lifetimes.kernels import Kernels
+    from convstat.lifetimes.tensors import Tensor
 
 # A family imports all that it is made of from here.
 __all__ = [
@@ -237,6 +239,17 @@ class Layer(ABC):
             size = self.__dict__.get(name, name)
             shape += size if isinstance(size, tuple) else (int(size) if isinstance(size, str) else size,)
         return tuple(shape)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        """Run the kernels of the torch twin in evaluation, each of which allocates what it does in torch.
+
+        A kind that does not say what it runs raises NotImplementedError: its memory is then followed in torch.
+        """
+        raise NotImplementedError(self.kind())
+
+    def _parameter(self, kernels: Kernels, name: str) -> Tensor:
+        """A learned tensor, for what its shape and strides decide; its memory is counted before anything runs."""
+        return kernels.parameter(self.parameters()[name])
 
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation | None:
         """The MACs of one call as a formula, for who wants to follow them; None where there are none, or no formula.

@@ -24,6 +24,9 @@ from convstat.layers.base import (
     divisors_help,
     show_shape,
 )
+from convstat.layers.pad import padded
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 
 class _ConvNd(Layer):
@@ -66,6 +69,10 @@ class _ConvNd(Layer):
     def parameter_axes(cls) -> Mapping[str, tuple[str, ...]]:
         kernel = [name for name, _ in derivations.axes("k", (1,) * cls.spatial_dims)]
         return {"weight": (*cls.weight_axes, *kernel), "bias": ("out_channels",)}
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        return kernels.new("convolution", self.output_shape((x.shape,)), dtype=x.dtype)
 
     def _weight(self) -> Shape:
         raise NotImplementedError
@@ -130,6 +137,18 @@ class _Conv(_ConvNd):
             reach.conv(kernel, step, before, dilation, after) for kernel, step, (before, after), dilation in steps
         ]
         return (along(windows),)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        shape, sides = self.output_shape((x.shape,)), self.sides()
+        amounts = tuple(amount for pair in reversed(sides) for amount in pair)
+        if self.padding_mode != "zeros":
+            x = padded(kernels, x, amounts, self.padding_mode)
+        elif any(before != after for before, after in sides):
+            # torch pads by what one side has more, and leaves the rest to the convolution.
+            more = tuple(max(0, one - other) for pair in reversed(sides) for one, other in (pair, pair[::-1]))
+            x = padded(kernels, x, more, "constant")
+        return kernels.new("convolution", shape, dtype=x.dtype)
 
     def _weight(self) -> Shape:
         return formulas.conv_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)

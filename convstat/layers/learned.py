@@ -9,6 +9,8 @@ from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.formulas.reach import shifted
 from convstat.formulas.reads import Place, Reads, same
 from convstat.layers.base import Argument, Count, Layer, Real, last_axis
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 
 class _Learned(Layer):
@@ -45,6 +47,11 @@ class ClassToken(_Learned):
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        kernels.ran("expand")
+        return kernels.new("cat", self.output_shape((x.shape,)))
+
 
 def _length(shape: Shape) -> int:
     return shape[1]
@@ -59,6 +66,9 @@ class PositionalEmbedding(_Learned):
 
     num_positions = Argument(Count(), infer=_length)
     embed_dim = Argument(Count(), infer=last_axis)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.elementwise("add", inputs[0], self._parameter(kernels, "pos_embedding"))
 
 
 def _channels(shape: Shape) -> int:
@@ -75,3 +85,10 @@ class LayerScale(_Learned):
 
     num_channels = Argument(Count(), infer=_channels)
     init_value = Argument(Real(), 1e-5)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        factor = self._parameter(kernels, "gamma")
+        if x.rank > 3:
+            factor = kernels.reshape(factor, (self.num_channels, *(1,) * (x.rank - 2)))
+        return kernels.elementwise("mul", x, factor)

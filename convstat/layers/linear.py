@@ -12,6 +12,8 @@ from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.formulas.derivation import Derivation
 from convstat.formulas.reads import Reads, same
 from convstat.layers.base import Argument, Count, Flag, Integer, Layer, Optional, Real, last_axis, show_shape
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 
 class Linear(Layer):
@@ -38,6 +40,9 @@ class Linear(Layer):
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         macs = formulas.linear_macs(self.in_features, self.out_features, prod(output[:-1]))
         return Cost(macs, {"bias": prod(output)} if self.bias else {})
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.linear(inputs[0], self.out_features, self.bias)
 
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         return derivations.linear(output, self.in_features, self.out_features)
@@ -80,6 +85,14 @@ class Bilinear(Layer):
         macs = formulas.bilinear_macs(self.in1_features, self.in2_features, self.out_features, positions)
         return Cost(macs, {"bias": prod(output)} if self.bias else {})
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        shape = (*inputs[0].shape[:-1], self.out_features)
+        rows = prod(shape[:-1])
+        first, second = (kernels.reshape(x, (rows, x.shape[-1])) for x in inputs)
+        product = kernels.reshape(kernels.new("_trilinear", (rows, self.out_features)), shape)
+        del first, second
+        return kernels.elementwise("add", product, self._parameter(kernels, "bias")) if self.bias else product
+
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         return derivations.bilinear(prod(output[:-1]), self.in1_features, self.in2_features, self.out_features)
 
@@ -119,3 +132,11 @@ class Embedding(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE if self.max_norm is None else Cost(0, {"norm": prod(output)})
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        if self.max_norm is not None:
+            x = kernels.contiguous(x)
+            kernels.ran("detach")
+            kernels.ran("embedding_renorm_")
+        return kernels.new("embedding", (*x.shape, self.embedding_dim))

@@ -10,6 +10,8 @@ from convstat.formulas.reads import Place, Reads, same
 from convstat.formulas.reads import broadcast as broadcast_reads
 from convstat.formulas.symbolic import Symbolic
 from convstat.layers.base import Argument, Integer, Layer, axis, show_shape
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 
 def broadcast(first: Shape, second: Shape) -> Shape | None:
@@ -76,6 +78,12 @@ class _Elementwise(_Merge):
         operations = sum(map(prod, self._steps(inputs)))
         return Cost(0, {"elementwise": operations}) if operations else FREE
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        result = inputs[0]
+        for other in inputs[1:]:
+            result = kernels.elementwise(self.kind(), result, other)
+        return result
+
 
 class Add(_Elementwise):
     """Sum of several inputs, broadcast as torch does; one ``elementwise`` per sum."""
@@ -108,3 +116,6 @@ class Concat(_Merge):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.cat(inputs, axis(self.dim, inputs[0].shape))

@@ -26,6 +26,9 @@ from convstat.layers.base import (
     show,
     show_shape,
 )
+from convstat.layers.pad import padded
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import HALVES, Tensor, elementwise
 
 
 class _Norm(Layer):
@@ -83,6 +86,22 @@ class _BatchNorm(_ChannelNorm):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return (same(len(output)) if self.track_running_stats else {1: Place(1)},)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return batch_norm(kernels, inputs[0], self.track_running_stats)
+
+
+def batch_norm(kernels: Kernels, x: Tensor, has_statistics: bool) -> Tensor:
+    """A batch normalisation, which saves mean and deviation where it has to compute them."""
+    saved = 0 if has_statistics else x.shape[1]
+    reserve = kernels.new("empty", (0,), dtype="uint8")
+    shape, strides = elementwise([x])
+    output = Tensor(shape, strides, x.dtype)
+    # What is computed is of at least single precision, and what is not has the dtype of the output.
+    dtype = "float32" if saved else x.dtype
+    kernels.results("native_batch_norm", output, *(Tensor((saved,), dtype=dtype) for _ in range(2)))
+    del reserve
+    return output
+
 
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation over (C) or (C, L); one ``norm`` per element."""
@@ -132,6 +151,11 @@ class GroupNorm(_Norm):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return ({0: Place(0)},)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        x = kernels.contiguous(inputs[0])
+        groups = [Tensor((x.shape[0], self.num_groups), dtype=x.dtype) for _ in range(2)]
+        return kernels.results("native_group_norm", Tensor(x.shape, dtype=x.dtype), *groups)[0]
+
 
 def _last_sizes(shape: Shape) -> tuple[int, ...]:
     return shape[-1:]
@@ -157,6 +181,11 @@ class _LastNorm(_Norm):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return (same(len(output), *range(len(output) - len(self._shape(("normalized_shape",))), len(output))),)
 
+    def _rows(self, shape: Shape) -> Shape:
+        """The shape of a statistic over the last axes."""
+        last = len(self._shape(("normalized_shape",)))
+        return (*shape[:-last], *(1,) * last)
+
 
 class LayerNorm(_LastNorm):
     """Layer normalisation over the last axes; one ``norm`` per element."""
@@ -168,6 +197,12 @@ class LayerNorm(_LastNorm):
     eps = Argument(Real(), 1e-5)
     elementwise_affine = Argument(Flag(), True)
     bias = Argument(Flag(), True)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        rows = self._rows(x.shape)
+        statistics = [Tensor(rows, dtype="float32") for _ in range(2)]
+        return kernels.results("native_layer_norm", Tensor(x.shape, dtype=x.dtype), *statistics)[0]
 
 
 class _InstanceNorm(_ChannelNorm):
@@ -185,6 +220,17 @@ class _InstanceNorm(_ChannelNorm):
 
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return (same(len(output)) if self.track_running_stats else {0: Place(0), 1: Place(1)},)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        batch, channels, *spatial = x.shape
+        # One normalisation of as many channels as there are in the batch: parameters and statistics are repeated.
+        tensors = len(self.parameters()) + (2 if self.track_running_stats else 0)
+        repeated = [kernels.new("repeat", (batch * channels,)) for _ in range(tensors)]
+        whole = kernels.reshape(kernels.contiguous(x), (1, batch * channels, *spatial))
+        output = kernels.reshape(batch_norm(kernels, whole, self.track_running_stats), x.shape)
+        del repeated, whole
+        return output
 
 
 class InstanceNorm1d(_InstanceNorm, dims=1):
@@ -211,6 +257,24 @@ class RMSNorm(_LastNorm):
     eps = Argument(Optional(Real()), None)
     elementwise_affine = Argument(Flag(), True)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        # Half precision is computed in single.
+        is_half = x.dtype in HALVES
+        wide = kernels.elementwise("_to_copy", x, dtype="float32") if is_half else x
+        squares = kernels.elementwise("pow", wide)
+        mean = kernels.new("mean", self._rows(x.shape), dtype="float32")
+        kernels.ran("add_")
+        root = kernels.elementwise("rsqrt", mean)
+        del squares, mean
+        result = kernels.elementwise("mul", wide, root)
+        if self.elementwise_affine:
+            result = kernels.elementwise("mul", result, self._parameter(kernels, "weight"))
+        if not x.is_channels_last:
+            result = kernels.contiguous(result)
+        del wide
+        return kernels.elementwise("_to_copy", result, dtype=x.dtype) if is_half else result
+
 
 class LocalResponseNorm(_Norm):
     """Local response normalisation across neighbouring channels; one ``norm`` per element."""
@@ -222,3 +286,22 @@ class LocalResponseNorm(_Norm):
     alpha = Argument(Real(), 1e-4)
     beta = Argument(Real(), 0.75)
     k = Argument(Real(), 1.0)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        batch, channels, *spatial = x.shape
+        volume = len(spatial) > 1
+        # The neighbouring channels are pooled as if they were a dimension of an image, or of a volume.
+        shape = (batch, 1, channels, spatial[0], prod(spatial[1:])) if volume else (batch, 1, channels, *spatial)
+        squares = kernels.elementwise("mul", x)
+        squares = kernels.reshape(squares, shape) if volume else kernels.unsqueeze(squares, 1)
+        before, after = self.size // 2, (self.size - 1) // 2
+        squares = padded(kernels, squares, (*(0, 0) * (len(shape) - 3), before, after), "constant")
+        op = "avg_pool3d" if volume else "avg_pool2d"
+        mean = kernels.new(op, shape, dtype=x.dtype) if volume else kernels.pooled(op, squares, shape)
+        mean = kernels.squeeze(mean, 1)
+        del squares
+        if volume:
+            mean = kernels.reshape(mean, x.shape)
+        mean = kernels.elementwise("pow", kernels.elementwise("add", kernels.elementwise("mul", mean)))
+        return kernels.elementwise("div", x, mean)

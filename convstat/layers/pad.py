@@ -12,6 +12,8 @@ from convstat.formulas.reach import shifted
 from convstat.formulas.reads import Dims, Place, Reads, same
 from convstat.formulas.symbolic import smallest
 from convstat.layers.base import Argument, Layer, PerDim, Real, Sizes, show, show_shape
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 
 def _padded(shape: Shape, sides: tuple[int, ...], argument: str, *, least: int = 1) -> Shape:
@@ -32,10 +34,36 @@ def _moved(rank: int, sides: tuple[int, ...]) -> Dims:
     return {**same(rank), **{dim: Place(dim, shifted(before, after)) for dim, before, after in moved}}
 
 
+def padded(kernels: Kernels, x: Tensor, sides: tuple[int, ...], mode: str) -> Tensor:
+    """Run ``torch.nn.functional.pad``; ``sides`` are two amounts for each dimension, the last dimension first."""
+    shape = _padded(x.shape, sides, "padding", least=0)
+    if mode == "constant":
+        if all(amount <= 0 for amount in sides):
+            # Nothing is put around it: what is left is copied as it lies.
+            left = Tensor(shape, x.strides, x.dtype, x.memory)
+            return kernels.elementwise("constant_pad_nd", left, dtype=x.dtype)
+        return kernels.pooled("constant_pad_nd", x, shape)
+    if mode == "circular":
+        return _wrapped(kernels, x, sides, shape)
+    kind = {"reflect": "reflection", "replicate": "replication"}[mode]
+    return kernels.new(f"{kind}_pad{len(sides) // 2}d", shape, dtype=x.dtype)
+
+
+def _wrapped(kernels: Kernels, x: Tensor, sides: tuple[int, ...], shape: Shape) -> Tensor:
+    """Copy the input into the middle, and then what is opposite to each side."""
+    output = kernels.new("new_empty", shape, dtype=x.dtype)
+    for copied in (len(sides) // 2, *(1 for amount in sides if amount > 0)):
+        for _ in range(2 * copied):
+            kernels.ran("slice")
+        kernels.ran("copy_")
+    return output
+
+
 class _Pad(Layer):
     """A layer that puts something around its input."""
 
     family = "padding"
+    mode = "constant"
 
     padding = Argument(PerDim(None, sides=2), short="p")
 
@@ -44,6 +72,9 @@ class _Pad(Layer):
 
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return (_moved(len(output), self.padding),)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return padded(kernels, inputs[0], self.padding, self.mode)
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
@@ -97,6 +128,8 @@ class ConstantPad3d(_ValuePad, dims=3):
 
 
 class _ReflectionPad(_Pad):
+    mode = "reflect"
+
     def check(self, inputs: tuple[Shape, ...]) -> None:
         for place, amount in enumerate(self.padding):
             size = inputs[0][-1 - place // 2]
@@ -122,21 +155,27 @@ class ReflectionPad3d(_ReflectionPad, dims=3):
     """The mirrored input around (C, D, H, W); free: values are copied."""
 
 
-class ReplicationPad1d(_Pad, dims=1):
+class _ReplicationPad(_Pad):
+    mode = "replicate"
+
+
+class ReplicationPad1d(_ReplicationPad, dims=1):
     """The border repeated around (C, L); free: values are copied."""
 
 
-class ReplicationPad2d(_Pad, dims=2):
+class ReplicationPad2d(_ReplicationPad, dims=2):
     """The border repeated around (C, H, W); free: values are copied."""
 
     aliases = ("replication_pad",)
 
 
-class ReplicationPad3d(_Pad, dims=3):
+class ReplicationPad3d(_ReplicationPad, dims=3):
     """The border repeated around (C, D, H, W); free: values are copied."""
 
 
 class _CircularPad(_Pad):
+    mode = "circular"
+
     def check(self, inputs: tuple[Shape, ...]) -> None:
         for place, amount in enumerate(self.padding):
             size = inputs[0][-1 - place // 2]
@@ -193,3 +232,11 @@ class Crop(Layer):
 
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return FREE
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        sides = self.sides(x.shape)
+        cut = sum(before != 0 or after != 0 for before, after in zip(sides[::2], sides[1::2], strict=True))
+        for _ in range(cut - 1):
+            kernels.ran("slice")
+        return kernels.view("slice" if cut else "alias", x, self.output_shape((x.shape,)), x.strides)

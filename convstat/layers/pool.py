@@ -26,6 +26,8 @@ from convstat.layers.base import (
     show,
     show_shape,
 )
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor, channels_last
 
 _ONE_OUTPUT = "a layer has one output"
 
@@ -74,6 +76,16 @@ class _Pool(Layer):
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         return Cost(0, {"pool": pool.pool_reads(prod(output), self.kernel_size)})
 
+    def _mean(self, kernels: Kernels, x: Tensor) -> Tensor:
+        """The mean over each window; of a sequence, as of an image of one row."""
+        shape = self.output_shape((x.shape,))
+        if self.spatial_dims == 1:
+            row = kernels.unsqueeze(x, 2)
+            return kernels.squeeze(kernels.pooled("avg_pool2d", row, (*shape[:2], 1, shape[2])), 2)
+        if self.spatial_dims == 3:
+            return kernels.new("avg_pool3d", shape, dtype=x.dtype)
+        return kernels.pooled("avg_pool2d", x, shape)
+
 
 class _MaxPool(_Pool):
     kernel_size = Argument(PerDim(), short="k")
@@ -82,6 +94,24 @@ class _MaxPool(_Pool):
     dilation = Argument(PerDim(), 1, short="d")
     return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
     ceil_mode = Argument(Flag(), False)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        return largest(kernels, x, self.output_shape((x.shape,)), "max_pool{}d_with_indices")
+
+
+def largest(kernels: Kernels, x: Tensor, shape: Shape, op: str, *, dense: bool = False) -> Tensor:
+    """The largest of each window with its index; of a sequence, as of an image of one row.
+
+    ``dense`` is whether the kernel for volumes returns contiguous ones, however its input lies.
+    """
+    if x.rank == 3:
+        row = kernels.unsqueeze(x, 2)
+        values, indices = kernels.pooled_with_indices(op.format(2), row, (*shape[:2], 1, shape[2]))
+        values, indices = kernels.squeeze(values, 2), kernels.squeeze(indices, 2)
+        return values
+    values, indices = kernels.pooled_with_indices(op.format(x.rank - 2), x, shape, dense=dense and x.rank == 5)
+    return values
 
 
 class MaxPool1d(_MaxPool, dims=1):
@@ -110,6 +140,9 @@ class _AvgPool(_Pool):
     padding = Argument(PerDim(0), 0, short="p")
     ceil_mode = Argument(Flag(), False)
     count_include_pad = Argument(Flag(), True)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return self._mean(kernels, inputs[0])
 
 
 class _AvgPoolBy(_AvgPool):
@@ -167,6 +200,22 @@ class OutputSize(Kind["tuple[int | None, ...]"]):
         return "int" if self.dims == 1 else f"int or [{', '.join(['int or null'] * self.dims)}]"
 
 
+def adaptive_mean(kernels: Kernels, x: Tensor, shape: Shape) -> Tensor:
+    """The mean of windows that share out the input: where there is one window, that of everything."""
+    if x.rank == 3:
+        row = kernels.unsqueeze(x, 2)
+        return kernels.squeeze(adaptive_mean(kernels, row, (*shape[:2], 1, shape[2])), 2)
+    if all(size == 1 for size in shape[2:]):
+        mean = kernels.new("mean", shape, dtype=x.dtype)
+        if x.is_channels_last:
+            kernels.ran("as_strided_")
+            mean.strides = channels_last(shape)
+        return mean
+    if x.rank == 5:
+        return kernels.new("_adaptive_avg_pool3d", shape, dtype=x.dtype)
+    return kernels.pooled("_adaptive_avg_pool2d", x, shape)
+
+
 class _AdaptivePool(Layer):
     """Windows that share out the input."""
 
@@ -186,22 +235,31 @@ class _AdaptivePool(Layer):
         return Cost(0, {"pool": pool.adaptive_reads(output[0] * output[1], inputs[0][2:], output[2:])})
 
 
-class AdaptiveAvgPool1d(_AdaptivePool, dims=1):
+class _AdaptiveAvgPool(_AdaptivePool):
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return adaptive_mean(kernels, inputs[0], self.output_shape((inputs[0].shape,)))
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool, dims=1):
     """Mean of windows that share out (C, L)."""
 
 
-class AdaptiveAvgPool2d(_AdaptivePool, dims=2):
+class AdaptiveAvgPool2d(_AdaptiveAvgPool, dims=2):
     """Mean of windows that share out (C, H, W)."""
 
     aliases = ("adaptive_avg_pool", "gap")
 
 
-class AdaptiveAvgPool3d(_AdaptivePool, dims=3):
+class AdaptiveAvgPool3d(_AdaptiveAvgPool, dims=3):
     """Mean of windows that share out (C, D, H, W)."""
 
 
 class _AdaptiveMaxPool(_AdaptivePool):
     return_indices = Argument(Fixed(False, _ONE_OUTPUT), False)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        return largest(kernels, x, self.output_shape((x.shape,)), "adaptive_max_pool{}d", dense=True)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool, dims=1):
@@ -228,6 +286,14 @@ class _LPPool(_Pool):
         super().check(inputs)
         if self.norm_type == 0:
             raise LayerError("norm_type must not be 0: its root would be the power 1/0", argument="norm_type")
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        mean = self._mean(kernels, kernels.elementwise("pow", inputs[0]))
+        sign = kernels.elementwise("sign", mean)
+        size = kernels.elementwise("mul", sign, kernels.elementwise("relu", kernels.elementwise("abs", mean)))
+        del sign
+        size = kernels.elementwise("mul", size)
+        return kernels.elementwise("pow", size)
 
 
 class LPPool1d(_LPPool, dims=1):

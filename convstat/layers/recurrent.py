@@ -16,6 +16,8 @@ from convstat.formulas.cost import Cost, Shape
 from convstat.formulas.derivation import Derivation
 from convstat.formulas.reads import Place, Reads
 from convstat.layers.base import Argument, Count, Flag, Layer, Real, Word, last_axis
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -125,6 +127,64 @@ class _Recurrent(Layer):
         output: torch.Tensor = module(*inputs)[0]
         return output
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        rows, directions = x.shape[0 if self.batch_first else 1], self._directions()
+        states = self._first_states(kernels, rows)
+        if self.batch_first:
+            x = kernels.transpose(x, 0, 1)
+        for _ in states:
+            kernels.ran("unbind")
+        finals: list[tuple[Tensor, ...]] = []
+        for _ in range(self.num_layers):
+            x, ends = self._layer(kernels, x, rows, states)
+            finals += ends
+        count = self.num_layers * directions
+        kept = [kernels.new("stack", (count, *of_one[0].shape)) for of_one in reversed(list(zip(*finals, strict=True)))]
+        del finals, ends
+        if self.batch_first:
+            x = self._batch_first(kernels, x)
+        del kept
+        return x
+
+    def _batch_first(self, kernels: Kernels, x: Tensor) -> Tensor:
+        """The batch in the first dimension again."""
+        return kernels.transpose(x, 0, 1, "transpose_")
+
+    def _first_states(self, kernels: Kernels, rows: int) -> tuple[Tensor, ...]:
+        """The states that a sequence begins with."""
+        shape = (self.num_layers * self._directions(), rows, self._state())
+        return (kernels.new("zeros", shape),)
+
+    def _layer(
+        self, kernels: Kernels, x: Tensor, rows: int, states: tuple[Tensor, ...]
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        """One layer in each direction: its output, and the last states."""
+        steps = x.shape[0]
+        kernels.ran("unbind")
+        whole, ends, outputs = [], [], []
+        for _ in range(self._directions()):
+            state, outputs_of_one = states, []
+            for _ in range(steps):
+                state = self._cell(kernels, rows, state)
+                outputs_of_one.append(state[0])
+            whole.append(kernels.new("stack", (steps, rows, self._state())))
+            # Those of the one direction are there until the other has run too.
+            outputs.append(outputs_of_one)
+            ends.append(state)
+        output = whole[0] if len(whole) == 1 else kernels.new("cat", (steps, rows, len(whole) * self._state()))
+        return output, ends
+
+    def _cell(self, kernels: Kernels, rows: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """One step: the next state, from the products of the gates with the input and with the state before."""
+        raise NotImplementedError
+
+    def _gates(self, kernels: Kernels, rows: int) -> Tensor:
+        """The product of one of the two matrices of all gates."""
+        kernels.ran("t")
+        size = formulas.GATES[self.kind()] * self.hidden_size
+        return kernels.new("addmm" if self.bias else "mm", (rows, size))
+
 
 class RNN(_Recurrent):
     """Elman network: one gate.
@@ -140,6 +200,13 @@ class RNN(_Recurrent):
     dropout = Argument(Real(), 0.0)
     bidirectional = Argument(Flag(), False)
 
+    def _cell(self, kernels: Kernels, rows: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        of_input, of_state = self._gates(kernels, rows), self._gates(kernels, rows)
+        sums = kernels.inplace("add_", of_state)
+        result = kernels.elementwise(self.nonlinearity, sums)
+        del of_input
+        return (result,)
+
 
 class GRU(_Recurrent):
     """Gated recurrent unit: three gates.
@@ -153,6 +220,21 @@ class GRU(_Recurrent):
     batch_first = Argument(Flag(), False)
     dropout = Argument(Real(), 0.0)
     bidirectional = Argument(Flag(), False)
+
+    def _cell(self, kernels: Kernels, rows: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        gates = []
+        for _ in range(2):
+            gates.append(self._gates(kernels, rows))
+            kernels.ran("unsafe_split")
+        for op in ("add_", "sigmoid_", "add_", "sigmoid_", "mul_"):
+            kernels.ran(op)
+        shape = (rows, self.hidden_size)
+        new = kernels.inplace("tanh_", kernels.new("add", shape))
+        result = kernels.new("sub", shape)
+        kernels.ran("mul_")
+        kernels.ran("add_")
+        del gates, new
+        return (result,)
 
 
 class LSTM(_Recurrent):
@@ -168,3 +250,32 @@ class LSTM(_Recurrent):
     dropout = Argument(Real(), 0.0)
     bidirectional = Argument(Flag(), False)
     proj_size = Argument(Count(0), 0)
+
+    def _batch_first(self, kernels: Kernels, x: Tensor) -> Tensor:
+        return kernels.transpose(x, 0, 1)
+
+    def _first_states(self, kernels: Kernels, rows: int) -> tuple[Tensor, ...]:
+        count = self.num_layers * self._directions()
+        sizes = (self._state(), self.hidden_size)
+        hidden, cell = (kernels.new("zeros", (count, rows, size)) for size in sizes)
+        return hidden, cell
+
+    def _cell(self, kernels: Kernels, rows: int, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        gates, others = self._gates(kernels, rows), self._gates(kernels, rows)
+        kernels.ran("add_")
+        del others
+        for op in ("unsafe_split", "sigmoid_", "sigmoid_", "tanh_", "sigmoid_"):
+            kernels.ran(op)
+        shape = (rows, self.hidden_size)
+        cell = kernels.new("mul", shape)
+        added = kernels.new("mul", shape)
+        kernels.ran("add_")
+        del added
+        activated = kernels.new("tanh", shape)
+        hidden = kernels.new("mul", shape)
+        del activated
+        if self.proj_size:
+            kernels.ran("t")
+            hidden = kernels.new("mm", (rows, self.proj_size))
+        del gates
+        return hidden, cell

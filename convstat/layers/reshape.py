@@ -8,6 +8,8 @@ from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, Cost, Shape
 from convstat.formulas.reads import Place, Reads, Reshaped, same
 from convstat.layers.base import Argument, Flag, Integer, Layer, Real, Sizes, axis, show, show_shape
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 
 class _Free(Layer):
@@ -59,6 +61,11 @@ class Flatten(_Free):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return Reshaped()
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        start, end = axis(self.start_dim, x.shape, "start_dim"), axis(self.end_dim, x.shape, "end_dim")
+        return x if start == end else kernels.reshape(x, self.output_shape((x.shape,)))
+
 
 class Unflatten(_Free):
     """Several dimensions made of one; free: the data stays where it is."""
@@ -79,6 +86,9 @@ class Unflatten(_Free):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return Reshaped()
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.reshape(inputs[0], self.output_shape((inputs[0].shape,)))
+
 
 class Reshape(_Free):
     """Other dimensions after the batch, one of them may be -1 (x.reshape); free: no arithmetic."""
@@ -94,6 +104,9 @@ class Reshape(_Free):
 
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return Reshaped()
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.reshape(inputs[0], self.output_shape((inputs[0].shape,)))
 
 
 class Permute(_Free):
@@ -123,6 +136,9 @@ class Permute(_Free):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return ({dim: Place(place) for place, dim in enumerate(self._order(inputs[0]))},)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.permute(inputs[0], self._order(inputs[0].shape))
+
 
 class Select(_Free):
     """One slice along a dimension, which goes (torch.select; x[:, 0] is dim 1, index 0); free: a view."""
@@ -148,11 +164,17 @@ class Select(_Free):
         kept = {dim: Place(dim - (dim > place)) for dim in range(len(inputs[0])) if dim != place}
         return ({**kept, place: Place(None)},)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.select(inputs[0], axis(self.dim, inputs[0].shape))
+
 
 class Identity(_Free):
     """The input itself; free."""
 
     aliases = ("identity",)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return inputs[0]
 
 
 class _Dropout(_Free):
@@ -167,6 +189,21 @@ class _Dropout(_Free):
         if not 0 <= self.p <= 1:
             raise LayerError(f"dropout probability has to be between 0 and 1, but got {self.p}", argument="p")
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return inputs[0]
+
+
+class _DropoutOfSamples(_Dropout):
+    """A dropout of whole channels that takes an input without a batch for one with it."""
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        if x.rank == self.ranks[0]:
+            end = "_" if self.inplace else ""
+            kernels.ran(f"unsqueeze{end}")
+            kernels.ran(f"squeeze{end}")
+        return x
+
 
 class Dropout(_Dropout):
     """Elements zeroed at random in training; free: in evaluation it is the identity."""
@@ -174,7 +211,7 @@ class Dropout(_Dropout):
     aliases = ("dropout",)
 
 
-class Dropout1d(_Dropout):
+class Dropout1d(_DropoutOfSamples):
     """Channels of (C, L) zeroed at random in training; free: in evaluation it is the identity."""
 
     ranks = (2, 3)
@@ -186,7 +223,7 @@ class Dropout2d(_Dropout):
     ranks = (3, 4)
 
 
-class Dropout3d(_Dropout):
+class Dropout3d(_DropoutOfSamples):
     """Channels of (C, D, H, W) zeroed at random in training; free: in evaluation it is the identity."""
 
     ranks = (4, 5)

@@ -22,6 +22,9 @@ from convstat.layers.base import (
     show,
     show_shape,
 )
+from convstat.layers.pool import adaptive_mean
+from convstat.lifetimes.kernels import Kernels
+from convstat.lifetimes.tensors import Tensor
 
 _RANKS = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}
 """The number of dimensions, batch included, that a mode is for; the others take any."""
@@ -114,6 +117,15 @@ class Upsample(Layer):
         scale = self.scale_factor
         return 1 / Fraction(scale[place] if isinstance(scale, tuple) else scale or 1)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        shape = self.output_shape((x.shape,))
+        if self.mode == "area":
+            return adaptive_mean(kernels, x, shape)
+        kind = {"nearest": "upsample_nearest", "nearest-exact": "_upsample_nearest_exact"}
+        op = f"{kind.get(self.mode, f'upsample_{self.mode}')}{x.rank - 2}d"
+        return kernels.pooled(op, x, shape)
+
     def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Cost:
         planes = output[0] * output[1]
         return Cost(0, {"resize": formulas.resize_reads(self.mode, planes, inputs[0][2:], output[2:])})
@@ -151,6 +163,9 @@ class PixelShuffle(_Shuffle):
         window = Window(1, ((0,),) * self.upscale_factor, (0,) * self.upscale_factor)
         return (along([window, window]),)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.new("pixel_shuffle", self.output_shape((inputs[0].shape,)), dtype=inputs[0].dtype)
+
 
 class PixelUnshuffle(_Shuffle):
     """Height and width folded into channels by downscale_factor; free: elements only move."""
@@ -176,6 +191,9 @@ class PixelUnshuffle(_Shuffle):
         window = conv(self.downscale_factor, self.downscale_factor)
         return (along([window, window]),)
 
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        return kernels.pooled("pixel_unshuffle", inputs[0], self.output_shape((inputs[0].shape,)))
+
 
 class ChannelShuffle(_Shuffle):
     """Channels of the groups interleaved; free: elements only move."""
@@ -197,3 +215,9 @@ class ChannelShuffle(_Shuffle):
 
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         return (same(len(output)),)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        if self.groups == 1:
+            return kernels.view("channel_shuffle", x, x.shape, x.strides)
+        return kernels.new("channel_shuffle", x.shape, dtype=x.dtype)

@@ -33,11 +33,19 @@ def kernels_of(device: str) -> Iterator[None]:
         library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
         stack.enter_context(undone(library._destroy))
         library.impl("scaled_dot_product_attention", attend, "AutogradMeta")
+        library.impl("linear", _linear, "AutogradMeta")
         library.impl("_native_multi_head_attention", _multi_head, "Meta")
         library.impl("_transformer_encoder_layer_fwd", _encoder_layer, "Meta")
         # The modules ask for the names of the devices that have these kernels.
         stack.enter_context(replaced(backend_registration, "_privateuse1_backend_name", "meta"))
         yield
+
+
+def _linear(tensor: Any, weight: Any, bias: Any = None) -> Any:
+    """Add the bias in place, as torch does where no mode is active and nothing is on meta."""
+    if bias is None or tensor.dim() == 2 or (tensor.dim() > 2 and tensor.is_contiguous()):
+        return _aten.linear.default.decompose(tensor, weight, bias)
+    return _aten.matmul(tensor, weight.t()).add_(bias)
 
 
 def _multi_head(query: Any, *given: Any, need_weights: bool = True, average_attn_weights: bool = True, **_: Any) -> Any:

@@ -123,6 +123,10 @@ Other = Annotated[Mapping[str, Count], "work that is not MACs, by name"]
 PerPixel = Annotated[Ratio | None, "macs / pixels; null where there are no pixels"]
 
 
+MEMORY = ("peak_memory_bytes", "activation_bytes", "training_bytes")
+"""The figures of memory, which are there where they were asked for; the last needs torch for any model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over the layers; ``pixels`` is what MACs are divided by, ``pixel_basis`` says in words what that is."""

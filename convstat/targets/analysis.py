@@ -207,7 +207,7 @@ def _measured(subject: Subject, request: Request, listener: Listener) -> Subject
         return subject
     from convstat.targets import memory
 
-    return memory.with_memory(subject, listener=listener)
+    return memory.with_memory(subject, request.memory, listener=listener)
 
 
 def _in_blocks(request: Request, listener: Listener) -> Report:

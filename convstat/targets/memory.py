@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.grammar.patterns import matching
 from convstat.results.memory import Memory, Run
+from convstat.results.report import MEMORY
 from convstat.targets.request import NOBODY, Listener
 from convstat.targets.subject import Subject
 
@@ -41,12 +42,8 @@ def run_of(
 
 
 def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Run what was counted, and follow its memory."""
-    import torch
-
+    """Follow the memory of what was counted: a spec in inference without torch, anything else as torch runs it."""
     from convstat.count.memory import measure
-    from convstat.counters.inputs import keywords_of
-    from convstat.trace.training import Step, Way, follow
 
     model_info = subject.report.model
     if subject.graph is not None and subject.graph.parts:
@@ -56,6 +53,25 @@ def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Me
             help="write a part as a spec of its own",
         )
     listener.progress(f"following the memory of {model_info.name}")
+    if subject.graph is not None and run.mode == "infer" and run.amp is None:
+        from convstat.count.lifetimes import of_graph
+
+        try:
+            found, places = of_graph(subject.graph, model_info.dtype, run.device)
+        except NotImplementedError:
+            # A kind of another package that does not say what it runs.
+            return _followed(subject, run)
+        return measure(found, model_info, run, places.__getitem__)
+    return _followed(subject, run)
+
+
+def _followed(subject: Subject, run: Run) -> Memory:
+    import torch
+
+    from convstat.count.memory import measure
+    from convstat.counters.inputs import keywords_of
+    from convstat.trace.training import Step, Way, follow
+
     place, _ = subject.stages.foresight()
     model, inputs = subject.stages.model(place)
     way = Way(
@@ -66,7 +82,7 @@ def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Me
     )
     with subject.stages.running(place):
         lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
-    return measure(lifetimes, model_info, run, table.name)
+    return measure(lifetimes, subject.report.model, run, table.name)
 
 
 def chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
@@ -87,15 +103,18 @@ def chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
 TRAINING = Run("train", "cuda", "adamw")
 """The step of training whose memory a report has."""
 
+TRAINING_BYTES = MEMORY[-1]
 
-def with_memory(subject: Subject, *, listener: Listener = NOBODY) -> Subject:
-    """Add to the totals of a report the peak memory of inference and of a step of training."""
-    inference, training = (of_subject(subject, run, listener=listener) for run in (Run(), TRAINING))
-    kept = sum(inference.kinds[kind] for kind in ("weights", "buffers", "inputs"))
-    totals = replace(
-        subject.report.totals,
-        peak_memory_bytes=inference.peak.bytes,
-        activation_bytes=inference.peak.bytes - kept,
-        training_bytes=training.peak.bytes,
-    )
+
+def with_memory(subject: Subject, wanted: tuple[str, ...], *, listener: Listener = NOBODY) -> Subject:
+    """Add to the totals of a report the peak memory of inference and of a step of training, as far as ``wanted``."""
+    found = dict.fromkeys(wanted, 0)
+    if wanted != (TRAINING_BYTES,):
+        inference = of_subject(subject, Run(), listener=listener)
+        kept = sum(inference.kinds[kind] for kind in ("weights", "buffers", "inputs"))
+        found |= {"peak_memory_bytes": inference.peak.bytes, "activation_bytes": inference.peak.bytes - kept}
+    if TRAINING_BYTES in wanted:
+        found[TRAINING_BYTES] = of_subject(subject, TRAINING, listener=listener).peak.bytes
+    figures: dict[str, Any] = {name: found[name] for name in wanted}
+    totals = replace(subject.report.totals, **figures)
     return subject._replace(report=replace(subject.report, totals=totals))

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from convstat.lifetimes import Kernel, Kind, Lifetimes, Phase, Storage
 from convstat.patches.dispatch import Watching
 from convstat.patches.doors import key_of
 from convstat.patches.kernels_of import completed
 from convstat.patches.room import patch, replaced
 from convstat.trace.describe import ModuleTable, dtype_name, leaves
-from convstat.trace.lifetimes import Kernel, Kind, Lifetimes, Phase, Storage
 from convstat.trace.record import operator
 
 NUMBER = 1.0

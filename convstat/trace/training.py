@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from convstat.lifetimes import Lifetimes
 from convstat.patches.autocast import autocast_on_meta
 from convstat.patches.checkpoint import checkpointed
 from convstat.patches.dispatch import Watching
@@ -20,7 +21,6 @@ from convstat.patches.room import alone
 from convstat.trace.describe import ModuleTable, leaves
 from convstat.trace.following import NUMBER, Following
 from convstat.trace.foreign import foreign
-from convstat.trace.lifetimes import Lifetimes
 from convstat.trace.record import ready
 
 

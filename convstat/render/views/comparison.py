@@ -13,6 +13,7 @@ from convstat.render.page import Block, Column, Item, Items, Line, Pairs, Row, T
 from convstat.render.views.language import per_token
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
+from convstat.results.report import MEMORY
 from convstat.text.printable import bar, change, exact, factor, mib, per_pixel_scale, printable, significant
 
 if TYPE_CHECKING:
@@ -108,12 +109,7 @@ def reason_of(row: ComparisonRow) -> str:
     return printable("; ".join(" ".join(part.split()) for part in parts))
 
 
-MEMORY = {
-    "peak_memory_bytes": "peak MiB",
-    "activation_bytes": "activations MiB",
-    "training_bytes": "training MiB",
-}
-"""The figures of memory, and the titles of their columns."""
+_MEMORY_TITLES = ("peak MiB", "activations MiB", "training MiB")
 
 
 LANGUAGE: Mapping[str, str] = {
@@ -197,7 +193,7 @@ def comparison_table(
         *([Column(scale.title, priority=0 if options.per else 5)] if has_pixels else []),
         *([Column("border", priority=5, name="border overhead")] if has_borders else []),
         *([Column("weight bytes", priority=2)] if in_widths else []),
-        *([Column(title) for title in MEMORY.values()] if has_memory else []),
+        *([Column(title) for title in _MEMORY_TITLES] if has_memory else []),
         *(Column(LANGUAGE[name], priority=2) for name in of_tokens),
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]

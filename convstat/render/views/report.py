@@ -371,7 +371,8 @@ def memory_fact(totals: Totals) -> str:
     """The peaks of inference and of training, and what of the first are activations."""
     peak, activations, training = totals.peak_memory_bytes, totals.activation_bytes, totals.training_bytes
     said = [f"peak {mib(peak or 0)} MiB in inference, {mib(activations or 0)} of them activations"]
-    return ", ".join([*said, f"{mib(training or 0)} MiB in training with AdamW"])
+    said.append("training needs torch" if training is None else f"{mib(training)} MiB in training with AdamW")
+    return ", ".join(said)
 
 
 def show_place(source: Place | None) -> str:
