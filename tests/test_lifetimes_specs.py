@@ -154,7 +154,7 @@ MORE: list[tuple[str, dict[str, object], tuple[Shape, ...]]] = [
     *(("AdaptiveAvgPool2d", {"output_size": size}, (shape,))
       for size in (1, 2) for shape in ((1, 6, 4, 4), (2, 1, 4, 4))),
     ("RMSNorm", {"elementwise_affine": False}, (IMAGE,)),
-    ("ChannelShuffle", {"groups": 1}, (IMAGE,)),
+    *(("ChannelShuffle", {"groups": groups}, (IMAGE,)) for groups in (1, 2, 6)),
     ("InstanceNorm2d", {"affine": True, "bias": False}, (IMAGE,)),
     ("PReLU", {}, ((4,),)),
     ("Embedding", {"num_embeddings": 3, "embedding_dim": 4, "max_norm": 1}, ((2, 5, 3),)),

@@ -290,14 +290,14 @@ def attend(kernels: Kernels, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         empty, state = Tensor((batch, heads, 0), dtype="float32"), [Tensor((), dtype="int64") for _ in range(2)]
         return kernels.results("_scaled_dot_product_efficient_attention", like, empty, *state)[0]
     if is_half:
-        q, k, v = (kernels.elementwise("_to_copy", tensor, dtype="float32") for tensor in (q, k, v))
+        q, k, v = (kernels.copied("_to_copy", tensor, dtype="float32") for tensor in (q, k, v))
     scaled = kernels.elementwise("mul", q)
     scores = _product(kernels, scaled, kernels.elementwise("mul", kernels.transpose(k, 2, 3)))
     scores = kernels.new("_safe_softmax", scores.shape, dtype=scores.dtype)
     if not is_half:
         return _product(kernels, scores, v)
-    narrow = kernels.elementwise("_to_copy", scores, dtype=kernels.dtype)
-    result = kernels.elementwise("_to_copy", _product(kernels, scores, v), dtype=kernels.dtype)
+    narrow = kernels.copied("_to_copy", scores, dtype=kernels.dtype)
+    result = kernels.copied("_to_copy", _product(kernels, scores, v), dtype=kernels.dtype)
     del narrow
     return result
 

@@ -28,7 +28,7 @@ from convstat.layers.base import (
 )
 from convstat.layers.pad import padded
 from convstat.lifetimes.kernels import Kernels
-from convstat.lifetimes.tensors import HALVES, Tensor, elementwise
+from convstat.lifetimes.tensors import HALVES, Tensor, alike
 
 
 class _Norm(Layer):
@@ -94,8 +94,7 @@ def batch_norm(kernels: Kernels, x: Tensor, has_statistics: bool) -> Tensor:
     """A batch normalisation, which saves mean and deviation where it has to compute them."""
     saved = 0 if has_statistics else x.shape[1]
     reserve = kernels.new("empty", (0,), dtype="uint8")
-    shape, strides = elementwise([x])
-    output = Tensor(shape, strides, x.dtype)
+    output = Tensor(x.shape, alike(x), x.dtype)
     # What is computed is of at least single precision, and what is not has the dtype of the output.
     dtype = "float32" if saved else x.dtype
     kernels.results("native_batch_norm", output, *(Tensor((saved,), dtype=dtype) for _ in range(2)))
@@ -261,7 +260,7 @@ class RMSNorm(_LastNorm):
         (x,) = inputs
         # Half precision is computed in single.
         is_half = x.dtype in HALVES
-        wide = kernels.elementwise("_to_copy", x, dtype="float32") if is_half else x
+        wide = kernels.copied("_to_copy", x, dtype="float32") if is_half else x
         squares = kernels.elementwise("pow", wide)
         mean = kernels.new("mean", self._rows(x.shape), dtype="float32")
         kernels.ran("add_")
@@ -273,7 +272,7 @@ class RMSNorm(_LastNorm):
         if not x.is_channels_last:
             result = kernels.contiguous(result)
         del wide
-        return kernels.elementwise("_to_copy", result, dtype=x.dtype) if is_half else result
+        return kernels.copied("_to_copy", result, dtype=x.dtype) if is_half else result
 
 
 class LocalResponseNorm(_Norm):

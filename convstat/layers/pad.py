@@ -41,7 +41,7 @@ def padded(kernels: Kernels, x: Tensor, sides: tuple[int, ...], mode: str) -> Te
         if all(amount <= 0 for amount in sides):
             # Nothing is put around it: what is left is copied as it lies.
             left = Tensor(shape, x.strides, x.dtype, x.memory)
-            return kernels.elementwise("constant_pad_nd", left, dtype=x.dtype)
+            return kernels.copied("constant_pad_nd", left)
         return kernels.pooled("constant_pad_nd", x, shape)
     if mode == "circular":
         return _wrapped(kernels, x, sides, shape)

@@ -12,7 +12,17 @@ from contextlib import contextmanager
 from math import prod
 
 from convstat.lifetimes import Kernel, Kind, Lifetimes, Storage
-from convstat.lifetimes.tensors import ITEM_BYTES, Memory, Shape, Tensor, channels_last, contiguous, elementwise, viewed
+from convstat.lifetimes.tensors import (
+    ITEM_BYTES,
+    Memory,
+    Shape,
+    Tensor,
+    alike,
+    channels_last,
+    contiguous,
+    elementwise,
+    viewed,
+)
 
 
 class Kernels:
@@ -100,6 +110,10 @@ class Kernels:
     def _promoted(self, tensors: Sequence[Tensor]) -> str:
         floating = [tensor.dtype for tensor in tensors if tensor.dtype in ("float32", "float16", "bfloat16")]
         return "float32" if "float32" in floating else (floating or [tensors[0].dtype])[0]
+
+    def copied(self, op: str, tensor: Tensor, dtype: str | None = None) -> Tensor:
+        """Run a kernel whose result lies as its argument does."""
+        return self.new(op, tensor.shape, alike(tensor), dtype or tensor.dtype)
 
     def inplace(self, op: str, tensor: Tensor) -> Tensor:
         """Run a kernel that writes its result into its first argument."""

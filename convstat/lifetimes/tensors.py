@@ -47,6 +47,11 @@ class Tensor:
         return _fills(self.shape, self.strides, range(self.rank - 1, -1, -1))
 
     @property
+    def is_contiguous_in_channels(self) -> bool:
+        """Whether it is an image whose elements lie channel by channel, without gaps."""
+        return self.rank == 4 and _fills(self.shape, self.strides, (1, 3, 2, 0))
+
+    @property
     def is_dense(self) -> bool:
         """Whether its elements lie without gaps, whatever the order of its dimensions."""
         order = sorted(range(self.rank), key=lambda dim: (self.strides[dim], self.shape[dim]))
@@ -138,14 +143,22 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     return tuple(next((size for size in sizes if size != 1), 1) for sizes in zip(*full, strict=True))
 
 
+def alike(tensor: Tensor) -> Shape:
+    """The strides of a copy that keeps those of a tensor without gaps."""
+    return tensor.strides if tensor.is_dense else elementwise([tensor])[1]
+
+
 def elementwise(tensors: Sequence[Tensor]) -> tuple[Shape, Shape]:
     """The shape and the strides of an operation on matching elements, as torch's TensorIterator lays out its result."""
     shape = broadcast([tensor.shape for tensor in tensors])
     first = tensors[0]
     if all(tensor.shape == shape for tensor in tensors):
-        if all(tensor.is_contiguous for tensor in tensors):
-            return shape, contiguous(shape)
-        if all(tensor.strides == first.strides for tensor in tensors) and first.is_dense:
+        in_rows = all(tensor.is_contiguous for tensor in tensors)
+        in_channels = all(tensor.is_contiguous_in_channels for tensor in tensors)
+        # Where dimensions have the size 1, both may be so, and the strides decide.
+        if in_rows != in_channels:
+            return shape, contiguous(shape) if in_rows else channels_last(shape)
+        if not in_rows and all(tensor.strides == first.strides for tensor in tensors) and first.is_dense:
             return shape, first.strides
     rank = len(shape)
     steps = []
