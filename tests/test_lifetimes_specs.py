@@ -309,3 +309,20 @@ def test_a_kind_that_does_not_say_what_it_runs_is_followed_in_torch(monkeypatch:
     with pytest.raises(NotImplementedError, match="Conv2d"):
         of_graph(analysis.graph_of(Request(resolve("configs/mobilenet_v1.yaml"))), "float32", "cuda")
     assert convstat.memory("configs/mobilenet_v1.yaml").peak.bytes == expected
+
+
+def test_a_kind_with_work_of_its_own_does_not_run_what_its_base_runs() -> None:
+    """Until it says what it runs; one that changes nothing but arguments runs the same."""
+
+    class Doubled(KINDS["Linear"]):  # type: ignore[misc]
+        """A linear map, twice."""
+
+        def cost(self, inputs: tuple[Shape, ...], output: Shape) -> Any:
+            first = super().cost(inputs, output)
+            return first + first
+
+    class Renamed(KINDS["Linear"]):  # type: ignore[misc]
+        """A linear map."""
+
+    assert Doubled.run is Layer.run
+    assert Renamed.run is KINDS["Linear"].run

@@ -112,6 +112,9 @@ class Layer(ABC):
 
     def __init_subclass__(cls, *, dims: int = 0, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "cost" in vars(cls) and "run" not in vars(cls):
+            # It does other work, so that what its base runs is not known to be what it runs.
+            cls.run = Layer.run  # type: ignore[method-assign]
         if dims:
             cls._work_on(dims)
         found: dict[str, Argument[Any]] = {}

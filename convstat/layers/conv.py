@@ -70,10 +70,6 @@ class _ConvNd(Layer):
         kernel = [name for name, _ in derivations.axes("k", (1,) * cls.spatial_dims)]
         return {"weight": (*cls.weight_axes, *kernel), "bias": ("out_channels",)}
 
-    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
-        (x,) = inputs
-        return kernels.new("convolution", self.output_shape((x.shape,)), dtype=x.dtype)
-
     def _weight(self) -> Shape:
         raise NotImplementedError
 
@@ -204,6 +200,10 @@ class _ConvTranspose(_ConvNd):
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         steps = zip(self.kernel_size, self.stride, self.padding, self.dilation, self.output_padding, strict=True)
         return (along([reach.conv_transpose(*step) for step in steps]),)
+
+    def run(self, kernels: Kernels, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        return kernels.new("convolution", self.output_shape((x.shape,)), dtype=x.dtype)
 
     def _weight(self) -> Shape:
         return formulas.conv_transpose_weight(self.in_channels, self.out_channels, self.kernel_size, self.groups)
