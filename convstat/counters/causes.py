@@ -146,6 +146,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "dense_layers_left_out": "leaves out the MLPs of layers without experts",
             "experts_left_out": "leaves out experts",
             "shared_experts": "leaves out shared experts",
+            "shared_gate": "leaves out the gate of shared experts",
             "expert_layers": "takes other layers for those with experts",
             "layers_without_attention": "prices attention in every layer, and some have none",
             # Parameters, and what is inside.

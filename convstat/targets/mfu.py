@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convstat.trace import Trace
 
 OWN, CAUSAL = "convstat", "convstat, causal"
-"""The rows of convstat's own count: of what is multiplied, and without the half of attention that looks ahead."""
+"""The rows of convstat's own count: of what is multiplied, and without what the masks of attention discard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,8 @@ def _rows(
 
 
 def _own(subject: Subject, request: Request, run: Asked, prepare: Prepare, listener: Listener) -> Iterator[Utilisation]:
-    """convstat's own count, and the same with half of attention where there is some."""
-    forward, words = subject, "products of the forward pass"
-    counted = subject
+    """convstat's own count, and the same without what masks discard, where they discard something."""
+    counted, words = subject, "products of the forward pass"
     if run.mode == "train":
         words = "products of the forward and the backward pass, as traced"
         listener.progress(f"counting the backward pass of {subject.report.model.name}")
@@ -192,10 +191,13 @@ def _own(subject: Subject, request: Request, run: Asked, prepare: Prepare, liste
             yield Utilisation(OWN, words, error=error.diagnostics[0].message)
             return
     yield Utilisation(OWN, words, 2 * counted.report.totals.macs)
-    attention = attention_macs(counted.stages.foresight()[1])
-    if attention and _tokens(forward) is not None:
-        macs = counted.report.totals.macs - attention // 2
-        yield Utilisation(CAUSAL, "the same, with half of the products of attention", 2 * macs)
+    language = subject.report.language
+    attention = None if language is None else language.attention
+    if attention is not None and attention.causal_macs != attention.macs:
+        own = attention_macs(counted.stages.foresight()[1])
+        discarded = own - own * attention.causal_macs // attention.macs
+        words = "the same, without the products that the masks of attention discard"
+        yield Utilisation(CAUSAL, words, 2 * (counted.report.totals.macs - discarded))
 
 
 def attention_macs(trace: Trace) -> int:

@@ -13,6 +13,7 @@ from convstat.counters.language.parts import (
     ADAPTERS,
     CORE,
     EXPERTS,
+    GATE,
     HEAD,
     MLP,
     OUTSIDE,
@@ -82,11 +83,14 @@ def core(
     multiply.
     """
     decoder = parts.decoder
-    attended = len(parts.blocks(CORE))
-    length = max(parts.keys.values()) if cache else decoder.tokens
+    attended = parts.times(CORE)
+    length = max(found.keys for found in parts.keys.values()) if cache else decoder.tokens
     pairs = decoder.every_token * length
     true = decoder.query_width + decoder.value_width
-    cached = -sum(decoder.every_token * (parts.keys[layer] - length) * true for layer in parts.of(CORE))
+    cached = -sum(
+        decoder.every_token * (parts.keys[layer].calls * (parts.keys[layer].keys - length)) * true
+        for layer in parts.of(CORE)
+    )
     amount = pairs * width * decoder.layers
     half = -(amount - amount // 2) if halved else 0
     parts.price(
@@ -135,6 +139,7 @@ def _rows(product: Product) -> int:
 def other_parts(parts: Parts) -> None:
     """Leave out what no formula knows: adapters, other products of activations, layers before and after."""
     parts.leave_out(ADAPTERS, "adapters")
+    parts.leave_out(GATE, "shared_gate")
     parts.leave_out(ACTIVATIONS, "activation_products")
     parts.leave_out(OUTSIDE, "outside_layers")
 
@@ -142,7 +147,7 @@ def other_parts(parts: Parts) -> None:
 def projections(parts: Parts, weights: int, *reasons: tuple[str, int]) -> None:
     """Price the projections of every layer by so many weights each; ``reasons`` are by layer and token."""
     decoder = parts.decoder
-    attended = len(parts.blocks(CORE))
+    attended = parts.times(CORE)
     parts.price(
         PROJECTIONS,
         decoder.every_token * decoder.layers * weights,
@@ -153,7 +158,7 @@ def projections(parts: Parts, weights: int, *reasons: tuple[str, int]) -> None:
 
 def mlp(parts: Parts, weights: int, *reasons: tuple[str, int]) -> None:
     """Price the MLP of every layer that has one by so many weights; ``reasons`` are by layer and token."""
-    times = parts.decoder.every_token * len(parts.blocks(MLP))
+    times = parts.decoder.every_token * parts.times(MLP)
     parts.price(MLP, times * weights, *((code, times * part) for code, part in reasons))
 
 
@@ -162,7 +167,7 @@ def experts(parts: Parts, matrices: int | None = None) -> None:
     decoder = parts.decoder
     own = parts.matrices
     matrices = own if matrices is None else matrices
-    times = decoder.every_token * decoder.hidden * len(parts.blocks(EXPERTS))
+    times = decoder.every_token * decoder.hidden * parts.times(EXPERTS)
     for part, width in ((EXPERTS, decoder.chosen * decoder.expert_ffn), (SHARED, decoder.shared_ffn)):
         parts.price(part, times * matrices * width, ("gated_mlp", times * (matrices - own) * width))
 
@@ -170,7 +175,7 @@ def experts(parts: Parts, matrices: int | None = None) -> None:
 def router(parts: Parts) -> None:
     """Price the scores of every expert for every token."""
     decoder = parts.decoder
-    parts.price(ROUTER, decoder.every_token * decoder.hidden * decoder.experts * len(parts.blocks(EXPERTS)))
+    parts.price(ROUTER, decoder.every_token * decoder.hidden * decoder.experts * parts.times(EXPERTS))
 
 
 def backward(parts: Parts, *, but: tuple[str, ...] = ()) -> None:

@@ -72,7 +72,7 @@ class Cookbook(Formula):
     def _mlps(self, parts: Parts) -> None:
         decoder = parts.decoder
         hidden, tokens, matrices = decoder.hidden, decoder.every_token, parts.matrices
-        dense, mixed = len(parts.blocks(MLP)), len(parts.blocks(EXPERTS))
+        dense, mixed = parts.times(MLP), parts.times(EXPERTS)
         width = decoder.expert_ffn if mixed else decoder.ffn
         factor = width // hidden if width % hidden == 0 and width else EXPANSION
         one = matrices * factor * hidden**2

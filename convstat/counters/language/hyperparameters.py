@@ -147,7 +147,7 @@ def read(model: Any, root: ModuleCall) -> Hyperparameters:
         layers=value("layers", 0),
         hidden=hidden,
         heads=heads,
-        kv_heads=value("kv_heads", 1 if one_key else heads),
+        kv_heads=1 if one_key else value("kv_heads", heads),
         head_dim=value("head_dim", hidden // heads),
         ffn=ffn,
         vocabulary=value("vocabulary", 0),

@@ -43,7 +43,7 @@ class NanoGpt(Formula):
             ("latent_attention", grouped - decoder.projections),
         )
         core(parts, 2 * hidden, ("attention_width", 2 * hidden - decoder.query_width - decoder.value_width))
-        dense = len(parts.blocks(MLP))
+        dense = parts.times(MLP)
         tokens, square = decoder.every_token, 8 * hidden**2
         parts.price(
             MLP,

@@ -19,11 +19,11 @@ from convstat.counters.language.hyperparameters import Hyperparameters
 from convstat.counters.products import Kernel, Work
 from convstat.trace import KernelCall, ListInfo, ParameterInfo, TensorInfo, Trace
 
-PROJECTIONS, CORE, MLP, EXPERTS, SHARED, ROUTER, HEAD, ADAPTERS, ACTIVATIONS, OUTSIDE = (
-    "projections", "core", "mlp", "experts", "shared", "router", "head", "adapters", "activations", "outside",
+PROJECTIONS, CORE, MLP, EXPERTS, SHARED, ROUTER, GATE, HEAD, ADAPTERS, ACTIVATIONS, OUTSIDE = (
+    "projections", "core", "mlp", "experts", "shared", "router", "gate", "head", "adapters", "activations", "outside",
 )  # fmt: skip
-"""What products are for: ``core`` are the two of attention, ``activations`` others of activations alone, ``outside``
-those of weights before and after the layers that are not the head's."""
+"""What products are for: ``core`` are the two of attention, ``gate`` that of shared experts, ``activations`` others of
+activations alone, ``outside`` those of weights before and after the layers that are not the head's."""
 
 Amounts = Mapping[str, int]
 """MACs by layer."""
@@ -92,6 +92,13 @@ class Parts:
             if product.role == role:
                 found[product.kernel.layer] = found.get(product.kernel.layer, 0) + product.kernel.products
         return found
+
+    def times(self, role: str) -> int:
+        """In how many decoder layers such a part runs; one whose weights several share counts as often as it runs."""
+        calls: dict[int | None, int] = {}
+        for layer, found in self.keys.items():
+            calls[self.block(layer)] = calls.get(self.block(layer), 0) + found.calls
+        return sum(calls.get(block, 1) for block in self.blocks(role))
 
     def blocks(self, role: str) -> list[int]:
         """The numbers of the decoder layers that have such a part."""
@@ -191,9 +198,16 @@ def _owned(trace: Trace) -> Iterable[Owned]:
         yield Owned(parameter, layer, info.path, info.type.rpartition(".")[2])
 
 
-def attended(trace: Trace, experts: int = 0) -> dict[str, int]:
-    """The layers in which attention ran, and how many keys each query met."""
-    found: dict[str, int] = {}
+class Attended(NamedTuple):
+    """Attention in one layer: how many keys a query met at most, and how often it ran."""
+
+    keys: int = 0
+    calls: int = 0
+
+
+def attended(trace: Trace, experts: int = 0) -> dict[str, Attended]:
+    """The layers in which attention ran; a router's softmax over ``experts`` is none."""
+    found: dict[str, Attended] = {}
     scored: dict[str, int] = {}
     for call, owner in trace.kernels():
         length = 0
@@ -209,7 +223,8 @@ def attended(trace: Trace, experts: int = 0) -> dict[str, int]:
                 length = scores.shape[-1] if len(scores.shape) > 3 or scores.shape[-1] != experts else 0
                 length -= length - 1 == scored.get(owner.path)
         if length:
-            found[owner.path] = max(found.get(owner.path, 0), length)
+            before = found.get(owner.path, Attended())
+            found[owner.path] = Attended(max(before.keys, length), before.calls + 1)
     return found
 
 
@@ -267,31 +282,32 @@ class _Sorter:
         if decoder.experts:
             if "shared_expert" in path and min(parameter.shape) > 1:
                 return SHARED
-            if "shared_expert" in path or sorted(parameter.shape) == sorted((decoder.experts, decoder.hidden)):
+            if "shared_expert" in path:
+                return GATE
+            if sorted(parameter.shape) == sorted((decoder.experts, decoder.hidden)):
                 return ROUTER
             if "expert" in path or (len(parameter.shape) == 3 and parameter.shape[0] == decoder.experts):
                 return EXPERTS
         for attention in self.parts.keys:
-            if not self._is_block(attention) and f"{layer}.".startswith(f"{attention}."):
+            if not _is_block(attention) and f"{layer}.".startswith(f"{attention}."):
                 return PROJECTIONS
-            if self._is_block(attention) and f"{layer}.".startswith(f"{attention}."):
+            if _is_block(attention) and f"{layer}.".startswith(f"{attention}."):
                 # Attention is written out in the block itself.
                 is_mlp = any(side in (decoder.ffn, 2 * decoder.ffn) for side in parameter.shape)
                 return MLP if is_mlp else PROJECTIONS
         siblings = any(_beside(layer, attention) for attention in self.parts.keys)
         return PROJECTIONS if siblings else MLP
 
-    def _is_block(self, layer: str) -> bool:
-        found = _BLOCK.match(layer)
-        return found is not None and found.end() == len(layer)
+
+def _is_block(layer: str) -> bool:
+    """Whether a path is that of a whole layer: the last of its names is a number."""
+    return not layer or layer.rpartition(".")[2].isdigit()
 
 
 def _beside(layer: str, attention: str) -> bool:
     """Whether attention ran in a module of its own, inside of the one that holds the projections."""
     around = attention.rpartition(".")[0]
-    found = _BLOCK.match(around)
-    is_block = found is None or found.end() == len(around)
-    return not is_block and f"{layer}.".startswith(f"{around}.")
+    return not _is_block(around) and f"{layer}.".startswith(f"{around}.")
 
 
 def _operands(call: KernelCall) -> Iterable[TensorInfo]:

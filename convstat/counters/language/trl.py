@@ -65,7 +65,7 @@ class Trl(Formula):
         dense = 3 * hidden * decoder.ffn
         step = getattr(decoder.config, "decoder_sparse_step", 1) if mixed else 1
         sparse = len(range(0, decoder.layers, step)) if mixed else 0
-        own, of_experts = len(parts.blocks(MLP)), len(parts.blocks(EXPERTS))
+        own, of_experts = parts.times(MLP), parts.times(EXPERTS)
         parts.price(
             MLP,
             tokens * (decoder.layers - sparse) * dense,

@@ -32,7 +32,7 @@ class Vllm(Formula):
             cache=True,
         )
         tokens, hidden = decoder.every_token, decoder.hidden
-        layers, width = len(parts.blocks(MLP)), decoder.ffn
+        layers, width = parts.times(MLP), decoder.ffn
         parts.price(
             MLP,
             tokens * layers * 3 * hidden * width,
@@ -48,7 +48,7 @@ class Vllm(Formula):
 def _windows(parts: Parts) -> int:
     """What sliding windows take away: a token meets the window at most, not the positions before itself."""
     decoder = parts.decoder
-    context = max(parts.keys.values())
+    context = max(found.keys for found in parts.keys.values())
     if not decoder.window or decoder.window >= context:
         return 0
     kinds = getattr(decoder.config, "layer_types", None)
