@@ -181,9 +181,9 @@ def _rows(
 
 def _own(subject: Subject, request: Request, run: Asked, prepare: Prepare, listener: Listener) -> Iterator[Utilisation]:
     """convstat's own count, and the same without what masks discard, where they discard something."""
-    counted, words = subject, "products of the forward pass"
+    counted, words = subject, "forward pass, as traced"
     if run.mode == "train":
-        words = "products of the forward and the backward pass, as traced"
+        words = "forward and backward, as traced"
         listener.progress(f"counting the backward pass of {subject.report.model.name}")
         try:
             counted = prepare(replace(request, mode="train"))
@@ -196,7 +196,7 @@ def _own(subject: Subject, request: Request, run: Asked, prepare: Prepare, liste
     if attention is not None and attention.causal_macs != attention.macs:
         own = attention_macs(counted.stages.foresight()[1])
         discarded = own - own * attention.causal_macs // attention.macs
-        words = "the same, without the products that the masks of attention discard"
+        words = "without what masks discard"
         yield Utilisation(CAUSAL, words, 2 * (counted.report.totals.macs - discarded))
 
 

@@ -24,7 +24,7 @@ class Cookbook(Formula):
     """``calc_flops``, by its options for the hyperparameters of a model."""
 
     name = "cookbook"
-    short = "4 x products: with recomputation"
+    short = "4 x products, recomputed"
     unit = "FLOPs of a step of training with activation checkpointing, halved: four times the products of the layers"
     source = "EleutherAI cookbook 827ee3b, calc/calc_transformer_flops.py"
     counts = (

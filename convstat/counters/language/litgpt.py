@@ -11,7 +11,7 @@ class Litgpt(Formula):
     """``estimate_flops``."""
 
     name = "litgpt"
-    short = "6 x parameters, attention five times"
+    short = "6 x params, attention 5 times"
     unit = "FLOPs of a step of training, halved: 2 for each parameter and token and attention, with the backward pass"
     source = "litgpt 0.5.13, estimate_flops and flops_per_param in utils.py"
     counts = (

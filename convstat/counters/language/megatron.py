@@ -24,7 +24,7 @@ class Megatron(Formula):
     """``num_floating_point_operations`` for a transformer in sequences of one length."""
 
     name = "megatron"
-    short = "3 x products, attention halved, padded vocabulary"
+    short = "3 x products, attention halved"
     unit = "FLOPs of a step of training, halved: three times the products, core attention for half of the positions"
     source = "Megatron-LM d98e8a6, num_floating_point_operations in megatron/training/training.py"
     counts = (

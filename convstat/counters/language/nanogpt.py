@@ -20,7 +20,7 @@ class NanoGpt(Formula):
     """``flops()`` and ``params()`` of ``transformer_sizing.ipynb``: what a GPT-2 without biases multiplies."""
 
     name = "nanogpt"
-    short = "3 x the products of a GPT-2"
+    short = "3 x products of a GPT-2"
     unit = "FLOPs of a step of training, halved: three times the products of a GPT-2"
     source = "nanoGPT 3adf61e, flops() and params() in transformer_sizing.ipynb"
     counts = (

@@ -11,7 +11,7 @@ class Palm(Formula):
     """PaLM (Chowdhery et al. 2022), appendix B, with the N of nanoGPT's ``get_num_params``."""
 
     name = "palm"
-    short = "6N + 12 L H Q T, N without positions"
+    short = "6N + 12 L H Q T a token"
     unit = "FLOPs of a step of training, halved: 6N + 12 L H Q T for each token"
     source = "nanoGPT 3adf61e, estimate_mfu and get_num_params in model.py, after PaLM, appendix B"
     counts = (

@@ -11,7 +11,7 @@ class SixND(Formula):
     """C = 6ND with all parameters, as it is used to estimate what a training run costs."""
 
     name = "6nd"
-    short = "6 x parameters"
+    short = "6 x params a token"
     unit = "FLOPs of a step of training, halved: 6 for each parameter and token"
     source = "Hoffmann et al. 2022, C = 6ND; N as in nanoGPT 3adf61e, transformer_sizing.ipynb"
     counts = "six FLOPs for each parameter and each token, and nothing for attention"

@@ -11,7 +11,7 @@ class Torchtitan(Formula):
     """``get_dense_model_nparams_and_flops`` and ``get_moe_model_nparams_and_flops``."""
 
     name = "torchtitan"
-    short = "6 x active parameters, attention"
+    short = "6 x active params, attention"
     unit = "FLOPs of a step of training, halved: 6 for each active parameter, and attention"
     source = "torchtitan 0.3.0, models/utils.py"
     counts = (

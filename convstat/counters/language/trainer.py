@@ -11,7 +11,7 @@ class HfTrainer(Formula):
     """``Trainer.floating_point_ops``: 6 x tokens x parameters without embeddings."""
 
     name = "hf-trainer"
-    short = "6 x parameters without embeddings"
+    short = "6 x params without embeddings"
     unit = "FLOPs of a step of training, halved: 6 for each token and each parameter that is no embedding"
     source = "transformers 5.24, Trainer.floating_point_ops and PreTrainedModel.num_parameters"
     counts = "six FLOPs for each token and each parameter outside of embeddings"

@@ -22,7 +22,7 @@ class Trl(Formula):
     """``compute_flops_per_token``, from a transformers config."""
 
     name = "trl"
-    short = "3 x products, every MLP gated"
+    short = "3 x products, MLPs gated"
     unit = "FLOPs of a step of training, halved: three times the products, by the config"
     source = "TRL 1.16.0, compute_flops_per_token in trainer/utils.py, with transformers 5.1 or later"
     counts = (

@@ -11,7 +11,7 @@ class Vllm(Formula):
     """``ModelMetrics.get_num_flops``, on one device."""
 
     name = "vllm"
-    short = "products, logits of the last token"
+    short = "products, last logits"
     passes = "forward"
     unit = "FLOPs of a forward pass, halved: products, with the logits of the last token of a prompt alone"
     source = "vLLM of September 2026 (with #55624), v1/metrics/perf.py"
