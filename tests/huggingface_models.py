@@ -76,8 +76,8 @@ def _turns_in_parts(config: Any) -> bool:
 
 
 def _small(name: str, value: int, level: int, taken: set[int]) -> int | None:
-    if name == "qk_head_dim":
-        # It is the sum of two others.
+    if name in ("qk_head_dim", "num_feat_extract_layers"):
+        # They follow from other fields, which are sums or lists.
         return None
     if re.fullmatch(FEWER, name):
         return min(value, LAYERS)

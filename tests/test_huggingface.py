@@ -47,10 +47,10 @@ def both(target: str, *inputs: str, **overrides: Any) -> tuple[int, int]:
 
 FAMILIES = (
     "llama", "mixtral", "deepseek_v3", "gemma2", "qwen3_moe", "mamba", "falcon", "bert", "t5", "bart", "vit", "clip",
-    "whisper", "llava", "qwen2_vl",
+    "whisper", "wav2vec2", "llava", "qwen2_vl",
 )  # fmt: skip
 NO_SDPA = {"gemma2", "mamba"}
-NO_CACHE = {"bert", "vit", "clip"}
+NO_CACHE = {"bert", "vit", "clip", "wav2vec2"}
 SEE = {"llava", "qwen2_vl"}
 
 
@@ -63,7 +63,7 @@ def test_a_family_costs_what_torch_counts_of_a_real_run(family: str, attention: 
         with pytest.raises(UsageError, match="has no sdpa attention"):
             both(target, attn_implementation=attention)
         return
-    ways = [() if family in ("vit", "clip") else (f"tokens {TOKENS}",)]
+    ways = [() if family in ("vit", "clip", "wav2vec2") else (f"tokens {TOKENS}",)]
     if family not in NO_CACHE:
         ways.append(("decode 3@17", f"tokens {TOKENS}") if family in ("t5", "bart") else ("decode 3@17",))
     if family in SEE:
@@ -288,7 +288,7 @@ def test_without_transformers_it_is_said_what_to_install(monkeypatch: pytest.Mon
     for target in ("transformers/llama", config("gpt2")):
         with pytest.raises(SourceError, match="needs transformers, which is not installed") as caught:
             counted(target)
-        assert "convstat[hf]" in str(caught.value)
+        assert "pip install transformers" in str(caught.value)
 
 
 def test_the_model_types_that_ship_are_those_that_are_known() -> None:

@@ -148,7 +148,7 @@ def topics() -> dict[str, Path]:
 
 ABOUT = {
     "budgets": "limits on the cost of a model: grammar, bases and settings",
-    "language-models": "models that take tokens: figures per token, cache, training, whose FLOPs, utilisation",
+    "language-models": "configs of transformers and diffusers; tokens, caches, training, whose FLOPs, utilisation",
     "memory": "the peak memory of inference and training, and what fits",
     "ci": "convstat check in GitHub, GitLab, pre-commit and pytest",
     "architecture": "the structure of the package, and the path from input to table",

@@ -221,11 +221,25 @@ class _Feeding:
 
     def _frames(self) -> int:
         """How many frames a spectrogram has: 100 a second, and of a fixed window always as many."""
-        parts = _parts(self.config)
-        window = next((p for part in parts if (p := getattr(part, "max_source_positions", None))), None)
         if self.sizes.audio is None:
-            return 2 * window if isinstance(window, int) and _bins(self.config) else 100 * SAMPLES // 16_000
+            return self._window() or 100 * SAMPLES // 16_000
         return max(self._samples() * 100 // self._rate(), 1)
+
+    def _window(self) -> int | None:
+        """The frames of a model that hears so many at once, and is given no fewer."""
+        window = _of(self.config, "max_source_positions")
+        return 2 * window if isinstance(window, int) and _bins(self.config) else None
+
+    def _padded(self) -> Inputs:
+        """A sound that its processor pads to the window of the model."""
+        import torch
+
+        window = self._window() or 1
+        asked, self.notes = self._frames(), [note for note in self.notes if "window" not in note]
+        if asked > window:
+            raise UsageError(f"{self.name} hears {window:,} frames at most, and the sound has {asked:,}")
+        self.notes.append(f"the sound is padded to the window of {window:,} frames, as {self.name} needs it")
+        return {"input_features": torch.zeros(self.batch, _bins(self.config) or 80, window, dtype=self._floating())}
 
     def _spectrogram(self, *, bands_first: bool, bands: int | None = None) -> torch.Tensor:
         import torch
@@ -285,6 +299,7 @@ class _Feeding:
             ],
             "input_features": [
                 lambda: {"input_features": self._spectrogram(bands_first=True)},
+                *([self._padded] if self.sizes.audio is not None and self._window() else []),
                 lambda: {"input_features": self._spectrogram(bands_first=False)},
                 lambda: {"input_features": self._spectrogram(bands_first=False, bands=160)},
             ],

@@ -9,7 +9,7 @@ from convstat.errors import SourceError
 from convstat.patches.offline import offline
 from convstat.patches.quiet import unwarned
 
-INSTALL = {"transformers": "pip install 'convstat[hf]'", "diffusers": "pip install diffusers"}
+INSTALL = {"transformers": "pip install transformers", "diffusers": "pip install diffusers"}
 """What is said where one is missing."""
 
 
