@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+LARGEST = 400_000_000
+"""Parameters of a model that is run for real."""
 
 ATTENTIONS = ("eager", "sdpa")
 
@@ -100,14 +103,6 @@ def written(model_type: str, level: int, folder: Path) -> str:
     return str(path)
 
 
-def ways(takes_cache: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """How a model is counted: its attention, and its inputs."""
-    for attention in ATTENTIONS:
-        yield attention, ()
-        if takes_cache:
-            yield attention, ("decode 3@17",)
-
-
 def really(recipe: Any, example_of: Any) -> int:
     """The MACs of a real run on the CPU, as torch's own counter sees them."""
     import torch
@@ -121,8 +116,52 @@ def really(recipe: Any, example_of: Any) -> int:
     counter = FlopCounterMode(display=False)
     # Kernels that torch's counter has no rule for are left aside for those that compute the same step by step.
     recurs = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=not recurs), counter:
+    plain = torch.backends.mkldnn.flags(enabled=False) if recurs else nullcontext()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), plain, counter:
         module.eval()(*example.args, **example.kwargs)
     flops = counter.get_total_flops()
     assert flops % 2 == 0
     return flops // 2
+
+
+def compared(path: str, attention: str, inputs: tuple[str, ...]) -> tuple[int, int]:
+    """What convstat counts, and what torch's counter counts of a real run, with experts that run one by one.
+
+    What goes in is the same; where the real run fails, the error is transformers' own, and is raised as it is.
+    """
+    from convstat.targets import modules, resolve
+    from convstat.targets.request import Request
+
+    overrides = {"attn_implementation": attention}
+    request = Request(resolve(path), overrides, inputs)
+    subject = modules.prepare(modules.recipe_of(request.target, overrides), request)
+    recipe = modules.recipe_of(request.target, {**overrides, "experts_implementation": "eager"})
+    return subject.report.totals.macs, really(recipe, subject.stages.example_of)
+
+
+def buildable(model_type: str, folder: Path) -> tuple[str, list[str]]:
+    """A config of a type with which it runs for real, small enough for that; else an empty path.
+
+    Gives what went wrong with each config that was tried, too.
+    """
+    import torch
+
+    from convstat.grammar.sizes import Sizes
+    from convstat.targets import modules, named, resolve
+
+    reasons: list[str] = []
+    for level in range(3):
+        path = written(model_type, level, folder)
+        try:
+            recipe = modules.recipe_of(resolve(path), {"experts_implementation": "eager"})
+            with torch.device("meta"):
+                parameters = sum(p.numel() for p in recipe.make()[0].parameters())
+            if parameters > LARGEST:
+                reasons.append(f"{parameters:,} parameters")
+                continue
+            really(recipe, lambda module, _, path=path: named.example(path, module, Sizes(), 1))
+        except Exception as error:
+            reasons.append(f"{type(error).__name__}: {str(error).splitlines()[0]}" if str(error) else repr(error))
+        else:
+            return path, reasons
+    return "", reasons

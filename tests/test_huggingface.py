@@ -20,8 +20,7 @@ import huggingface_models
 import convstat
 from convstat.cli.run import run
 from convstat.errors import ConvstatError, SourceError, UsageError
-from convstat.targets import modules, resolve
-from convstat.targets.request import Request
+from convstat.targets import resolve
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "hf"
 TOKENS = 24
@@ -35,14 +34,6 @@ def config(name: str) -> str:
 def counted(target: str, *inputs: str, **overrides: Any) -> convstat.Report:
     """Count a model from a config."""
     return convstat.analyze(target, list(inputs) if len(inputs) > 1 else "".join(inputs) or None, **overrides)
-
-
-def both(target: str, *inputs: str, **overrides: Any) -> tuple[int, int]:
-    """What convstat counts, and what torch's counter counts of a real run, with experts that run one by one."""
-    request = Request(resolve(target), overrides, inputs)
-    subject = modules.prepare(modules.recipe_of(request.target, overrides), request)
-    recipe = modules.recipe_of(request.target, {**overrides, "experts_implementation": "eager"})
-    return subject.report.totals.macs, huggingface_models.really(recipe, subject.stages.example_of)
 
 
 FAMILIES = (
@@ -61,7 +52,7 @@ def test_a_family_costs_what_torch_counts_of_a_real_run(family: str, attention: 
     target = config(f"{family}_tiny")
     if attention == "sdpa" and family in NO_SDPA:
         with pytest.raises(UsageError, match="has no sdpa attention"):
-            both(target, attn_implementation=attention)
+            huggingface_models.compared(target, attention, ())
         return
     ways = [() if family in ("vit", "clip", "wav2vec2") else (f"tokens {TOKENS}",)]
     if family not in NO_CACHE:
@@ -69,7 +60,7 @@ def test_a_family_costs_what_torch_counts_of_a_real_run(family: str, attention: 
     if family in SEE:
         ways.append(("tokens 80", "image 224x224"))
     for inputs in ways:
-        own, real = both(target, *inputs, attn_implementation=attention)
+        own, real = huggingface_models.compared(target, attention, inputs)
         assert own == real > 0, inputs
 
 

@@ -30,6 +30,29 @@ def llama():
 """
 
 
+CONFIG = HERE.parent.parent / "configs" / "hf" / "llama_405b.json"
+# transformers imports torchvision where there is one, whose compiled part need not fit.
+COMPATIBLE = "from convstat.patches.operators import torchvision_compat; torchvision_compat()"
+LEAST = f"{COMPATIBLE}; import torch; from transformers import LlamaForCausalLM"
+
+
+@pytest.mark.parametrize("inputs", [("--tokens", "4096"), ("--decode", "1@8192")], ids=["tokens", "decode"])
+def test_a_llama_of_405_billion_parameters_takes_seconds(inputs: tuple[str, str], limits: Limits) -> None:
+    """From its config alone, beyond what it takes to import the library."""
+    if find_spec("transformers") is None:
+        pytest.skip("transformers is not installed: pip install transformers")
+    costs = interleaved(
+        {
+            "import": (sys.executable, "-c", LEAST),
+            "analyze": convstat("analyze", str(CONFIG), *inputs, "--counters", "none"),
+        },
+        runs=3,
+    )
+    found, least = costs["analyze"], costs["import"]
+    limits.at_most(f"analyze Llama 405B {' '.join(inputs)}", found.seconds - least.seconds, 20, " s")
+    limits.at_most(f"memory for Llama 405B {' '.join(inputs)}", (found.peak - least.peak) / MIB, 1536, " MiB")
+
+
 @pytest.mark.parametrize("name", ["llama_8b", "llama_70b"])
 def test_a_large_model_costs_little_more_than_a_pass_by_hand(name: str, limits: Limits) -> None:
     """In plain torch; the memory is that of the process, the import of torch included."""
@@ -49,7 +72,7 @@ def test_a_model_of_transformers_costs_little_more_than_a_pass_by_hand(limits: L
     if find_spec("transformers") is None:
         pytest.skip("transformers is not installed: pip install transformers")
     file = tmp_path / "net.py"
-    file.write_text(LLAMA)
+    file.write_text(f"{COMPATIBLE}\n{LLAMA}")
     costs = interleaved(
         {
             "by hand": (*BY_HAND, str(file), "llama"),

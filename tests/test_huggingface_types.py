@@ -1,0 +1,85 @@
+"""Every model type of transformers at a small size, beside a real run; those that are left out are told, with why."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if find_spec("transformers") is None:
+    pytest.skip("transformers is not installed: pip install transformers", allow_module_level=True)
+
+import huggingface_models
+
+GIB = 2**30
+SECONDS = 120
+
+NOT_THERE = ("has no sdpa attention", "has no eager attention", "has no cache of keys and values", "takes no --decode")
+"""What a type does not have is said so, and is no difference."""
+
+
+def try_type(model_type: str, folder: Path, answer: Any) -> None:
+    """Count a type in each way, in a process of its own, and send how each went."""
+    from convstat.errors import UsageError
+
+    resource.setrlimit(resource.RLIMIT_DATA, (6 * GIB, 6 * GIB))
+    path, reasons = huggingface_models.buildable(model_type, folder)
+    if not path:
+        answer.send(("left out", reasons))
+        return
+    found: dict[str, str] = {}
+    for attention in huggingface_models.ATTENTIONS:
+        for inputs in ((), ("decode 3@17",)):
+            way = " ".join((attention, *inputs))
+            try:
+                own, real = huggingface_models.compared(path, attention, inputs)
+            except UsageError as error:
+                found[way] = "absent" if any(said in str(error) for said in NOT_THERE) else str(error)
+            except Exception as error:
+                found[way] = f"{type(error).__name__}: {error}"
+            else:
+                found[way] = "equal" if own == real > 0 else f"{own:,} and not {real:,}"
+    answer.send(("tried", found))
+
+
+def tried(model_type: str, folder: Path) -> tuple[str, Any]:
+    """How a type went; one that takes too long or too much memory is left out."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=try_type, args=(model_type, folder, there))
+    process.start()
+    there.close()
+    try:
+        found: tuple[str, Any] = here.recv() if here.poll(SECONDS) else ("left out", [f"more than {SECONDS} s"])
+    except EOFError:
+        found = ("left out", ["the process died"])
+    process.kill()
+    process.join()
+    return found
+
+
+@pytest.mark.verify
+def test_every_type_that_runs_small_costs_what_torch_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All tokens at once and a step of decoding, in both attentions; what transformers itself cannot run is listed."""
+    import torch
+
+    torch.set_num_threads(1)
+    results = {model_type: tried(model_type, tmp_path) for model_type in huggingface_models.types()}
+    left = {name: reasons for name, (how, reasons) in results.items() if how == "left out"}
+    with capsys.disabled():
+        print(f"\n{len(results) - len(left)} types of transformers are compared, {len(left)} are left out:")
+        for name, reasons in left.items():
+            print(f"  {name}: {'; '.join(dict.fromkeys(reason[:150] for reason in reasons))}")
+    ways = {name: found for name, (how, found) in results.items() if how == "tried"}
+    wrong = {
+        f"{name}, {way}": said
+        for name, found in ways.items()
+        for way, said in found.items()
+        if said not in ("equal", "absent")
+    }
+    assert not wrong
+    assert sum("equal" in found.values() for found in ways.values()) >= 200
