@@ -60,6 +60,8 @@ def _smaller(config: Any, level: int, taken: set[int]) -> dict[str, Any]:
             found[name] = {"model_type": value.model_type, **_smaller(value, level, taken)}
         elif type(value) is int and (small := _small(name, value, level, taken)) is not None:
             found[name] = small
+        elif value is None and name in ("vocab_size", "pad_token_id"):
+            found[name] = {"vocab_size": VOCABULARY, "pad_token_id": 1}[name]
         elif name == "rope_parameters" and isinstance(value, dict) and level == 0 and _turns_in_parts(config):
             found[name] = {**value, "mrope_section": [2, 3, 3]}
         elif name in ("depths",) and isinstance(value, (list, tuple)):
@@ -113,6 +115,8 @@ def really(recipe: Any, example_of: Any) -> int:
 
     torch.manual_seed(0)
     module, example = make(recipe, example_of, "cpu")
+    # The counter's own table of modules stumbles over gradients that nobody asked for.
+    module.requires_grad_(False)
     counter = FlopCounterMode(display=False)
     # Kernels that torch's counter has no rule for are left aside for those that compute the same step by step.
     recurs = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())

@@ -33,7 +33,7 @@ def try_type(model_type: str, folder: Path, answer: Any) -> None:
         return
     found: dict[str, str] = {}
     for attention in huggingface_models.ATTENTIONS:
-        for inputs in ((), ("decode 3@17",)):
+        for inputs in ((), ("decode 3@9",)):
             way = " ".join((attention, *inputs))
             try:
                 own, real = huggingface_models.compared(path, attention, inputs)
