@@ -10,19 +10,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convstat.api import Advice, Memory, Report, advise, analyze, load, memory, register_function, register_kernel
+    from convstat.api import (
+        Advice,
+        Arena,
+        Memory,
+        Report,
+        advise,
+        analyze,
+        arena,
+        load,
+        memory,
+        register_function,
+        register_kernel,
+    )
     from convstat.testing import assert_budget
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Advice",
+    "Arena",
     "Memory",
     "Mfu",
     "Report",
     "__version__",
     "advise",
     "analyze",
+    "arena",
     "assert_budget",
     "load",
     "memory",

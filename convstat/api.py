@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from convstat.errors import UsageError
 from convstat.patches.time_limit import allowed
 from convstat.results import advice, report
+from convstat.results import arena as plan
 from convstat.results import memory as profile
 from convstat.results import mfu as utilisation
 from convstat.targets import Target, analysis, resolve
@@ -30,11 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advice",
+    "Arena",
     "Memory",
     "Mfu",
     "Report",
     "advise",
     "analyze",
+    "arena",
     "load",
     "memory",
     "mfu",
@@ -104,7 +107,8 @@ class Report(_Shown, report.Report):
         """The layers as a ``pandas.DataFrame``: one row per layer call, in order of completion.
 
         The columns are ``name``, ``type``, ``input_shapes``, ``output_shapes`` (tuples, batch included), ``params``,
-        ``trainable_params``, ``buffers``, ``weight_bytes``, ``macs``, ``flops``, one per entry of ``other``
+        ``trainable_params``, ``buffers``, ``weight_bytes``, ``macs``, ``flops``, ``activations``,
+        ``conv_activations``, ``output_elements``, one per entry of ``other``
         (``other.bias``, ...), ``shares`` and ``note``. Each column of counts sums to the totals.
         Raises ImportError if pandas is not installed.
         """
@@ -139,6 +143,15 @@ class Memory(_Shown, profile.Memory):
         return f"<Memory of {self.model.name}: {self.peak.bytes:,} bytes at the peak>"
 
 
+class Arena(_Shown, plan.Arena):
+    """The memory of a microcontroller, by operator: see :func:`arena`. ``print`` writes what the command shows."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Arena of {self.model.name}: {self.arena_bytes:,} bytes, {self.flash_bytes:,} bytes of flash>"
+
+
 class Mfu(_Shown, utilisation.Mfu):
     """The model-FLOPs utilisation of a run: see :func:`mfu`. ``print`` writes what the command shows."""
 
@@ -161,6 +174,9 @@ def _record(row: report.LayerRow, entries: Mapping[str, int]) -> dict[str, Any]:
         "weight_bytes": row.weight_bytes,
         "macs": row.macs,
         "flops": row.flops,
+        "activations": row.activations,
+        "conv_activations": row.conv_activations,
+        "output_elements": row.output_elements,
         **{f"other.{entry}": row.other.get(entry, 0) for entry in entries},
         "shares": row.shares,
         "note": row.note,
@@ -447,6 +463,46 @@ def mfu(
 
         recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), None)
         return Mfu.of(following.mfu(request, run, prepare=lambda one: modules.prepare(recipe, one)))
+
+
+def arena(
+    model: Any,
+    inputs: Any = None,
+    *,
+    batch: int = 1,
+    target: str = "tflm",
+    timeout: float | None = None,
+    **overrides: Any,
+) -> Arena:
+    """Plan the memory of a model on a microcontroller: its arena, operator by operator, and its flash.
+
+    ``model``, ``inputs``, ``batch``, ``timeout`` and ``overrides`` are those of :func:`analyze`. The ``target``
+    ``"tflm"`` is TensorFlow Lite Micro with int8 weights and activations; see ``convstat docs deployment``.
+
+    In the result ``arena_bytes`` and ``flash_bytes`` are the sizes of both, ``operators`` says what is alive while each
+    runs, ``tensors`` where each tensor lies, and ``patches`` what the arena would be with patch-based inference.
+
+    Raises the same errors as :func:`analyze`.
+
+    >>> arena("Linear(16, 32)", (16,)).arena_bytes == 16 + 32
+    True
+    """
+    from convstat.targets import arena as planning
+
+    planning.check_target(target, ())
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if timeout is not None and timeout < 0:
+        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    texts = _texts(inputs)
+    with allowed(timeout):
+        if isinstance(model, str) and texts is not None:
+            request = planning.deployed_as(Request(resolve(model), overrides, texts, batch))
+            return Arena.of(planning.of_subject(analysis.prepare(request)))
+        from convstat.targets import deployed
+
+        recipe, request = _live(model, inputs, planning.deployed_as(Request(NAMELESS, overrides, (), batch)), None)
+        return Arena.of(planning.of_subject(deployed.prepare(recipe, request)))
 
 
 def _names(counters: object) -> str:

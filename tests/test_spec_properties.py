@@ -138,9 +138,15 @@ def totals(graph: Graph) -> Measured:
     """Count a graph node by node."""
     stored: Counter[str] = Counter()
     other: Counter[str] = Counter()
+    made: Counter[str] = Counter()
     trainable = buffers = 0
     for node in graph.nodes:
         other.update(node.cost.other)
+        made.update(output_elements=prod(node.output_shape))
+        if node.cost.macs:
+            made.update(activations=node.layer.activations(node.input_shapes, node.output_shape))
+        if node.cost.macs and "Conv" in node.layer.kind():
+            made.update(conv_activations=prod(node.output_shape))
         if node.owner == node.name:
             stored["float"] += node.layer.params()
             trainable += node.layer.params() if node.trainable else 0
@@ -156,6 +162,7 @@ def totals(graph: Graph) -> Measured:
         len(graph.nodes),
         dict(other),
         {dtype: amount for dtype, amount in stored.items() if amount},
+        dict(made),
         graph.inputs[0].shape,
         graph.shape_of(graph.outputs[0]),
     )

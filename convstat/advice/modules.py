@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import TYPE_CHECKING, Any
 
-from convstat import layers
 from convstat.advice.finding import Finding
 from convstat.advice.gather import Advised, gather, together
 from convstat.advice.net import Call, Net
 from convstat.advice.unused import UNUSED
 from convstat.advice.writing import constructors
-from convstat.errors import LayerError
-from convstat.formulas.cost import Shape
 from convstat.layers.base import Layer
 from convstat.results.advice import TextEdit
 from convstat.results.report import NEVER_CALLED, LayerRow, Report, registered
@@ -43,12 +39,13 @@ def advised_of(report: Report, stages: Any) -> tuple[Net, list[Written], Join]:
 
     ``stages`` are the model's, which know how it is run (:class:`convstat.counters.stages.ModuleStages`).
     """
+    from convstat.trace.as_layers import is_layer
     from convstat.trace.wires import wires
 
     device = "fake" if report.model.device == "fake" else stages.traced.device
     with stages.running(device):
         module, example = stages.traced.module, stages.traced.example
-        wired = wires(module, example.args, example.kwargs, _is_whole)
+        wired = wires(module, example.args, example.kwargs, is_layer)
         net = Net(_calls(report, module, wired.calls), ())
         names = list(net.calls)
         net = Net(net.calls.values(), [names[number] for number in wired.outputs if number >= 0])
@@ -64,18 +61,9 @@ def advised_of(report: Report, stages: Any) -> tuple[Net, list[Written], Join]:
     return net, [(one, edits([one])) for one in found], edits
 
 
-def _is_whole(module: nn.Module) -> bool:
-    return _kind(module) is not None
-
-
-def _kind(module: nn.Module) -> type[Layer] | None:
-    """The kind of layer that a module is, where it is exactly torch's class."""
-    kind = type(module)
-    found = layers.KINDS.get(kind.__name__) if kind.__module__.startswith("torch.nn.modules.") else None
-    return None if found is None or found.functional else found
-
-
 def _calls(report: Report, model: nn.Module, wired: Sequence[Wired]) -> Iterator[Call]:
+    from convstat.trace.as_layers import layer_of, operator_of
+
     rows = {row.name: row for row in report.layers}
     tied = _tied(model)
     counts: dict[str, int] = {}
@@ -86,11 +74,11 @@ def _calls(report: Report, model: nn.Module, wired: Sequence[Wired]) -> Iterator
         names.append(name if number == 1 else f"{name}#{number}")
         sources = tuple(names[source] if source >= 0 else "" for source in one.inputs)
         if one.module is None:
-            layer = _operator(one)
+            layer = operator_of(one)
             yield Call(names[-1], layer, sources, one.input_shapes, one.output_shape)
             continue
         first = number == 1
-        found = _layer(one.module, one.input_shapes, one.output_shape)
+        found = layer_of(one.module, one.input_shapes, one.output_shape)
         if found is not None and not _is_counted_so(found, one, rows.get(names[-1]), holds=first):
             found = None
         place = one.path if found is not None and not tied & {id(p) for p in one.module.parameters()} else None
@@ -107,29 +95,6 @@ def _tied(model: nn.Module) -> set[int]:
     return tied
 
 
-def _layer(module: nn.Module, inputs: tuple[Shape, ...], output: Shape) -> Layer | None:
-    """The layer that a module is on these inputs, if it is one and gives what the module gave."""
-    kind = _kind(module)
-    if kind is None:
-        return None
-    given: dict[str, Any] = {}
-    for name, argument in kind.arguments.items():
-        value = getattr(module, name, argument.default)
-        if name == "bias":
-            whole = getattr(module, "affine", True) and getattr(module, "elementwise_affine", True)
-            value = value is not None and value is not False if whole else True
-        given[name] = value
-    return _made(kind, given, inputs, output)
-
-
-def _made(kind: type[Layer], given: Mapping[str, Any], inputs: tuple[Shape, ...], output: Shape) -> Layer | None:
-    try:
-        layer = kind.create(given, inputs)
-        return layer if layer.output_shape(inputs) == output else None
-    except (LayerError, TypeError, ValueError, IndexError):
-        return None
-
-
 def _is_counted_so(layer: Layer, one: Wired, row: LayerRow | None, *, holds: bool) -> bool:
     """Whether a layer costs what the call of the module was counted at."""
     cost = layer.cost(one.input_shapes, one.output_shape)
@@ -138,39 +103,6 @@ def _is_counted_so(layer: Layer, one: Wired, row: LayerRow | None, *, holds: boo
         return not (cost.macs or cost.other or params)
     other = {name: amount for name, amount in row.other.items() if amount}
     return (row.macs, row.params, other) == (cost.macs, params, {n: a for n, a in cost.other.items() if a})
-
-
-_OPERATORS: Mapping[str, str] = {
-    "aten.relu": "ReLU",
-    "aten.silu": "SiLU",
-    "aten.gelu": "GELU",
-    "aten.sigmoid": "Sigmoid",
-    "aten.hardsigmoid": "Hardsigmoid",
-    "aten.hardswish": "Hardswish",
-    "aten.tanh": "Tanh",
-    "aten.add": "add",
-    "aten.mul": "mul",
-}
-"""Operators that are layers of the vocabulary, without the sign of those that work in place."""
-
-
-def _operator(one: Wired) -> Layer | None:
-    """The layer that a kernel is, if it is one."""
-    name, inputs, output = one.name.removesuffix("_"), one.input_shapes, one.output_shape
-    if not inputs:
-        return None
-    if name == "aten.hardtanh" and one.values == (0.0, 6.0):
-        return _made(layers.NAMES["ReLU6"], {}, inputs, output)
-    if name == "aten.cat":
-        dim = next((value for value in one.values if isinstance(value, int)), 0)
-        return _made(layers.NAMES["concat"], {"dim": dim}, inputs, output)
-    is_view = name in ("aten.view", "aten._unsafe_view", "aten.reshape")
-    if is_view and len(inputs[0]) > 1 and output == (inputs[0][0], prod(inputs[0][1:])):
-        return _made(layers.NAMES["Flatten"], {}, inputs, output)
-    kind = layers.NAMES.get(_OPERATORS.get(name, ""))
-    if kind is None or (kind.functional and len(inputs) < 2):
-        return None
-    return _made(kind, {}, inputs, output)
 
 
 def _never_called(report: Report, net: Net) -> Iterator[Advised]:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING, NamedTuple
 
-from convstat.budgets.limits import DECIMALS, WHOLE, Limit
+from convstat.budgets.limits import DECIMALS, ELEMENTS, MEASURED, WHOLE, Limit
 from convstat.errors import Diagnostic, UsageError
 from convstat.grammar.patterns import pattern
 from convstat.results.check import BudgetResult, Growth, Offender
@@ -53,6 +53,11 @@ def judge(
         )
     if limit.metric in WHOLE and _of_whole(report, limit.metric) is None:
         return skipped(limit, argument or report.model.source, _missing(report, limit.metric))
+    if limit.metric in ELEMENTS and report.totals.activations is None:
+        missing = f"the report has no {limit.metric}: it is of an earlier version, or in another convention"
+        return skipped(limit, argument or report.model.source, missing)
+    if limit.metric in ELEMENTS and diff is not None and limit.relative and diff.base.totals.activations is None:
+        return skipped(limit, argument or report.model.source, f"the base has no {limit.metric}")
     if limit.relative is not None and diff is None:
         raise ValueError(f"{limit} is judged with a base only")
     values = _values(report, limit, chosen, diff)
@@ -107,7 +112,7 @@ def judge(
 
 def _of_whole(report: Report, metric: str) -> int | Fraction | None:
     """A figure of the whole model that layers have no part in; None where the report has none."""
-    if metric in MEMORY:
+    if metric in MEASURED:
         size: int | None = getattr(report.totals, metric)
         return size
     value: int | Fraction | None = getattr(report.language, metric) if report.language is not None else None
@@ -118,6 +123,8 @@ def _missing(report: Report, metric: str) -> str:
     """Why a report has no such figure."""
     if metric in MEMORY:
         return "the saved report has no memory: made without --memory"
+    if metric in MEASURED:
+        return f"a saved report has no {metric}"
     if report.language is None:
         return "the model takes no tokens"
     if metric == "kv_cache_bytes":

@@ -49,6 +49,9 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "flops": "2 x MACs",
         "macs_per_pixel": "MACs / pixels; may have decimals",
         "weight_bytes": "bytes of the parameters in the model's dtype, or in the widths of --weights",
+        "activations": "elements of the outputs of convolutions and matrix products",
+        "conv_activations": "those of convolutions alone",
+        "output_elements": "elements of the outputs of all layers",
         "peak_memory_bytes": "bytes that are alive at the peak of inference",
         "activation_bytes": "the part of that peak that is not weights, buffers and inputs",
         "training_bytes": "bytes that are alive at the peak of a step of training with AdamW",
@@ -57,16 +60,27 @@ METRICS: Mapping[str, str] = MappingProxyType(
         "macs_causal": "MACs without the products of attention that a mask discards",
         "kv_cache_bytes": "bytes that the model's own cache holds after the pass",
         "training_flops_per_token": "FLOPs of a forward and a backward pass / tokens; may have decimals",
+        "arena_bytes": "bytes of the arena of TensorFlow Lite Micro, in int8",
+        "flash_bytes": "bytes of int8 weights and int32 biases, batch norms folded",
         "layers": "calls of layers",
         "buffers": "stored values that are not learned",
     }
 )
 """What a budget can limit."""
 
+ELEMENTS = ("activations", "conv_activations", "output_elements")
+"""The metrics that reports of earlier versions lack, and those in the convention of another counter."""
+
+ARENA = ("arena_bytes", "flash_bytes")
+"""The metrics of a microcontroller."""
+
+MEASURED = (*MEMORY, *ARENA)
+"""The metrics of the whole model that are measured where a budget asks for them."""
+
 LANGUAGE = ("macs_per_token", "active_params", "macs_causal", "kv_cache_bytes", "training_flops_per_token")
 """The metrics of models that take tokens."""
 
-WHOLE = (*MEMORY, *LANGUAGE)
+WHOLE = (*MEASURED, *LANGUAGE)
 """The metrics that layers have no part in."""
 
 FURTHER = ("kv_cache_bytes", "training_flops_per_token")
@@ -83,7 +97,8 @@ _MEANT = {
     "macs/px": "macs_per_pixel",
     "macs/pixel": "macs_per_pixel",
     "trainable": "trainable_params",
-    "act": "activation_bytes",
+    "act": "activations",
+    "acts": "activations",
     "act_peak": "activation_bytes",
     "peak_activation_bytes": "activation_bytes",
     "peak_memory": "peak_memory_bytes",
@@ -94,6 +109,9 @@ _MEANT = {
     "activated_params": "active_params",
     "causal_macs": "macs_causal",
     "training_flops": "training_flops_per_token",
+    "arena": "arena_bytes",
+    "sram": "arena_bytes",
+    "flash": "flash_bytes",
 }
 COMPARISONS: Mapping[str, str] = MappingProxyType({"max": "<=", "min": ">=", "exact": "=="})
 OPTIONS = (*COMPARISONS, "max-growth", "max-layer")

@@ -96,6 +96,7 @@ COMMANDS: Mapping[str, Entry] = {
             "convstat memory torchvision/resnet50 --batch 32 --optimizer adamw --amp bfloat16",
             "convstat memory net.yaml --fits 24GiB --optimizer sgd",
             "convstat memory net.yaml --fits rtx4090 --over H",
+            "convstat memory net.yaml --target tflm",
         ),
     ),
     "mfu": Entry(

@@ -65,6 +65,16 @@ def memory(
             autocompletion=o.complete_words("cuda", "cpu"),
         ),
     ] = "cuda",
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tflm",
+            help="Plan the arena of a microcontroller instead: tflm is TensorFlow Lite Micro, int8.",
+            rich_help_panel=RUN,
+            show_default=False,
+            autocompletion=o.complete_words("tflm"),
+        ),
+    ] = None,
     fits: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +94,7 @@ def memory(
     """Show the peak memory of a model, in inference or training.
 
     Nothing is allocated: the model runs on meta tensors, and the lifetime of every storage is followed. If nothing fits
-    into what --fits names, the exit code is 1.
+    into what --fits names, the exit code is 1. With --target, it is the arena and the flash of a microcontroller.
     """
     from convstat.cli.session import Session
     from convstat.commands.memory import fit
@@ -96,6 +106,26 @@ def memory(
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())
+    if target is not None:
+        from convstat.commands.arena import arena
+        from convstat.targets.arena import check_target
+
+        others = {
+            "--mode": mode != "infer",
+            "--optimizer": optimizer is not None,
+            "--amp": amp is not None,
+            "--checkpoint": bool(checkpoint),
+            "--grad-accumulation": grad_accumulation != 1,
+            "--device": device != "cuda",
+            "--fits": fits is not None,
+            "--over": over != "batch",
+        }
+        check_target(target, [name for name, is_given in others.items() if is_given])
+        requests = session.requests(named, axes.overrides(assignments, "memory"))
+        chosen = [resolve(name) for name in session.targets(named)]
+        with session.writing([one.argument for one in chosen], "arena") as outputs:
+            session.write(outputs, [arena(requests.of(one), listener=session.listener) for one in chosen])
+        return ExitCode.OK
     run = run_of(mode, device, optimizer, grad_accumulation, amp, tuple(checkpoint or ()))
     if fits is None and over != "batch":
         raise UsageError("--over says what --fits varies", help=f"for example --fits 24GiB --over {over}")

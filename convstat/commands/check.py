@@ -137,6 +137,8 @@ class _Gate:
                 request = replace(request, memory=tuple(name for name in MEMORY if name in judged))
                 if judged & set(limits.FURTHER):
                     request = replace(request, language=True)
+                if judged & set(limits.ARENA):
+                    request = replace(request, arena=True)
                 model = _Model(request, analysis.count(replace(request, spec=spec)), applying)
                 for limit in applying:
                     if limit.per is not None and limit.per not in model.divided and limit.level != "off":

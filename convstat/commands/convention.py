@@ -103,6 +103,8 @@ def converted(report: Report, counter: Counter, prediction: Prediction, note: st
     assert prediction.macs in (None, totals.macs), "the rows do not sum up to the prediction"
     notes = [*report.model.notes, *([note] if note else []), *_missing(counter, prediction)]
     model = replace(report.model, convention=counter.name, counts=said(counter), notes=tuple(notes))
+    # Its activations are figures of its own, if it has any.
+    totals = replace(totals, activations=None, conv_activations=None, output_elements=None)
     return replace(report, model=model, totals=totals, layers=tuple(rows), counters=())
 
 
@@ -137,6 +139,8 @@ def _row(calls: Sequence[LayerRow], params: int, macs: int) -> LayerRow:
         buffers=sum(row.buffers for row in calls),
         weight_bytes=sum(row.weight_bytes for row in calls),
         other={},
+        activations=0,
+        conv_activations=0,
         shares=None,
         note="; ".join(notes) or None,
     )

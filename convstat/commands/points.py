@@ -226,6 +226,7 @@ class Expanded(Model):
             words,
             measured.other,
             read,
+            **{"activations": 0, "conv_activations": 0, **measured.made},
         )
         if counters == "none":
             return Counted(totals)

@@ -14,7 +14,7 @@ from convstat.errors import Mark, UsageError
 from convstat.grammar.axes import plain
 from convstat.grammar.widths import parse as parse_widths
 from convstat.graph import Graph, Node, Part
-from convstat.layers.base import Layer
+from convstat.layers.base import Layer, made_by
 from convstat.results.report import BlockCall, InputInfo, LayerRow, ModelInfo, PartRow, Place, Report
 from convstat.results.sums import total
 
@@ -77,6 +77,7 @@ def _row(node: Node, item_bytes: int, weights: str | None) -> LayerRow:
     # A shared layer is paid for once, by its owner; its work is done at every call.
     params = 0 if node.is_shared else layer.params()
     width = (node.weights or weights) if params else None
+    made = made_by(layer, node.input_shapes, node.output_shape, node.cost.macs)
     buffers = 0 if node.is_shared else sum(prod(shape) for shape, _ in layer.buffers().values())
     return LayerRow(
         name=node.name,
@@ -95,6 +96,8 @@ def _row(node: Node, item_bytes: int, weights: str | None) -> LayerRow:
         note=node.note,
         weights=width,
         runs=node.runs,
+        activations=node.runs * made.get("activations", 0),
+        conv_activations=node.runs * made.get("conv_activations", 0),
     )
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from convstat.count import ops
 from convstat.count.ops.attention import products_of
 from convstat.count.ops.base import tensors
+from convstat.count.ops.outputs import first_elements, made_by
 from convstat.count.ops.unpriced import UNPRICED
 from convstat.count.packed import Packed, item_bytes, unpacked
 from convstat.count.pixels import pixels, positions_read
@@ -127,12 +128,20 @@ class _Work:
     packed: int = 0
     tied: str | None = None
     note: str | None = None
+    activations: int = 0
+    conv_activations: int = 0
 
     def add(self, macs: int, other: Mapping[str, int]) -> None:
         """Add the cost of a kernel."""
         self.macs += macs
         for entry, amount in other.items():
             self.other[entry] = self.other.get(entry, 0) + amount
+
+    def give(self, elements: int, *, convolved: bool) -> None:
+        """Add what a convolution or a product gives."""
+        self.activations += elements
+        if convolved:
+            self.conv_activations += elements
 
     @property
     def is_worth_a_row(self) -> bool:
@@ -208,6 +217,8 @@ class _Walk:
                 self._uncount(call.name, inside.work.name)
             else:
                 inside.work.add(cost.macs, cost.other)
+                if cost.macs:
+                    inside.work.give(first_elements(call), convolved=False)
         if call.has_rule or inside.has_rule:
             return _Inside(inside.work, call.name, inside.macs_only, has_rule=True)
         if inside.macs_only or not call.name.endswith("scaled_dot_product_attention"):
@@ -229,6 +240,8 @@ class _Walk:
         if cost is None:
             self._uncount(call.op, work.name)
             return
+        if cost.macs and not call.backward:
+            work.give(made_by(call), convolved="conv" in call.op)
         other = cost.other
         if inside.macs_only:
             other = {}
@@ -361,6 +374,8 @@ class _Walk:
             note=work.note or tied,
             packed_params=work.packed,
             weights=str(self.widths) if self.widths is not None and work.params else None,
+            activations=work.activations,
+            conv_activations=work.conv_activations,
         )
 
     def reasons(self) -> Iterator[str]:

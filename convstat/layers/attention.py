@@ -120,6 +120,14 @@ class MultiheadAttention(Layer):
             other["bias"] = batch * (2 * queries + 2 * keys) * self.embed_dim
         return Cost(batch * macs, other)
 
+    def activations(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        query, key, _ = self._three(inputs)
+        batch, queries = _split(query, self.batch_first)
+        keys = _split(key, self.batch_first)[1]
+        scores = self.num_heads * queries * (keys + self.add_bias_kv + self.add_zero_attn)
+        # The queries, the keys, the values, the weighted sums of these, and the output.
+        return batch * (scores + (3 * queries + 2 * keys) * self.embed_dim)
+
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         query, key, _ = self._three(inputs)
         batch, queries = _split(query, self.batch_first)
@@ -382,6 +390,11 @@ class TransformerEncoderLayer(Layer):
         parts = self._parts(inputs[0]).values()
         costs = (part.cost((shape,), part.output_shape((shape,))) for part, shape in parts)
         return reduce(Cost.__add__, costs, Cost(0, {"elementwise": 2 * prod(output)}))
+
+    def activations(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        parts = self._parts(inputs[0])
+        having = (parts[name] for name in ("self_attn", "linear1", "linear2"))
+        return sum(part.activations((shape,), part.output_shape((shape,))) for part, shape in having)
 
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         found = []

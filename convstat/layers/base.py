@@ -80,6 +80,7 @@ __all__ = [
     "divisors_help",
     "integer",
     "last_axis",
+    "made_by",
     "show",
     "show_shape",
 ]
@@ -261,6 +262,10 @@ class Layer(ABC):
         """
         return None
 
+    def activations(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """The elements of the outputs of its convolutions and matrix products; asked only of a layer that has MACs."""
+        return prod(output)
+
     def reads(self, inputs: tuple[Shape, ...], output: Shape) -> Reads:
         """Which positions of its inputs an output position depends on; the reason where that is not known."""
         return f"{self.kind()} does not say which positions it reads"
@@ -341,6 +346,24 @@ class Layer(ABC):
 
     def __repr__(self) -> str:
         return f"{self.kind()}({', '.join(f'{name}={value!r}' for name, value in self.items())})"
+
+
+def made_by(layer: Layer, inputs: tuple[Shape, ...], output: Shape, macs: int) -> Mapping[str, int]:
+    """The elements that one call of a layer with these MACs gives, by the names of the totals.
+
+    ``activations`` are those of convolutions and matrix products, ``conv_activations`` of convolutions alone.
+
+    >>> from convstat.layers import Conv2d
+    >>> conv = Conv2d.create({"out_channels": 8, "kernel_size": 3}, ((1, 3, 6, 6),))
+    >>> made_by(conv, ((1, 3, 6, 6),), (1, 8, 4, 4), 3456)
+    {'output_elements': 128, 'activations': 128, 'conv_activations': 128}
+    """
+    found = {"output_elements": prod(output)}
+    if type(macs) is not int or macs:
+        found["activations"] = layer.activations(inputs, output)
+        if layer.family == "convolution":
+            found["conv_activations"] = found["activations"]
+    return found
 
 
 def show_shape(shape: Shape) -> str:

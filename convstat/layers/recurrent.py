@@ -94,6 +94,11 @@ class _Recurrent(Layer):
             other["bias"] = units * gates * 2
         return Cost(macs, other)
 
+    def activations(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        # The products of the gates with the input and with the state, and the projection.
+        rows = 2 * formulas.GATES[self.kind()] * self.hidden_size + self._projection()
+        return inputs[0][0] * inputs[0][1] * self.num_layers * self._directions() * rows
+
     def derivation(self, inputs: tuple[Shape, ...], output: Shape) -> Derivation:
         directions = self._directions()
         sizes = formulas.recurrent_inputs(self.input_size, self._state(), self.num_layers, directions)

@@ -20,6 +20,7 @@ from convstat.render.console import DEFAULT_WIDTH
 if TYPE_CHECKING:
     from convstat.render.console import Terminal
     from convstat.results.advice import Advice
+    from convstat.results.arena import Arena
     from convstat.results.check import Check
     from convstat.results.comparison import Comparison
     from convstat.results.diff import Diff
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 Formula: TypeAlias = "NetworkFormula | KindFormula | RatioFormula"
 Result: TypeAlias = (
-    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | Formula | Advice | Memory | Mfu"
+    "Report | Comparison | Check | Diff | Listing | Explanation | Identification | Formula | Advice | Memory | Arena "
+    "| Mfu"
 )
 """Anything that can be shown."""
 
@@ -52,6 +54,7 @@ KINDS: Mapping[str, str] = {
     "advice": "a suggestion list",
     "memory": "a memory profile",
     "mfu": "a utilisation",
+    "arena": "a plan of an arena",
 }
 """Every kind of result, and what a message calls it."""
 

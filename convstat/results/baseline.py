@@ -41,13 +41,18 @@ class Baseline(Saved):
     inputs: tuple[InputInfo, ...]
     pixels: Count
     pixel_basis: str
-    totals: Annotated[Totals, Keys("params trainable_params buffers weight_bytes macs other")]
+    totals: Annotated[
+        Totals,
+        Keys(
+            "params trainable_params buffers weight_bytes macs other activations conv_activations output_elements",
+        ),
+    ]
     layers: tuple[
         Annotated[
             LayerRow,
             Keys(
                 "arguments in=input_shapes name out=output_shapes type "
-                "params trainable_params buffers weight_bytes macs other shares weights runs",
+                "params trainable_params buffers weight_bytes macs other activations conv_activations shares weights runs",
                 sparse="params trainable_params buffers weight_bytes macs other shares",
             ),
         ],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import prod
 from typing import Annotated, Any, ClassVar
 
 from convstat.grammar import widths
@@ -133,7 +134,8 @@ class Totals:
 
     KEYS: ClassVar = Keys(
         "params trainable_params buffers macs flops macs_per_pixel pixels pixel_basis "
-        "pixels_read border_overhead weight_bytes peak_memory_bytes activation_bytes training_bytes other",
+        "pixels_read border_overhead weight_bytes activations conv_activations output_elements "
+        "peak_memory_bytes activation_bytes training_bytes arena_bytes flash_bytes other",
         name="totals",
     )
     params: Count = 0
@@ -145,9 +147,14 @@ class Totals:
     pixel_basis: str = ""
     other: Other = field(default_factory=dict)
     pixels_read: Annotated[Count, SPARSE, "positions that are read for these pixels, where blocks have a border"] = 0
+    activations: Annotated[Count | None, SPARSE, "elements of the outputs of convolutions and matrix products"] = None
+    conv_activations: Annotated[Count | None, SPARSE, "those of convolutions alone"] = None
+    output_elements: Annotated[Count | None, SPARSE, "elements of the outputs of all layers"] = None
     peak_memory_bytes: Annotated[Count | None, SPARSE, "the peak of an inference, where it was asked for"] = None
     activation_bytes: Annotated[Count | None, SPARSE, "what is not weights, buffers and inputs at that peak"] = None
     training_bytes: Annotated[Count | None, SPARSE, "the peak of a step of training with AdamW"] = None
+    arena_bytes: Annotated[Count | None, SPARSE, "the arena of TensorFlow Lite Micro, where a budget asks"] = None
+    flash_bytes: Annotated[Count | None, SPARSE, "the int8 weights and int32 biases of that form"] = None
 
     @property
     def flops(self) -> Count:
@@ -190,7 +197,7 @@ class LayerRow:
 
     KEYS: ClassVar = Keys(
         "name type input_shapes output_shapes params trainable_params buffers weight_bytes macs flops macs_per_pixel "
-        "other arguments shares weights packed_params extent note runs source"
+        "other activations conv_activations arguments shares weights packed_params extent note runs source"
     )
     name: str
     type: str
@@ -216,6 +223,16 @@ class LayerRow:
     extent: Annotated[
         Extent | None, SPARSE, "the receptive field, the jump and the halo in the first input, where asked for"
     ] = None
+
+    activations: Annotated[Count, SPARSE, "elements of the outputs of its convolutions and matrix products"] = 0
+    conv_activations: Annotated[Count, SPARSE, "those of convolutions alone"] = 0
+
+    @property
+    def output_elements(self) -> Count:
+        """The elements of its first output, of all runs; a backward pass has none."""
+        if self.note == BACKWARD_PASS or not self.output_shapes:
+            return 0
+        return self.runs * prod(self.output_shapes[0])
 
     @property
     def flops(self) -> Count:
@@ -475,7 +492,8 @@ class Report(Saved):
         Totals,
         Keys(
             "params trainable_params buffers weight_bytes weight_mb weight_mib macs flops macs_per_pixel other pixels "
-            "pixel_basis pixels_read border_overhead peak_memory_bytes activation_bytes training_bytes",
+            "pixel_basis pixels_read border_overhead activations conv_activations output_elements peak_memory_bytes "
+            "activation_bytes training_bytes arena_bytes flash_bytes",
             name="totals",
         ),
     ]

@@ -10,7 +10,7 @@ from convstat.results.report import LayerRow, Report, Totals
 
 def total(rows: Iterable[LayerRow], denominator: int, basis: str, read: int = 0) -> Totals:
     """Sum rows up; ``read`` is how many positions are read for the pixels, where they are those of blocks."""
-    params = trainable = buffers = macs = weight_bytes = 0
+    params = trainable = buffers = macs = weight_bytes = activations = convolved = elements = 0
     other: dict[str, int] = {}
     for row in rows:
         params += row.params
@@ -18,9 +18,25 @@ def total(rows: Iterable[LayerRow], denominator: int, basis: str, read: int = 0)
         buffers += row.buffers
         macs += row.macs
         weight_bytes += row.weight_bytes
+        activations += row.activations
+        convolved += row.conv_activations
+        elements += row.output_elements
         for name, amount in row.other.items():
             other[name] = other.get(name, 0) + amount
-    return Totals(params, trainable, buffers, macs, weight_bytes, denominator, basis, dict(sorted(other.items())), read)
+    return Totals(
+        params,
+        trainable,
+        buffers,
+        macs,
+        weight_bytes,
+        denominator,
+        basis,
+        dict(sorted(other.items())),
+        read,
+        activations,
+        convolved,
+        elements,
+    )
 
 
 def check_sums(report: Report) -> None:
@@ -30,9 +46,11 @@ def check_sums(report: Report) -> None:
     """
     problems = []
     sums = total(report.layers, report.totals.pixels, report.totals.pixel_basis)
-    for name in ("params", "trainable_params", "buffers", "macs", "weight_bytes"):
+    added = ("activations", "conv_activations", "output_elements")
+    for name in ("params", "trainable_params", "buffers", "macs", "weight_bytes", *added):
         said, is_sum = getattr(report.totals, name), getattr(sums, name)
-        if said != is_sum:
+        # Reports that were saved before these were counted have none.
+        if said != is_sum and not (said is None and name in added):
             problems.append(Diagnostic(f"totals.{name}: {said}, and that of the layers sums up to {is_sum}"))
     for name in dict.fromkeys([*report.totals.other, *sums.other]):
         said, is_sum = report.totals.other.get(name, 0), sums.other.get(name, 0)

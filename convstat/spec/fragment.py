@@ -15,7 +15,7 @@ from typing import NamedTuple
 from convstat.errors import Mark
 from convstat.formulas.cost import Cost, Shape
 from convstat.graph import Call, Node
-from convstat.layers.base import Layer
+from convstat.layers.base import Layer, made_by
 from convstat.spec import shipped
 from convstat.spec.expressions import Value
 from convstat.spec.overrides import Patch
@@ -25,7 +25,10 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 class Counts(NamedTuple):
-    """Totals of a layer or a fragment; ``stored`` counts values by dtype, ``float`` being the model's own."""
+    """Totals of a layer or a fragment; ``stored`` counts values by dtype, ``float`` being the model's own.
+
+    ``made`` are the elements of outputs, by the names of :func:`convstat.layers.base.made_by`.
+    """
 
     params: int = 0
     trainable_params: int = 0
@@ -34,6 +37,7 @@ class Counts(NamedTuple):
     layers: int = 0
     other: Mapping[str, int] = NOTHING
     stored: Mapping[str, int] = NOTHING
+    made: Mapping[str, int] = NOTHING
 
 
 NO_COUNTS = Counts()
@@ -56,7 +60,8 @@ class Leaf:
             amount = prod(shape)
             buffers += amount
             stored[dtype] = stored.get(dtype, 0) + amount
-        self.counts = Counts(params, params, self.cost.macs, buffers, 1, self.cost.other, stored)
+        made = made_by(layer, inputs, output, self.cost.macs)
+        self.counts = Counts(params, params, self.cost.macs, buffers, 1, self.cost.other, stored, made)
 
 
 class Wire(NamedTuple):
@@ -132,11 +137,12 @@ def total(parts: list[Part]) -> Counts:
     params = trainable = macs = buffers = layers = 0
     other: dict[str, int] = {}
     stored: dict[str, int] = {}
+    made: dict[str, int] = {}
     for part in parts:
         content = part.content
         counts = content.counts
         if part.owner is not None and isinstance(content, Leaf):
-            counts = Counts(0, 0, counts.macs, 0, 1, counts.other)
+            counts = Counts(0, 0, counts.macs, 0, 1, counts.other, made=counts.made)
         elif part.trainable:
             trainable += counts.trainable_params
         params += counts.params
@@ -145,7 +151,8 @@ def total(parts: list[Part]) -> Counts:
         layers += counts.layers
         add_amounts(other, counts.other)
         add_amounts(stored, counts.stored)
-    return Counts(params, trainable, macs, buffers, layers, other, stored)
+        add_amounts(made, counts.made)
+    return Counts(params, trainable, macs, buffers, layers, other, stored, made)
 
 
 def add_amounts(sums: dict[str, int], added: Mapping[str, int]) -> None:

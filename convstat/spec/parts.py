@@ -113,11 +113,13 @@ class PartedSpec(Spec):
         params = trainable = macs = buffers = layers = 0
         other: dict[str, int] = {}
         stored: dict[str, int] = {}
+        made: dict[str, int] = {}
         for part, one in zip(self.plan.parts, measured, strict=True):
             runs = self._calls(part, one.values)
             macs += runs * one.macs
             layers += one.layers
             add_amounts(other, {name: runs * amount for name, amount in one.other.items()})
+            add_amounts(made, {name: runs * amount for name, amount in one.made.items()})
             if part.same is None:
                 params, trainable, buffers = (
                     params + one.params,
@@ -127,7 +129,17 @@ class PartedSpec(Spec):
                 add_amounts(stored, one.stored)
         first, last = measured[0], measured[-1]
         return Measured(
-            params, trainable, macs, buffers, layers, other, stored, first.input_shape, last.output_shape, first.values
+            params,
+            trainable,
+            macs,
+            buffers,
+            layers,
+            other,
+            stored,
+            made,
+            first.input_shape,
+            last.output_shape,
+            first.values,
         )
 
     def look_further(self, problems: Problems) -> None:

@@ -36,6 +36,7 @@ class Measured:
     layers: int
     other: Mapping[str, int]
     stored: Mapping[str, int]
+    made: Mapping[str, int]
     input_shape: Shape
     output_shape: Shape
     values: Mapping[str, Value] = field(default_factory=dict, compare=False)

@@ -202,7 +202,12 @@ def count(request: Request, *, listener: Listener = NOBODY) -> Report:
 
 
 def _measured(subject: Subject, request: Request, listener: Listener) -> Subject:
-    """Add the peak memory where it is asked for."""
+    """Add the peak memory, and the arena of a microcontroller, where they are asked for."""
+    if request.arena:
+        from convstat.targets import arena
+
+        deployed = prepare(arena.deployed_as(request), listener=listener)
+        subject = arena.with_arena(subject, deployed, listener=listener)
     if not request.memory:
         return subject
     from convstat.targets import memory

@@ -26,9 +26,9 @@ class Request:
     ``picture`` is the size of one that is counted in blocks, ``1920x1080``, ``edges`` the rule at its edges (see
     :mod:`convstat.count.blocks`), and ``worst_case`` are the block sizes of which the one that costs most is counted.
     With ``fuse``, the deployed form is counted; with ``extents``, each layer's receptive field is found too, with
-    ``memory``, the figures of memory that it names (:data:`convstat.results.report.MEMORY`), and with ``language``
-    those figures of a language model that take further runs: in that of training, the modules that ``checkpoint``
-    names are run again.
+    ``memory``, the figures of memory that it names (:data:`convstat.results.report.MEMORY`), with ``arena`` those of a
+    microcontroller, and with ``language`` those figures of a language model that take further runs: in that of
+    training, the modules that ``checkpoint`` names are run again.
     ``spec`` is the text of the target where it has been read already, or where it is that of another time; ``recipe``
     is how a Python model is made where that is known already.
     Where it runs changes no figure, so requests for different devices are equal.
@@ -48,6 +48,7 @@ class Request:
     memory: tuple[str, ...] = ()
     language: bool = False
     checkpoint: tuple[str, ...] = ()
+    arena: bool = False
     device: str = field(default="auto", compare=False)
     usual_per: str = DEFAULT
     picture: str | None = None

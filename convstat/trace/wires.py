@@ -6,7 +6,7 @@ by its identity. A view has a new identity where autograd makes one, and is then
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,8 +24,9 @@ class Wired(NamedTuple):
     """One call of a module that is not looked into, or of a kernel outside of those.
 
     ``path`` is that of the module, or of the one whose forward runs the kernel; ``module`` is None for a kernel.
-    ``inputs`` are the numbers of the calls whose outputs it takes, -1 for what comes from outside; ``values`` are the
-    arguments of a kernel that are no tensors.
+    ``inputs`` are the numbers of the calls whose outputs it takes: -1 for a constant, and -2, -3, ... for the inputs of
+    the model. ``takes`` says which of the outputs of that call each is. ``values`` are the arguments of a kernel that
+    are no tensors, and ``outputs`` the shapes of all that it gives.
     """
 
     path: str
@@ -36,13 +37,20 @@ class Wired(NamedTuple):
     output_shape: Shape
     values: tuple[Any, ...] = ()
     in_place: bool = False
+    takes: tuple[int, ...] = ()
+    outputs: tuple[Shape, ...] = ()
 
 
 class Wires(NamedTuple):
-    """The calls in the order in which they ended, and the numbers of those whose output the model returns."""
+    """The calls in the order in which they ended, and the numbers of those whose output the model returns.
+
+    ``takes`` says which of the outputs of each that is, and ``inputs`` are the shapes and dtypes of the model's own.
+    """
 
     calls: tuple[Wired, ...]
     outputs: tuple[int, ...]
+    takes: tuple[int, ...] = ()
+    inputs: tuple[tuple[Shape, str], ...] = ()
 
 
 @alone
@@ -63,8 +71,10 @@ def wires(
             replaced(nn.Module, "__call__", follower.around(nn.Module.__call__)),
             follower,
         ):
+            given = follower.begin((args, kwargs))
             output = to_its_end(model, lambda: None)(*args, **kwargs)
-        return Wires(tuple(follower.calls), tuple(dict.fromkeys(follower.sources(output))))
+        ends = tuple(dict.fromkeys(follower.origins(output)))
+        return Wires(tuple(follower.calls), tuple(one for one, _ in ends), tuple(place for _, place in ends), given)
 
 
 class _Follower(Watching):  # type: ignore[no-untyped-call]
@@ -78,7 +88,19 @@ class _Follower(Watching):  # type: ignore[no-untyped-call]
         self.inside: list[str] = []
         self.hidden = 0
         self.of_tensor: Any = WeakIdKeyDictionary()
-        self.of_storage: dict[int, int] = {}
+        self.of_storage: dict[int, tuple[int, int]] = {}
+
+    def begin(self, values: Any) -> tuple[tuple[Shape, str], ...]:
+        """Number the inputs of the model; gives their shapes and dtypes."""
+        tensors = [tensor for tensor in _tensors(values) if not isinstance(tensor, nn.Parameter)]
+        for place, tensor in enumerate(tensors):
+            self._is_from(tensor, (-2 - place, 0))
+        return tuple((tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in tensors)
+
+    def _is_from(self, tensor: torch.Tensor, origin: tuple[int, int]) -> None:
+        self.of_tensor[tensor] = origin
+        if (storage := _storage(tensor)) is not None:
+            self.of_storage[storage] = origin
 
     def around(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """What a call of a module is meanwhile."""
@@ -91,16 +113,14 @@ class _Follower(Watching):  # type: ignore[no-untyped-call]
             self.inside.append(self.inside[-1] if path is None and self.inside else path or "")
             self.hidden += whole
             given = (args, kwargs)
-            sources, shapes = tuple(self.sources(given)), tuple(self.shapes(given))
+            sources, shapes = tuple(self.origins(given)), tuple(self.shapes(given))
             try:
                 result = original(module, *args, **kwargs)
             finally:
                 self.hidden -= whole
                 self.inside.pop()
             if whole:
-                self.ended(
-                    Wired(path or "", path or "", module, sources, shapes, next(self.shapes(result), ())), result
-                )
+                self.ended(Wired(path or "", path or "", module, (), shapes, ()), sources, result)
             return result
 
         return call
@@ -109,33 +129,39 @@ class _Follower(Watching):  # type: ignore[no-untyped-call]
         given = (args, kwargs)
         if self.hidden:
             return func(*args, **kwargs)
-        sources, shapes = tuple(self.sources(given)), tuple(self.shapes(given))
+        sources, shapes = tuple(self.origins(given)), tuple(self.shapes(given))
         result = func(*args, **kwargs)
         name, _, _ = operator(func)
         values = tuple(value for value in args if not isinstance(value, torch.Tensor))
         path = self.inside[-1] if self.inside else ""
         in_place = any(value is result for value in args if isinstance(value, torch.Tensor))
-        self.ended(Wired(path, name, None, sources, shapes, next(self.shapes(result), ()), values, in_place), result)
+        self.ended(Wired(path, name, None, (), shapes, (), values, in_place), sources, result)
         return result
 
-    def ended(self, call: Wired, result: Any) -> None:
+    def ended(self, call: Wired, sources: Sequence[tuple[int, int]], result: Any) -> None:
         """Number a call, and remember that its results are from it."""
         number = len(self.calls)
-        self.calls.append(call)
-        for tensor in _tensors(result):
-            self.of_tensor[tensor] = number
-            if (storage := _storage(tensor)) is not None:
-                self.of_storage[storage] = number
+        shapes = tuple(self.shapes(result))
+        self.calls.append(
+            call._replace(
+                inputs=tuple(one for one, _ in sources),
+                takes=tuple(place for _, place in sources),
+                output_shape=next(iter(shapes), ()),
+                outputs=shapes,
+            )
+        )
+        for place, tensor in enumerate(_tensors(result)):
+            self._is_from(tensor, (number, place))
 
-    def sources(self, values: Any) -> Any:
-        """The calls that some values are from; parameters and buffers are nobody's output."""
+    def origins(self, values: Any) -> Iterator[tuple[int, int]]:
+        """The call that each value is from, and which of its outputs it is; parameters are nobody's output."""
         for tensor in _tensors(values):
             if isinstance(tensor, nn.Parameter):
                 continue
             found = self.of_tensor.get(tensor)
             if found is None and (storage := _storage(tensor)) is not None:
                 found = self.of_storage.get(storage)
-            yield -1 if found is None else found
+            yield (-1, 0) if found is None else found
 
     def shapes(self, values: Any) -> Any:
         """The shapes of the same values."""

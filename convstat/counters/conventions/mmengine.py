@@ -9,7 +9,6 @@ from convstat.counters.base import Prediction
 from convstat.counters.conventions.base import Convention
 from convstat.counters.jit.graph import OperatorCall
 from convstat.counters.passes import Made
-from convstat.trace import TensorInfo
 from convstat.trace.walks import OWN_BY_NAME, STATE_DICT
 
 if TYPE_CHECKING:
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
     from convstat.counters.jit.walk import Priced, Rule
     from convstat.trace import Trace
-
-ACTIVATIONS = ("conv1d", "conv2d", "conv3d", "convolution", "addmm", "bmm", "einsum", "matmul", "linear")
-"""Operators whose outputs are activations; transposed convolutions are convolutions in the graph of torch.jit."""
 
 
 class Mmengine(Convention):
@@ -48,7 +44,8 @@ class Mmengine(Convention):
         rules: dict[str, Rule] = {**fvcore_walk.RULES, "matmul": matmul, "mm": matmul}
         prediction = fvcore_walk.predict(trace, rules)
         used = [call for call in recorded_of(trace).operators if call.used]
-        activations = sum(_activations(call) for call in used)
+        # Those of fvcore, whose rules it copies.
+        activations = sum(fvcore_walk.activations(call) for call in used)
         return Prediction(
             prediction.params,
             prediction.macs,
@@ -75,12 +72,6 @@ def matmul(call: OperatorCall) -> Priced:
     true = prod(call.output_shape()) * left[-1]
     right = (*right, 1) if len(right) == 1 else right
     return [(None, true), ("functional_mispriced", prod(left) * right[-1] - true)]
-
-
-def _activations(call: OperatorCall) -> int:
-    if call.op not in ACTIVATIONS and not call.op.startswith("conv_transpose"):
-        return 0
-    return call.output.numel if isinstance(call.output, TensorInfo) else 0
 
 
 MMENGINE = Mmengine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from convstat.counters.adapter import Adapter, asking, loading
@@ -35,26 +36,34 @@ class Fvcore(Adapter):
         "An einsum is rounded to four digits, and one without a summed index costs half of its products.",
         "Scaled dot-product attention, recurrent layers and baddbmm cost nothing; a warning says so.",
         "Its figure is named flops, but one flop is a multiplication and an addition.",
+        "Its activations, a native figure, are the outputs of convolutions, linear layers, matrix products and einsum.",
     )
 
     def run(self, model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Reported:
         """Analyse the model; raises where ``torch.jit.trace`` does."""
         passed = by_position(model, inputs)
         with loading("fvcore"):
-            from fvcore.nn import FlopCountAnalysis, parameter_count
+            from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis, parameter_count
         with asking(model):
             analysis = FlopCountAnalysis(model, tuple(passed))
             # What it does not know it writes to the log.
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             total = analysis.total()
+            made = ActivationCountAnalysis(model, tuple(passed))
+            activations = made.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
             params = parameter_count(model)[""]
-        return Reported(params=int(params), macs=int(total), native={"flops": int(total)})
+        native = {"flops": int(total), "activations": int(activations)}
+        return Reported(params=int(params), macs=int(total), native=native)
 
     def walk(self, trace: Trace) -> Prediction:
         """Price the operators of the trace by its rules."""
         from convstat.counters.jit import fvcore_walk
+        from convstat.counters.jit.graph import recorded_of
 
-        return fvcore_walk.predict(trace)
+        found = fvcore_walk.predict(trace)
+        used = (call for call in recorded_of(trace).operators if call.used)
+        activations = sum(fvcore_walk.activations(call) for call in used)
+        return replace(found, native={"flops": found.macs or 0, "activations": activations})
 
     def why_not_meta(self, trace: Trace) -> str | None:
         """A convolution is one kernel on meta, and the operator that is recorded lies below that."""

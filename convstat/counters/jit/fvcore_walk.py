@@ -123,6 +123,21 @@ def _pool(call: OperatorCall) -> Priced:
     return [("pool", prod(call.shape(0, "input")))]
 
 
+ACTIVATIONS = ("conv1d", "conv2d", "conv3d", "convolution", "addmm", "bmm", "einsum", "matmul", "linear")
+"""Operators whose outputs are activations; transposed convolutions are convolutions in the graph of torch.jit."""
+
+
+def activations(call: OperatorCall) -> int:
+    """The elements that an operator adds to the activations."""
+    is_convolution = call.op.startswith("conv")
+    if call.op not in ACTIVATIONS and not call.op.startswith("conv_transpose"):
+        return 0
+    if not isinstance(call.output, TensorInfo) or (is_convolution and in_words(call)):
+        return 0
+    # Of a convolution of complex numbers, the graph has the three of real numbers that torch makes of it.
+    return call.output.numel * (3 if is_convolution and is_complex(call) else 1)
+
+
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         "conv1d": _convolution,

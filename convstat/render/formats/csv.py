@@ -25,6 +25,7 @@ from convstat.text.printable import printable
 if TYPE_CHECKING:
     from convstat.formulas.symbolic.forms import Form
     from convstat.results.advice import Advice
+    from convstat.results.arena import Arena
     from convstat.results.check import Check
     from convstat.results.closed import ClosedForms
     from convstat.results.comparison import Comparison, ComparisonRow
@@ -100,11 +101,15 @@ def text_cell(text: str) -> str:
     return f"'{safe}" if is_formula else safe
 
 
+ELEMENTS = ("activations", "conv_activations", "output_elements")
+
 COUNTS = ("params", "trainable_params", "buffers", "weight_bytes", "macs", "flops")
 
 
 def _counts(counts: Totals | LayerRow, totals: Totals) -> Record:
-    record: Record = {name: getattr(counts, name) for name in COUNTS}
+    # Where the totals have none, as in another counter's convention, the layers have none to speak of.
+    known = COUNTS if totals.activations is None else (*COUNTS, *ELEMENTS)
+    record: Record = {name: getattr(counts, name) for name in known}
     return {**record, "macs_per_pixel": totals.per_pixel(counts.macs)}
 
 
@@ -307,6 +312,18 @@ def _mfu_records(found: Mfu) -> Iterable[Record]:
     return ({"row": "utilisation", **lead, **to_document(row)} for row in found.rows)
 
 
+def _arena_records(found: Arena) -> Iterable[Record]:
+    lead = {"model": found.model.name}
+    for operator in found.operators:
+        yield {"row": "operator", **lead, **to_document(operator)}
+    for tensor in found.tensors:
+        yield {"row": "tensor", **lead, **to_document(tensor)}
+    for patches in found.patches:
+        yield {"row": "patches", **lead, **to_document(patches)}
+    sizes = {name: getattr(found, name) for name in ("arena_bytes", "least_bytes", "flash_bytes", "macs")}
+    yield {"row": "total", **lead, **sizes}
+
+
 def _check_records(check: Check) -> Iterable[Record]:
     names = ["model", "metric", "scope", "on", "comparison", "limit", "actual", "headroom", "status", "reason", "where",
              "per", "pixel_basis"]  # fmt: skip
@@ -353,6 +370,7 @@ RECORDS: Mapping[str, Callable[[Any], Iterable[Record]]] = {
     "identification": _identification_records,
     "memory": _memory_records,
     "mfu": _mfu_records,
+    "arena": _arena_records,
     "formula": _formula_records,
     "advice": _advice_records,
 }

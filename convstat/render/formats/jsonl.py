@@ -23,11 +23,12 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "identification": {"matches": "match", "near": "near"},
     "advice": {"suggestions": "suggestion"},
     "memory": {"phases": "phase", "alive": "alive", "curve": "point"},
+    "arena": {"operators": "operator", "tensors": "tensor", "patches": "patches"},
     "mfu": {"rows": "utilisation"},
 }
 """Which lists of a document are written line by line, and what ``row`` calls an entry."""
 
-NAMED = ("report", "explanation", "formula", "advice", "memory", "mfu")
+NAMED = ("report", "explanation", "formula", "advice", "memory", "arena", "mfu")
 """The kinds of results whose entries are named with their model."""
 
 

@@ -23,6 +23,7 @@ from convstat.results.report import Report
 from convstat.text.printable import counted, exact, per_pixel_scale, printable, share, shorten
 
 if TYPE_CHECKING:
+    from convstat.results.arena import Arena
     from convstat.results.comparison import Comparison
     from convstat.results.memory import Memory
 
@@ -74,14 +75,14 @@ def _title(results: Sequence[Result]) -> str:
 
 
 def _plain(page: Page, result: Result) -> Iterator[str]:
-    """Write the blocks of a page; above the table of a comparison, and the first of a memory profile, is its plot."""
-    is_drawn = result.kind not in ("comparison", "memory")
+    """Write the blocks of a page; above the table of a comparison, and the first one of memory, is its plot."""
+    is_drawn = result.kind not in ("comparison", "memory", "arena")
     for block in page.blocks:
         if isinstance(block, Table) and (not is_drawn or result.kind == "comparison"):
             from convstat.render.plots.formats import figure
 
             is_drawn = True
-            yield figure(cast("Comparison | Memory", result))
+            yield figure(cast("Comparison | Memory | Arena", result))
         yield write_block(block, classes, 1)
 
 

@@ -15,17 +15,18 @@ from convstat.render.base import Options, Renderer, Result
 
 if TYPE_CHECKING:
     from convstat.render.console import Terminal
+    from convstat.results.arena import Arena
     from convstat.results.comparison import Comparison
     from convstat.results.memory import Memory
 
 
 class PngRenderer(Renderer):
-    """A picture: of a sweep params and MACs along an axis and their Pareto front, of memory its curve over the run."""
+    """A picture: of a sweep params and MACs along an axis and their Pareto front, of memory what is alive."""
 
     name = "png"
     suffixes = (".png",)
     about = "for sweeps: a plot of params and MACs along an axis, and their Pareto front; for memory: its curve"
-    expresses = ("comparison", "memory")
+    expresses = ("comparison", "memory", "arena")
     is_view = False
 
     def prepare(self, kind: str) -> None:
@@ -75,9 +76,14 @@ class SvgRenderer(Renderer):
 
 def _drawn(results: Sequence[Result], format: str, *, ground: str = "white") -> bytes | None:
     """The picture of results of one kind; None where there is none of that kind."""
+    from convstat.results.arena import Arena
     from convstat.results.comparison import Comparison
     from convstat.results.memory import Memory
 
+    if plans := [result for result in results if isinstance(result, Arena)]:
+        from convstat.render.plots import arena
+
+        return arena.draw(plans, format, ground=ground)
     if profiles := [result for result in results if isinstance(result, Memory)]:
         from convstat.render.plots import curve
 
@@ -90,7 +96,7 @@ def _drawn(results: Sequence[Result], format: str, *, ground: str = "white") -> 
     return None
 
 
-def figure(result: Comparison | Memory) -> str:
+def figure(result: Comparison | Memory | Arena) -> str:
     """The drawing as a part of a page of HTML, in the page's own colours; without matplotlib, how to get it."""
     from convstat.render.plots import draw
 
@@ -114,10 +120,13 @@ def figure(result: Comparison | Memory) -> str:
     )
 
 
-def _label(result: Comparison | Memory) -> str:
+def _label(result: Comparison | Memory | Arena) -> str:
     from convstat.render.plots.chart import chart_of
+    from convstat.results.arena import Arena
     from convstat.results.memory import Memory
 
+    if isinstance(result, Arena):
+        return f"arena of {result.model.name}"
     if isinstance(result, Memory):
         return f"memory of {result.model.name}"
     return f"params and MACs of {chart_of(result).title or 'models'}"

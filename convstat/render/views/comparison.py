@@ -11,6 +11,7 @@ from convstat.render.base import Options
 from convstat.render.layout import has_room
 from convstat.render.page import Block, Column, Item, Items, Line, Pairs, Row, Table
 from convstat.render.views.language import per_token
+from convstat.render.views.layers import MADE
 from convstat.render.views.report import label, show_value
 from convstat.results.comparison import ratio
 from convstat.results.report import MEMORY
@@ -154,6 +155,8 @@ def comparison_table(
     has_pixels = any(t.pixels for t in totals)
     has_memory = any(t.peak_memory_bytes is not None for t in totals)
     of_tokens = _told(comparison)
+    asked = {name.lower() for name in options.columns}
+    made = {name: title for name, title in MADE.items() if title in asked}
     has_borders = any(t.border_overhead is not None for t in totals)
     # Long names of a base do not fit above a column of percentages: then the rows say which one it is.
     versus = f"vs {base_name(comparison)}"
@@ -195,6 +198,7 @@ def comparison_table(
         *([Column("weight bytes", priority=2)] if in_widths else []),
         *([Column(title) for title in _MEMORY_TITLES] if has_memory else []),
         *(Column(LANGUAGE[name], priority=2) for name in of_tokens),
+        *(Column(title) for title in made.values()),
         *(Column(f"{peer} {what}") for peer in peers.values() if not counters_below for what in ("params", "MACs")),
     ]
 
@@ -237,6 +241,8 @@ def comparison_table(
                 yield "" if size is None else mib(size)
         for name in of_tokens:
             yield _of_tokens(row, name) if not counter else ""
+        for name in made:
+            yield exact(getattr(row.totals, name)) if row.totals is not None and not counter else ""
 
     rows: list[Row] = []
     for row in comparison.rows:

@@ -48,6 +48,17 @@ class LayerLine(NamedTuple):
         """Twice the MACs."""
         return 2 * self.macs
 
+    def made(self, name: str) -> int:
+        """The elements of its outputs by one of the metrics of these."""
+        return sum(getattr(row, name) for row in self.rows)
+
+
+MADE: Mapping[str, str] = {
+    "activations": "activations",
+    "conv_activations": "conv activations",
+    "output_elements": "output elements",
+}
+"""Metrics that have a column only where it is asked for, and what it is called."""
 
 SORT_KEYS: Mapping[str, Callable[[LayerLine], Any]] = {
     "params": lambda line: -line.params,
@@ -181,6 +192,10 @@ def layer_table(report: Report, options: Options) -> Table:
     def drawn(line: LayerLine) -> str:
         return bar(line.macs, totals.macs, BAR_WIDTH, ascii=options.ascii)
 
+    def made(name: str) -> Callable[[LayerLine], str]:
+        return lambda line: exact(line.made(name))
+
+    asked = {name.lower() for name in options.columns}
     fields: Fields[LayerLine] = [
         (Column("layer", "left", shortens=True, comfort=24), lambda line: line.name),
         (Column("type", "left", 0 if options.sort == "type" else 2), lambda line: line.type),
@@ -189,6 +204,7 @@ def layer_table(report: Report, options: Options) -> Table:
         (Column("params"), lambda line: exact(line.params)),
         *([(Column("bytes", name="weight bytes"), lambda line: exact(line.weight_bytes))] if in_widths else []),
         (Column("MACs"), lambda line: exact(line.macs)),
+        *((Column(title), made(name)) for name, title in MADE.items() if title in asked),
         (Column("FLOPs", priority=0 if options.sort == "flops" else 5), lambda line: exact(line.flops)),
         (Column(scale.title, priority=0 if options.per else 4), per_pixel),
         (Column("share", priority=6, name="share of MACs"), lambda line: share(line.macs, totals.macs)),

@@ -6,6 +6,7 @@ Fields may be added within a version; none is removed or renamed without a new o
 from __future__ import annotations
 
 from convstat.results.advice import Advice
+from convstat.results.arena import Arena
 from convstat.results.check import Check
 from convstat.results.comparison import Comparison
 from convstat.results.diff import Diff
@@ -20,7 +21,7 @@ from convstat.results.report import Report
 
 KINDS = (
     Report, Comparison, Check, Diff, Explanation, NetworkFormula, KindFormula, RatioFormula, Identification, Advice,
-    Memory, Mfu,
+    Arena, Memory, Mfu,
 )  # fmt: skip
 
 
