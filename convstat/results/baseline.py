@@ -52,7 +52,8 @@ class Baseline(Saved):
             LayerRow,
             Keys(
                 "arguments in=input_shapes name out=output_shapes type "
-                "params trainable_params buffers weight_bytes macs other activations conv_activations shares weights runs",
+                "params trainable_params buffers weight_bytes macs other activations conv_activations shares weights "
+                "runs",
                 sparse="params trainable_params buffers weight_bytes macs other shares",
             ),
         ],
