@@ -30,6 +30,7 @@ from convstat.counters.base import (
 from convstat.counters.capture import first_line, refusal_of_eval
 from convstat.counters.conventions.base import Convention
 from convstat.counters.crew import Crew, Late, Question, guarded
+from convstat.counters.jit.graph import keeping
 from convstat.counters.kernel_walk import why_other_kernels
 from convstat.counters.passes import Made, as_seen, with_unseen
 from convstat.counters.stages import FAKE, GraphStages, Stages
@@ -208,7 +209,7 @@ def _predicted(crew: Crew, counter: Counter, stages: Stages, device: str, trace:
     model, inputs = stages.model(device)
 
     def ask() -> Prediction:
-        with stages.running(device):
+        with stages.running(device), keeping(stages.recordings):
             return predict(counter, model, inputs, trace)
 
     if is_ours(counter):

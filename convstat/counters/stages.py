@@ -16,6 +16,7 @@ from convstat.patches.room import patch
 if TYPE_CHECKING:
     import torch
 
+    from convstat.counters.jit.graph import Recordings
     from convstat.trace import Trace
     from convstat.trace.recipe import Example, Recipe
     from convstat.trace.run import ExampleOf, Traced
@@ -43,6 +44,10 @@ class Stages(Protocol):
     def rests_on_data(self) -> bool:
         """Whether something was assumed in the trace of meta that a run on real values may find otherwise."""
 
+    @property
+    def recordings(self) -> Recordings:
+        """The graphs that were recorded of the model."""
+
     def running(self, device: str) -> AbstractContextManager[object]:
         """What must be entered while a counter runs the model."""
 
@@ -55,6 +60,7 @@ class GraphStages:
         self.dtype = dtype
         self._models: dict[str, tuple[torch.nn.Module, tuple[torch.Tensor, ...]]] = {}
         self._traces: dict[str, Trace] = {}
+        self.recordings: Recordings = {}
 
     def model(self, device: str) -> tuple[torch.nn.Module, tuple[Any, ...]]:
         """The built model and example inputs."""
@@ -143,6 +149,7 @@ class ModuleStages:
         self._models: dict[str, tuple[torch.nn.Module, Example]] = {first: (traced.module, traced.example)}
         self._traces: dict[str, Trace] = {first: traced.trace}
         self._failures: dict[str, CounterFailure] = {}
+        self.recordings: Recordings = {}
         if traced.way == "fake tensors":
             # A counter needs real values where meta has no answer; for a prediction fake ones will do.
             self._models = {FAKE: self._models[first]}

@@ -13,17 +13,14 @@ A ``TorchDispatchMode`` sees the kernels of the same run, so that each operator 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from convstat.counters.base import PredictedFailure
 from convstat.trace import TensorInfo, Trace, Value
-
-if TYPE_CHECKING:
-    pass
-
 
 Products = Mapping[str, int]
 """Layer -> what kernels that ran in it multiply, by :func:`convstat.counters.products.products`."""
@@ -85,6 +82,51 @@ class JitTrace(Trace):
     """A trace that has the operators of another run of the same model as well."""
 
     recorded: Recorded = Recorded()
+
+
+def with_operators(trace: Trace, recorded: Recorded) -> JitTrace:
+    """A trace, and the operators of another run of the same model."""
+    return JitTrace(**{each.name: getattr(trace, each.name) for each in fields(Trace)}, recorded=recorded)
+
+
+Recordings = dict[tuple[int, bool, bool], Recorded | PredictedFailure]
+"""What runs recorded, or why one cannot be traced, by the trace that they belong to and how they were made."""
+
+_kept: ContextVar[Recordings | None] = ContextVar("recordings", default=None)
+
+
+@contextmanager
+def keeping(recordings: Recordings) -> Iterator[None]:
+    """Record each graph once for all counters that price it: as long as this is entered, look into ``recordings``."""
+    token = _kept.set(recordings)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def recorded_once(key: tuple[int, bool, bool], record: Callable[[], Recorded]) -> Recorded:
+    """What is kept under a key, else what ``record`` gives or raises.
+
+    >>> runs = []
+    >>> record = lambda: runs.append("run") or Recorded()
+    >>> with keeping({}):
+    ...     both = [recorded_once((1, True, False), record) for _ in range(2)]
+    >>> both[0] is both[1], recorded_once((1, True, False), record) == Recorded(), len(runs)
+    (True, True, 2)
+    """
+    kept = _kept.get()
+    if kept is None:
+        return record()
+    if key not in kept:
+        try:
+            kept[key] = record()
+        except PredictedFailure as failure:
+            kept[key] = failure
+    found = kept[key]
+    if isinstance(found, PredictedFailure):
+        raise found
+    return found
 
 
 def recorded_of(trace: Trace) -> Recorded:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
 from convstat.counters.inputs import by_position
-from convstat.counters.jit.graph import JitTrace, OperatorCall, Recorded
+from convstat.counters.jit.graph import JitTrace, OperatorCall, Recorded, recorded_once, with_operators
 from convstat.counters.jit.kernels import Gathered, Kernels
 from convstat.counters.jit.sizes import TracedInt, as_tensor, is_instance, traced
 from convstat.counters.jit.values import (
@@ -509,8 +509,6 @@ def retrace(
     ``hooked`` says whether there are hooks on the modules: torch's transformer layers choose kernels by them.
     With ``tensors_only``, outputs that are no tensors are left out; else they end ``torch.jit.trace``.
     """
-    from convstat.counters.jit.record import record
-
-    recorded = record(model, inputs, hooked=hooked, tensors_only=tensors_only)
-    seen = trace.root, trace.modules, trace.device, trace.grad, trace.notes, trace.uses
-    return JitTrace(*seen, recorded, unseen=trace.unseen, returned=trace.returned)
+    key = id(trace.root), hooked, tensors_only
+    recorded = recorded_once(key, lambda: record(model, inputs, hooked=hooked, tensors_only=tensors_only))
+    return with_operators(trace, recorded)
