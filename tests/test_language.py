@@ -75,6 +75,7 @@ def test_gpt2_small_as_nanogpt_counts_it() -> None:
     assert not found.embeddings.head_params
     assert found.active_params == found.params
     assert found.scaling is not None
+    assert found.scaling.constant == 0
     assert (found.scaling.linear, found.scaling.quadratic) == (maps + vocabulary * width, 2 * layers * width)
     assert found.attention is not None
     assert found.attention.causal_macs == layers * 2 * width * (length * (length + 1) // 2)
@@ -105,6 +106,39 @@ def test_training_is_what_torch_counts(name: str) -> None:
     found = figures(make, {argument: ids(16, batch=2)}, batch=2, language=True).training
     assert found is not None
     assert (2 * found.forward_macs, found.flops) == (forward, counter.get_total_flops())
+
+
+class Last(decoders.GPT):
+    """A decoder that computes the logits of the last token alone."""
+
+    def forward(self, idx: torch.Tensor) -> torch.Tensor:
+        x = self.wte(idx)
+        for block in self.h:
+            x = block(x)
+        return self.lm_head(x[:, -1:])
+
+
+class Chunks(nn.Module):
+    """Products of whole chunks of six tokens: the last one may be shorter and is padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.pad(self.embed(input_ids), (0, 0, 0, -input_ids.size(1) % 6))
+        return self.head((x @ x.transpose(1, 2)).softmax(-1) @ x)
+
+
+def test_growth_has_a_constant_where_something_is_computed_once() -> None:
+    """Logits of one token; and what no polynomial gives is told as it is."""
+    found = figures(Last, {"idx": ids(16)}, language=True).scaling
+    assert found is not None
+    assert (found.constant, found.linear, found.quadratic) == (65 * 32, 2 * 12 * 32 * 32, 2 * 2 * 32)
+    assert found.share(16) == Fraction(16 * 16 * 128, 65 * 32 + 16 * 2 * 12 * 32 * 32 + 16 * 16 * 128)
+    other = figures(Chunks, {"input_ids": ids(16)}, language=True)
+    assert other.scaling is None
+    assert any("no polynomial" in note for note in other.notes)
 
 
 def test_frozen_bases_have_no_gradients_of_weights() -> None:

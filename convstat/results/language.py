@@ -72,12 +72,13 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How the MACs of a forward pass grow with the length T of the sequence: linear x T + quadratic x T^2, exactly.
+    """How the MACs of a forward pass grow with the length T: constant + linear x T + quadratic x T^2, exactly.
 
-    Both are found by tracing the model at the ``lengths``; a third one confirms that there is no other term.
+    They are found by tracing the model at the ``lengths``; a fourth one confirms that there is no other term.
     """
 
     KEYS: ClassVar = Keys(name="scaling")
+    constant: Annotated[Ratio, "such as the logits of the last token, where those alone are computed"]
     linear: Ratio
     quadratic: Ratio
     lengths: tuple[Count, ...]
@@ -86,7 +87,7 @@ class Scaling:
         """The part of the quadratic term in the MACs at a length."""
         # A document has no fractions.
         quadratic = Fraction(self.quadratic) * length**2
-        whole = Fraction(self.linear) * length + quadratic
+        whole = Fraction(self.constant) + Fraction(self.linear) * length + quadratic
         return quadratic / whole if whole else Fraction(0)
 
 

@@ -48,7 +48,7 @@ def with_language(report: Report, stages: ModuleStages, asked: Asked, listener: 
     if attention.needs_masks(found):
         listener.progress(f"following the masks of {report.model.name}")
         masks = masks_of(stages, [pairs.softmax for pairs in found if pairs.is_causal is None])
-    language = figures.find(trace, report, tokens, masks)
+    language = figures.find(trace, report, tokens, found, masks)
     if asked.whole:
         language = _further(language, tokens, report, stages, asked, listener)
     return replace(report, language=language)
@@ -204,25 +204,27 @@ def _cache(language: Language, report: Report, stages: ModuleStages) -> Any:
 
 
 def _scaling(language: Language, tokens: figures.Tokens, stages: ModuleStages) -> tuple[Scaling | None, str | None]:
-    """Trace at a half and at a quarter of the length: two points give both terms, and the third confirms them."""
+    """Trace at other lengths too: three points give the terms, and the fourth confirms that there are no others."""
     length = tokens.sequence
     if length < 4 or length % 4 or language.attention is None:
         return None, None
-    lengths = (length // 4, length // 2, length)
+    lengths = (length // 4, length // 2, 3 * length // 4, length)
     macs = {length: language.macs}
     try:
-        for shorter in lengths[:2]:
+        for shorter in lengths[:-1]:
             args, kwargs = _cut(stages, length, shorter)
             macs[shorter] = figures.split(_traced(stages, kwargs, args)).forward_macs
     except Exception as error:
         return None, f"how MACs grow with the length is not known: {_why(error)}"
-    half, whole = macs[lengths[1]], macs[length]
-    quadratic = Fraction(2 * (whole - 2 * half), length**2)
-    linear = Fraction(whole, length) - quadratic * length
-    if linear * lengths[0] + quadratic * lengths[0] ** 2 != macs[lengths[0]] or quadratic < 0 or linear < 0:
+    first, second, third, last = (macs[one] for one in lengths)
+    step = length // 4
+    quadratic = Fraction(first - 2 * second + third, 2 * step**2)
+    linear = Fraction(second - first, step) - 3 * step * quadratic
+    constant = first - linear * step - quadratic * step**2
+    if constant + linear * length + quadratic * length**2 != last or min(constant, linear, quadratic) < 0:
         at = ", ".join(f"{macs[one]:,} at {one:,}" for one in lengths)
-        return None, f"MACs are no linear and quadratic term in the length alone: {at}"
-    return Scaling(linear, quadratic, lengths), None
+        return None, f"MACs are no polynomial of second degree in the length: {at}"
+    return Scaling(constant, linear, quadratic, lengths), None
 
 
 def _cut(stages: ModuleStages, length: int, shorter: int) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from convstat.count import ops
 from convstat.count.ops.base import argument, tensors
@@ -51,6 +52,7 @@ class Pairs:
         return kept_pairs(self.queries, self.keys, window)
 
 
+@lru_cache(maxsize=256)
 def kept_pairs(queries: int, keys: int, window: int | None = None) -> Fraction:
     """The part of queries x keys that causal attention keeps, aligned at the end.
 
@@ -179,7 +181,7 @@ def causal(found: Sequence[Pairs], masks: Sequence[Fraction | None] | None, trac
         place = pairs.softmax
         followed = masks[place] if masks is not None and place is not None and place < len(masks) else None
         if pairs.is_causal is not None:
-            part = kept_pairs_of_kernel(pairs) if pairs.is_causal else Fraction(1)
+            part = kept_by_kernel(pairs.queries, pairs.keys) if pairs.is_causal else Fraction(1)
         elif followed is not None:
             part, how = followed, max(how, 1)
         else:
@@ -189,10 +191,16 @@ def causal(found: Sequence[Pairs], masks: Sequence[Fraction | None] | None, trac
     return macs, ("kernel", "mask", "module")[how]
 
 
-def kept_pairs_of_kernel(pairs: Pairs) -> Fraction:
-    """What ``is_causal`` of torch's attention keeps: it is aligned at the first query and the first key."""
-    kept = sum(min(i + 1, pairs.keys) for i in range(pairs.queries))
-    return Fraction(kept, pairs.queries * pairs.keys) if pairs.queries and pairs.keys else Fraction(1)
+def kept_by_kernel(queries: int, keys: int) -> Fraction:
+    """What ``is_causal`` of torch's attention keeps: it is aligned at the first query and the first key.
+
+    >>> kept_by_kernel(4, 4), kept_by_kernel(4, 2), kept_by_kernel(2, 4)
+    (Fraction(5, 8), Fraction(7, 8), Fraction(3, 8))
+    """
+    if not queries or not keys:
+        return Fraction(1)
+    rising = min(queries, keys)
+    return Fraction(rising * (rising + 1) // 2 + (queries - rising) * keys, queries * keys)
 
 
 def _by_module(pairs: Pairs) -> Fraction:

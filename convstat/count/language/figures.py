@@ -59,9 +59,14 @@ def tokens_of(trace: Trace, inputs: Sequence[InputInfo], *, asked: bool = False)
     return Tokens(main, prod(main.shape[:-1]), max(main.shape[:-1]))
 
 
-def find(trace: Trace, report: Report, tokens: Tokens, masks: Sequence[Fraction | None] | None = None) -> Language:
-    """Compute all that one trace says."""
-    found = attention.find(trace)
+def find(
+    trace: Trace,
+    report: Report,
+    tokens: Tokens,
+    found: Sequence[attention.Pairs],
+    masks: Sequence[Fraction | None] | None = None,
+) -> Language:
+    """Compute all that one trace says, with the attention that was ``found`` in it."""
     routed = experts.find(trace)
     causal, known_from = attention.causal(found, masks, trace)
     seen = max((pairs.keys for pairs in found), default=tokens.sequence)

@@ -54,10 +54,11 @@ def _facts(language: Language) -> Iterator[tuple[str, str]]:
         yield "training", f"{per} FLOPs per token: {', '.join(parts)}"
     if (scaling := language.scaling) is not None:
         linear, quadratic = (per_token(Fraction(term)) for term in (scaling.linear, scaling.quadratic))
+        constant = f"{per_token(Fraction(scaling.constant))} + " if scaling.constant else ""
         at = ", ".join(f"{share_of(scaling.share(length))} at {length:,}" for length in LENGTHS)
         yield (
             "growth",
-            f"MACs = {linear} T + {quadratic} T^2 for T tokens; T^2: {at}",
+            f"MACs = {constant}{linear} T + {quadratic} T^2 for T tokens; T^2: {at}",
         )
     for note in language.notes:
         yield "note", printable(note)
