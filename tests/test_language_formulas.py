@@ -291,11 +291,27 @@ def test_a_config_that_is_not_the_models_leaves_something_over() -> None:
     """Products are the model's, whatever its config says."""
     model, inputs = small()
     model.config = replace(Config(), num_hidden_layers=4)  # type: ignore[assignment]
-    found = causes("megatron", (model, inputs))
+    found = causes("vllm", (model, inputs))
     # The MLP's width is right, and it is priced where there is one; attention is said to be in four layers.
-    assert {"layers_without_attention"} == set(found) - set(causes("megatron", small()))
+    assert {"layers_without_attention"} == set(found) - set(causes("vllm", small()))
     model.config = replace(Config(), num_key_value_heads=2)  # type: ignore[assignment]
     assert -L * B * T * H * 2 * D * 2 == causes("megatron", (model, inputs))[UNATTRIBUTED]
+
+
+def test_layers_may_have_something_else_than_attention() -> None:
+    """It is left out with a cause; Megatron-LM and MaxText have formulas of their own for such layers."""
+    model, inputs = small(bias=True)
+    width = 2 * H
+    model.h[1].attn = nn.Sequential(  # type: ignore[index, union-attr]
+        nn.Linear(H, width, device="meta"), nn.Linear(width, H, device="meta")
+    )
+    found = causes("vllm", (model, inputs))
+    assert -B * T * 2 * H * width == found["mixers"]
+    assert B * T * (4 * H * N * D + T * 2 * N * D) == found["layers_without_attention"]
+    assert UNATTRIBUTED not in found
+    for name in ("megatron", "maxtext"):
+        error = row(name, (model, inputs)).error
+        assert "it needs attention in every layer, and 1 of 3 have something else" == error
 
 
 def test_names_of_other_configs_are_read() -> None:

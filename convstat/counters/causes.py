@@ -83,6 +83,7 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "router": "leaves out the router of a mixture of experts",
             "adapters": "leaves out low-rank adapters",
             "outside_layers": "leaves out products before and after the layers, other than the head's",
+            "mixers": "leaves out what layers have in the place of attention",
             "activation_products": "leaves out products of activations other than those of attention",
             "shared_layers": "counts a parameter once, and several layers use it",
             # Memory, which convstat does not estimate: these come without an amount.

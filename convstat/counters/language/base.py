@@ -15,6 +15,7 @@ from convstat.counters.language.parts import (
     EXPERTS,
     GATE,
     HEAD,
+    MIXER,
     MLP,
     OUTSIDE,
     PROJECTIONS,
@@ -136,10 +137,20 @@ def _rows(product: Product) -> int:
     return product.kernel.products // (weight.shape[-1] * weight.shape[-2]) if weight is not None else 0
 
 
+def only_attention(parts: Parts) -> None:
+    """Refuse a decoder with layers that have something else than attention: tools have formulas of their own for it."""
+    lacking = parts.decoder.layers - parts.times(CORE)
+    if any(product.role == MIXER for product in parts.products):
+        raise Inapplicable(
+            f"it needs attention in every layer, and {lacking} of {parts.decoder.layers} have something else"
+        )
+
+
 def other_parts(parts: Parts) -> None:
     """Leave out what no formula knows: adapters, other products of activations, layers before and after."""
     parts.leave_out(ADAPTERS, "adapters")
     parts.leave_out(GATE, "shared_gate")
+    parts.leave_out(MIXER, "mixers")
     parts.leave_out(ACTIVATIONS, "activation_products")
     parts.leave_out(OUTSIDE, "outside_layers")
 

@@ -13,6 +13,7 @@ from convstat.counters.language.base import (
     experts,
     head,
     mlp,
+    only_attention,
     other_parts,
     prediction,
     projections,
@@ -39,6 +40,7 @@ class MaxText(Formula):
 
     def apply(self, parts: Parts) -> Prediction:
         """A window of w positions costs T w - w²/2 pairs instead of T²/2."""
+        only_attention(parts)
         decoder = parts.decoder
         projections(parts, decoder.projections)
         core(parts, decoder.query_width + decoder.value_width, halved=True, windows=_windows(parts))

@@ -10,6 +10,7 @@ from convstat.counters.language.base import (
     experts,
     head,
     mlp,
+    only_attention,
     other_parts,
     prediction,
     projections,
@@ -38,6 +39,7 @@ class Megatron(Formula):
 
     def apply(self, parts: Parts) -> Prediction:
         """``--swiglu`` is taken from the MLP that was traced, and which layers have experts from where they are."""
+        only_attention(parts)
         decoder = parts.decoder
         if decoder.latent and decoder.kv_heads != decoder.heads:
             raise PredictedFailure("AssertionError: latent attention does not go with --group-query-attention")

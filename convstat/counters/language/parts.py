@@ -19,11 +19,12 @@ from convstat.counters.language.hyperparameters import Hyperparameters
 from convstat.counters.products import Kernel, Work
 from convstat.trace import KernelCall, ListInfo, ParameterInfo, TensorInfo, Trace
 
-PROJECTIONS, CORE, MLP, EXPERTS, SHARED, ROUTER, GATE, HEAD, ADAPTERS, ACTIVATIONS, OUTSIDE = (
-    "projections", "core", "mlp", "experts", "shared", "router", "gate", "head", "adapters", "activations", "outside",
-)  # fmt: skip
-"""What products are for: ``core`` are the two of attention, ``gate`` that of shared experts, ``activations`` others of
-activations alone, ``outside`` those of weights before and after the layers that are not the head's."""
+PROJECTIONS, CORE, MIXER = "projections", "core", "mixer"
+MLP, EXPERTS, SHARED, ROUTER, GATE = "mlp", "experts", "shared", "router", "gate"
+HEAD, ADAPTERS, ACTIVATIONS, OUTSIDE = "head", "adapters", "activations", "outside"
+"""What products are for: ``core`` are the two of attention, ``mixer`` those of what layers have in its place, ``gate``
+that of shared experts, ``activations`` others of activations alone, ``outside`` those of weights before and after the
+layers that are not the head's."""
 
 Amounts = Mapping[str, int]
 """MACs by layer."""
@@ -74,10 +75,28 @@ class Parts:
         self._prefix = Counter(
             found[1] for layer in self.keys if (found := _BLOCK.match(layer)) is not None
         ).most_common(1)
-        self.products = tuple(_Sorter(self).sorted())
+        self.products = self._with_mixers(tuple(_Sorter(self).sorted()))
         self._priced: dict[tuple[str, str], int] = {}
         for product in self.products:
             self._enter(product.role, product.kernel.layer, product.kernel.products)
+
+    def _with_mixers(self, products: tuple[Product, ...]) -> tuple[Product, ...]:
+        """Tell the MLPs of layers without attention from what is there instead of it, by where those of others hang."""
+        attended = {self.block(layer) for layer in self.keys}
+        places = {self._place(one) for one in products if one.role == MLP and one.block in attended}
+        beside = {self._place(one) for one in products if one.role in (EXPERTS, SHARED, ROUTER)}
+        known = places | beside
+        return tuple(
+            one._replace(role=MIXER)
+            if known and one.role == MLP and one.block not in attended and self._place(one) not in known
+            else one
+            for one in products
+        )
+
+    def _place(self, product: Product) -> str:
+        """The name of the part of a decoder layer that a product lies in."""
+        found = _BLOCK.match(product.kernel.layer)
+        return product.kernel.layer[found.end() :].partition(".")[0] if found is not None else ""
 
     def block(self, layer: str) -> int | None:
         """The number of the decoder layer that a layer lies in."""
