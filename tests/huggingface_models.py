@@ -15,6 +15,9 @@ ATTENTIONS = ("eager", "sdpa")
 
 LAYERS, HEADS, KEYS, HEAD, HIDDEN, INNER, VOCABULARY, EXPERTS = 2, 4, 2, 16, 64, 96, 512, 4
 
+MOST_LAYERS = 8
+"""Layers of a type that has several kinds of them."""
+
 RULES: tuple[tuple[str, int], ...] = (
     (r"num_key_value_heads|num_kv_heads|n_kv_heads|num_attention_kv_heads|multi_query_group_num", KEYS),
     (r"(\w*_)?(num|n)_(\w*_)?heads?|\w*attention_heads|\w*num_heads|n_head", HEADS),
@@ -69,6 +72,11 @@ def _smaller(config: Any, level: int, taken: set[int]) -> dict[str, Any]:
     if "qk_rope_head_dim" in found and "head_dim" in found:
         # What it calls its heads are the parts of them that are turned.
         found["head_dim"] = found["qk_rope_head_dim"]
+    kinds = getattr(config, "layer_types", None)
+    if kinds and "num_hidden_layers" in found:
+        # So many that each kind of layer is among them.
+        first = max(list(kinds).index(kind) for kind in set(kinds)) + 1
+        found["num_hidden_layers"] = max(found["num_hidden_layers"], min(first, MOST_LAYERS))
     heads = found.get("num_attention_heads")
     if heads and getattr(config, "num_key_value_heads", None) == getattr(config, "num_attention_heads", 0):
         found["num_key_value_heads"] = heads
