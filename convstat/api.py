@@ -211,8 +211,9 @@ def analyze(
 
     ``model`` is a ``torch.nn.Module``, a callable that returns one (a class or function), or a target of the command
     line: the path of a spec, an inline layer, ``package.module:build``, ``file.py:Net``, ``torchvision/resnet50``,
-    ``timm/NAME``, or a saved report. ``overrides`` are the parameters of a spec or the keyword arguments of a
-    callable; an existing module takes none.
+    ``timm/NAME``, ``transformers/TYPE``, a config of transformers or diffusers, or a saved report. ``overrides`` are
+    the parameters of a spec, the fields of a config, or the keyword arguments of a callable; an existing module takes
+    none.
 
     ``inputs`` are the arguments of one forward pass:
 
@@ -220,7 +221,8 @@ def analyze(
     - a dict of keyword arguments;
     - in place of a tensor, its shape: ``(3, 224, 224)``, or a string with a dtype, ``"1x128:int64"``. ``batch`` is
       prepended to a shape of one size (features) or three (C, H, W); other shapes, and shapes nested in a list or
-      dict, are used as is. For a spec, shapes exclude the batch.
+      dict, are used as is. For a spec, shapes exclude the batch;
+    - what they are and how large: ``"tokens 4096"``, ``"decode 1@8192"``, ``["tokens 64", "image 336x336"]``.
 
     By default, the inputs of the model are used: those of the spec, of the zoo, or of a callable that returns
     ``(module, inputs)``.

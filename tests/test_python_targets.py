@@ -249,8 +249,9 @@ def test_the_list_of_names_is_filtered_by_words_and_by_patterns(capsys: pytest.C
 
 def test_completion_offers_models(folder: Path) -> None:
     """Zoos and the names in them, Python files, and the public names in a file, which is not run."""
-    assert ["torchvision/", "timm/", "net.py:"] == complete_target("")
+    assert ["torchvision/", "timm/", "transformers/", "net.py:"] == complete_target("")
     assert ["torchvision/"] == complete_target("tor")
+    assert ["transformers/mixtral"] == complete_target("transformers/mixt")
     assert ["torchvision/vit_b_16", "torchvision/vit_b_32"] == complete_target("torchvision/vit_b")
     assert ["net.py:Net", "net.py:Shared", "net.py:unknown", "net.py:Odd"] == complete_target("net.py:")
     assert ["net.py:Shared"] == complete_target("net.py:S")
