@@ -23,9 +23,6 @@ from convstat.patches.room import patch, replaced
 from convstat.trace.describe import ModuleTable, dtype_name, leaves
 from convstat.trace.record import operator
 
-NUMBER = 1.0
-"""What an optimizer gets that reads a number from a tensor on meta, which has none."""
-
 
 class Following(Watching):  # type: ignore[no-untyped-call]
     """Sees the storages that kernels allocate on one kind of device, and is told of their release.
@@ -68,8 +65,6 @@ class Following(Watching):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         module = self._place()
         self.found.kernels.append(Kernel(op, self.phase, module))
-        if self.phase == "step" and op == "aten._local_scalar_dense" and args[0].is_meta:
-            return NUMBER
         result = func(*args, **kwargs)
         result = completed(op, args, result)
         # What a checkpoint computes again in the backward pass are activations too.

@@ -15,11 +15,10 @@ from torch.optim import Optimizer
 from convstat.lifetimes import Lifetimes
 from convstat.patches.autocast import autocast_on_meta
 from convstat.patches.checkpoint import checkpointed
-from convstat.patches.dispatch import Watching
-from convstat.patches.kernels_of import kernels_of
+from convstat.patches.kernels_of import kernels_of, numbers_on_meta
 from convstat.patches.room import alone
 from convstat.trace.describe import ModuleTable, leaves
-from convstat.trace.following import NUMBER, Following
+from convstat.trace.following import Following
 from convstat.trace.foreign import foreign
 from convstat.trace.record import ready
 
@@ -64,15 +63,6 @@ _HAVE_FOREACH = ("sgd", "momentum", "adam", "adamw")
 """Those that work on all parameters at once where these are on a GPU, with temporaries as large as the weights."""
 
 
-class _Told(Watching):  # type: ignore[no-untyped-call]
-    """Gives an optimizer the number that it reads from a tensor on meta."""
-
-    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
-            return NUMBER
-        return func(*args, **kwargs)
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of training: an optimizer, and over how many batches the gradients are summed up."""
@@ -90,7 +80,7 @@ class Step:
         before = [parameter.grad for parameter in parameters]
         for parameter in parameters:
             parameter.grad = torch.empty_like(parameter)
-        with _Told():
+        with numbers_on_meta():
             optimizer.step()
         for parameter, gradient in zip(parameters, before, strict=True):
             parameter.grad = gradient
@@ -184,7 +174,8 @@ def _follow(
         del output, ends
     following.phase = "step"
     if optimizer is not None:
-        optimizer.step()
+        with numbers_on_meta():
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     for parameter in trained:
         parameter.grad = None
