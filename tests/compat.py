@@ -39,6 +39,7 @@ CORE = (
     "test_lifetimes.py",
     "test_lifetimes_specs.py",
     "test_memory.py",
+    "test_memtracker.py",
     "test_reconcile.py",
     "test_spec_grammar.py",
     "test_trace.py",

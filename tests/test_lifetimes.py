@@ -459,22 +459,3 @@ def test_a_bias_is_added_in_place_where_nobody_looks_on() -> None:
     # Weights, the input, its copy and the product, each of 4 bytes; a sum beside the product would need more.
     assert found == 4 * (64 * 16 + 64 + 2 * rows * 16 + rows * 64)
     assert held_by_the_allocator(Turned(), (torch.zeros(shape),)) == found
-
-
-@pytest.mark.parametrize("mode", ["infer", "train"])
-def test_torchs_own_tracker_agrees_but_for_what_it_rounds(mode: str) -> None:
-    """MemTracker rounds each storage up to 512 bytes, and counts what it was told to track."""
-    tracker = pytest.importorskip("torch.distributed._tools.mem_tracker")
-    make, shapes = MODELS["mixed"]
-    way = Way(Step("none") if mode == "train" else None, "cpu")
-    lifetimes = meta_curve(make, shapes, way)
-    model, inputs = make(), tuple(torch.zeros(shape) for shape in shapes)
-    model.train(mode == "train")
-    memory = tracker.MemTracker()
-    memory.track_external(model, *inputs)
-    with memory, torch.set_grad_enabled(mode == "train"):
-        output = model(*inputs)
-        if mode == "train":
-            output.backward(torch.ones_like(output))
-    (peak,) = [snapshot["Total"] for snapshot in memory.get_tracker_snapshot("peak").values()]
-    assert peak in (max(lifetimes.curve()), max(lifetimes.curve(tracker._PYTORCH_MIN_ALLOCATE)))

@@ -88,6 +88,16 @@ def memory(
         str,
         typer.Option(metavar="NAME", help="With --fits, vary a parameter instead of the batch.", rich_help_panel=RUN),
     ] = "batch",
+    counters: Annotated[
+        str | None,
+        typer.Option(
+            metavar="memtracker",
+            help="Run torch's own MemTracker too, and explain where it finds another peak.",
+            rich_help_panel=RUN,
+            show_default=False,
+            autocompletion=o.complete_words("memtracker"),
+        ),
+    ] = None,
     *,
     given: o.Shared,
 ) -> int:
@@ -102,7 +112,7 @@ def memory(
     from convstat.errors import UsageError
     from convstat.grammar import axes
     from convstat.targets import resolve
-    from convstat.targets.memory import run_of
+    from convstat.targets.memory import peers_of, run_of
 
     session = Session(given)
     named, assignments = axes.split(arguments or ())
@@ -129,12 +139,15 @@ def memory(
     run = run_of(mode, device, optimizer, grad_accumulation, amp, tuple(checkpoint or ()))
     if fits is None and over != "batch":
         raise UsageError("--over says what --fits varies", help=f"for example --fits 24GiB --over {over}")
+    peers = peers_of(counters)
+    if fits is not None and peers:
+        raise UsageError("--counters is about one batch, and --fits tries several", help="omit one of them")
     targets = [resolve(name) for name in session.targets(named)]
     overrides = axes.overrides(assignments, "memory")
     requests = session.requests(named, overrides)
     with session.writing([target.argument for target in targets], "memory") as outputs:
         found = [
-            measure(requests.of(target), run, listener=session.listener)
+            measure(requests.of(target), run, peers, listener=session.listener)
             if fits is None
             else fit(requests.of(target), run, fits, over, listener=session.listener)
             for target in targets

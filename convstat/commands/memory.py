@@ -17,9 +17,10 @@ LARGEST = 2**30
 """The largest batch or size that is tried."""
 
 
-def memory(request: Request, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Run a target without allocating anything, and follow its memory."""
-    return of_subject(analysis.prepare(replace(request, mode="eval"), listener=listener), run, listener=listener)
+def memory(request: Request, run: Run, peers: tuple[str, ...] = (), *, listener: Listener = NOBODY) -> Memory:
+    """Run a target without allocating anything, and follow its memory; ``peers`` are other tools that do so too."""
+    subject = analysis.prepare(replace(request, mode="eval"), listener=listener)
+    return of_subject(subject, run, peers, listener=listener)
 
 
 def limit_of(text: str) -> tuple[int, str]:

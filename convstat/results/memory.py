@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from convstat.results.documents.codec import SPARSE, Count, Document, Each, Keys, Least, OneOf, Shape
@@ -96,6 +96,44 @@ class Fit:
     next_bytes: Bytes | None
 
 
+PeerByKind = Annotated[Mapping[str, int], Each(*KINDS), "bytes by what they are for; what is saved is in activations"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCause:
+    """One reason why another tool finds another peak, and by how much, from rules of its own."""
+
+    KEYS: ClassVar = Keys(name="memory_cause")
+    code: str
+    text: str
+    kinds: PeerByKind
+
+    @property
+    def bytes(self) -> int:
+        """What it adds to the peak."""
+        return sum(self.kinds.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMemory:
+    """The peak that another tool reports of the same run: the difference is the sum of the causes and what is left."""
+
+    KEYS: ClassVar = Keys(name="memory_peer")
+    name: str
+    version: str
+    status: Annotated[str, OneOf("ok", "failed", "unavailable")]
+    kinds: PeerByKind = field(default_factory=dict)
+    difference: PeerByKind = field(default_factory=dict)
+    causes: tuple[MemoryCause, ...] = ()
+    unexplained: PeerByKind = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def bytes(self) -> int:
+        """The peak."""
+        return sum(self.kinds.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Memory(Document):
     """The memory of one run of a model; the ``peak`` is one of its moments, ``kinds`` what is alive then.
@@ -103,7 +141,7 @@ class Memory(Document):
     ``phases`` are the highest moments of each phase, ``alive`` what is alive at the peak by layer, the largest first.
     """
 
-    KEYS: ClassVar = Keys("schema model run peak kinds phases alive curve kernels fit", name="memory")
+    KEYS: ClassVar = Keys("schema model run peak kinds phases alive curve kernels fit peers", name="memory")
     kind: ClassVar[str] = "memory"
     schema: ClassVar[str] = "convstat.memory/1"
     model: Annotated[ModelInfo, Keys("name source kind inputs batch dtype overrides notes")]
@@ -115,3 +153,4 @@ class Memory(Document):
     curve: tuple[Point, ...]
     kernels: Count
     fit: Annotated[Fit | None, SPARSE] = None
+    peers: Annotated[tuple[PeerMemory, ...], SPARSE] = ()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from convstat.errors import UsageError, did_you_mean
 from convstat.grammar.patterns import matching
@@ -15,6 +16,8 @@ from convstat.targets.subject import Subject
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from convstat.trace.training import Way
 
 
 def run_of(
@@ -41,8 +44,40 @@ def run_of(
     return Run(mode, device, optimizer or "none", accumulated, amp, checkpoint)
 
 
-def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Memory:
-    """Follow the memory of what was counted: a spec in inference without torch, anything else as torch runs it."""
+PEERS = ("memtracker",)
+"""The other tools that can be run beside: torch's own tracker."""
+
+
+def peers_of(text: str | None) -> tuple[str, ...]:
+    """Read which other tools are to be run beside."""
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    for name in names:
+        if name not in PEERS:
+            raise UsageError(
+                f"unknown counter '{name}' for memory",
+                help=(*did_you_mean(name, PEERS), f"counters of memory: {', '.join(PEERS)}"),
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def of_subject(subject: Subject, run: Run, peers: tuple[str, ...] = (), *, listener: Listener = NOBODY) -> Memory:
+    """Follow the memory of what was counted: a spec in inference without torch, anything else as torch runs it.
+
+    With ``peers``, other tools are run on the same model, and what they say is explained.
+    """
+    found = _of_subject(subject, run, listener)
+    if not peers:
+        return found
+    from convstat.counters import memtracker
+
+    listener.progress(f"running {', '.join(peers)}")
+    ready = _ready(subject, run)
+    with ready.running:
+        peer = memtracker.compared(ready.model, ready.inputs, ready.kwargs, ready.way)
+    return replace(found, peers=(peer,))
+
+
+def _of_subject(subject: Subject, run: Run, listener: Listener) -> Memory:
     from convstat.count.memory import measure
 
     model_info = subject.report.model
@@ -66,11 +101,30 @@ def of_subject(subject: Subject, run: Run, *, listener: Listener = NOBODY) -> Me
 
 
 def _followed(subject: Subject, run: Run) -> Memory:
+    from convstat.count.memory import measure
+    from convstat.trace.training import follow
+
+    ready = _ready(subject, run)
+    with ready.running:
+        lifetimes, table = follow(ready.model, ready.inputs, ready.kwargs, ready.way)
+    return measure(lifetimes, subject.report.model, run, table.name)
+
+
+class _Ready(NamedTuple):
+    """The torch model with its inputs, the way in which it is run, and what must be entered meanwhile."""
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    way: Way
+    running: AbstractContextManager[object]
+
+
+def _ready(subject: Subject, run: Run) -> _Ready:
     import torch
 
-    from convstat.count.memory import measure
     from convstat.counters.inputs import keywords_of
-    from convstat.trace.training import Step, Way, follow
+    from convstat.trace.training import Step, Way
 
     place, _ = subject.stages.foresight()
     model, inputs = subject.stages.model(place)
@@ -80,9 +134,7 @@ def _followed(subject: Subject, run: Run) -> Memory:
         None if run.amp is None else getattr(torch, run.amp),
         chosen(model, run.checkpoint),
     )
-    with subject.stages.running(place):
-        lifetimes, table = follow(model, tuple(inputs), keywords_of(inputs), way)
-    return measure(lifetimes, subject.report.model, run, table.name)
+    return _Ready(model, tuple(inputs), dict(keywords_of(inputs)), way, subject.stages.running(place))
 
 
 def chosen(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:

@@ -23,15 +23,22 @@ from convstat.patches.room import patch, replaced
 from convstat.trace.describe import ModuleTable, dtype_name, leaves
 from convstat.trace.record import operator
 
+PLAIN = ("kernels", "statistics", "sums")
+"""What can be taken as it is seen on meta: the kernels that run there, the statistics that batch norm returns in
+evaluation, and sums of gradients, which are allocated where somebody looks on."""
+
 
 class Following(Watching):  # type: ignore[no-untyped-call]
     """Sees the storages that kernels allocate on one kind of device, and is told of their release.
 
+    ``plainly`` names what is taken as it is seen on meta, and not as it is elsewhere: see :data:`PLAIN`.
     Tensors on another device, as the counts of steps that optimizers keep on the CPU, take none of its memory.
     """
 
-    def __init__(self, table: ModuleTable, device: str) -> None:
+    def __init__(self, table: ModuleTable, device: str, plainly: frozenset[str] = frozenset()) -> None:
         super().__init__()
+        self.plainly = plainly
+        self.marked: dict[int, int] = {}
         self.table = table
         self.device = device
         self.found = Lifetimes()
@@ -66,13 +73,14 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         module = self._place()
         self.found.kernels.append(Kernel(op, self.phase, module))
         result = func(*args, **kwargs)
-        result = completed(op, args, result)
+        if "statistics" not in self.plainly:
+            result = completed(op, args, result)
         # What a checkpoint computes again in the backward pass are activations too.
         kind: Kind = "activations" if self.phase == "forward" or self._inside else "temporaries"
         for value in (result,) if isinstance(result, torch.Tensor) else leaves(result):
             if isinstance(value, torch.Tensor):
                 self._see(value, op, module, kind)
-        if op == "aten.add" and self.phase == "backward" and not self._inside:
+        if op == "aten.add" and self.phase == "backward" and not self._inside and "sums" not in self.plainly:
             self._sums_up(args, result)
         return result
 
@@ -136,11 +144,19 @@ class Following(Watching):  # type: ignore[no-untyped-call]
                 if (known := self._alive.get(key_of(tensor) or 0)) is not None:
                     known[1].kind = kind
 
+    def mark(self, gradient: torch.Tensor) -> None:
+        """Note when what a kernel has allocated was handed over as the gradient of a parameter."""
+        if (known := self._alive.get(key_of(gradient) or 0)) is not None:
+            self.marked.setdefault(id(known[1]), len(self.found.kernels))
+
     def ignore(self, tensors: Iterable[Any]) -> None:
         """Leave out of account tensors that are elsewhere on another kind of device."""
         for tensor in tensors:
             if isinstance(tensor, torch.Tensor) and (key := key_of(tensor)) is not None:
                 self._ignored[key] = tensor
+
+    def again(self) -> None:
+        """Another batch begins, which is nothing new."""
 
     def keep(self) -> None:
         """Say of what the forward pass leaves alive that it is saved for the backward pass."""

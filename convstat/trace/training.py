@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from convstat.lifetimes import Lifetimes
+from convstat.lifetimes import Kind, Lifetimes, Phase
 from convstat.patches.autocast import autocast_on_meta
 from convstat.patches.checkpoint import checkpointed
 from convstat.patches.kernels_of import kernels_of, numbers_on_meta
@@ -120,63 +120,122 @@ def follow(
     whose states are there from the step before. Gradients are set to None in between, as ``zero_grad`` does. From the
     second batch on, batches are alike, so that at most two are run. Outputs are released before the next batch.
     """
-    with foreign(f"{type(model).__qualname__} does not run"), ready(model, (), train=way.step is not None) as stack:
-        stack.enter_context(kernels_of(way.device))
-        return _follow(model, inputs, dict(kwargs or {}), way, stack)
+    following = watched(model, inputs, dict(kwargs or {}), way)
+    return following.found, following.table
 
 
-def _follow(
-    model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], way: Way, stack: ExitStack
-) -> tuple[Lifetimes, ModuleTable]:
-    table, step = ModuleTable(model), way.step
-    given = leaves((inputs, kwargs))
-    tensors = [leaf for leaf in (*given, *table.tensors) if isinstance(leaf, torch.Tensor)]
-    place = tensors[0].device.type if tensors else "cpu"
-    for name, module in model.named_modules():
-        if name in way.checkpointed:
-            # On a device that has autocast, torch's checkpoint enters it again by itself.
-            again = partial(way.autocast, place) if place == "meta" else nullcontext
-            stack.enter_context(checkpointed(module, again))
-    following = Following(table, place)
-    trained = [value for value in model.parameters() if value.requires_grad]
-    optimizer = None if step is None else step.made(trained, way.device)
-    for index, module in enumerate(table.modules):
-        following.take(module._parameters.values(), "weights", index)
-        following.take(module._buffers.values(), "buffers", index)
-    following.take(given, "inputs")
-    if optimizer is not None:
-        # The number of the step is a tensor on the CPU, wherever the parameters are.
-        states = leaves(list(optimizer.state.values()))
-        following.ignore(state for state in states if isinstance(state, torch.Tensor) and not state.dim())
-        places = {
-            id(value): place for place, module in enumerate(table.modules) for value in module._parameters.values()
-        }
-        for parameter, state in optimizer.state.items():
-            following.take(leaves(list(state.values())), "optimizer", places.get(id(parameter)))
-    stack.enter_context(following.following())
+def watched(
+    model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], way: Way, plainly: frozenset[str] = frozenset()
+) -> Following:
+    """Run a model once in some ``way``, and watch it; ``plainly`` as :class:`Following` has it."""
+    with prepared(model, way, kernels="kernels" not in plainly) as place_of:
+        table = ModuleTable(model)
+        given = leaves((inputs, kwargs))
+        place = place_of((*given, *table.tensors))
+        following = Following(table, place, plainly)
+        trained = [value for value in model.parameters() if value.requires_grad]
+        optimizer = None if way.step is None else way.step.made(trained, way.device)
+        for index, module in enumerate(table.modules):
+            following.take(module._parameters.values(), "weights", index)
+            following.take(module._buffers.values(), "buffers", index)
+        following.take(given, "inputs")
+        if optimizer is not None:
+            # The number of the step is a tensor on the CPU, wherever the parameters are.
+            states = leaves(list(optimizer.state.values()))
+            following.ignore(state for state in states if isinstance(state, torch.Tensor) and not state.dim())
+            places = {
+                id(value): place for place, module in enumerate(table.modules) for value in module._parameters.values()
+            }
+            for parameter, state in optimizer.state.items():
+                following.take(leaves(list(state.values())), "optimizer", places.get(id(parameter)))
+        handles: list[Any] = []
+        if plainly and way.step is not None:
+            for value in trained:
+                # What arrives, and what is kept of it: a copy where others have it too.
+                handles.append(value.register_hook(following.mark))  # type: ignore[no-untyped-call]
+                handles.append(
+                    value.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                        lambda kept: following.mark(kept.grad)
+                    )
+                )
+        with following.following():
+            run(model, inputs, kwargs, way, place, optimizer, following)
+        for handle in handles:
+            handle.remove()
+        return following
+
+
+@contextmanager
+def prepared(model: nn.Module, way: Way, *, kernels: bool = True) -> Iterator[Callable[[Iterable[Any]], str]]:
+    """Get a model ready to be run in some way; gives what finds the kind of device that tensors are on."""
+    is_trained = way.step is not None
+    with foreign(f"{type(model).__qualname__} does not run"), ready(model, (), train=is_trained) as stack:
+        if kernels:
+            stack.enter_context(kernels_of(way.device))
+
+        def place_of(tensors: Iterable[Any]) -> str:
+            place = next((value.device.type for value in tensors if isinstance(value, torch.Tensor)), "cpu")
+            for name, module in model.named_modules():
+                if name in way.checkpointed:
+                    # On a device that has autocast, torch's checkpoint enters it again by itself.
+                    again = partial(way.autocast, place) if place == "meta" else nullcontext
+                    stack.enter_context(checkpointed(module, again))
+            return place
+
+        yield place_of
+
+
+class Watch:
+    """What is told of the course of a run."""
+
+    phase: Phase = "before"
+
+    def keep(self) -> None:
+        """The forward pass is over."""
+
+    def take(self, tensors: Iterable[Any], kind: Kind) -> None:
+        """Some tensors are there, as what they are."""
+
+    def again(self) -> None:
+        """Another batch begins."""
+
+
+def run(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    way: Way,
+    place: str,
+    optimizer: Optimizer | None,
+    watch: Watch | Following,
+) -> None:
+    """Run a model once in some way, and tell ``watch`` how far it is."""
+    step = way.step
     if step is None:
-        following.phase = "forward"
+        watch.phase = "forward"
         with torch.no_grad(), way.autocast(place):
             # Until the run is over, the caller has the outputs.
             output = model(*inputs, **kwargs)
         del output
-        return following.found, table
-    for _ in range(min(step.accumulated, 2)):
-        following.phase = "forward"
+        return
+    trained = [value for value in model.parameters() if value.requires_grad]
+    for batch in range(min(step.accumulated, 2)):
+        if batch:
+            watch.again()
+        watch.phase = "forward"
         with way.autocast(place):
             output = model(*inputs, **kwargs)
-        following.keep()
+        watch.keep()
         ends = [leaf for leaf in leaves(output) if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
-        following.phase = "backward"
+        watch.phase = "backward"
         if ends:
             torch.autograd.backward(ends, [torch.ones_like(end) for end in ends])
-        following.take((parameter.grad for parameter in trained), "gradients")
+        watch.take((parameter.grad for parameter in trained), "gradients")
         del output, ends
-    following.phase = "step"
+    watch.phase = "step"
     if optimizer is not None:
         with numbers_on_meta():
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     for parameter in trained:
         parameter.grad = None
-    return following.found, table

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from convstat.render.base import Options
 from convstat.render.page import Block, Column, Heading, Line, Pairs, Row, Table
 from convstat.render.views.report import input_fact, set_facts, title
-from convstat.results.memory import Memory, Moment
+from convstat.results.memory import Memory, Moment, PeerMemory
 from convstat.text.printable import counted, exact, mib, printable, share
 
 NAMES = {
@@ -36,6 +36,8 @@ def blocks(found: Memory, options: Options) -> Iterator[Block]:
     yield _kinds(found)
     yield Heading("alive at the peak")
     yield _alive(found, options.top or MOST_ROWS)
+    for peer in found.peers:
+        yield from _peer(found, peer)
     if found.fit is not None:
         yield Line(_fit(found), "strong" if found.fit.largest else "bad")
     for note in found.model.notes:
@@ -105,6 +107,42 @@ def _alive(found: Memory, top: int) -> Table:
         size, number = sum(alive.bytes for alive in rest), sum(alive.storages for alive in rest)
         rows.append(Row((f"{counted(len(rest), 'other')}", "", mib(size), exact(number), "", ""), "quiet"))
     return Table(columns, tuple(rows))
+
+
+_ALSO_SAVED = "activations and saved"
+
+
+def _peer(found: Memory, peer: PeerMemory) -> Iterator[Block]:
+    """What another tool says, by kind, and why it says something else."""
+    yield Heading(f"{peer.name}, torch {printable(peer.version)}")
+    if peer.status != "ok":
+        yield Line(f"{peer.status}: {printable(peer.error or '')}", "warn")
+        return
+    columns = (Column("memory", "left"), Column("convstat"), Column(peer.name), Column("difference"))
+    rows = [
+        Row((_name(kind), exact(size - peer.difference[kind]), exact(size), _signed(peer.difference[kind])))
+        for kind, size in peer.kinds.items()
+        if size or peer.difference[kind]
+    ]
+    difference = sum(peer.difference.values())
+    total = Row(("total", exact(peer.bytes - difference), exact(peer.bytes), _signed(difference)), "strong")
+    yield Table(columns, tuple(rows), total)
+    for cause in peer.causes:
+        yield Line(f"{cause.bytes:+,} bytes: {cause.text} ({_by_kind(cause.kinds)})")
+    if any(peer.unexplained.values()):
+        yield Line(f"unexplained: {_by_kind(peer.unexplained)}", "bad")
+
+
+def _name(kind: str) -> str:
+    return _ALSO_SAVED if kind == "activations" else NAMES[kind]
+
+
+def _signed(amount: int) -> str:
+    return f"{amount:+,}" if amount else "="
+
+
+def _by_kind(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{_name(kind)} {size:+,}" for kind, size in kinds.items() if size)
 
 
 def _fit(found: Memory) -> str:
