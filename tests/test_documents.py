@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import csv
+import importlib
 import io
 import json
+import pkgutil
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +21,7 @@ import jsonschema
 import pytest
 from hand_made import CHECK, DIFF, FULL, HUGE, LAYERS, NASTY, OWN, SWEEP, report
 
+from convstat import results
 from convstat.cli.run import run
 from convstat.commands import baseline, check
 from convstat.config.project import Config
@@ -534,3 +537,15 @@ def test_the_largest_report_of_a_spec_can_be_read(monkeypatch: pytest.MonkeyPatc
     size = len(json.dumps(report(LAYERS).to_dict()["layers"]).encode())
     assert size / len(LAYERS) * 100_000 < reading.MAX_BYTES
     assert 40 * 100_000 < reading.MAX_VALUES
+
+
+def test_no_two_classes_have_one_name_in_a_schema() -> None:
+    """A definition is looked up by its name: the second class of that name would be described as the first one."""
+    found: dict[str, set[str]] = {}
+    for module in pkgutil.walk_packages(results.__path__, f"{results.__name__}."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            keys = vars(kind).get("KEYS") if isinstance(kind, type) else None
+            if isinstance(keys, Keys) and keys.name:
+                found.setdefault(keys.name, set()).add(f"{kind.__module__}.{kind.__qualname__}")
+    assert {name: kinds for name, kinds in found.items() if len(kinds) > 1} == {}
+    assert len(found) > 10

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import decoders
+import jsonschema
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ import convstat
 from convstat.cli.run import run
 from convstat.count.language.attention import kept_pairs
 from convstat.errors import UsageError
+from convstat.results.documents.schema import report_schema
 from convstat.results.language import Language
 
 
@@ -339,6 +341,7 @@ def test_document_and_back(program: str, tmp_path: Path, cli: Callable[..., Show
     assert told["macs_per_token"] == told["macs"] / 16
     assert told["kv_cache_bytes"] == told["cache"]["bytes"] == 16 * 2 * 2 * 8 * 4
     assert convstat.load(saved).to_dict() == document
+    jsonschema.validate(document, report_schema())
     for format in ("table", "html", "markdown"):
         shown = cli("analyze", str(saved), "-f", format)
         assert shown.exit_code == 0

@@ -116,7 +116,7 @@ class CacheLayer:
 class Cache:
     """What the model holds from step to step after this pass: its own cache, as it gave it back."""
 
-    KEYS: ClassVar = Keys("bytes bytes_per_token by_dtype layers", name="cache")
+    KEYS: ClassVar = Keys("bytes bytes_per_token by_dtype layers", name="held_cache")
     layers: tuple[CacheLayer, ...]
 
     @property
