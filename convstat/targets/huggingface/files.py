@@ -78,7 +78,8 @@ def library_of(fields: Mapping[str, Any]) -> Library | None:
 
 
 def _is_component(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(item is None or isinstance(item, str) for item in value)
+    """Whether a pipeline says here of what library and class a part of it is; lists of blocks look much the same."""
+    return isinstance(value, list) and len(value) == 2 and value[0] in ("diffusers", "transformers")
 
 
 def find(written: str) -> str:
