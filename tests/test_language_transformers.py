@@ -15,12 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import convstat
+from convstat.patches.operators import torchvision_compat
 from convstat.results.language import Language
 
 if find_spec("transformers") is None:
     pytest.skip("transformers is not installed: pip install transformers", allow_module_level=True)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# transformers imports torchvision where there is one, whose compiled part need not fit.
+torchvision_compat()
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
