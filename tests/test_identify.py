@@ -202,7 +202,14 @@ def test_units_of_one_tool_are_searched_by_their_name() -> None:
     layer, shapes = "Conv2d(4, 8, kernel_size=3, bias=False)", ("4x12x12",)
     activations, products = 8 * 100, 4 * 9 * 8 * 100
     for text, found in (
-        (f"{activations} activations", {("ntire", "activations"), ("mmengine", "activations")}),
+        (
+            f"{activations} activations",
+            {
+                *((counter, "activations") for counter in ("convstat", "fvcore", "ntire", "mmengine")),
+                ("convstat", "conv activations"),
+                ("convstat", "output elements"),
+            },
+        ),
         (f"{products * 32 * 32} BOPs", {("qonnx", "bit operations")}),
     ):
         assert found == _who(identify(text, layer, inputs=shapes))

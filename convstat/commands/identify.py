@@ -160,6 +160,10 @@ def _own(subject: Subject) -> Iterator[_Figure]:
         yield figure("MACs and bias additions", totals.macs + bias, "operations")
     if others := sum(totals.other.values()):
         yield figure("MACs and all other work", totals.macs + others, "operations")
+    for name in ("activations", "conv_activations", "output_elements"):
+        if (amount := getattr(totals, name)) is not None:
+            # Nobody halves or doubles them, as operations are.
+            yield _Figure("convstat", None, name.replace("_", " "), Fraction(amount), "activations", factor=0)
 
 
 def _of_counter(
