@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convstat.counters.adapter import Adapter, asking, loading
 from convstat.counters.base import Prediction, Reported
 from convstat.counters.inputs import by_position
 from convstat.counters.passes import Made
+from convstat.patches.room import rerouted
 from convstat.trace.walks import OWN_BY_NAME, STATE_DICT
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ class Fvcore(Adapter):
         """Analyse the model; raises where ``torch.jit.trace`` does."""
         passed = by_position(model, inputs)
         with loading("fvcore"):
-            from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis, parameter_count
-        with asking(model):
+            from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis, jit_analysis, parameter_count
+        with asking(model), rerouted(jit_analysis, "_get_scoped_trace_graph", _once):
             analysis = FlopCountAnalysis(model, tuple(passed))
             # What it does not know it writes to the log.
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -74,6 +76,18 @@ class Fvcore(Adapter):
         from convstat.counters.jit.record import retrace
 
         return retrace(model, inputs, trace, hooked=True, tensors_only=False)
+
+
+def _once(trace: Callable[..., Any]) -> Callable[..., Any]:
+    """Trace the model once for both analyses, of which each would trace it for itself."""
+    graphs: list[Any] = []
+
+    def traced(*args: Any) -> Any:
+        if not graphs:
+            graphs.append(trace(*args))
+        return graphs[0]
+
+    return traced
 
 
 FVCORE = Fvcore()
