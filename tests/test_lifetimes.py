@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from allocator import peak
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_nets import CHANNELS, nets
@@ -396,50 +397,33 @@ def test_networks_of_torchvision(name: str, mode: str) -> None:
     assert 0 <= max(found) - max(real) <= 4
 
 
-@pytest.mark.verify
-@pytest.mark.parametrize("mode", ["infer", "train"])
-@pytest.mark.parametrize("model", MODELS)
-def test_the_allocator_of_the_cpu_holds_workspaces_beside(model: str, mode: str) -> None:
-    """Events of the allocator, from torch's profiler: what it holds beyond the storages is a kernel's own."""
-    make, shapes = MODELS[model]
+def check_the_allocator(make: Callable[[], nn.Module], shapes: tuple[tuple[int, ...], ...], mode: str) -> None:
+    """Beside the storages, the allocator holds what kernels take for themselves, and Python's numbers; nothing else."""
     way = Way(Step("none") if mode == "train" else None, "cpu")
     found = max(meta_curve(make, shapes, way).curve())
-    net, inputs = make(), tuple(torch.zeros(shape) for shape in shapes)
-    before = sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers(), *inputs))
-    real_curve(make(), inputs, way)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        if mode == "train":
-            net.train()
-            output = net(*inputs)
-            output.backward(torch.ones_like(output))
-        else:
-            net.eval()
-            with torch.no_grad():
-                output = net(*inputs)
-    held, most = before, before
-    events: Any = profile.profiler
-    for event in events.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    # Workspaces only add, and none of these small kernels takes more than all the storages together.
-    assert found <= most <= 2 * found
+    held = peak(make(), tuple(torch.zeros(shape) for shape in shapes), train=mode == "train")
+    assert found == held.tensors
+    assert held.numbers % 8 == 0
+    assert 0 <= held.workspaces <= found
 
 
-def held_by_the_allocator(net: nn.Module, inputs: tuple[torch.Tensor, ...]) -> int:
-    """The most that the CPU's allocator holds while a net runs without gradients, by the events of torch's profiler."""
-    net.eval()
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.no_grad(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
-        output = net(*inputs)
-    held = most = sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers(), *inputs))
-    events: Any = profile.profiler
-    for event in events.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    del output
-    return most
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_allocator_of_the_cpu_holds_the_storages_and_workspaces(model: str, mode: str) -> None:
+    """No mode is active here, and no ledger: the events of the allocator, from torch's profiler."""
+    check_the_allocator(*MODELS[model], mode)
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_allocator_holds_no_more_of_networks_of_torchvision(name: str, mode: str) -> None:
+    """Thirty of them."""
+    torchvision_compat()
+    from torchvision.models import get_model
+
+    side = 224 if name.startswith(("vit", "maxvit")) else 64
+    check_the_allocator(lambda: get_model(name, weights=None), ((2, 3, side, side),), mode)
 
 
 def test_a_bias_is_added_in_place_where_nobody_looks_on() -> None:
@@ -458,4 +442,4 @@ def test_a_bias_is_added_in_place_where_nobody_looks_on() -> None:
     rows = 4 * 32
     # Weights, the input, its copy and the product, each of 4 bytes; a sum beside the product would need more.
     assert found == 4 * (64 * 16 + 64 + 2 * rows * 16 + rows * 64)
-    assert held_by_the_allocator(Turned(), (torch.zeros(shape),)) == found
+    assert peak(Turned(), (torch.zeros(shape),), train=False).tensors == found
