@@ -92,7 +92,8 @@ FILES = pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONF
 def test_the_configs_are_those_that_are_promised() -> None:
     """Nothing is missing, and nothing lies about that no test knows of."""
     assert EXPECTED == {path.stem for path in CONFIGS}
-    assert sorted(path.name for path in CONFIGS) == sorted(path.name for path in (ROOT / "configs").iterdir())
+    # Those of other libraries lie in a folder of their own, and have tests of their own.
+    assert {*CONFIGS, ROOT / "configs" / "hf"} == {*(ROOT / "configs").iterdir()}
 
 
 @FILES

@@ -13,6 +13,7 @@ from convstat.counters.jit.graph import OperatorCall
 from convstat.counters.jit.walk import (
     Priced,
     Rule,
+    cell_layers,
     cell_products,
     convolved,
     einsum_of,
@@ -129,6 +130,8 @@ ACTIVATIONS = ("conv1d", "conv2d", "conv3d", "convolution", "addmm", "bmm", "ein
 
 def activations(call: OperatorCall) -> int:
     """The elements that an operator adds to the activations."""
+    if call.op.endswith("_cell"):
+        return sum(prod(shape[:-1]) * features for shape, features in cell_layers(call))
     is_convolution = call.op.startswith("conv")
     if call.op not in ACTIVATIONS and not call.op.startswith("conv_transpose"):
         return 0

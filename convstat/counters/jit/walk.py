@@ -110,11 +110,16 @@ def items_of(value: Value) -> tuple[Value, ...]:
     return value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else ()
 
 
-def cell_products(call: OperatorCall) -> int:
-    """The products of a recurrent cell, which is taken apart before it is recorded: into two linear layers."""
+def cell_layers(call: OperatorCall) -> list[tuple[tuple[int, ...], int]]:
+    """The two linear layers that a recurrent cell is taken apart into before it is recorded: inputs, and features."""
     hidden = call.argument(1, "hx")
     if isinstance(hidden, (ListInfo, tuple)):
         hidden = items_of(hidden)[0]
     if not isinstance(hidden, TensorInfo):
         raise PredictedFailure(f"TypeError: the state of {call.op} has no shape")
-    return prod(call.shape(0, "input")) * call.shape(2, "w_ih")[0] + prod(hidden.shape) * call.shape(3, "w_hh")[0]
+    return [(call.shape(0, "input"), call.shape(2, "w_ih")[0]), (hidden.shape, call.shape(3, "w_hh")[0])]
+
+
+def cell_products(call: OperatorCall) -> int:
+    """The products of a recurrent cell."""
+    return sum(prod(shape) * features for shape, features in cell_layers(call))
