@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from allocator import peak
+from counted import graph_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_nets import CHANNELS, nets
@@ -22,7 +23,10 @@ from torch.utils._pytree import tree_leaves
 
 from convstat.lifetimes import Lifetimes
 from convstat.patches.operators import torchvision_compat
+from convstat.trace.build import build
 from convstat.trace.training import OPTIMIZERS, Step, Way, follow
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
 
 class Ledger(TorchDispatchMode):
@@ -76,6 +80,7 @@ class Ledger(TorchDispatchMode):
             self.goes_back
             and func is torch.ops.aten.add.Tensor
             and torch.empty_like(args[0]).stride() == args[0].stride()
+            and not args[0]._is_view()
         ):
             self.sum = args[0].untyped_storage()._weak_ref(), result.untyped_storage().nbytes()
         return result
@@ -192,10 +197,24 @@ class Concatenated(nn.Module):
         return self.last(torch.cat([early, self.second(early)], 1))  # type: ignore[no-any-return]
 
 
+class Skipping(nn.Module):
+    """A skip to the end, as in a U-Net: of one sample, its gradient is a part of a larger one without gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        small = nn.functional.interpolate(x, scale_factor=0.125)[:, :1]
+        return torch.cat((x, nn.functional.interpolate(small, scale_factor=8)), 1) * 1.5
+
+
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[tuple[int, ...], ...]]] = {
     "mixed": (Mixed, ((2, 3, 8, 8),)),
     "attending": (Attending, ((2, 5, 16),)),
     "concatenated": (Concatenated, ((2, 3, 8, 8),)),
+    "skipping": (Skipping, ((1, 1, 64, 64),)),
     "encoder": (lambda: nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True), ((2, 5, 16),)),
 }
 
@@ -377,9 +396,21 @@ NETWORKS = """
 """.split()  # noqa: SIM905 - a list of names is read as words
 
 
-@pytest.mark.verify
-@pytest.mark.parametrize("mode", ["infer", "train"])
-@pytest.mark.parametrize("name", NETWORKS)
+LONG = """
+    alexnet vgg11_bn vgg13 vgg16 resnet50 resnext50_32x4d resnet101 wide_resnet50_2 densenet169 mobilenet_v3_large
+    efficientnet_v2_s efficientnet_b1 regnet_x_400mf swin_v2_t maxvit_t
+""".split()  # noqa: SIM905 - a list of names is read as words
+"""Those whose step of training takes long, and is like that of others."""
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        pytest.param(name, mode, marks=[pytest.mark.verify] if mode == "train" and name in LONG else [])
+        for mode in ("infer", "train")
+        for name in NETWORKS
+    ],
+)
 def test_networks_of_torchvision(name: str, mode: str) -> None:
     """Thirty of them, kernel by kernel."""
     torchvision_compat()
@@ -405,6 +436,15 @@ def check_the_allocator(make: Callable[[], nn.Module], shapes: tuple[tuple[int, 
     assert found == held.tensors
     assert held.numbers % 8 == 0
     assert 0 <= held.workspaces <= found
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config(path: Path, mode: str) -> None:
+    """The torch model of each that is shipped, kernel by kernel."""
+    graph = graph_of(str(path))
+    way = Way(Step("adamw") if mode == "train" else None, "cpu")
+    check(lambda: build(graph), tuple(item.shape for item in graph.inputs), way)
 
 
 @pytest.mark.parametrize("mode", ["infer", "train"])

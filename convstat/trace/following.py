@@ -88,13 +88,14 @@ class Following(Watching):  # type: ignore[no-untyped-call]
         """Look for gradients of one tensor that are summed up, which torch does in place where nobody looks on.
 
         Where a mode like this one is active, the engine allocates the sum. Without one it adds to the first gradient,
-        if that has no gaps and is nobody else's: it would then be released right after. A sum inside the formula of a
-        derivative, which few have, is not told apart from these.
+        if that has no gaps and is nobody else's: it would then be released right after. A view is never only its own,
+        because it holds its base. A sum inside the formula of a derivative, which few have, is not told apart from
+        these.
         """
         first, second = key_of(args[0]), key_of(result)
         if first is None or second is None or first not in self._alive or args[0].shape != result.shape:
             return
-        if _is_dense(args[0]):
+        if _is_dense(args[0]) and not args[0]._is_view():
             self._sums[first] = len(self.found.kernels), second
 
     def _place(self) -> int | None:
