@@ -60,7 +60,7 @@ def test_a_family_costs_what_torch_counts_of_a_real_run(family: str, attention: 
     if family in SEE:
         ways.append(("tokens 80", "image 224x224"))
     for inputs in ways:
-        own, real = huggingface_models.compared(target, attention, inputs)
+        own, real, _ = huggingface_models.compared(target, attention, inputs)
         assert own == real > 0, inputs
 
 

@@ -402,9 +402,18 @@ class _Feeding:
         state = _get(output, "encoder_last_hidden_state")
         if state is None or "encoder_outputs" not in self.parameters:
             return {name: value for name, value in before.items() if name != "decoder_input_ids"}
-        from transformers.modeling_outputs import BaseModelOutput
+        return {"encoder_outputs": self._of_encoder(before) or _as_output(state)}
 
-        return {"encoder_outputs": BaseModelOutput(last_hidden_state=state)}
+    def _of_encoder(self, before: Inputs) -> Any | None:
+        """What the encoder itself gives, as generation asks it; None where it cannot be run by itself."""
+        try:
+            encoder = self.core.get_encoder()
+            taken = inspect.signature(encoder.forward).parameters
+            given = {name: value for name, value in before.items() if name in taken}
+            found = run(encoder, given, self.dtype, constants=CONSTANTS)
+        except Exception:
+            return None
+        return found if _get(found, "last_hidden_state") is not None else None
 
     def _no_cache(self) -> UsageError:
         can = getattr(self.config, "is_decoder", None) is False
@@ -414,6 +423,12 @@ class _Feeding:
 
 def _get(output: Any, name: str) -> Any:
     return output.get(name) if hasattr(output, "get") else getattr(output, name, None)
+
+
+def _as_output(state: torch.Tensor) -> Any:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return BaseModelOutput(last_hidden_state=state)
 
 
 def _is_of_vision(name: str) -> bool:
