@@ -31,8 +31,15 @@ NOT_THERE = (
 )
 """What a type does not have is said so, and is no difference."""
 
-NO_STEPS = {"cpmant": "it wants all tokens so far at every step, and leaves out those in the cache itself"}
-"""Types that are not given new tokens alone when they decode."""
+STEP = "decode 3@9"
+
+STEPS: dict[str, tuple[str, ...]] = {
+    # It wants all tokens so far at every step, and leaves out those in the cache itself.
+    "cpmant": (),
+    # It decodes one token at a time.
+    "prophetnet": ("decode 1@9",),
+}
+"""The steps of types that are not given several new tokens alone."""
 
 
 def try_type(model_type: str, folder: Path, answer: Any) -> None:
@@ -47,7 +54,7 @@ def try_type(model_type: str, folder: Path, answer: Any) -> None:
         return
     found: dict[str, str] = {}
     for attention in huggingface_models.ATTENTIONS:
-        for inputs in ((),) if model_type in NO_STEPS else ((), ("decode 3@9",)):
+        for inputs in ((), *((step,) for step in STEPS.get(model_type, (STEP,)))):
             way = " ".join((attention, *inputs))
             try:
                 own, real, is_bound = huggingface_models.compared(path, attention, inputs)
