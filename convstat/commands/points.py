@@ -226,7 +226,9 @@ class Expanded(Model):
             words,
             measured.other,
             read,
-            **{"activations": 0, "conv_activations": 0, **measured.made},
+            output_elements=measured.made.output_elements,
+            activations=measured.made.activations,
+            conv_activations=measured.made.conv_activations,
         )
         if counters == "none":
             return Counted(totals)

@@ -96,8 +96,8 @@ def _row(node: Node, item_bytes: int, weights: str | None) -> LayerRow:
         note=node.note,
         weights=width,
         runs=node.runs,
-        activations=node.runs * made.get("activations", 0),
-        conv_activations=node.runs * made.get("conv_activations", 0),
+        activations=node.runs * made.activations,
+        conv_activations=node.runs * made.conv_activations,
     )
 
 

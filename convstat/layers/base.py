@@ -21,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from math import prod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convstat.errors import LayerError
 from convstat.formulas.cost import FREE, OTHER_ENTRIES, Cost, Shape
@@ -69,6 +69,7 @@ __all__ = [
     "Kind",
     "Layer",
     "Optional",
+    "Outputs",
     "PerDim",
     "Real",
     "Reals",
@@ -348,22 +349,39 @@ class Layer(ABC):
         return f"{self.kind()}({', '.join(f'{name}={value!r}' for name, value in self.items())})"
 
 
-def made_by(layer: Layer, inputs: tuple[Shape, ...], output: Shape, macs: int) -> Mapping[str, int]:
-    """The elements that one call of a layer with these MACs gives, by the names of the totals.
+class Outputs(NamedTuple):
+    """Elements of outputs: of all layers, of convolutions and matrix products, and of convolutions alone."""
 
-    ``activations`` are those of convolutions and matrix products, ``conv_activations`` of convolutions alone.
+    output_elements: int = 0
+    activations: int = 0
+    conv_activations: int = 0
+
+    def times(self, runs: int) -> Outputs:
+        """Those of several calls."""
+        return Outputs(runs * self.output_elements, runs * self.activations, runs * self.conv_activations)
+
+    def plus(self, other: Outputs) -> Outputs:
+        """Those of both."""
+        return Outputs(
+            self.output_elements + other.output_elements,
+            self.activations + other.activations,
+            self.conv_activations + other.conv_activations,
+        )
+
+
+def made_by(layer: Layer, inputs: tuple[Shape, ...], output: Shape, macs: int) -> Outputs:
+    """The elements that one call of a layer with these MACs gives.
 
     >>> from convstat.layers import Conv2d
     >>> conv = Conv2d.create({"out_channels": 8, "kernel_size": 3}, ((1, 3, 6, 6),))
     >>> made_by(conv, ((1, 3, 6, 6),), (1, 8, 4, 4), 3456)
-    {'output_elements': 128, 'activations': 128, 'conv_activations': 128}
+    Outputs(output_elements=128, activations=128, conv_activations=128)
     """
-    found = {"output_elements": prod(output)}
-    if type(macs) is not int or macs:
-        found["activations"] = layer.activations(inputs, output)
-        if layer.family == "convolution":
-            found["conv_activations"] = found["activations"]
-    return found
+    elements = prod(output)
+    if type(macs) is int and not macs:
+        return Outputs(elements)
+    activations = layer.activations(inputs, output)
+    return Outputs(elements, activations, activations if layer.family == "convolution" else 0)
 
 
 def show_shape(shape: Shape) -> str:

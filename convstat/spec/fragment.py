@@ -15,7 +15,7 @@ from typing import NamedTuple
 from convstat.errors import Mark
 from convstat.formulas.cost import Cost, Shape
 from convstat.graph import Call, Node
-from convstat.layers.base import Layer, made_by
+from convstat.layers.base import Layer, Outputs, made_by
 from convstat.spec import shipped
 from convstat.spec.expressions import Value
 from convstat.spec.overrides import Patch
@@ -27,7 +27,7 @@ NOTHING: Mapping[str, int] = MappingProxyType({})
 class Counts(NamedTuple):
     """Totals of a layer or a fragment; ``stored`` counts values by dtype, ``float`` being the model's own.
 
-    ``made`` are the elements of outputs, by the names of :func:`convstat.layers.base.made_by`.
+    ``made`` are the elements of outputs.
     """
 
     params: int = 0
@@ -37,7 +37,7 @@ class Counts(NamedTuple):
     layers: int = 0
     other: Mapping[str, int] = NOTHING
     stored: Mapping[str, int] = NOTHING
-    made: Mapping[str, int] = NOTHING
+    made: Outputs = Outputs()
 
 
 NO_COUNTS = Counts()
@@ -137,7 +137,7 @@ def total(parts: list[Part]) -> Counts:
     params = trainable = macs = buffers = layers = 0
     other: dict[str, int] = {}
     stored: dict[str, int] = {}
-    made: dict[str, int] = {}
+    elements = activations = convolved = 0
     for part in parts:
         content = part.content
         counts = content.counts
@@ -151,7 +151,11 @@ def total(parts: list[Part]) -> Counts:
         layers += counts.layers
         add_amounts(other, counts.other)
         add_amounts(stored, counts.stored)
-        add_amounts(made, counts.made)
+        one, two, three = counts.made
+        elements += one
+        activations += two
+        convolved += three
+    made = Outputs(elements, activations, convolved)
     return Counts(params, trainable, macs, buffers, layers, other, stored, made)
 
 

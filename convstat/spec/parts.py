@@ -14,6 +14,7 @@ from typing import Any
 
 from convstat.errors import Diagnostic, SourceText, SpecError, did_you_mean
 from convstat.graph import Graph, Node, Part
+from convstat.layers.base import Outputs
 from convstat.spec import overrides as override_keys
 from convstat.spec.compile import compile_spec
 from convstat.spec.expand import MAX_LAYERS
@@ -113,13 +114,13 @@ class PartedSpec(Spec):
         params = trainable = macs = buffers = layers = 0
         other: dict[str, int] = {}
         stored: dict[str, int] = {}
-        made: dict[str, int] = {}
+        made = Outputs()
         for part, one in zip(self.plan.parts, measured, strict=True):
             runs = self._calls(part, one.values)
             macs += runs * one.macs
             layers += one.layers
             add_amounts(other, {name: runs * amount for name, amount in one.other.items()})
-            add_amounts(made, {name: runs * amount for name, amount in one.made.items()})
+            made = made.plus(one.made.times(runs))
             if part.same is None:
                 params, trainable, buffers = (
                     params + one.params,

@@ -12,6 +12,7 @@ from convstat.formulas.cost import Shape
 from convstat.formulas.symbolic import is_integer
 from convstat.grammar import basis
 from convstat.graph import Graph, Input
+from convstat.layers.base import Outputs
 from convstat.spec import overrides as override_keys
 from convstat.spec.expand import MAX_SIZE, Memo, Run
 from convstat.spec.expressions import NO_VALUE, ExpressionError, Value
@@ -36,7 +37,7 @@ class Measured:
     layers: int
     other: Mapping[str, int]
     stored: Mapping[str, int]
-    made: Mapping[str, int]
+    made: Outputs
     input_shape: Shape
     output_shape: Shape
     values: Mapping[str, Value] = field(default_factory=dict, compare=False)
