@@ -108,6 +108,27 @@ def test_figures_that_are_published() -> None:
     assert 124_337_664 - 1024 * 768 == palm.predicted.params
 
 
+def test_vllm_scales_as_its_own_tests_say() -> None:
+    """Its tests/v1/metrics/test_perf_metrics.py has no figures, but these relations between them.
+
+    MLPs cost twice as much with twice the width, two experts twice as much as one dense MLP of their width, attention
+    twice as much in twice as many layers, and the logits twice as much for twice as many words.
+    """
+
+    def cost(**fields: object) -> int:
+        return flops("vllm", small(gated=True, **fields))
+
+    width, layers, words = 48, 2, 40
+    usual = {"intermediate_size": width, "num_hidden_layers": layers, "vocab_size": words}
+    dense = cost(**usual)
+    mlps = cost(**{**usual, "intermediate_size": 2 * width}) - dense
+    assert mlps == cost(**{**usual, "intermediate_size": 3 * width}) - dense - mlps > 0
+    assert cost(**usual, num_local_experts=4, num_experts_per_tok=2) - (dense - mlps) == 2 * mlps
+    logits = cost(**{**usual, "vocab_size": 2 * words}) - dense
+    assert dense - logits == cost(**{**usual, "num_hidden_layers": 2 * layers}) - dense
+    assert logits == 2 * 2 * words * Config().hidden_size
+
+
 BACKWARD = {"vllm": 0, "cookbook": 2}
 
 MODELS: dict[str, dict[str, object]] = {
