@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from convstat import layers
 from convstat.errors import SpecError
 from convstat.graph import Graph
+from convstat.layers.base import Outputs
 from convstat.render.formats.expansion import write_spec
 from convstat.spec import Measured, Spec, read
 from convstat.spec import shipped as shipped_blocks
@@ -162,7 +163,7 @@ def totals(graph: Graph) -> Measured:
         len(graph.nodes),
         dict(other),
         {dtype: amount for dtype, amount in stored.items() if amount},
-        dict(made),
+        Outputs(**made),
         graph.inputs[0].shape,
         graph.shape_of(graph.outputs[0]),
     )
