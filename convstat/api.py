@@ -6,7 +6,8 @@ The package exports these names lazily, so that ``import convstat`` is fast and 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from convstat.count.ops import Rule
     from convstat.formulas.cost import Cost
+    from convstat.targets.subject import Subject
     from convstat.trace.calls import FunctionCall
     from convstat.trace.recipe import Example, Recipe
 
@@ -263,14 +265,9 @@ def analyze(
     >>> report.totals.params, report.totals.macs == 8 * 8 * 8 * 3 * 3 * 3
     (216, True)
     """
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if timeout is not None and timeout < 0:
-        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
     counters = _names(counters)
     if predict and counters == "none":
         counters = analysis.DEFAULT_COUNTERS
-    texts = _texts(inputs)
     sizes = (worst_case,) if isinstance(worst_case, str) else tuple(worst_case)
     how: dict[str, Any] = {
         "per": per, "mode": mode, "weights": weights, "activations": activations, "fuse": fuse, "device": device,
@@ -278,15 +275,12 @@ def analyze(
         "extents": receptive_field, "language": language or bool(checkpoint),
         "checkpoint": (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
     }  # fmt: skip
-    with allowed(timeout):
-        if isinstance(model, str):
-            target = resolve(model)
-            if texts is not None:
-                request = Request(target, overrides, texts, batch, dtype or "float32", **how)
-                return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
+    given = Request(NAMELESS, overrides, (), batch, **how)
+    with _asked(model, inputs, timeout, given, dtype) as (recipe, request):
+        if recipe is None:
+            return Report.of(analysis.analyze(request, counters, predict=predict, in_process=in_process))
         from convstat.targets import deployed
 
-        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, **how), dtype)
         if request.is_in_blocks:
             return Report.of(analysis.in_blocks(request, lambda one: deployed.prepare(recipe, one).report))
         subject = deployed.prepare(recipe, request)
@@ -295,6 +289,36 @@ def analyze(
 
 NAMELESS = Target("", "module", "")
 """What stands in a request whose model is a live object."""
+
+
+@contextmanager
+def _asked(
+    model: Any, inputs: Any, timeout: float | None, request: Request, dtype: str | None = None
+) -> Iterator[tuple[Recipe | None, Request]]:
+    """Complete a request by its target and inputs, and keep the time limit while it is answered.
+
+    Beside it is the recipe of what is made without the command line's help: a live object, or a target whose inputs
+    are more than shapes.
+    """
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if timeout is not None and timeout < 0:
+        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
+    texts = _texts(inputs)
+    with allowed(timeout):
+        if isinstance(model, str) and texts is not None:
+            yield None, replace(request, target=resolve(model), inputs=texts, dtype=dtype or "float32")
+        else:
+            yield _live(model, inputs, request, dtype)
+
+
+def _prepared(recipe: Recipe | None, request: Request) -> Subject:
+    """Count what was asked for."""
+    if recipe is None:
+        return analysis.prepare(request)
+    from convstat.targets import modules
+
+    return modules.prepare(recipe, request)
 
 
 def _live(model: Any, inputs: Any, asked: Request, dtype: str | None) -> tuple[Recipe, Request]:
@@ -345,19 +369,11 @@ def advise(
         if not isinstance(text, str):
             raise UsageError(f"a budget must be a text, not {text!r}", help='such as "macs=300M"')
         advising.read_budget(text)
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if timeout is not None and timeout < 0:
-        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
-    texts = _texts(inputs)
-    with allowed(timeout):
-        if isinstance(model, str) and texts is not None:
-            request = Request(resolve(model), overrides, texts, batch, dtype or "float32", per, device=device)
+    given = Request(NAMELESS, overrides, (), batch, per=per, device=device)
+    with _asked(model, inputs, timeout, given, dtype) as (recipe, request):
+        if recipe is None:
             return Advice.of(advising.advise(request, budgets=budgets))
-        from convstat.targets import modules
-
-        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch, per=per, device=device), dtype)
-        return Advice.of(advising.of_module(modules.prepare(recipe, request), budgets))
+        return Advice.of(advising.of_module(_prepared(recipe, request), budgets))
 
 
 def memory(
@@ -395,19 +411,8 @@ def memory(
 
     patterns = (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint)
     run = following.run_of(mode, device, optimizer, grad_accumulation, amp, patterns)
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if timeout is not None and timeout < 0:
-        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
-    texts = _texts(inputs)
-    with allowed(timeout):
-        if isinstance(model, str) and texts is not None:
-            request = Request(resolve(model), overrides, texts, batch, dtype or "float32")
-            return Memory.of(following.of_subject(analysis.prepare(request), run))
-        from convstat.targets import modules
-
-        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), dtype)
-        return Memory.of(following.of_subject(modules.prepare(recipe, request), run))
+    with _asked(model, inputs, timeout, Request(NAMELESS, overrides, (), batch), dtype) as asked:
+        return Memory.of(following.of_subject(_prepared(*asked), run))
 
 
 def mfu(
@@ -453,18 +458,8 @@ def mfu(
         samples_per_second=samples_per_second,
         step_time=step_time,
     )
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if timeout is not None and timeout < 0:
-        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
-    texts = _texts(inputs)
-    with allowed(timeout):
-        if isinstance(model, str) and texts is not None:
-            return Mfu.of(following.mfu(Request(resolve(model), overrides, texts, batch), run))
-        from convstat.targets import modules
-
-        recipe, request = _live(model, inputs, Request(NAMELESS, overrides, (), batch), None)
-        return Mfu.of(following.mfu(request, run, prepare=lambda one: modules.prepare(recipe, one)))
+    with _asked(model, inputs, timeout, Request(NAMELESS, overrides, (), batch)) as (recipe, request):
+        return Mfu.of(following.mfu(request, run, prepare=lambda one: _prepared(recipe, one)))
 
 
 def arena(
@@ -492,18 +487,12 @@ def arena(
     from convstat.targets import arena as planning
 
     planning.check_target(target, ())
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if timeout is not None and timeout < 0:
-        raise UsageError(f"timeout must not be negative: {timeout}", help="0 sets no limit")
-    texts = _texts(inputs)
-    with allowed(timeout):
-        if isinstance(model, str) and texts is not None:
-            request = planning.deployed_as(Request(resolve(model), overrides, texts, batch))
+    given = planning.deployed_as(Request(NAMELESS, overrides, (), batch))
+    with _asked(model, inputs, timeout, given) as (recipe, request):
+        if recipe is None:
             return Arena.of(planning.of_subject(analysis.prepare(request)))
         from convstat.targets import deployed
 
-        recipe, request = _live(model, inputs, planning.deployed_as(Request(NAMELESS, overrides, (), batch)), None)
         return Arena.of(planning.of_subject(deployed.prepare(recipe, request)))
 
 
