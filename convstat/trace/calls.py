@@ -17,10 +17,10 @@ so a trace can be stored, compared and walked without torch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 Shape = tuple[int, ...]
 
@@ -313,6 +313,9 @@ class StateTensor:
     most: int | None = None
 
 
+T = TypeVar("T", bound="Trace")
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
     """One forward pass: the tree of its calls, and the table of the modules; index 0 is the root.
@@ -339,6 +342,10 @@ class Trace:
     lookups: tuple[Lookup, ...] = field(default=(), kw_only=True)
     state: tuple[StateTensor, ...] = field(default=(), kw_only=True)
     made: tuple[ModuleInfo, ...] = field(default=(), kw_only=True)
+
+    def extended(self, kind: type[T], **more: Any) -> T:
+        """The same as a ``kind`` of trace that holds ``more``."""
+        return kind(**{each.name: getattr(self, each.name) for each in fields(Trace)}, **more)
 
     def module_of(self, call: ModuleCall) -> ModuleInfo:
         """The module that was called."""

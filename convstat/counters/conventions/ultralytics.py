@@ -78,20 +78,20 @@ class Ultralytics(Convention):
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace) -> Trace:
         """Run the model on the pictures that the tool makes."""
-        given = {name: getattr(trace, name) for name in Trace.__slots__}
         like = inputs[0] if inputs else None
         channels = _channels(model)
         if channels is None or getattr(like, "ndim", 0) != 4:
             # It has no picture to make, or the model takes none: both of its runs fail.
-            return StridedTrace(**given)
+            return trace.extended(StridedTrace)
         assert like is not None
         batch, own_channels, *sides = like.shape
         is_same = (batch, own_channels) == (1, channels)
         whole = trace if is_same else _run(model, like, (1, channels, *sides))
         stride = _stride(model)
         if stride is None or (small := _run(model, like, (1, channels, stride, stride))) is None:
-            return StridedTrace(**given, whole=whole)
-        return StridedTrace(**given, whole=whole, small=small, scale=Fraction(sides[0] * sides[1], stride * stride))
+            return trace.extended(StridedTrace, whole=whole)
+        scale = Fraction(sides[0] * sides[1], stride * stride)
+        return trace.extended(StridedTrace, whole=whole, small=small, scale=scale)
 
 
 def _channels(model: torch.nn.Module) -> int | None:

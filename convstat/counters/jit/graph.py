@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from convstat.counters.base import PredictedFailure
@@ -82,11 +82,6 @@ class JitTrace(Trace):
     """A trace that has the operators of another run of the same model as well."""
 
     recorded: Recorded = Recorded()
-
-
-def with_operators(trace: Trace, recorded: Recorded) -> JitTrace:
-    """A trace, and the operators of another run of the same model."""
-    return JitTrace(**{each.name: getattr(trace, each.name) for each in fields(Trace)}, recorded=recorded)
 
 
 Recordings = dict[tuple[int, bool, bool], Recorded | PredictedFailure]

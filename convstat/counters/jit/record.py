@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from convstat.counters.base import PredictedFailure
 from convstat.counters.capture import first_line, running
 from convstat.counters.inputs import by_position
-from convstat.counters.jit.graph import JitTrace, OperatorCall, Recorded, recorded_once, with_operators
+from convstat.counters.jit.graph import JitTrace, OperatorCall, Recorded, recorded_once
 from convstat.counters.jit.kernels import Gathered, Kernels
 from convstat.counters.jit.sizes import TracedInt, as_tensor, is_instance, traced
 from convstat.counters.jit.values import (
@@ -511,4 +511,4 @@ def retrace(
     """
     key = id(trace.root), hooked, tensors_only
     recorded = recorded_once(key, lambda: record(model, inputs, hooked=hooked, tensors_only=tensors_only))
-    return with_operators(trace, recorded)
+    return trace.extended(JitTrace, recorded=recorded)

@@ -62,11 +62,10 @@ class Formula(Convention):
 
     def retrace(self, model: torch.nn.Module, inputs: tuple[Any, ...], trace: Trace) -> Trace:
         """The same trace, with the hyperparameters in the model's config beside it."""
-        given = {name: getattr(trace, name) for name in Trace.__slots__}
         try:
-            return DecoderTrace(**given, decoder=read(model, trace.root))
+            return trace.extended(DecoderTrace, decoder=read(model, trace.root))
         except Inapplicable as failure:
-            return DecoderTrace(**given, why_not=str(failure))
+            return trace.extended(DecoderTrace, why_not=str(failure))
 
 
 def core(

@@ -7,7 +7,7 @@ that way too, and have to return a tensor; those of a class that is made of such
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from convstat.counters import parameters
 from convstat.counters.base import Ledger, PredictedFailure, Prediction
@@ -47,8 +47,8 @@ class OtherTrace(Trace):
 
 def of_another_run(trace: Trace, counted: Trace, *, batched: bool) -> OtherTrace:
     """The trace of another run, with what was counted: it is of one sample, or of other values."""
-    values = {one.name: getattr(trace, one.name) for one in fields(Trace)}
-    return OtherTrace(**values, counted=products_by_layer(counted), why="one_sample" if batched else "other_data")
+    why = "one_sample" if batched else "other_data"
+    return trace.extended(OtherTrace, counted=products_by_layer(counted), why=why)
 
 
 def predict(trace: Trace) -> Prediction:
