@@ -137,6 +137,8 @@ def test_limits_are_amounts_or_cards() -> None:
         (["--fits", "0GiB"], "--fits takes more than no memory"),
         (["--over", "H"], "--over says what --fits varies"),
         (["--fits", "1GiB", "--over", "H"], "has no whole number of that name"),
+        (["--fits", "1GiB", "--over", "resolutoin"], "did you mean 'resolution'?"),
+        (["--fits", "1GiB", "--counters", "memtracker"], "--counters is about one batch"),
         (["--batch", "0"], "batch"),
     ],
 )

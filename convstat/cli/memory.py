@@ -107,9 +107,7 @@ def memory(
     into what --fits names, the exit code is 1. With --target, it is the arena and the flash of a microcontroller.
     """
     from convstat.cli.session import Session
-    from convstat.commands.memory import fit
-    from convstat.commands.memory import memory as measure
-    from convstat.errors import UsageError
+    from convstat.commands.memory import follow
     from convstat.grammar import axes
     from convstat.targets import resolve
     from convstat.targets.memory import peers_of, run_of
@@ -137,21 +135,12 @@ def memory(
             session.write(outputs, [arena(requests.of(one), listener=session.listener) for one in chosen])
         return ExitCode.OK
     run = run_of(mode, device, optimizer, grad_accumulation, amp, tuple(checkpoint or ()))
-    if fits is None and over != "batch":
-        raise UsageError("--over says what --fits varies", help=f"for example --fits 24GiB --over {over}")
     peers = peers_of(counters)
-    if fits is not None and peers:
-        raise UsageError("--counters is about one batch, and --fits tries several", help="omit one of them")
     targets = [resolve(name) for name in session.targets(named)]
     overrides = axes.overrides(assignments, "memory")
     requests = session.requests(named, overrides)
     with session.writing([target.argument for target in targets], "memory") as outputs:
-        found = [
-            measure(requests.of(target), run, peers, listener=session.listener)
-            if fits is None
-            else fit(requests.of(target), run, fits, over, listener=session.listener)
-            for target in targets
-        ]
+        found = [follow(requests.of(target), run, peers, fits, over, listener=session.listener) for target in targets]
         session.write(outputs, found)
     nothing_fits = any(one.fit is not None and one.fit.largest is None for one in found)
     return ExitCode.VIOLATION if nothing_fits else ExitCode.OK

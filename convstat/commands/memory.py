@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeGuard
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
 from convstat.grammar.cards import cards, find, spelled
@@ -21,6 +22,25 @@ def memory(request: Request, run: Run, peers: tuple[str, ...] = (), *, listener:
     """Run a target without allocating anything, and follow its memory; ``peers`` are other tools that do so too."""
     subject = analysis.prepare(replace(request, mode="eval"), listener=listener)
     return of_subject(subject, run, peers, listener=listener)
+
+
+def follow(
+    request: Request,
+    run: Run,
+    peers: tuple[str, ...] = (),
+    fits: str | None = None,
+    over: str = "batch",
+    *,
+    listener: Listener = NOBODY,
+) -> Memory:
+    """Follow the memory of a target: as it is asked for, or of the largest of it that ``fits``."""
+    if fits is None:
+        if over != "batch":
+            raise UsageError("--over says what --fits varies", help=f"for example --fits 24GiB --over {over}")
+        return memory(request, run, peers, listener=listener)
+    if peers:
+        raise UsageError("--counters is about one batch, and --fits tries several", help="omit one of them")
+    return fit(request, run, fits, over, listener=listener)
 
 
 def limit_of(text: str) -> tuple[int, str]:
@@ -153,14 +173,18 @@ def _next(at: At, fits: int, exceeds: int, most: int) -> int:
 
 def _value_of(request: Request, name: str) -> int:
     """The value that a variable has to begin with."""
-    if name in request.overrides:
-        value = request.overrides[name]
-    else:
-        spec = request.spec or (request.target.load() if not request.target.needs_torch else None)
-        value = None if spec is None else spec.vars.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    spec = request.spec or (request.target.load() if not request.target.needs_torch else None)
+    known = {} if spec is None else {key: value for key, value in spec.vars.items() if _is_size(value)}
+    value = request.overrides.get(name, known.get(name))
+    if not _is_size(value):
+        # Which parameters a Python model takes is known once one of them is given.
+        sizes = (f"its whole numbers: {', '.join(known)}",) if known else ()
         raise UsageError(
             f"--over {name}: {request.argument} has no whole number of that name to begin with",
-            help=f"give one: {name}=64",
+            help=f"give one: {name}=64" if spec is None else (*did_you_mean(name, known), *sizes),
         )
     return value
+
+
+def _is_size(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
