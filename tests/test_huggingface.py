@@ -38,7 +38,7 @@ def counted(target: str, *inputs: str, **overrides: Any) -> convstat.Report:
 
 FAMILIES = (
     "llama", "mixtral", "deepseek_v3", "gemma2", "qwen3_moe", "mamba", "falcon", "bert", "t5", "bart", "vit", "clip",
-    "whisper", "wav2vec2", "llava", "qwen2_vl",
+    "whisper", "wav2vec2", "llava", "qwen2_vl", "jamba",
 )  # fmt: skip
 NO_SDPA = {"gemma2", "mamba"}
 NO_CACHE = {"bert", "vit", "clip", "wav2vec2"}
@@ -62,6 +62,29 @@ def test_a_family_costs_what_torch_counts_of_a_real_run(family: str, attention: 
     for inputs in ways:
         own, real, _ = huggingface_models.compared(target, attention, inputs)
         assert own == real > 0, inputs
+
+
+def test_every_config_that_comes_with_the_repository_is_tried() -> None:
+    """The small ones beside real runs, and two of full size for their figures."""
+    names = {path.stem.removesuffix("_tiny") for path in CONFIGS.iterdir()}
+    assert {*FAMILIES, "gpt2", "llama_405b"} == names
+
+
+def test_a_step_of_decoding_has_what_the_encoder_itself_gives(tmp_path: Path) -> None:
+    """Moonshine's encoder gives a mask beside its states, which the decoder reads."""
+    target = huggingface_models.written("moonshine", 0, tmp_path)
+    own, real, _ = huggingface_models.compared(target, "eager", ("decode 3@9",))
+    assert own == real > 0
+
+
+@pytest.mark.parametrize(("family", "more"), [("vit", ()), ("llava", ("tokens 300",))])
+def test_a_picture_of_another_size_is_refused(family: str, more: tuple[str, ...]) -> None:
+    """What is wrong is the size, and not what the last way of feeding the model ran into."""
+    with pytest.raises(UsageError) as caught:
+        counted(config(f"{family}_tiny"), *more, "image 64x48")
+    assert "does not run on pictures of 64x48: its config is for 224x224" in str(caught.value)
+    (help,) = caught.value.diagnostics[0].help
+    assert help.startswith("--image 224x224")
 
 
 def test_gpt2_has_the_figures_that_trainers_publish() -> None:

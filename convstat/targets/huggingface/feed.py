@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +264,20 @@ class _Feeding:
             if self._is_plain() or runs(self.module, inputs, self.dtype, CONSTANTS):
                 return inputs
             first = inputs if first is None else first
+        self._refuse_picture(tokens)
         return first or {}
+
+    def _refuse_picture(self, tokens: int) -> None:
+        """Refuse a picture of another size than a model is made for, where that is why nothing runs."""
+        if self.sizes.image is None:
+            return
+        asked, self.sizes = self.sizes.image, replace(self.sizes, image=picture_of(self.config))
+        if any(runs(self.module, inputs, self.dtype, CONSTANTS) for inputs in self._ways(tokens)):
+            own = self.sizes.image or PICTURE
+            raise UsageError(
+                f"{self.name} does not run on pictures of {asked[0]}x{asked[1]}: its config is for {own[0]}x{own[1]}",
+                help=f"--image {own[0]}x{own[1]}, or another image_size in the config",
+            )
 
     def _ways(self, tokens: int) -> Iterator[Inputs]:
         decoder: Inputs = {}
