@@ -16,11 +16,14 @@ if find_spec("transformers") is None:
     pytest.skip("transformers is not installed: pip install transformers", allow_module_level=True)
 
 import huggingface_models
+import torch
+from torch import nn
 
 import convstat
 from convstat.cli.run import run
 from convstat.errors import ConvstatError, SourceError, UsageError
 from convstat.targets import resolve
+from convstat.targets.huggingface.running import chosen
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "hf"
 TOKENS = 24
@@ -75,6 +78,30 @@ def test_a_step_of_decoding_has_what_the_encoder_itself_gives(tmp_path: Path) ->
     target = huggingface_models.written("moonshine", 0, tmp_path)
     own, real, _ = huggingface_models.compared(target, "eager", ("decode 3@9",))
     assert own == real > 0
+
+
+def test_inputs_that_only_need_values_are_the_right_ones() -> None:
+    """Where no way runs on meta, the one that fails for want of values is taken, and not the first."""
+
+    class Both(nn.Module):
+        """Wants two inputs, and counts up to a number in them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1, device="meta"))
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+            if y is None:
+                raise ValueError("it wants both")
+            return torch.arange(0, (x * self.weight).sum())  # type: ignore[call-overload, no-any-return]
+
+    x = torch.ones(3)
+    first, both = {"x": x}, {"x": x, "y": x}
+    inputs, why = chosen(Both(), [first, both], None)
+    assert (inputs is both, why) == (True, None)
+    inputs, why = chosen(Both(), [first], None)
+    assert inputs is first
+    assert "it wants both" in str(why)
 
 
 @pytest.mark.parametrize(("family", "more"), [("vit", ()), ("llava", ("tokens 300",))])

@@ -19,7 +19,7 @@ from convstat.patches.quiet import unlogged
 from convstat.targets.entry import plain
 from convstat.targets.huggingface import files
 from convstat.targets.huggingface.library import importing
-from convstat.targets.huggingface.running import runs
+from convstat.targets.huggingface.running import chosen
 from convstat.trace.foreign import users_code
 from convstat.trace.recipe import Example, Recipe
 
@@ -119,7 +119,7 @@ def example(source: str, module: Any, sizes: Sizes, batch: int, dtype: torch.dty
         if name in sizes.asked:
             raise UsageError(f"{source}, a model of diffusers, takes no --{name}", help="it takes --image and --tokens")
     ways = list(itertools.islice(_ways(module, sizes, batch, dtype), 64))
-    found = next((inputs for inputs in ways if len(ways) == 1 or runs(module, inputs, dtype)), ways[0] if ways else {})
+    found = ways[0] if len(ways) == 1 else chosen(module, ways, dtype)[0]
     notes = []
     text = next((found[name] for name in ("encoder_hidden_states",) if name in found), None)
     if text is not None and sizes.tokens is None:

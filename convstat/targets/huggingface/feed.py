@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from convstat.errors import UsageError
 from convstat.grammar.sizes import Sizes
 from convstat.targets.huggingface import cache
-from convstat.targets.huggingface.running import run, runs
+from convstat.targets.huggingface.running import chosen, run
 from convstat.trace.recipe import Example
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ class _Feeding:
         self.parameters = inspect.signature(self.core.forward).parameters
         self.main: str = getattr(self.core, "main_input_name", TEXT)
         self.notes: list[str] = []
-        self.pictured = 0
 
     def example(self) -> Example:
         self._refuse()
@@ -76,13 +75,13 @@ class _Feeding:
             self.notes.append(f"counted for {self._usual_tokens()} tokens; --tokens sets another number")
         if self.sizes.prefill is not None:
             inputs.update(self._of_prefill())
-        if self.pictured:
-            self.notes.append(f"{self.pictured:,} of the {inputs[TEXT].shape[1]:,} tokens stand for the picture")
+        if pictured := self._pictured(inputs):
+            self.notes.append(f"{pictured:,} of the {inputs[TEXT].shape[1]:,} tokens stand for the picture")
         return Example(kwargs=inputs, notes=tuple(self.notes), constants=self._constants(inputs))
 
     def _constants(self, inputs: Inputs) -> frozenset[str]:
         """Those of the inputs that have values; token ids that stand for nothing but themselves are all the same."""
-        return frozenset(name for name in CONSTANTS if name in inputs and (name != TEXT or self.pictured))
+        return frozenset(name for name in CONSTANTS if name in inputs and (name != TEXT or self._pictured(inputs)))
 
     def _of_prefill(self) -> Inputs:
         """What generation asks of the first pass: a cache, and the logits of the last token alone."""
@@ -259,20 +258,19 @@ class _Feeding:
 
     def _chosen(self, tokens: int) -> Inputs:
         """The first of the ways to feed the model that runs."""
-        first: Inputs | None = None
-        for inputs in self._ways(tokens):
-            if self._is_plain() or runs(self.module, inputs, self.dtype, CONSTANTS):
-                return inputs
-            first = inputs if first is None else first
-        self._refuse_picture(tokens)
-        return first or {}
+        if self._is_plain():
+            return next(self._ways(tokens))
+        inputs, why = chosen(self.module, self._ways(tokens), self.dtype, CONSTANTS)
+        if why is not None:
+            self._refuse_picture(tokens)
+        return inputs
 
     def _refuse_picture(self, tokens: int) -> None:
         """Refuse a picture of another size than a model is made for, where that is why nothing runs."""
         if self.sizes.image is None:
             return
         asked, self.sizes = self.sizes.image, replace(self.sizes, image=picture_of(self.config))
-        if any(runs(self.module, inputs, self.dtype, CONSTANTS) for inputs in self._ways(tokens)):
+        if chosen(self.module, self._ways(tokens), self.dtype, CONSTANTS)[1] is None:
             own = self.sizes.image or PICTURE
             raise UsageError(
                 f"{self.name} does not run on pictures of {asked[0]}x{asked[1]}: its config is for {own[0]}x{own[1]}",
@@ -340,7 +338,6 @@ class _Feeding:
 
         for ways in product(*(made[name] for name in names)):
             inputs = {key: value for way in ways for key, value in way().items()}
-            self.pictured = 0
             if TEXT in inputs and "pixel_values" in inputs:
                 self._mark_picture(inputs)
             yield inputs
@@ -349,8 +346,8 @@ class _Feeding:
         """Put a placeholder among the tokens for each feature of the picture, where a model replaces them by these."""
         import torch
 
-        mark = _of(self.config, "image_token_id", "image_token_index")
-        if not isinstance(mark, int) or not hasattr(self.core, "get_image_features"):
+        mark = self._mark()
+        if mark is None:
             return
         needed = {
             name: value for name, value in inputs.items() if name in ("pixel_values", *CONSTANTS) and name != TEXT
@@ -377,7 +374,18 @@ class _Feeding:
         inputs[TEXT] = ids
         if "mm_token_type_ids" in self.parameters:
             inputs["mm_token_type_ids"] = (ids == mark).to(torch.int64)
-        self.pictured = count
+
+    def _mark(self) -> int | None:
+        """The token that stands for a feature of a picture, where a model replaces it by that."""
+        mark = _of(self.config, "image_token_id", "image_token_index")
+        return mark if isinstance(mark, int) and hasattr(self.core, "get_image_features") else None
+
+    def _pictured(self, inputs: Inputs) -> int:
+        """How many tokens of a sequence stand for its picture; those that do have values."""
+        ids, mark = inputs.get(TEXT), self._mark()
+        if ids is None or ids.is_meta or mark is None or "pixel_values" not in inputs:
+            return 0
+        return int((ids[0] == mark).sum())
 
     def _run(self, inputs: Inputs) -> Any:
         return run(self.module, inputs, self.dtype, constants=CONSTANTS)

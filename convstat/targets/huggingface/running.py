@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+    from convstat.trace.failures import Failure
 
 
 def run(
@@ -46,12 +48,35 @@ def run(
         return call(**given)
 
 
-def runs(
+def failure(
     module: torch.nn.Module, inputs: Mapping[str, Any], dtype: torch.dtype | None, constants: Collection[str] = ()
-) -> bool:
-    """Whether a model runs on these inputs."""
+) -> Failure | None:
+    """Why a model does not run on these inputs; None where it does."""
+    from convstat.trace.failures import Failure
+
     try:
         run(module, inputs, dtype, constants=constants)
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        return Failure("", error)
+    return None
+
+
+def chosen(
+    module: torch.nn.Module,
+    ways: Iterable[dict[str, Any]],
+    dtype: torch.dtype | None,
+    constants: Collection[str] = (),
+) -> tuple[dict[str, Any], Failure | None]:
+    """The first of several inputs on which a model runs; else the first on which it would where there are values.
+
+    Where there are none of either, the first of all, and why the model does not run on it.
+    """
+    found: dict[bool, tuple[dict[str, Any], Failure]] = {}
+    for inputs in ways:
+        why = failure(module, inputs, dtype, constants)
+        if why is None:
+            return inputs, None
+        found.setdefault(why.is_artefact, (inputs, why))
+    if True in found:
+        return found[True][0], None
+    return found.get(False, ({}, None))
