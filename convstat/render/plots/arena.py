@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from convstat.render.plots.draw import COLOURS, INK, drawn
+from convstat.render.plots.draw import COLOURS, INK, stacked
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from convstat.results.arena import Arena
 
@@ -23,13 +21,7 @@ LEAST_NAMED = 0.18
 
 def draw(plans: Sequence[Arena], format: str, *, ground: str = "white") -> bytes:
     """Draw plans one below the other, as ``png`` or ``svg``."""
-    return drawn(partial(_draw, plans), (11, 4.8 * len(plans)), format, ground=ground)
-
-
-def _draw(plans: Sequence[Arena], figure: Figure) -> None:
-    grid = figure.subplots(len(plans), 1, squeeze=False)
-    for axes, found in zip(grid[:, 0], plans, strict=True):
-        _plan(axes, found)
+    return stacked(plans, _plan, format, ground=ground)
 
 
 def _plan(axes: Axes, found: Arena) -> None:

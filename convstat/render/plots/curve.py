@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from convstat.render.plots.draw import COLOURS, INK, drawn
+from convstat.render.plots.draw import COLOURS, INK, stacked
 from convstat.render.views.memory import NAMES, PHASES
 from convstat.results.memory import KINDS
 from convstat.text.printable import mib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from convstat.results.memory import Memory
 
 
 def draw(profiles: Sequence[Memory], format: str, *, ground: str = "white") -> bytes:
     """Draw profiles one below the other, as ``png`` or ``svg``."""
-    return drawn(partial(_draw, profiles), (11, 4.8 * len(profiles)), format, ground=ground)
-
-
-def _draw(profiles: Sequence[Memory], figure: Figure) -> None:
-    grid = figure.subplots(len(profiles), 1, squeeze=False)
-    for axes, found in zip(grid[:, 0], profiles, strict=True):
-        _curve(axes, found)
+    return stacked(profiles, _curve, format, ground=ground)
 
 
 def _curve(axes: Axes, found: Memory) -> None:

@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from convstat.errors import UsageError
 from convstat.patches.quiet import unlogged, unwarned
@@ -113,6 +113,9 @@ def draw(charts: Sequence[Chart], format: str, *, ground: str = "white") -> byte
     return drawn(onto, (14 if wide else 9, sum(map(_height, charts))), format, ground=ground)
 
 
+T = TypeVar("T")
+
+
 def drawn(onto: Callable[[Figure], None], size: tuple[float, float], format: str, *, ground: str = "white") -> bytes:
     """Let something be drawn onto a figure of a size in inches, and give the file."""
     from io import BytesIO
@@ -129,6 +132,17 @@ def drawn(onto: Callable[[Figure], None], size: tuple[float, float], format: str
     data = stream.getvalue()
     # Where this font is not installed, the next of its kind is asked for.
     return data.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif") if format == "svg" else data
+
+
+def stacked(results: Sequence[T], plot: Callable[[Axes, T], None], format: str, *, ground: str = "white") -> bytes:
+    """Plot results one below the other, each on axes of its own."""
+
+    def onto(figure: Figure) -> None:
+        grid = figure.subplots(len(results), 1, squeeze=False)
+        for axes, result in zip(grid[:, 0], results, strict=True):
+            plot(axes, result)
+
+    return drawn(onto, (11, 4.8 * len(results)), format, ground=ground)
 
 
 def _height(chart: Chart) -> float:
