@@ -18,12 +18,14 @@ if find_spec("transformers") is None:
 import huggingface_models
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import convstat
 from convstat.cli.run import run
 from convstat.errors import ConvstatError, SourceError, UsageError
+from convstat.patches.operators import torchvision_compat
 from convstat.targets import resolve
-from convstat.targets.huggingface.running import chosen
+from convstat.targets.huggingface.running import chosen, failure
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "hf"
 TOKENS = 24
@@ -81,27 +83,29 @@ def test_a_step_of_decoding_has_what_the_encoder_itself_gives(tmp_path: Path) ->
 
 
 def test_inputs_that_only_need_values_are_the_right_ones() -> None:
-    """Where no way runs on meta, the one that fails for want of values is taken, and not the first."""
+    """Where no way runs on fake tensors, the one that fails for want of values is taken, and not the first."""
 
     class Both(nn.Module):
-        """Wants two inputs, and counts up to a number in them."""
+        """Wants two inputs, and reads a value."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.weight = nn.Parameter(torch.ones(1, device="meta"))
+            self.weight = nn.Parameter(torch.ones(1))
 
-        def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> float:
             if y is None:
                 raise ValueError("it wants both")
-            return torch.arange(0, (x * self.weight).sum())  # type: ignore[call-overload, no-any-return]
+            return (x * self.weight).sum().item()
 
-    x = torch.ones(3)
-    first, both = {"x": x}, {"x": x, "y": x}
-    inputs, why = chosen(Both(), [first, both], None)
-    assert (inputs is both, why) == (True, None)
-    inputs, why = chosen(Both(), [first], None)
-    assert inputs is first
-    assert "it wants both" in str(why)
+    with FakeTensorMode():
+        module, x = Both(), torch.ones(3)
+        first, both = {"x": x}, {"x": x, "y": x}
+        assert failure(module, both, None) is not None
+        inputs, why = chosen(module, [first, both], None)
+        assert (inputs is both, why) == (True, None)
+        inputs, why = chosen(module, [first], None)
+        assert inputs is first
+        assert "it wants both" in str(why)
 
 
 @pytest.mark.parametrize(("family", "more"), [("vit", ()), ("llava", ("tokens 300",))])
@@ -310,14 +314,25 @@ def test_a_sweep_makes_the_model_once_for_all_of_its_inputs(capsys: pytest.Captu
 
 
 def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection is opened, and the environment is left as it was."""
+    """No connection is opened: the hub's library is offline meanwhile, and the environment is left as it was."""
+    torchvision_compat()
+    from huggingface_hub import constants
+    from transformers import GPT2LMHeadModel
+
+    original, seen = GPT2LMHeadModel.__init__, []
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> None:
+        seen.append((os.environ.get("HF_HUB_OFFLINE"), constants.HF_HUB_OFFLINE))
+        original(self, *args, **kwargs)
 
     def refuse(*_: Any) -> None:
         raise AssertionError("a connection is opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(GPT2LMHeadModel, "__init__", watched)
     before = dict(os.environ)
     counted("transformers/gpt2", "tokens 8", num_hidden_layers=1)
+    assert {("1", True)} == set(seen)
     assert before == dict(os.environ)
 
 
