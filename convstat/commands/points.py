@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from convstat.count.graphs import ITEM_BYTES
 from convstat.count.pixels import pixels, positions_read
@@ -24,7 +24,9 @@ from convstat.targets import analysis
 from convstat.targets.basis import basis_of
 from convstat.targets.pictures import picture_of
 from convstat.targets.request import NOBODY, Listener, Request
-from convstat.trace.recipe import Recipe, made_once
+
+if TYPE_CHECKING:
+    from convstat.trace.recipe import Recipe
 
 _NOT_THERE = r"no (variable|argument) '"
 _OF_WRONG_TYPE = r"\S+ must be (?!at (least|most))[^,]+.*, not |cannot compute with the word '"
@@ -60,8 +62,8 @@ class Model(ABC):
         return name in ("batch", "input", "per", "picture") or name.startswith("input.")
 
     @abstractmethod
-    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
-        """Count it as asked, and ask the counters; raises one of ``impossible`` where it cannot be built so."""
+    def count(self, point: Mapping[str, Value], counters: str, listener: Listener) -> Counted:
+        """Count it at a point, and ask the counters; raises one of ``impossible`` where it cannot be built so."""
 
     def rows(
         self,
@@ -79,7 +81,7 @@ class Model(ABC):
         for number, (point, values) in enumerate(points, 1):
             self.at(number, len(points), listener)
             try:
-                found = self.count(self.settings(pair(self.names, point)), counters, listener)
+                found = self.count(pair(self.names, point), counters, listener)
             except self.impossible as caught:
                 if wrong := self.mistakes(caught, values):
                     mistakes.update((str(diagnostic), diagnostic) for diagnostic in wrong)
@@ -151,7 +153,7 @@ class Model(ABC):
     def _refuse_own(self, error: SpecError | SourceError | BasisError) -> None:
         """Raise the error if the model has it by itself, whatever is swept: then no point can be built."""
         try:
-            self.count(self.request, "none", NOBODY)
+            self.count({}, "none", NOBODY)
         except self.impossible as own:
             if own.diagnostics[0].message == error.diagnostics[0].message:
                 raise own from None
@@ -170,7 +172,7 @@ class Saved(Model):
         self.report = analysis.count(replace(request, overrides={}))
         self.shown_inputs.add(show_inputs({item.name: item.shape for item in self.report.model.inputs}))
 
-    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
+    def count(self, point: Mapping[str, Value], counters: str, listener: Listener) -> Counted:
         report = self.report
         return Counted(report.totals, report.counters if counters != "none" else (), report.parts, report.language)
 
@@ -195,8 +197,11 @@ class Expanded(Model):
         """A variable of the spec may have any name."""
         return super().is_special(name) and name not in self.spec.vars
 
-    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
+    def count(self, point: Mapping[str, Value], counters: str, listener: Listener) -> Counted:
         """Measure the spec, and build its model where counters are asked."""
+        # A request is large, and points are many: where only parameters vary, none is made for each.
+        request = self.settings(point) if self.special else self.request
+        overrides = request.overrides if self.special else {**request.overrides, **point}
         if request.inputs not in self._shapes:
             self._shapes[request.inputs] = analysis.input_shapes(self.spec, request.inputs, request.argument)
         shapes = self._shapes[request.inputs]
@@ -206,15 +211,16 @@ class Expanded(Model):
         if is_whole or request.weights is not None or plan.sets_widths:
             # Bytes in integers are those of each tensor, what is fused or alive is seen in the whole graph, and blocks
             # differ.
+            request = replace(request, overrides=overrides)
             report = analysis.count(replace(request, spec=self.spec))
             self.shown_inputs.add(show_inputs({i.name: (1, *i.shape[1:]) for i in report.model.inputs}))
             asked = () if counters == "none" else analysis.analyze(request, counters, listener=listener).counters
             return Counted(report.totals, asked, report.parts, report.language)
-        measured = self.spec.measure(request.overrides, variant=variant, inputs=shapes, batch=request.batch)
+        measured = self.spec.measure(overrides, variant=variant, inputs=shapes, batch=request.batch)
         edge = (basis_of(request, measured.values, self.spec), measured.input_shape, measured.output_shape)
         if edge not in self._pixels:
             self._pixels[edge] = (*pixels(*edge), positions_read(*edge[:2]))
-            self.shown_inputs.add(self._show_inputs(measured.input_shape, request, shapes))
+            self.shown_inputs.add(self._show_inputs(measured.input_shape, overrides, shapes))
         denominator, words, read = self._pixels[edge]
         totals = Totals(
             measured.params,
@@ -232,7 +238,8 @@ class Expanded(Model):
         )
         if counters == "none":
             return Counted(totals)
-        return Counted(totals, analysis.analyze(request, counters, listener=listener).counters)
+        asked = analysis.analyze(replace(request, overrides=overrides), counters, listener=listener).counters
+        return Counted(totals, asked)
 
     def mistakes(
         self, error: SpecError | SourceError | BasisError, values: Mapping[str, Value]
@@ -242,11 +249,11 @@ class Expanded(Model):
             raise error
         return [diagnostic for diagnostic in error.diagnostics if _is_of_wrong_type(diagnostic, values)]
 
-    def _show_inputs(self, first: Shape, request: Request, shapes: Mapping[str, Shape]) -> str:
+    def _show_inputs(self, first: Shape, overrides: Mapping[str, Any], shapes: Mapping[str, Shape]) -> str:
         names = self.spec.input_names
         if len(names) == 1:
             return show_inputs({names[0]: first})
-        graph = self.spec.expand(request.overrides, variant=request.target.variant, inputs=shapes)
+        graph = self.spec.expand(overrides, variant=self.request.target.variant, inputs=shapes)
         return show_inputs({item.name: item.shape for item in graph.inputs})
 
 
@@ -278,7 +285,8 @@ class Traced(Model):
         if points > 1:
             listener.progress(f"tracing {self.request.argument}, {number:,} of {points:,}")
 
-    def count(self, request: Request, counters: str, listener: Listener) -> Counted:
+    def count(self, point: Mapping[str, Value], counters: str, listener: Listener) -> Counted:
+        request = self.settings(point)
         if request.target.is_config:
             request = replace(request, recipe=self._recipe(request))
         report = analysis.analyze(request, counters, listener=listener if counters != "none" else NOBODY)
@@ -295,6 +303,7 @@ class Traced(Model):
     def _recipe(self, request: Request) -> Recipe:
         """How a model is made, which is made once for all points that set the same fields."""
         from convstat.targets import modules
+        from convstat.trace.recipe import made_once
 
         key = repr(sorted(request.overrides.items()))
         if key not in self._shelf:

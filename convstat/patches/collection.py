@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from functools import partial
 
 from convstat.patches.room import patch, undone
 
@@ -25,9 +26,17 @@ def without_collection() -> Iterator[None]:
     >>> gc.isenabled()
     True
     """
-    with undone(gc.enable if gc.isenabled() else gc.disable):
+    with undone(partial(_resume, gc.isenabled())):
         gc.disable()
         yield
+
+
+def _resume(enabled: bool) -> None:
+    # What was made meanwhile would be looked through at once. Frozen and thawed, it is as old as what lives on.
+    if enabled and not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
+    (gc.enable if enabled else gc.disable)()
 
 
 def collect_rarely() -> None:

@@ -103,7 +103,9 @@ class Comparison(Document):
         return sum(row.status == "invalid" for row in self.rows)
 
 
-@lru_cache(maxsize=64)
+_quotient = lru_cache(maxsize=64)(Fraction)
+
+
 def ratio(value: int | Fraction | None, base: int | Fraction | None) -> Fraction | None:
     """Divide exactly; two zeros are equal, and nothing can be compared with zero.
 
@@ -114,4 +116,4 @@ def ratio(value: int | Fraction | None, base: int | Fraction | None) -> Fraction
         return None
     if base == 0:
         return Fraction(1) if value == 0 else None
-    return Fraction(value) / base
+    return value / base if isinstance(value, Fraction) else _quotient(value, base)

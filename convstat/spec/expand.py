@@ -71,7 +71,7 @@ class Run:
         self.problems = problems
         self.steps = 0
         self.explain = Explainer(plan, values, problems)
-        self.block_values: dict[str, tuple[Any, ...]] = {}
+        self.block_values: dict[str, object] = {}
         if len(memo) > MAX_MEMO:
             memo.clear()
 
@@ -120,9 +120,10 @@ class Run:
         read = self.block_values.get(block.name)
         if read is None:
             own = tuple([self.values.get(name) for name in self.plan.reads(block)])
-            read = self.block_values[block.name] = (own, types_of(own))
+            # One object stands for them: a hash of fractions takes as long as the rest of a key's.
+            read = self.block_values[block.name] = self.memo.setdefault((block.name, own, types_of(own)), object())
         given = tuple(params.values())
-        key = (block.name, given, types_of(given), read, shapes)
+        key = (read, given, types_of(given), shapes)
         is_patched = bool(turn.patch.below)
         found: Fragment | None = None if is_patched else self.memo.get(key)
         if found is not None:
@@ -244,6 +245,8 @@ class _Body:
 
     def arguments(self, written: Mapping[str, Expression], turn: Turn) -> dict[str, Value]:
         """Evaluate the arguments of a call."""
+        if not written:
+            return {}
         known = turn.values
         if turn.item.needs_shape and any(value.evaluate is not None for value in written.values()):
             known = self.with_sizes(turn)
@@ -421,23 +424,25 @@ class _Body:
         given: Mapping[str, Value] | None = None,
     ) -> int:
         """Add a part; return its output wire."""
-        item, fragment = turn.item, self.fragment
-        frozen = item.frozen is not None and self.flag("frozen", item.frozen, turn)
-        if owner is not None and item.share is not None and isinstance(content, Leaf):
-            self.check_owner(item.share, content, owner)
+        item, path, _, sources, _ = turn
+        fragment, wires = self.fragment, self.wires
+        trainable = item.frozen is None or not self.flag("frozen", item.frozen, turn)
         self.count += content.counts.layers
         if self.count > MAX_LAYERS:
             self.run.expect(0, self.count, item)
-        if isinstance(content, Fragment):
+        if isinstance(content, Leaf):
+            shape: Shape | None = content.output
+            if owner is not None and item.share is not None:
+                self.check_owner(item.share, content, owner)
+        else:
+            shape = content.wires[content.output].shape
             fragment.calls += 1 + content.calls
             if fragment.calls > MAX_BLOCKS:
                 self.run.problems.refuse(f"more than {MAX_BLOCKS:,} calls of blocks", item.mark)
-        fragment.parts.append(
-            Part(turn.path, item, turn.sources, content, what, owner, not frozen, given, item.weights or self.width)
-        )
-        shape = content.output if isinstance(content, Leaf) else content.wires[content.output].shape
-        self.wires.append(Wire(shape, len(fragment.parts) - 1))
-        return len(self.wires) - 1
+        parts = fragment.parts
+        parts.append(Part(path, item, sources, content, what, owner, trainable, given, item.weights or self.width))
+        wires.append(Wire(shape, len(parts) - 1))
+        return len(wires) - 1
 
     def block(self, action: BlockCall, turn: Turn) -> int:
         """Expand one call of a block."""

@@ -149,8 +149,10 @@ def total(parts: list[Part]) -> Counts:
         macs += counts.macs
         buffers += counts.buffers
         layers += counts.layers
-        add_amounts(other, counts.other)
-        add_amounts(stored, counts.stored)
+        if counts.other:
+            add_amounts(other, counts.other)
+        if counts.stored:
+            add_amounts(stored, counts.stored)
         one, two, three = counts.made
         elements += one
         activations += two

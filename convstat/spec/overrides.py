@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from convstat.errors import Mark, SourceText, did_you_mean
@@ -124,7 +125,7 @@ def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[
     """Split overrides into values of variables and a patch for arguments."""
     variables: dict[str, Value] = {}
     patch = Patch()
-    names = plan.variants[None].variables
+    names, single = plan.variants[None].variables, plan.single
     for key, raw in overrides.items():
         try:
             value = exact(raw)
@@ -134,9 +135,9 @@ def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[
         if key in names:
             variables[key] = value
             continue
-        steps = re.sub(r"\[(\d+)\]", r".\1", key).split(".")
-        if len(steps) == 1 and plan.single is not None:
-            steps = [plan.single.name, *steps]
+        steps = _steps(key)
+        if len(steps) == 1 and single is not None:
+            steps = (single.name, *steps)
         elif len(steps) == 1:
             help = did_you_mean(key, names) or _help(plan, names)
             problems.add(f"no variable '{key}'", mark_of(key, value), help=help)
@@ -151,6 +152,12 @@ def read(plan: Plan, overrides: Mapping[str, Any], problems: Problems) -> tuple[
         else:
             place.values[steps[-1]] = Override(key, value)
     return variables, patch
+
+
+@lru_cache(maxsize=256)
+def _steps(key: str) -> tuple[str, ...]:
+    """The names on the way to an argument; a sweep has the same keys at every point."""
+    return tuple(re.sub(r"\[(\d+)\]", r".\1", key).split("."))
 
 
 def _help(plan: Plan, names: Collection[str]) -> tuple[str, ...]:

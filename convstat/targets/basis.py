@@ -25,6 +25,8 @@ def basis_of(request: Request, values: Mapping[str, Any], spec: Spec | None = No
     if per is None:
         per = request.usual_per
     basis.check(per)
+    if per in basis.BASES:
+        return per
     return basis.fill(per, partial(_evaluate, per, request, values), partial(basis.place, per))
 
 

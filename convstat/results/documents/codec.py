@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import MISSING, fields
 from fractions import Fraction
 from functools import cache, reduce
+from operator import attrgetter
 from types import FunctionType, NoneType, UnionType
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, Union, get_args, get_origin, get_type_hints
 
@@ -357,11 +358,15 @@ class Table(Node):
 
 
 class Key(NamedTuple):
-    """One key of an object: what its value is, and how it comes about; ``field`` is None where it is computed."""
+    """One key of an object: what its value is, and how it comes about; ``field`` is None where it is computed.
+
+    ``value`` finds it in the object; with ``of_root`` it is given the whole result, too.
+    """
 
     name: str
     node: Node
-    value: Callable[[Any, Any], Any]
+    value: Callable[..., Any]
+    of_root: bool
     field: str | None
     about: Schema
     presence: Presence | None
@@ -393,8 +398,8 @@ class Object(Table):
 
     def write(self, value: Any, root: Any) -> Any:
         document = {}
-        for name, node, get, _, _, presence, default in self.keys:
-            found = get(value, root)
+        for name, node, get, of_root, _, _, presence, default in self.keys:
+            found = get(value, root) if of_root else get(value)
             if presence is not SPARSE or found != default:
                 document[name] = found if node.is_plain else node.write(found, root)
         return document
@@ -440,7 +445,7 @@ def _parameters(kind: Any) -> dict[str, Any]:
 def _key(kind: type, text: str, keys: Keys) -> Key:
     """Read one of the keys of a class."""
     renamed, _, path = text.rpartition("=")
-    hint, value = _member(kind, path)
+    hint, value, of_root = _member(kind, path)
     _, said = _said(hint)
     about: Schema = {"description": said[str]} if str in said else {}
     if Example in said:
@@ -451,7 +456,7 @@ def _key(kind: type, text: str, keys: Keys) -> Key:
     if presence is SPARSE and isinstance(found, OrNull):
         found = found.inner
     field = path if path in parameters else None
-    return Key(renamed or path.rpartition(".")[2], found, value, field, about, presence, parameters.get(path))
+    return Key(renamed or path.rpartition(".")[2], found, value, of_root, field, about, presence, parameters.get(path))
 
 
 def _said(hint: Any) -> tuple[Any, dict[type, Any]]:
@@ -462,32 +467,33 @@ def _said(hint: Any) -> tuple[Any, dict[type, Any]]:
     return bare, {type(note): note for note in notes}
 
 
-def _member(kind: type, path: str) -> tuple[Any, Callable[[Any, Any], Any]]:
-    """The type of a field, a property or a method, and how its value is found; a method is given the whole result."""
+def _member(kind: type, path: str) -> tuple[Any, Callable[..., Any], bool]:
+    """The type of a field, a property or a method, how its value is found, and whether it is given the whole result."""
     name, _, rest = path.partition(".")
     member = getattr(kind, name, None)
     if isinstance(member, property):
         hint = _hints(member.fget)["return"]
     elif isinstance(member, FunctionType):
-        return _hints(member)["return"], member
+        return _hints(member)["return"], member, True
     else:
         hint = _hints(kind)[name]
     if get_origin(hint) is ClassVar:
         hint = Annotated[str, OneOf(member)]
     if not rest:
-        return hint, lambda value, _: getattr(value, name)
+        # Documents have many parts: an attribute is not worth a call of Python's.
+        return hint, attrgetter(name), False
     part, *others = [inner for inner in (get_args(hint) or (hint,)) if inner is not NoneType]
     assert not others, f"{kind.__name__}.{path}: {hint}"
-    inner_hint, inner_value = _member(part, rest)
+    inner_hint, inner_value, of_root = _member(part, rest)
 
-    def value(value: Any, root: Any) -> Any:
+    def value(value: Any, *root: Any) -> Any:
         owner = getattr(value, name)
-        return None if owner is None else inner_value(owner, root)
+        return None if owner is None else inner_value(owner, *root)
 
     if part is hint:
-        return inner_hint, value
+        return inner_hint, value, of_root
     # What is said of the field stays said of it.
-    return reduce(lambda made, note: Annotated[made, note], _said(inner_hint)[1].values(), inner_hint | None), value
+    return reduce(lambda made, note: Annotated[made, note], _said(inner_hint)[1].values(), inner_hint | None), value, of_root
 
 
 def node_of(hint: Any) -> Node:
