@@ -618,6 +618,7 @@ USES: dict[str, Callable[[], Any]] = {
     "functions.unpatched_afterwards": lambda: functions.unpatched_afterwards(),
     "functions.spying": lambda: functions.spying(lambda name, function, args, kwargs: function(*args, **kwargs)),
     "hooks.hooked": lambda: hooks.hooked(nn.modules.module.register_module_buffer_registration_hook, lambda *_: None),
+    "hooks.seemingly_hooked": lambda: hooks.seemingly_hooked([MODEL]),
     "preserve.preserved": lambda: preserve.preserved(MODEL),
     "preserve.process_preserved": lambda: preserve.process_preserved(),
     "preserve.drawn": lambda: preserve.drawn(3),

@@ -44,6 +44,21 @@ def test_every_document_validates(name: str) -> None:
     VALIDATOR.validate(json.loads(render("json", EVERY[name])))
 
 
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@given(
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+        max_leaves=30,
+    )
+)
+def test_json_is_written_as_the_standard_library_writes_it(document: Any) -> None:
+    """Byte for byte: empty containers, tuples, every text, numbers of any size."""
+    assert json.dumps(document, indent=2) + "\n" == to_json(document)
+
+
 def test_the_schema_is_one_and_can_refuse() -> None:
     """It is valid draft 2020-12; a missing field, a float count and an unknown verdict are refused."""
     jsonschema.Draft202012Validator.check_schema(report_schema())

@@ -430,14 +430,13 @@ def _arguments(module: ModuleInfo) -> dict[str, Any]:
     kind = NAMES.get(_class(module)) if module.type.startswith("torch.nn.") else None
     found: dict[str, Any] = {}
     for name, value in module.attributes.items():
-        items = value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else (value,)
         if name == "bias" and kind is not None:
             found[name] = value is not None
-        elif kind is not None:
-            is_told = name in kind.arguments and all(_is_plain(item) for item in items)
-            if is_told:
-                found[name] = value if items == (value,) else list(items)
-        elif name not in ("training", "original_name") and items and all(_is_size(item) for item in items):
+            continue
+        if name not in kind.arguments if kind is not None else name in ("training", "original_name"):
+            continue
+        items = value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else (value,)
+        if all(map(_is_size if kind is None else _is_plain, items)) and (items or kind is not None):
             found[name] = value if items == (value,) else list(items)
     return found
 

@@ -155,7 +155,7 @@ class _Held:
 
 def _has_values(tensor: torch.Tensor) -> bool:
     """Whether a tensor has values that a forward pass may write to; parameters are left alone by it."""
-    return not isinstance(tensor, nn.Parameter) and tensor.device.type != "meta" and not nn.parameter.is_lazy(tensor)
+    return not (tensor.is_meta or isinstance(tensor, nn.Parameter) or nn.parameter.is_lazy(tensor))
 
 
 def _refill(container: _Container, before: _Container) -> None:
@@ -182,6 +182,8 @@ def _restore(module: nn.Module, kind: type, attributes: dict[str, Any]) -> None:
         # A lazy module has become what it stands for.
         object.__setattr__(module, "__class__", kind)
     now = vars(module)
+    if _is_as_before(now, attributes):
+        return
     for name in [name for name in now if name not in attributes]:
         del now[name]
     for name, value in attributes.items():

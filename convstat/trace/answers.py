@@ -144,12 +144,12 @@ class Reading(Counting):  # type: ignore[no-untyped-call]
 
     reads = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if not self.reads and func in _READS:
             self.reads = func is not torch.ops.aten.index.Tensor or any(
                 index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
             )
-        return super().__torch_dispatch__(func, types, args, kwargs)
+        return super().kernel(func, args, kwargs)
 
 
 _READS = frozenset(
@@ -191,9 +191,11 @@ _BY_FUNCTION: dict[Any, Callable[[Answers, Any, Any, Any], Any] | None] = {}
 
 
 def _answer(func: Any) -> Callable[[Answers, Any, Any, Any], Any] | None:
-    if func not in _BY_FUNCTION:
-        _BY_FUNCTION[func] = _ANSWERS.get(str(func))
-    return _BY_FUNCTION[func]
+    try:
+        return _BY_FUNCTION[func]
+    except KeyError:
+        found = _BY_FUNCTION[func] = _ANSWERS.get(str(func))
+        return found
 
 
 def _any_meta(tree: Any) -> bool:

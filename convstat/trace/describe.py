@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -22,8 +22,9 @@ from convstat.trace.calls import (
 )
 from convstat.trace.nesting import found_once, why_endless
 
-_PLAIN = frozenset({bool, int, float, complex, str, type(None)})
-_FLAT = _PLAIN | {torch.Tensor, nn.Parameter, torch.dtype, torch.device}
+PLAIN = frozenset({bool, int, float, complex, str, type(None)})
+_FLAT = PLAIN | {torch.Tensor, nn.Parameter, torch.dtype, torch.device}
+_SHAPED = frozenset((torch.Tensor, nn.Parameter))
 _STRIDED = torch.strided
 _DTYPES: dict[torch.dtype, str] = {}
 _INFOS: dict[tuple[torch.Size, torch.dtype], TensorInfo] = {}
@@ -37,7 +38,7 @@ def describe(value: Any, *, has_end: bool = False) -> Value:
     (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
     """
     kind = type(value)
-    if kind in _PLAIN:
+    if kind in PLAIN:
         return value  # type: ignore[no-any-return]
     if kind is torch.Tensor or kind is nn.Parameter or isinstance(value, torch.Tensor):
         return _tensor(value, kind)
@@ -58,7 +59,10 @@ def _holding(value: Any, has_end: bool) -> Value:
         return DictInfo(
             tuple([(describe(key, has_end=True), describe(item, has_end=True)) for key, item in value.items()])
         )
-    items = tuple([describe(item, has_end=True) for item in value])
+    # What is joined is a list of many tensors, at every call around it.
+    items = tuple(
+        [_tensor(item, torch.Tensor) if type(item) is torch.Tensor else describe(item, has_end=True) for item in value]
+    )
     return items if isinstance(value, tuple) else ListInfo(items)
 
 
@@ -68,7 +72,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 def _tensor(value: torch.Tensor, kind: type) -> Value:
-    if value.layout is not _STRIDED or value.is_nested or (kind is not torch.Tensor and nn.parameter.is_lazy(value)):
+    if value.layout is not _STRIDED or value.is_nested or (kind not in _SHAPED and _is_lazy(value)):
         return _odd_tensor(value)
     # Many tensors look the same, and are described by one object.
     shape, dtype = value.shape, value.dtype
@@ -80,11 +84,16 @@ def _tensor(value: torch.Tensor, kind: type) -> Value:
     return info
 
 
+def _is_lazy(value: torch.Tensor) -> bool:
+    # What torch asks in Python is asked of few.
+    return type(value) not in _SHAPED and nn.parameter.is_lazy(value)
+
+
 def _odd_tensor(value: torch.Tensor) -> Value:
     """A tensor that is not one dense block: sparse, of samples that differ in shape, or without a shape as yet."""
     if value.is_nested:
         return ObjectInfo(type_name(type(value)), samples=_samples(value))
-    if nn.parameter.is_lazy(value):
+    if _is_lazy(value):
         return ObjectInfo(type_name(type(value)))
     return TensorInfo(tuple(value.shape), dtype_name(value.dtype), str(value.layout).removeprefix("torch."))
 
@@ -142,6 +151,7 @@ class ModuleTable:
         self._before = {id(tensor) for tensor in self.tensors}
         self.keys: dict[int, int] = {}
         self._bases: dict[type, tuple[str, ...]] = {}
+        self._weights: dict[type, frozenset[str] | None] = {}
 
     def _walk(self) -> None:
         """Name what hangs in the model; what has names already keeps them."""
@@ -187,6 +197,8 @@ class ModuleTable:
     def _info(self, place: int) -> ModuleInfo:
         module = self.modules[place]
         kind = type(module)
+        if kind not in self._weights:
+            self._weights[kind] = _weights_of_class(kind)
         entries = tuple(
             self.places[id(child)]
             for child in module._modules.values()
@@ -207,10 +219,10 @@ class ModuleTable:
                     made=id(parameter) not in self._before,
                 )
                 for name, parameter in module._parameters.items()
-                if parameter is not None and not isinstance(parameter, nn.UninitializedParameter)
+                if parameter is not None and not _is_lazy(parameter)
             )
             + self._packed(module),
-            attributes=_attributes(module),
+            attributes=_attributes(module, self._weights[kind]),
             children=tuple(dict.fromkeys(entries)),
             entries=entries,
             made=place >= self.registered and bool(self.paths[place]),
@@ -222,7 +234,7 @@ class ModuleTable:
                     self.keys.setdefault(id(buffer), len(self.keys)),
                 )
                 for name, buffer in module._buffers.items()
-                if buffer is not None and not isinstance(buffer, nn.UninitializedBuffer)
+                if buffer is not None and not _is_lazy(buffer)
             ),
         )
 
@@ -234,7 +246,8 @@ class ModuleTable:
     def _packed(self, module: nn.Module) -> tuple[ParameterInfo, ...]:
         """The parameters of a quantized module: packed in an attribute, or in a submodule that is never called."""
         packed: Any = vars(module).get("_packed_params")
-        if packed is None and (inner := dict(module._modules.items()).get("_packed_params")) is not None:
+        if packed is None and "_packed_params" in module._modules:
+            inner = module._modules["_packed_params"]
             packed = getattr(inner, "_packed_params", getattr(inner, "_packed_weight", None))
         if not isinstance(packed, torch.ScriptObject) or _holds_for_parent(module):
             return ()
@@ -255,13 +268,13 @@ def _holds_for_parent(module: nn.Module) -> bool:
     return type(module).__name__.endswith("PackedParams")
 
 
-def _may_have(module: nn.Module, name: str) -> bool:
-    """Whether a module may have an attribute that is not its own; to be told that it has none takes long."""
-    kind = type(module)
-    is_plain = kind.__getattr__ is nn.Module.__getattr__ and not isinstance(module, torch.jit.ScriptModule)
-    return not is_plain or name in module._parameters or name in module._buffers or hasattr(kind, name)
+def _weights_of_class(kind: type) -> frozenset[str] | None:
+    """The weights that a class gives its modules beside their own tables; None where it is not known beforehand."""
+    is_plain = kind.__getattr__ is nn.Module.__getattr__ and not issubclass(kind, torch.jit.ScriptModule)  # type: ignore[attr-defined]
+    return frozenset(name for name in _WEIGHTS if hasattr(kind, name)) if is_plain else None
 
 
+_WEIGHTS = ("weight", "bias")
 _SCALES = ("quant_state", "meta")
 """Attributes in which modules with packed weights keep scales that are not registered."""
 
@@ -274,26 +287,33 @@ def _tensors_in(value: Any, depth: int = 0) -> list[torch.Tensor]:
     return [] if depth > 2 else [tensor for item in items for tensor in _tensors_in(item, depth + 1)]
 
 
-def _attributes(module: nn.Module) -> dict[str, Value]:
+def _attributes(module: nn.Module, of_class: Collection[str] | None) -> dict[str, Value]:
     found: dict[str, Value] = {}
+    value: Any
     for name, value in vars(module).items():
         if name[0] == "_":
             continue
-        if type(value) in _PLAIN:
+        kind = type(value)
+        if kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value))):
             found[name] = value
             continue
         items = value if isinstance(value, (tuple, list)) else (value,)
-        if all(type(item) in _PLAIN or isinstance(item, torch.Tensor) for item in items):
+        if all(type(item) in PLAIN or isinstance(item, torch.Tensor) for item in items):
             found[name] = describe(value)
     for name in _SCALES:
         if (held := vars(module).get(name)) is not None and name not in found:
             found[name] = tuple(describe(value) for value in _tensors_in(held))
-    for name in ("weight", "bias"):
-        # Asked for, and not looked up: parametrized weights are properties, and peers read them as attributes.
-        if name not in found and _may_have(module, name):
+    for name in _WEIGHTS:
+        if name in found:
+            continue
+        if of_class is not None and name not in of_class:
+            # To be told by a module that it has none takes long.
+            value = module._parameters.get(name, module._buffers.get(name))
+        else:
+            # Asked for, and not looked up: parametrized weights are properties, and peers read them as attributes.
             value = getattr(module, name, None)
-            if isinstance(value, torch.Tensor):
-                found[name] = describe(value)
+        if isinstance(value, torch.Tensor):
+            found[name] = describe(value)
     for name, value in module._parameters.items():
         if value is None:
             found[name] = None

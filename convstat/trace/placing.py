@@ -283,12 +283,16 @@ def placed(
                     if not cast and device == "meta" and value.numel() <= SMALL:
                         # A constant: it keeps its values, which may be read, until it meets a meta tensor.
                         continue
-                    to = dtype if cast and value.is_floating_point() else None
-                    fits = value.device.type == device and (to or value.dtype) == value.dtype
-                    if copied or not fits or nn.parameter.is_lazy(value):
+                    to = dtype if dtype is not None and cast and value.is_floating_point() else None
+                    fits = value.device.type == device and (to is None or to == value.dtype)
+                    if copied or not fits or (type(value) not in _SHAPED and nn.parameter.is_lazy(value)):
                         undo.append((table, name, value))
                         table[name] = move(value, to)
         yield moved.values()
+
+
+_SHAPED = frozenset((torch.Tensor, nn.Parameter))
+"""Types of tensors that have a shape, without asking torch in Python whether they are lazy."""
 
 
 def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None, *, copy: bool) -> torch.Tensor:

@@ -27,9 +27,10 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode_stack
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
-from convstat.patches.dispatch import Watching
+from convstat.patches.dispatch import Watching, below
 from convstat.patches.doors import key_of, watching_doors
 from convstat.patches.functions import spying
+from convstat.patches.hooks import seemingly_hooked
 from convstat.patches.modes import borrowed_modes
 from convstat.patches.preserve import preserved
 from convstat.patches.quiet import unwarned
@@ -50,7 +51,7 @@ from convstat.trace.calls import (
     Value,
 )
 from convstat.trace.complex_numbers import is_back, third
-from convstat.trace.describe import ModuleTable, describe, leaves
+from convstat.trace.describe import PLAIN, ModuleTable, describe, leaves
 from convstat.trace.foreign import foreign
 from convstat.trace.functions import FunctionRule, intercepting
 from convstat.trace.state import state_of
@@ -186,9 +187,7 @@ def ready(model: nn.Module, hooked: Iterable[nn.Module], *, train: bool) -> Iter
         stack.enter_context(compiler_not_loaded())
         stack.enter_context(preserved(model))
         set_mode(model, train=train)
-        for module in hooked:
-            if not isinstance(module, torch.jit.ScriptModule):
-                module.register_forward_hook(_no_hook)
+        stack.enter_context(seemingly_hooked(hooked))
         stack.enter_context(compiler_off())
         # Models nest as deep as they may without us: each of their calls is a few of ours too.
         stack.enter_context(deeper_calls(3))
@@ -295,10 +294,6 @@ def _awaited(coroutine: CoroutineType[Any, Any, Any]) -> Any:
             coroutine.send(None)
     except StopIteration as end:
         return end.value
-
-
-def _no_hook(module: nn.Module, args: object, output: object) -> None:
-    pass
 
 
 class _InKernel(list[Call]):
@@ -563,7 +558,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         watch.reads(op, way, args, kwargs)
         branch.hidden += 1
         try:
-            result, children = self._nested(branch, func, args, kwargs, is_kernel=True)
+            result, children = self._nested(branch, below, (func, args, kwargs), {}, is_kernel=True)
         finally:
             branch.hidden -= 1
         watch.writes(op, way, args, kwargs, result)
@@ -628,7 +623,7 @@ def _stands_for_others(func: Any) -> bool:
 
 
 def _describe_all(values: Iterable[Any]) -> tuple[Value, ...]:
-    return tuple([describe(value) for value in values])
+    return tuple([value if type(value) in PLAIN else describe(value) for value in values])
 
 
 def _describe_kwargs(kwargs: dict[str, Any]) -> Mapping[str, Value]:

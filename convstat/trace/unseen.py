@@ -344,9 +344,8 @@ class Watch:
 
     def looks_up(self, tensor: torch.Tensor) -> None:
         """A parameter or buffer is looked up as an attribute of its module, by the caller of ``__getattr__``."""
-        if self.odd.get(key_of(tensor) or 0) is _WAITING:
-            frame = sys._getframe(2)
-            self.looked_up.append((id(tensor), frame.f_code, frame.f_lasti))
+        frame = sys._getframe(2)
+        self.looked_up.append((id(tensor), frame.f_code, frame.f_lasti))
 
     def gives(self, result: Any) -> None:
         """A function that has a rule returned; its results are accounted for."""
@@ -386,17 +385,20 @@ class Watch:
 
     def unread(self, table: ModuleTable) -> None:
         """Find the parameters and buffers of called modules that were looked up, and whose values no kernel read."""
-        sites: dict[int, list[tuple[Any, int]]] = {}
-        for identity, code, place in self.looked_up:
-            sites.setdefault(identity, []).append((code, place))
-        for index, module in enumerate(table.modules[: table.registered]) if sites else ():
+        looked_up = {identity for identity, _, _ in self.looked_up}
+        waiting: dict[int, list[tuple[int, str]]] = {}
+        for index, module in enumerate(table.modules[: table.registered]) if looked_up else ():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                key = key_of(tensor) if tensor is not None and id(tensor) in sites else None
-                if tensor is None or key is None or self.odd.get(key) is not _WAITING or not tensor.numel():
+                if tensor is None or id(tensor) not in looked_up or (key := key_of(tensor)) is None:
                     continue
-                if key not in self.shaped and not all(is_for_shape(*site) for site in sites[id(tensor)]):
-                    path = f"{table.paths[index][0]}.{name}".lstrip(".")
-                    self.times[f"unseen read of {path}", index] = 1
+                if self.odd.get(key) is _WAITING and key not in self.shaped and tensor.numel():
+                    waiting.setdefault(id(tensor), []).append((index, name))
+        # Few are asked why they were looked up: most have been read.
+        seen = {i for i, code, place in self.looked_up if i in waiting and not is_for_shape(code, place)}
+        for identity, places in waiting.items():
+            for index, name in places if identity in seen else ():
+                path = f"{table.paths[index][0]}.{name}".lstrip(".")
+                self.times[f"unseen read of {path}", index] = 1
 
     @property
     def found(self) -> tuple[Unseen, ...]:
@@ -412,7 +414,7 @@ def guarded(tensors: Iterable[torch.Tensor]) -> None:
     if _raising is None:
         return
     for tensor in tensors:
-        if tensor.device.type == "meta" and not nn.parameter.is_lazy(tensor):
+        if tensor.is_meta and (type(tensor) in _TENSORS or not nn.parameter.is_lazy(tensor)):
             _raising(tensor)
 
 

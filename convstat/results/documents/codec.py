@@ -493,7 +493,8 @@ def _member(kind: type, path: str) -> tuple[Any, Callable[..., Any], bool]:
     if part is hint:
         return inner_hint, value, of_root
     # What is said of the field stays said of it.
-    return reduce(lambda made, note: Annotated[made, note], _said(inner_hint)[1].values(), inner_hint | None), value, of_root
+    hint = reduce(lambda made, note: Annotated[made, note], _said(inner_hint)[1].values(), inner_hint | None)
+    return hint, value, of_root
 
 
 def node_of(hint: Any) -> Node:
