@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from convstat.cli.run import run
+from convstat.render.views.formula import facts_of
 from convstat.results.closed import ClosedForms
 from convstat.results.documents.schema import report_schema
 
@@ -142,6 +143,8 @@ def test_a_model_that_is_specialised_says_on_what(torchvision: ModuleType) -> No
     assert {"H": 224, "W": 224} == {item.name: item.value for item in found.settled}
     assert all("specialised on it at vision_transformer.py:" in item.why for item in found.settled)
     assert f"{16_848_500_736 + 715_327_488}*N" == found.writer.form(found.macs)
+    assert ("letters", "N = 1") == next(facts_of(found))
+    assert ("letters", "none") == next(facts_of(_closed("torchvision/vit_b_16", "H,W")))
 
 
 def test_a_unet_needs_multiples_where_nothing_is_fitted(models: str) -> None:

@@ -15,7 +15,7 @@ from convstat.render.page import Block, Column, Heading, Item, Items, Line, Pair
 from convstat.render.views.layers import LayerLine, layer_lines
 from convstat.render.views.report import CONVENTION, input_fact, set_facts
 from convstat.render.views.report import title as title_of
-from convstat.results.closed import ClosedForms, LayerForms
+from convstat.results.closed import ClosedForms, LayerForms, Letter
 from convstat.results.formula import Formula, KindFormula, NetworkFormula, Term, combined, gathered, joined
 from convstat.results.ratio import RatioFormula
 from convstat.text.printable import counted, exact, printable
@@ -42,7 +42,7 @@ RATIO_FIGURES = {"macs": "MACs", "weights": "weights", "params": "params"}
 def _ratio(formula: RatioFormula) -> Iterator[Block]:
     first, second = formula.first, formula.second
     yield Heading(f"{printable(first.name)} / {printable(second.name)}", 1)
-    facts = [("letters", ", ".join(f"{letter.name} = {number(letter.value)}" for letter in formula.letters))]
+    facts = [("letters", _letters(formula.letters))]
     facts += [("assumed" if place == 0 else "", text) for place, text in enumerate(formula.assumed)]
     if formula.telling:
         facts.append(("valid where", "; ".join(map(Text().condition, formula.telling))))
@@ -195,10 +195,15 @@ def _table(figure: str, formula: NetworkFormula, options: Options) -> Table:
     return Table(columns, tuple(rows), total)
 
 
+def _letters(letters: Sequence[Letter]) -> str:
+    # Where a model is specialised on all that was asked for, none is left.
+    return ", ".join(f"{letter.name} = {number(letter.value)}" for letter in letters) or "none"
+
+
 def facts_of(closed: ClosedForms, writer: Text | None = None) -> Iterator[tuple[str, str]]:
     """What closed forms are in, and what they rest on."""
     write = writer or closed.writer
-    yield "letters", ", ".join(f"{letter.name} = {number(letter.value)}" for letter in closed.letters)
+    yield "letters", _letters(closed.letters)
     if closed.settled:
         fixed = ", ".join(f"{item.name} = {number(item.value)}" for item in closed.settled)
         yield "fixed", f"{fixed}: {'; '.join(dict.fromkeys(item.why for item in closed.settled))}"
