@@ -58,11 +58,11 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if isinstance(func, torch._ops.HigherOrderOperator):
-            return self._higher_order(func, args, kwargs or {})
         if is_question(func):
             # The tensor itself answers, with the modes in force.
             return NotImplemented if types else func(*args, **(kwargs or {}))
+        if type(func) is not torch._ops.OpOverload and isinstance(func, torch._ops.HigherOrderOperator):
+            return self._higher_order(func, args, kwargs or {})
         if types and any(is_jagged(kind) for kind in types):
             return NotImplemented
         return self.kernel(func, args, kwargs or {})

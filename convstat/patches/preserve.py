@@ -123,7 +123,7 @@ class _Held:
 
     def add(self, module: nn.Module) -> None:
         """Note what a module holds."""
-        stack: list[Any] = [*vars(module).values()]
+        stack: list[Any] = [value for value in vars(module).values() if type(value) not in _PLAIN]
         while stack:
             value = stack.pop()
             kind = type(value)

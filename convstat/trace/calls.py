@@ -130,8 +130,8 @@ class KernelCall:
         >>> [sample.args[0].shape for sample in call.per_sample()]
         [(1, 5, 8), (1, 9, 8)]
         """
-        values = (*self.args, *self.kwargs.values())
-        count = next((len(v.samples) for v in values if isinstance(v, ObjectInfo) and v.samples), 0)
+        held = [v.samples for v in (*self.args, *self.kwargs.values()) if type(v) is ObjectInfo and v.samples]
+        count = len(held[0]) if held else 0
         return tuple(
             replace(
                 self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -136,6 +136,14 @@ def type_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+class _Kind(NamedTuple):
+    """What is described of the class of a module: ``weights`` are those of :func:`_weights_of_class`."""
+
+    name: str
+    bases: tuple[str, ...]
+    weights: frozenset[str] | None
+
+
 class ModuleTable:
     """The modules of a model, by place; a module that is called without being registered is added at the end."""
 
@@ -150,8 +158,7 @@ class ModuleTable:
         self.tensors = (*model.parameters(), *model.buffers())
         self._before = {id(tensor) for tensor in self.tensors}
         self.keys: dict[int, int] = {}
-        self._bases: dict[type, tuple[str, ...]] = {}
-        self._weights: dict[type, frozenset[str] | None] = {}
+        self._kinds: dict[type, _Kind] = {}
 
     def _walk(self) -> None:
         """Name what hangs in the model; what has names already keeps them."""
@@ -196,20 +203,32 @@ class ModuleTable:
 
     def _info(self, place: int) -> ModuleInfo:
         module = self.modules[place]
-        kind = type(module)
-        if kind not in self._weights:
-            self._weights[kind] = _weights_of_class(kind)
-        entries = tuple(
-            self.places[id(child)]
-            for child in module._modules.values()
-            if child is not None and id(child) in self.places
-        )
+        kind = self._kind(type(module))
+        places = self.places
+        entries = tuple([places[id(child)] for child in module._modules.values() if id(child) in places])
         return ModuleInfo(
             index=place,
             paths=tuple(self.paths[place]),
-            type=type_name(kind),
-            bases=self._bases_of(kind),
-            parameters=tuple(
+            type=kind.name,
+            bases=kind.bases,
+            parameters=self._parameters(module) + self._packed(module),
+            attributes=_attributes(module, kind.weights),
+            children=tuple(dict.fromkeys(entries)),
+            entries=entries,
+            made=place >= self.registered and bool(self.paths[place]),
+            buffers=self._buffers(module),
+        )
+
+    def _kind(self, kind: type) -> _Kind:
+        found = self._kinds.get(kind)
+        if found is None:
+            bases = tuple(type_name(base) for base in kind.__mro__[1:] if issubclass(base, nn.Module))
+            found = self._kinds[kind] = _Kind(type_name(kind), bases, _weights_of_class(kind))
+        return found
+
+    def _parameters(self, module: nn.Module) -> tuple[ParameterInfo, ...]:
+        return tuple(
+            [
                 ParameterInfo(
                     name,
                     tuple(parameter.shape),
@@ -220,13 +239,12 @@ class ModuleTable:
                 )
                 for name, parameter in module._parameters.items()
                 if parameter is not None and not _is_lazy(parameter)
-            )
-            + self._packed(module),
-            attributes=_attributes(module, self._weights[kind]),
-            children=tuple(dict.fromkeys(entries)),
-            entries=entries,
-            made=place >= self.registered and bool(self.paths[place]),
-            buffers=tuple(
+            ]
+        )
+
+    def _buffers(self, module: nn.Module) -> tuple[BufferInfo, ...]:
+        return tuple(
+            [
                 BufferInfo(
                     name,
                     tuple(buffer.shape),
@@ -235,13 +253,8 @@ class ModuleTable:
                 )
                 for name, buffer in module._buffers.items()
                 if buffer is not None and not _is_lazy(buffer)
-            ),
+            ]
         )
-
-    def _bases_of(self, kind: type) -> tuple[str, ...]:
-        if kind not in self._bases:
-            self._bases[kind] = tuple(type_name(base) for base in kind.__mro__[1:] if issubclass(base, nn.Module))
-        return self._bases[kind]
 
     def _packed(self, module: nn.Module) -> tuple[ParameterInfo, ...]:
         """The parameters of a quantized module: packed in an attribute, or in a submodule that is never called."""

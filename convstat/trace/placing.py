@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import ExitStack
+from types import NoneType
 from typing import Any
 
 import torch
@@ -279,6 +281,8 @@ def placed(
                 (vars(part), False),
             )
             for table, cast in tables:
+                if _NO_TENSORS.issuperset(map(type, table.values())):
+                    continue
                 for name, value in [(name, value) for name, value in table.items() if isinstance(value, torch.Tensor)]:
                     if not cast and device == "meta" and value.numel() <= SMALL:
                         # A constant: it keeps its values, which may be read, until it meets a meta tensor.
@@ -290,6 +294,9 @@ def placed(
                         table[name] = move(value, to)
         yield moved.values()
 
+
+_NO_TENSORS = frozenset((bool, int, float, str, tuple, list, dict, set, OrderedDict, NoneType))
+"""Types of most attributes of modules."""
 
 _SHAPED = frozenset((torch.Tensor, nn.Parameter))
 """Types of tensors that have a shape, without asking torch in Python whether they are lazy."""

@@ -204,15 +204,28 @@ def set_mode(model: nn.Module, *, train: bool) -> None:
 
     Some override ``train``, some refuse to be changed, and some make it recurse for ever.
     """
-    if why_endless(model, (EVAL,)) is None:
+    modules = [*model.modules()]
+    if not all(map(_is_switched_plainly, modules)) and why_endless(model, (EVAL,)) is None:
         try:
             model.train(train)
         except Exception:
             pass
         else:
             return
-    for module in model.modules():
+    for module in modules:
         vars(module)["training"] = train
+
+
+def _is_switched_plainly(module: nn.Module) -> bool:
+    """Whether to switch a module is to set its flag, and to switch those in it, as torch does it."""
+    kind = type(module)
+    return (
+        kind.train is nn.Module.train
+        and kind.children is nn.Module.children
+        and kind.__setattr__ is nn.Module.__setattr__
+        and not hasattr(kind, "training")
+        and vars(module).keys().isdisjoint(("train", "children"))
+    )
 
 
 NO_BACKWARD = "no output has a gradient, or no parameter requires one: there is no backward pass to count"

@@ -427,7 +427,9 @@ def _leaves(value: Any) -> Iterator[torch.Tensor]:
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            if type(item) not in _PLAIN:
+            if type(item) in _TENSORS:
+                yield item
+            elif type(item) not in _PLAIN:
                 yield from _leaves(item)
     elif isinstance(value, Mapping):
         for item in value.values():

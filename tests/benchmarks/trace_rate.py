@@ -20,7 +20,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def against_flop_counter(name: str, runs: int = 3) -> float:
+def against_flop_counter(name: str, runs: int = 7) -> float:
     """The ratio of trace and count on meta to FlopCounterMode on CPU, as the median over pairs of runs."""
     from convstat.patches.operators import torchvision_compat
 

@@ -47,9 +47,13 @@ def tensors(value: Value) -> list[TensorInfo]:
         return [value]
     if isinstance(value, ListInfo):
         value = value.items
-    if isinstance(value, tuple):
-        return [found for item in value for found in tensors(item)]
-    return []
+    found: list[TensorInfo] = []
+    for item in value if isinstance(value, tuple) else ():
+        if isinstance(item, TensorInfo):
+            found.append(item)
+        elif isinstance(item, (tuple, ListInfo)):
+            found += tensors(item)
+    return found
 
 
 def inputs(call: KernelCall) -> list[TensorInfo]:
