@@ -51,7 +51,9 @@ def describe(value: Any, *, has_end: bool = False) -> Value:
 
 def _holding(value: Any, has_end: bool) -> Value:
     is_sequence = isinstance(value, (tuple, list))
-    # Most hold a few sizes, and need not be gone through twice.
+    if is_sequence and PLAIN.issuperset(map(type, value)):
+        # Most are the sizes of a kernel, in each dimension.
+        return tuple(value) if isinstance(value, tuple) else ListInfo(tuple(value))
     is_flat = has_end or (is_sequence and _FLAT.issuperset(map(type, value)))
     if not is_flat and why_endless(value, "it") is not None:
         return ObjectInfo(type_name(type(value)))
