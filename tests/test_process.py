@@ -753,3 +753,38 @@ def test_what_is_not_written_down_before_is_found_by_the_test_above() -> None:
         found.append(Thing.value)
         Thing.value = 1
     assert 2 in found
+
+
+COLLECTED = """
+import gc, weakref
+from convstat.patches.collection import without_collection
+
+class Thing:
+    pass
+
+def cycle():
+    thing = Thing()
+    thing.itself = thing
+    return weakref.ref(thing)
+
+{before}
+gc.set_threshold(1000, 1000, 1000)
+seen = []
+gc.callbacks.append(lambda phase, info: seen.append(info["generation"]))
+frozen = gc.get_freeze_count()
+with without_collection():
+    gone = cycle()
+    kept = [[] for _ in range(100_000)]
+after = [[] for _ in range(10)]
+assert seen == [0] * {young}, seen
+assert gc.get_freeze_count() == frozen
+assert gc.isenabled()
+gc.collect()
+assert gone() is None
+"""
+
+
+@pytest.mark.parametrize(("before", "young"), [("", 0), ("gc.freeze()", 1)])
+def test_nothing_waits_for_a_collection_after_a_sweep(before: str, young: int) -> None:
+    """What was made is not looked through at once, and is garbage later as ever; what a user froze stays frozen."""
+    subprocess.run([sys.executable, "-c", COLLECTED.format(before=before, young=2 * young)], check=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.functional import relu as stored_relu
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from versions import since
 
+from convstat.patches.dispatch import Watching
 from convstat.trace import DictInfo, FunctionCall, KernelCall, ListInfo, ModuleCall, ObjectInfo, TensorInfo, Trace
 from convstat.trace.calls import Call
 from convstat.trace.describe import describe
@@ -119,6 +122,93 @@ def test_module_calls_come_in_the_order_in_which_they_return() -> None:
     assert ["0.0", "0.1", "0", "0.0", "0.1", "0", "2", ""] == [
         trace.module_of(call).path for call in trace.module_calls()
     ]
+
+
+class Noting(Watching):  # type: ignore[no-untyped-call]
+    """One of our own modes, below that of the recording."""
+
+    def __init__(self, raises: str = "") -> None:
+        super().__init__()
+        self.raises = raises
+        self.seen: list[str] = []
+
+    def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Note the kernel, and run it or raise."""
+        self.seen.append(str(func.overloadpacket))
+        if self.seen[-1] == self.raises:
+            raise ValueError("enough")
+        return super().kernel(func, args, kwargs)
+
+
+class Through(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode of somebody else's, which only the dispatcher can ask."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note the kernel, and run it."""
+        self.seen.append(str(func.overloadpacket))
+        return func(*args, **(kwargs or {}))
+
+
+def test_every_kernel_comes_once_to_each_mode_that_was_entered_before() -> None:
+    """Whether the dispatcher brings it there or not: ours, of somebody else, and ours below that."""
+    lowest, middle, highest = Noting(), Through(), Noting()
+    model, x = Small(), torch.rand(2, 3, 6, 6)
+    with lowest, middle, highest:
+        before = _get_current_dispatch_mode_stack()
+        trace = record(model, (x,))
+        assert before == _get_current_dispatch_mode_stack()
+    recorded = [call.op for call, _ in trace.kernels()]
+    assert [recorded] * 3 == [lowest.seen, middle.seen, highest.seen]
+
+
+def test_modes_are_as_before_where_one_raises() -> None:
+    """The mode that was asked directly is on the stack again."""
+    with Noting("aten.relu") as noting:
+        with pytest.raises(ValueError, match="enough"):
+            record(Small(), (torch.rand(2, 3, 6, 6),))
+        assert [noting] == _get_current_dispatch_mode_stack()
+        torch.ones(1)
+    assert noting.seen[-2:] == ["aten.relu", "aten.ones"]
+
+
+class Hooking(nn.Module):
+    """Registers a hook on its layer as it runs, and leaves it there or not."""
+
+    def __init__(self, *, leaves: bool) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.leaves = leaves
+        self.hooks: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the layer with the hook."""
+        self.hooks.append(len(self.layer._forward_hooks))
+        handle = self.layer.register_forward_hook(lambda module, args, output: output * 2)
+        self.hooks.append(len(self.layer._forward_hooks))
+        x = self.layer(x)
+        if not self.leaves:
+            handle.remove()
+        self.hooks.append(len(self.layer._forward_hooks))
+        return x
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_modules_count_as_hooked_and_hooks_of_the_models_own_run(leaves: bool) -> None:
+    """One more than are registered; the model's own is called, and is gone afterwards, as is the one that it seemed."""
+    model = Hooking(leaves=leaves)
+    table = model.layer._forward_hooks
+    seen: list[list[int]] = []
+    model.register_forward_hook(lambda *_: seen.append([*model.hooks]))
+    trace = record(model, (torch.rand(2, 4),))
+    assert seen == [[1, 2, 2 if leaves else 1]]
+    assert ["aten.t", "aten.addmm", "aten.mul"] == [call.op for call, _ in trace.kernels()]
+    assert table is model.layer._forward_hooks
+    assert not table
+    assert 1 == len(model._forward_hooks)
 
 
 class Own(nn.Linear):
