@@ -284,6 +284,74 @@ def test_the_pass_runs_in_eval_mode_with_grad() -> None:
     assert not {op for op in kernels if "native_multi_head" in op or "encoder_layer_fwd" in op or "dropout" in op}
 
 
+class Told(nn.Module):
+    """Knows how it is used from what it was told, and not from its flag."""
+
+    use = "training"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run one function in use, and another one in training."""
+        return x.sigmoid() if self.use == "inference" else x.tanh()
+
+
+class ToldByAttribute(Told):
+    """Hears of an attribute that is set."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "training":
+            self.use = "training" if value else "inference"
+
+
+class ToldByProperty(Told):
+    """Has no flag, but a property."""
+
+    @property
+    def training(self) -> bool:  # type: ignore[override]
+        """Whether it is being trained."""
+        return self.use == "training"
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        vars(self)["use"] = "training" if value else "inference"
+
+
+class ToldByCall(Told):
+    """Has a way of being switched of its own."""
+
+    def train(self, mode: bool = True) -> ToldByCall:
+        """Switch it."""
+        self.use = "training" if mode else "inference"
+        return self
+
+
+class ToldByParent(nn.Module):
+    """Tells a module that does not hang in it as others do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vars(self)["told"] = ToldByCall()
+
+    def children(self) -> Any:
+        """Give it as well."""
+        yield from (*super().children(), vars(self)["told"])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run it."""
+        return vars(self)["told"](x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", [ToldByAttribute, ToldByProperty, ToldByCall, ToldByParent])
+@pytest.mark.parametrize("train", [False, True])
+def test_a_model_is_switched_as_it_wants_to_be(kind: type[nn.Module], train: bool) -> None:
+    """Wherever switching it is more than to set a flag, it is done by torch's own method."""
+    model = kind().train(not train)
+    trace = record(nn.Sequential(model), (torch.rand(2, 4),), train=train)
+    assert ["aten.tanh" if train else "aten.sigmoid"] == [
+        call.op for call, _ in trace.kernels() if call.op in ("aten.tanh", "aten.sigmoid")
+    ]
+
+
 def test_values_are_described_by_kind() -> None:
     """Tuples stay tuples and lists stay lists, because peers tell them apart; the rest is its type."""
     assert (1, None, "a") == describe((1, None, "a"))
