@@ -224,7 +224,7 @@ def _is_switched_plainly(module: nn.Module) -> bool:
         and kind.children is nn.Module.children
         and kind.__setattr__ is nn.Module.__setattr__
         and not hasattr(kind, "training")
-        and vars(module).keys().isdisjoint(("train", "children"))
+        and not any(name in vars(module) for name in ("train", "children"))
     )
 
 
