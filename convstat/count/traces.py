@@ -428,15 +428,17 @@ def _arguments(module: ModuleInfo) -> dict[str, Any]:
     from convstat.layers import NAMES
 
     kind = NAMES.get(_class(module)) if module.type.startswith("torch.nn.") else None
+    tells = _is_size if kind is None else _is_plain
     found: dict[str, Any] = {}
     for name, value in module.attributes.items():
         if name == "bias" and kind is not None:
             found[name] = value is not None
             continue
-        if name not in kind.arguments if kind is not None else name in ("training", "original_name"):
+        may_tell = name not in ("training", "original_name") if kind is None else name in kind.arguments
+        if not may_tell:
             continue
         items = value.items if isinstance(value, ListInfo) else value if isinstance(value, tuple) else (value,)
-        if all(map(_is_size if kind is None else _is_plain, items)) and (items or kind is not None):
+        if all(map(tells, items)) and (items or kind is not None):
             found[name] = value if items == (value,) else list(items)
     return found
 

@@ -76,23 +76,18 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return stepwise(*args, **kwargs)
 
     def kernel(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Run a kernel."""
-        return func(*args, **kwargs)
+        """Run a kernel in the modes that were entered before this one.
 
-
-def below(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run a kernel that a mode was given, in the modes that were entered before it.
-
-    One of ours is given it here: the dispatcher's way there takes longer than what it does.
-    """
-    mode = _get_current_dispatch_mode()
-    if not isinstance(mode, Watching) or type(mode).__torch_dispatch__ is not Watching.__torch_dispatch__:
-        return func(*args, **kwargs)
-    _pop_mode()
-    try:
-        return mode.kernel(func, args, kwargs)
-    finally:
-        _push_mode(mode)
+        One of ours is given it here: the dispatcher's way there takes longer than what it does.
+        """
+        below = _get_current_dispatch_mode()
+        if not isinstance(below, Watching) or type(below).__torch_dispatch__ is not Watching.__torch_dispatch__:
+            return func(*args, **kwargs)
+        _pop_mode()
+        try:
+            return below.kernel(func, args, kwargs)
+        finally:
+            _push_mode(below)
 
 
 def _cond(pred: Any, true_fn: Any, false_fn: Any, operands: Any = ()) -> Any:

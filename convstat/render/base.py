@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from convstat.errors import ConvstatError, UsageError, did_you_mean
-from convstat.patches.collection import without_collection
 from convstat.patches.guard import guard, in_words
 from convstat.patches.plugins import offered
 from convstat.render.console import DEFAULT_WIDTH
@@ -214,9 +213,7 @@ def _rendered(renderer: Renderer, results: Sequence[Result], options: Options) -
     """The text of a format; what goes wrong in that of a plugin is said with its name."""
     place = type(renderer).__module__
     if place.startswith("convstat."):
-        # Text is in no cycle, however many rows it is made of.
-        with without_collection():
-            return renderer.render(results, options)
+        return renderer.render(results, options)
     try:
         with guard(f"the format {renderer.name} ({place})"):
             return renderer.render(results, options)

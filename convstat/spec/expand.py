@@ -427,13 +427,13 @@ class _Body:
         item, path, _, sources, _ = turn
         fragment, wires = self.fragment, self.wires
         trainable = item.frozen is None or not self.flag("frozen", item.frozen, turn)
+        if owner is not None and item.share is not None and isinstance(content, Leaf):
+            self.check_owner(item.share, content, owner)
         self.count += content.counts.layers
         if self.count > MAX_LAYERS:
             self.run.expect(0, self.count, item)
         if isinstance(content, Leaf):
             shape: Shape | None = content.output
-            if owner is not None and item.share is not None:
-                self.check_owner(item.share, content, owner)
         else:
             shape = content.wires[content.output].shape
             fragment.calls += 1 + content.calls

@@ -22,9 +22,11 @@ from convstat.trace.calls import (
 )
 from convstat.trace.nesting import found_once, why_endless
 
-PLAIN = frozenset({bool, int, float, complex, str, type(None)})
-_FLAT = PLAIN | {torch.Tensor, nn.Parameter, torch.dtype, torch.device}
-_SHAPED = frozenset((torch.Tensor, nn.Parameter))
+_PLAIN = frozenset({bool, int, float, complex, str, type(None)})
+_FLAT = _PLAIN | {torch.Tensor, nn.Parameter, torch.dtype, torch.device}
+TENSORS = frozenset((torch.Tensor, nn.Parameter))
+"""The types of most tensors, which are dense and have a shape unless they say otherwise."""
+
 _STRIDED = torch.strided
 _DTYPES: dict[torch.dtype, str] = {}
 _INFOS: dict[tuple[torch.Size, torch.dtype], TensorInfo] = {}
@@ -38,7 +40,7 @@ def describe(value: Any, *, has_end: bool = False) -> Value:
     (TensorInfo(shape=(2, 3), dtype='float32', layout='strided'), None, ListInfo(items=(1,)))
     """
     kind = type(value)
-    if kind in PLAIN:
+    if kind in _PLAIN:
         return value  # type: ignore[no-any-return]
     if kind is torch.Tensor or kind is nn.Parameter or isinstance(value, torch.Tensor):
         return _tensor(value, kind)
@@ -51,7 +53,7 @@ def describe(value: Any, *, has_end: bool = False) -> Value:
 
 def _holding(value: Any, has_end: bool) -> Value:
     is_sequence = isinstance(value, (tuple, list))
-    if is_sequence and PLAIN.issuperset(map(type, value)):
+    if is_sequence and _PLAIN.issuperset(map(type, value)):
         # Most are the sizes of a kernel, in each dimension.
         return tuple(value) if isinstance(value, tuple) else ListInfo(tuple(value))
     is_flat = has_end or (is_sequence and _FLAT.issuperset(map(type, value)))
@@ -74,7 +76,7 @@ def leaves(value: Any) -> list[Any]:
 
 
 def _tensor(value: torch.Tensor, kind: type) -> Value:
-    if value.layout is not _STRIDED or value.is_nested or (kind not in _SHAPED and _is_lazy(value)):
+    if value.layout is not _STRIDED or value.is_nested or (kind not in TENSORS and is_lazy(value)):
         return _odd_tensor(value)
     # Many tensors look the same, and are described by one object.
     shape, dtype = value.shape, value.dtype
@@ -86,16 +88,16 @@ def _tensor(value: torch.Tensor, kind: type) -> Value:
     return info
 
 
-def _is_lazy(value: torch.Tensor) -> bool:
-    # What torch asks in Python is asked of few.
-    return type(value) not in _SHAPED and nn.parameter.is_lazy(value)
+def is_lazy(value: torch.Tensor) -> bool:
+    """Whether a parameter or buffer has no shape as yet; torch, which asks in Python, is asked of odd ones alone."""
+    return type(value) not in TENSORS and nn.parameter.is_lazy(value)
 
 
 def _odd_tensor(value: torch.Tensor) -> Value:
     """A tensor that is not one dense block: sparse, of samples that differ in shape, or without a shape as yet."""
     if value.is_nested:
         return ObjectInfo(type_name(type(value)), samples=_samples(value))
-    if _is_lazy(value):
+    if is_lazy(value):
         return ObjectInfo(type_name(type(value)))
     return TensorInfo(tuple(value.shape), dtype_name(value.dtype), str(value.layout).removeprefix("torch."))
 
@@ -240,7 +242,7 @@ class ModuleTable:
                     made=id(parameter) not in self._before,
                 )
                 for name, parameter in module._parameters.items()
-                if parameter is not None and not _is_lazy(parameter)
+                if parameter is not None and not is_lazy(parameter)
             ]
         )
 
@@ -254,7 +256,7 @@ class ModuleTable:
                     self.keys.setdefault(id(buffer), len(self.keys)),
                 )
                 for name, buffer in module._buffers.items()
-                if buffer is not None and not _is_lazy(buffer)
+                if buffer is not None and not is_lazy(buffer)
             ]
         )
 
@@ -309,11 +311,11 @@ def _attributes(module: nn.Module, of_class: Collection[str] | None) -> dict[str
         if name[0] == "_":
             continue
         kind = type(value)
-        if kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value))):
+        if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
             found[name] = value
             continue
         items = value if isinstance(value, (tuple, list)) else (value,)
-        if all(type(item) in PLAIN or isinstance(item, torch.Tensor) for item in items):
+        if all(type(item) in _PLAIN or isinstance(item, torch.Tensor) for item in items):
             found[name] = describe(value)
     for name in _SCALES:
         if (held := vars(module).get(name)) is not None and name not in found:

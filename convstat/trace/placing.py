@@ -31,6 +31,7 @@ from convstat.trace.bounds import (
     kernels,
     too_large,
 )
+from convstat.trace.describe import is_lazy
 
 LARGE = 64 * 2**20
 """Bytes from which a tensor that a model makes begins on meta: nobody reads single values from it."""
@@ -84,7 +85,7 @@ def _registering(what: str, device: str | None, most_parameters: int, most_modul
         return move(value, torch.Tensor.to)
 
     def move(value: torch.Tensor | None, to: Callable[[Any, str], torch.Tensor]) -> torch.Tensor | None:
-        if device is None or value is None or value.device.type == device or nn.parameter.is_lazy(value):
+        if device is None or value is None or value.device.type == device or is_lazy(value):
             return None
         # A tensor that is registered in two places stays one, for as long as anybody holds the original.
         if value not in moved:
@@ -289,7 +290,7 @@ def placed(
                         continue
                     to = dtype if dtype is not None and cast and value.is_floating_point() else None
                     fits = value.device.type == device and (to is None or to == value.dtype)
-                    if copied or not fits or (type(value) not in _SHAPED and nn.parameter.is_lazy(value)):
+                    if copied or not fits or is_lazy(value):
                         undo.append((table, name, value))
                         table[name] = move(value, to)
         yield moved.values()
@@ -298,12 +299,9 @@ def placed(
 _NO_TENSORS = frozenset((bool, int, float, str, tuple, list, dict, set, OrderedDict, NoneType))
 """Types of most attributes of modules."""
 
-_SHAPED = frozenset((torch.Tensor, nn.Parameter))
-"""Types of tensors that have a shape, without asking torch in Python whether they are lazy."""
-
 
 def _moved(value: torch.Tensor, device: str, dtype: torch.dtype | None, *, copy: bool) -> torch.Tensor:
-    if nn.parameter.is_lazy(value):
+    if is_lazy(value):
         # It becomes a plain parameter in place when its module first runs: so that is another one.
         kind: Any = nn.UninitializedBuffer if isinstance(value, nn.UninitializedBuffer) else nn.UninitializedParameter
         twin: torch.Tensor = kind(value.requires_grad, device=device, dtype=dtype or value.dtype)
@@ -353,5 +351,5 @@ def is_mixed(tree: Any) -> bool:
 
 def stored_bytes(module: nn.Module) -> int:
     """The bytes that a module's parameters and buffers take, or would take where they are on meta."""
-    tables = {id(t): t for t in (*module.parameters(), *module.buffers()) if not nn.parameter.is_lazy(t)}
+    tables = {id(t): t for t in (*module.parameters(), *module.buffers()) if not is_lazy(t)}
     return sum(t.numel() * t.element_size() for t in tables.values())

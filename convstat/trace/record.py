@@ -27,7 +27,7 @@ from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes, _get_current_dispatch_mode_stack
 
 from convstat.patches.compiler import compiler_not_loaded, compiler_off, scripts_as_written
-from convstat.patches.dispatch import Watching, below
+from convstat.patches.dispatch import Watching
 from convstat.patches.doors import key_of, watching_doors
 from convstat.patches.functions import spying
 from convstat.patches.hooks import seemingly_hooked
@@ -51,7 +51,7 @@ from convstat.trace.calls import (
     Value,
 )
 from convstat.trace.complex_numbers import is_back, third
-from convstat.trace.describe import PLAIN, ModuleTable, describe, leaves
+from convstat.trace.describe import ModuleTable, describe, leaves
 from convstat.trace.foreign import foreign
 from convstat.trace.functions import FunctionRule, intercepting
 from convstat.trace.state import state_of
@@ -571,7 +571,7 @@ class _Recorder(Watching):  # type: ignore[no-untyped-call]
         watch.reads(op, way, args, kwargs)
         branch.hidden += 1
         try:
-            result, children = self._nested(branch, below, (func, args, kwargs), {}, is_kernel=True)
+            result, children = self._nested(branch, super().kernel, (func, args, kwargs), {}, is_kernel=True)
         finally:
             branch.hidden -= 1
         watch.writes(op, way, args, kwargs, result)
@@ -636,7 +636,7 @@ def _stands_for_others(func: Any) -> bool:
 
 
 def _describe_all(values: Iterable[Any]) -> tuple[Value, ...]:
-    return tuple([value if type(value) in PLAIN else describe(value) for value in values])
+    return tuple([describe(value) for value in values])
 
 
 def _describe_kwargs(kwargs: dict[str, Any]) -> Mapping[str, Value]:

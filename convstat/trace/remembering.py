@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from convstat.patches.dispatch import Watching
+from convstat.trace.describe import TENSORS
 
 MOST = 20_000
 """Answers that are kept; a network of a thousand layers asks some hundred different questions."""
@@ -28,7 +29,6 @@ _PLAIN_DTYPES = frozenset(
         *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
     )
 )
-_PLAIN_TENSORS = frozenset((torch.Tensor, torch.nn.Parameter))
 _PLAIN_VALUES = frozenset((int, float, bool, str, torch.dtype, torch.device, torch.layout, torch.memory_format))
 
 _Like = tuple[Any, Any, Any]
@@ -102,7 +102,7 @@ def _question(func: Any, args: Any, kwargs: Any) -> Any:
     for values in (args, kwargs.values()) if kwargs else (args,):
         for value in values:
             kind = type(value)
-            if kind in _PLAIN_TENSORS:
+            if kind in TENSORS:
                 found = _tensor(value)
                 has_tensor = True
             elif value is None or kind in _PLAIN_VALUES:
@@ -135,7 +135,7 @@ def _sequence(values: Any) -> tuple[Any, bool]:
     has_tensor = False
     for value in values:
         kind = type(value)
-        if kind in _PLAIN_TENSORS:
+        if kind in TENSORS:
             has_tensor = True
             tensor = _tensor(value)
             if tensor is None:

@@ -29,12 +29,11 @@ from torch import nn
 from convstat.patches.dispatch import is_jagged
 from convstat.patches.doors import key_of
 from convstat.trace.calls import Unseen
-from convstat.trace.describe import ModuleTable, leaves
+from convstat.trace.describe import TENSORS, ModuleTable, is_lazy, leaves
 from convstat.trace.lookups import is_for_shape
 from convstat.trace.nesting import found_once, why_endless
 
 _PLAIN = frozenset({bool, int, float, complex, str, type(None), torch.dtype, torch.device, torch.layout})
-_TENSORS = frozenset({torch.Tensor, nn.Parameter})
 
 _WAITING = "a parameter or buffer that was not read so far"
 _EMPTY = "memory that was allocated and not written so far"
@@ -149,7 +148,7 @@ class Watch:
         self.odd: dict[int, str] = {}
         self.data: set[int] = set()
         self.refs: list[int] = []
-        self.looked_up: list[tuple[int, Any, int]] = []
+        self.looked_up: dict[tuple[int, int, int], Any] = {}
         self.shaped: set[int] = set()
         self.outside: str | None = None
         self.numbers = 0
@@ -211,7 +210,7 @@ class Watch:
         clear = self.clear
         for place, value in enumerate(args):
             kind = type(value)
-            if kind in _TENSORS:
+            if kind in TENSORS:
                 try:
                     key = _storage_of(value)._cdata
                 except Exception:  # of a tensor that has none, of whatever kind
@@ -345,7 +344,8 @@ class Watch:
     def looks_up(self, tensor: torch.Tensor) -> None:
         """A parameter or buffer is looked up as an attribute of its module, by the caller of ``__getattr__``."""
         frame = sys._getframe(2)
-        self.looked_up.append((id(tensor), frame.f_code, frame.f_lasti))
+        # A loop looks it up at one place many times.
+        self.looked_up[id(tensor), id(frame.f_code), frame.f_lasti] = frame.f_code
 
     def gives(self, result: Any) -> None:
         """A function that has a rule returned; its results are accounted for."""
@@ -385,7 +385,7 @@ class Watch:
 
     def unread(self, table: ModuleTable) -> None:
         """Find the parameters and buffers of called modules that were looked up, and whose values no kernel read."""
-        looked_up = {identity for identity, _, _ in self.looked_up}
+        looked_up = {identity for identity, *_ in self.looked_up}
         waiting: dict[int, list[tuple[int, str]]] = {}
         for index, module in enumerate(table.modules[: table.registered]) if looked_up else ():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -394,7 +394,7 @@ class Watch:
                 if self.odd.get(key) is _WAITING and key not in self.shaped and tensor.numel():
                     waiting.setdefault(id(tensor), []).append((index, name))
         # Few are asked why they were looked up: most have been read.
-        seen = {i for i, code, place in self.looked_up if i in waiting and not is_for_shape(code, place)}
+        seen = {i for (i, _, at), code in self.looked_up.items() if i in waiting and not is_for_shape(code, at)}
         for identity, places in waiting.items():
             for index, name in places if identity in seen else ():
                 path = f"{table.paths[index][0]}.{name}".lstrip(".")
@@ -414,20 +414,20 @@ def guarded(tensors: Iterable[torch.Tensor]) -> None:
     if _raising is None:
         return
     for tensor in tensors:
-        if tensor.is_meta and (type(tensor) in _TENSORS or not nn.parameter.is_lazy(tensor)):
+        if tensor.is_meta and not is_lazy(tensor):
             _raising(tensor)
 
 
 def _leaves(value: Any) -> Iterator[torch.Tensor]:
     """All tensors in arguments or a result."""
     if isinstance(value, torch.Tensor):
-        if type(value) not in _TENSORS and is_jagged(type(value)):
+        if type(value) not in TENSORS and is_jagged(type(value)):
             # A wrapper has no memory of its own.
             value = value._values
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            if type(item) in _TENSORS:
+            if type(item) in TENSORS:
                 yield item
             elif type(item) not in _PLAIN:
                 yield from _leaves(item)
