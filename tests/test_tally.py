@@ -462,3 +462,27 @@ def test_a_chain_of_thousands_of_layers_is_one_row_each() -> None:
     report = traced(model, X, train=True)
     assert 3 * 32 * 2_000 - 32 == report.totals.macs
     assert 2 * 2_000 == len(report.layers)
+
+
+class Described(nn.Module):
+    """Says how it was made, in several ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width, self.sizes, self.listed, self.is_wide, self.way = 8, (3, 4), [5], True, "linear"
+        self.rate, self.nothing, self.mixed, self.told = 0.5, (), (1, None), "x" * 41
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run."""
+        return x + 1
+
+
+def test_rows_say_how_their_modules_were_made() -> None:
+    """Of torch's classes their arguments, of others sizes, flags and short words; no floats or long texts."""
+    report = traced(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, bias=False), Described()), torch.rand(1, 3, 8, 8))
+    conv, own = (row.arguments for row in report.layers if row.name in "01")
+    assert conv == {
+        "in_channels": 3, "out_channels": 8, "kernel_size": [3, 3], "stride": [2, 2], "padding": [0, 0],
+        "dilation": [1, 1], "groups": 1, "padding_mode": "zeros", "bias": False,
+    }  # fmt: skip
+    assert own == {"width": 8, "sizes": [3, 4], "listed": [5], "is_wide": True, "way": "linear"}
